@@ -1,0 +1,259 @@
+"""Every default of the project, in frozen dataclasses that check themselves and reject unknown keys."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from mlx_tiny.errors import TinyError
+
+FORMAT_VERSION = 1
+SMALLEST_VOCABULARY, LARGEST_VOCABULARY = 512, 32768
+
+C = TypeVar("C")
+
+
+def _require(condition: bool, name: str, expected: str, got: object) -> None:
+    if not condition:
+        raise TinyError(f"The setting {name} is out of range", expected=expected, got=repr(got))
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which text is learned, and how it becomes tokens."""
+
+    source: str = "auto"
+    """`auto`, `stories`, `tinystories`, or the path of a file, a folder, or a glob."""
+    validation: str | None = None
+    """Path of a validation file; without it a share of the documents is held out by hash."""
+    text_column: str | None = None
+    """Column of a table, or key of a JSON line, that holds the text; found by itself when there is one candidate."""
+    held_out: float = 0.02
+    """Share of an own corpus's documents that is held out for validation when no file is named."""
+    vocabulary_size: int = 2048
+    """Pieces of the byte-pair vocabulary, 512 to 32768."""
+    train_bytes: int = 40_000_000
+    """Upper bound on the bytes of training text prepared from an endless or streamed source."""
+    validation_bytes: int = 1_000_000
+    """Upper bound on the bytes of validation text from an endless or streamed source."""
+    stories_scale: float = 1.0
+    """`stories` only: share of its plots and words in use, above 0 to 1."""
+    stories_dependency: int = 1
+    """`stories` only: length of its dependencies, 0 (payoff at once) to 3 (many sentences later)."""
+    seed: int = 0
+    """Seed of the generated corpus; own corpora do not depend on it."""
+
+    def __post_init__(self) -> None:
+        size = self.vocabulary_size
+        _require(
+            SMALLEST_VOCABULARY <= size <= LARGEST_VOCABULARY,
+            "vocabulary_size",
+            f"{SMALLEST_VOCABULARY} to {LARGEST_VOCABULARY}",
+            size,
+        )
+        _require(0 < self.held_out < 1, "held_out", "a share above 0 and below 1", self.held_out)
+        _require(self.train_bytes > 0, "train_bytes", "a positive number of bytes", self.train_bytes)
+        _require(self.validation_bytes > 0, "validation_bytes", "a positive number of bytes", self.validation_bytes)
+        _require(0 < self.stories_scale <= 1, "stories_scale", "above 0 to 1", self.stories_scale)
+        _require(self.stories_dependency in range(4), "stories_dependency", "0 to 3", self.stories_dependency)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Shape of the transformer; every count in `model.py` is computed from these numbers alone."""
+
+    vocabulary_size: int = 2048
+    context: int = 256
+    """Length T of a training window, and the largest position that generation may use."""
+    layers: int = 4
+    width: int = 128
+    heads: int = 4
+    """Query heads; their width is `head_width`."""
+    key_value_heads: int = 4
+    """Key/value heads G; must divide `heads` (grouped queries)."""
+    head_width: int = 32
+    hidden: int = 512
+    """Width of the MLP's hidden layer."""
+    activation: str = "relu2"
+    """`relu2` (squared ReLU, two matrices) or `swiglu` (three matrices)."""
+    tied: bool = False
+    """Whether the head is the transposed embedding."""
+    rope_base: float = 10_000.0
+    norm_epsilon: float = 1e-6
+
+    def __post_init__(self) -> None:
+        for name in ("context", "layers", "width", "heads", "key_value_heads", "head_width", "hidden"):
+            _require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+        _require(
+            256 <= self.vocabulary_size <= 65536,
+            "vocabulary_size",
+            "256 to 65536 (tokens are stored in 16 bits)",
+            self.vocabulary_size,
+        )
+        _require(
+            self.heads % self.key_value_heads == 0,
+            "key_value_heads",
+            f"a divisor of heads ({self.heads})",
+            self.key_value_heads,
+        )
+        _require(self.head_width % 2 == 0, "head_width", "an even number (rotary pairs)", self.head_width)
+        _require(self.activation in ("relu2", "swiglu"), "activation", "relu2 or swiglu", self.activation)
+        _require(self.rope_base > 1, "rope_base", "above 1", self.rope_base)
+        _require(self.norm_epsilon > 0, "norm_epsilon", "above 0", self.norm_epsilon)
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Learning rates at their peak, and the constants of Muon and AdamW."""
+
+    matrix_optimizer: str = "muon"
+    """`muon` or `adamw`, for the hidden matrices; everything else is always AdamW's."""
+    matrix_rate: float = 0.02
+    """Muon's learning rate (each update has spectral norm near `sqrt(max(1, rows/columns))`)."""
+    matrix_adamw_rate: float = 0.003
+    """Learning rate of the hidden matrices under `matrix_optimizer="adamw"`."""
+    embedding_rate: float = 0.01
+    head_rate: float = 0.003
+    gain_rate: float = 0.01
+    matrix_decay: float = 0.01
+    """Muon's decoupled weight decay, times its learning rate at each step."""
+    adamw_decay: float = 0.0
+    """AdamW's decoupled weight decay on embedding and head; gains are never decayed."""
+    momentum: float = 0.95
+    momentum_start: float = 0.85
+    """Muon's momentum at the first step; it rises linearly to `momentum` over the warm-up of momentum."""
+    momentum_warmup: float = 0.1
+    """Fraction of the budget over which the momentum rises."""
+    coefficients: str = "polar_express"
+    """`quintic` (Jordan 2024) or `polar_express` (arXiv 2505.16932)."""
+    newton_schulz_steps: int = 5
+    adam_beta1: float = 0.9
+    adam_beta2: float = 0.95
+    adam_epsilon: float = 1e-10
+    clip_norm: float = 0.0
+    """Largest global gradient norm; 0 leaves gradients as they are."""
+
+    def __post_init__(self) -> None:
+        choices = {"matrix_optimizer": ("muon", "adamw"), "coefficients": ("quintic", "polar_express")}
+        for name, allowed in choices.items():
+            _require(getattr(self, name) in allowed, name, " or ".join(allowed), getattr(self, name))
+        for name in ("matrix_rate", "matrix_adamw_rate", "embedding_rate", "head_rate", "gain_rate"):
+            _require(getattr(self, name) > 0, name, "above 0", getattr(self, name))
+        for name in ("momentum", "momentum_start", "momentum_warmup", "adam_beta1", "adam_beta2"):
+            _require(0 <= getattr(self, name) < 1, name, "0 to below 1", getattr(self, name))
+        for name in ("matrix_decay", "adamw_decay", "clip_norm"):
+            _require(getattr(self, name) >= 0, name, "0 or more", getattr(self, name))
+        _require(self.adam_epsilon > 0, "adam_epsilon", "above 0", self.adam_epsilon)
+        _require(1 <= self.newton_schulz_steps <= 10, "newton_schulz_steps", "1 to 10", self.newton_schulz_steps)
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """Learning-rate multiplier as a function of the fraction of the budget spent."""
+
+    warmup: float = 0.03
+    """Fraction of the budget over which the rate rises linearly from 0."""
+    cooldown: float = 0.5
+    """Fraction of the budget, at its end, over which the rate falls linearly."""
+    floor: float = 0.0
+    """Multiplier at the very end."""
+
+    def __post_init__(self) -> None:
+        for name in ("warmup", "cooldown", "floor"):
+            _require(0 <= getattr(self, name) <= 1, name, "0 to 1", getattr(self, name))
+        _require(self.warmup + self.cooldown <= 1, "warmup + cooldown", "at most 1", self.warmup + self.cooldown)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One run: what is spent, in which steps, and what is kept."""
+
+    budget: str = "5m"
+    preset: str = "auto"
+    """`auto`, or one of the names in `plan.py`."""
+    batch_size: int = 16
+    """Windows in one optimizer step, over all micro-batches."""
+    micro_batches: int = 1
+    """Gradient accumulation: equal parts into which a batch is cut to save memory."""
+    dtype: str = "float32"
+    """Compute type of activations and matrix products: `float32` or `bfloat16`; weights and moments stay float32."""
+    compile: str = "auto"
+    """`on`, `off`, or `auto`: on a GPU; on a CPU it was measured to gain nothing and to cost seconds of g++."""
+    seed: int = 0
+    evaluations: int = 5
+    """Evaluations on the validation data, spread over the budget; the last is at its end."""
+    evaluation_tokens: int = 32_768
+    """Validation tokens of an evaluation along the way; the one at the end always takes them all."""
+    checkpoints: int = 10
+    """Checkpoints written along the way, spread over the budget, beside the one at the end."""
+    samples: int = 3
+    """Sample stories shown along the way."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "micro_batches", "evaluations", "evaluation_tokens"):
+            _require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+        for name in ("checkpoints", "samples"):
+            _require(getattr(self, name) >= 0, name, "0 or more", getattr(self, name))
+        _require(
+            self.batch_size % self.micro_batches == 0,
+            "micro_batches",
+            f"a divisor of the batch size ({self.batch_size})",
+            self.micro_batches,
+        )
+        _require(self.dtype in ("float32", "bfloat16"), "dtype", "float32 or bfloat16", self.dtype)
+        _require(self.compile in ("auto", "on", "off"), "compile", "auto, on or off", self.compile)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All settings of a run, as saved beside its weights."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """The configuration as plain nested dictionaries, ready for JSON."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(kind: type[C], values: dict[str, Any], path: str = "") -> C:
+    """Build the dataclass `kind` from nested dictionaries; absent keys take their defaults.
+
+    Raises:
+        TinyError: an unknown key, a value of another type, or one that the dataclass rejects.
+    """
+    if not isinstance(values, dict):
+        raise TinyError(f"The configuration {path or 'at the top'} is malformed", expected="an object", got=values)
+    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    unknown = sorted(set(values) - set(fields))
+    if unknown:
+        raise TinyError(
+            f"Unknown key {path}{unknown[0]} in the configuration",
+            expected=f"one of {', '.join(fields)}",
+            remedy="It may come from another version of mlx_tiny",
+        )
+    return kind(**{name: _typed(fields[name], value, f"{path}{name}") for name, value in values.items()})
+
+
+_NESTED = {c.__name__: c for c in (DataConfig, ModelConfig, OptimizerConfig, ScheduleConfig, TrainConfig)}
+_SCALARS: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "float": (float, int),
+    "str": (str,),
+    "bool": (bool,),
+    "str | None": (str, type(None)),
+}
+
+
+def _typed(described: dataclasses.Field[Any], value: Any, path: str) -> Any:
+    kind = str(described.type)
+    if kind in _NESTED:
+        return from_dict(_NESTED[kind], value, f"{path}.")
+    if not isinstance(value, _SCALARS[kind]) or (isinstance(value, bool) and kind != "bool"):
+        raise TinyError(f"The setting {path} has the wrong type", expected=kind, got=repr(value))
+    return value

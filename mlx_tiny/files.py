@@ -1,0 +1,186 @@
+"""Files that are either whole or absent: write aside, fsync, rename."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from mlx_tiny.errors import TinyError
+
+HASH_BLOCK_BYTES = 1 << 20
+
+
+def cache_home() -> Path:
+    """Folder of prepared data and tokenizers: `$MLX_TINY_HOME` or `~/.cache/mlx_tiny`."""
+    named = os.environ.get("MLX_TINY_HOME")
+    return Path(named).expanduser() if named else Path.home() / ".cache" / "mlx_tiny"
+
+
+def make_folder(path: Path) -> Path:
+    """Create `path` with its parents; TinyError where the file system refuses."""
+    with explained(path):
+        path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
+    """Open a file that replaces `path` only when the block ends without an exception.
+
+    The bytes are on disk before the rename and the rename before the return, so that after a crash at
+    any moment `path` holds either its old or its new content, whole.
+
+    Raises:
+        TinyError: no space, no permission, or another refusal of the file system.
+    """
+    encoding = None if "b" in mode else "utf-8"
+    with explained(path):
+        descriptor, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, mode, encoding=encoding) as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(aside, 0o666 & ~_umask())
+            os.replace(aside, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(aside)
+            raise
+        sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Give a fresh folder that becomes `path` only when the block ends without an exception.
+
+    A folder that another process put there meanwhile wins: its content is the same by construction
+    (folders are named by a hash of what they hold), so the second copy is dropped.
+    """
+    make_folder(path.parent)
+    with explained(path):
+        aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        try:
+            yield aside
+            for file in aside.iterdir():
+                sync_file(file)
+            sync_folder(aside)
+            os.chmod(aside, 0o777 & ~_umask())
+            try:
+                os.rename(aside, path)
+            except OSError as error:
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                    raise
+                shutil.rmtree(aside)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+        sync_folder(path.parent)
+
+
+def sync_file(path: Path) -> None:
+    """Force the content of the file `path` to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(path: Path) -> None:
+    """Force the entries of the folder `path` to disk, where the system can."""
+    with contextlib.suppress(OSError):
+        sync_file(path)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write `value` as indented JSON, atomically."""
+    with atomic_write(path, "w") as file:
+        json.dump(value, file, indent=2, ensure_ascii=False)
+        file.write("\n")
+
+
+def read_json(path: Path, what: str) -> dict[str, Any]:
+    """Read a JSON object; `what` names the file's role in the error ("run configuration")."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise TinyError(f"No {what} at {path}") from None
+    except (OSError, ValueError) as error:
+        raise TinyError(f"The {what} at {path} cannot be read: {error}") from error
+    if not isinstance(value, dict):
+        raise TinyError(
+            f"The {what} at {path} is malformed",
+            expected="a JSON object",
+            got=type(value).__name__,
+        )
+    return value
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's content, as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with explained(path), open(path, "rb") as file:
+        while block := file.read(HASH_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def hash_text(*parts: object) -> str:
+    """SHA-256 of the parts' text, with separators that keep ("ab", "c") apart from ("a", "bc")."""
+    return hashlib.sha256("\x1f".join(str(part) for part in parts).encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn the file system's refusals inside the block into a TinyError with its remedy."""
+    try:
+        yield
+    except OSError as error:
+        explain = _REFUSALS.get(error.errno or 0)
+        if explain is None:
+            raise TinyError(f"{path} failed: {error.strerror or error}") from error
+        raise explain(path) from error
+
+
+def _no_space(path: Path) -> TinyError:
+    return TinyError(
+        f"The disk is full: {path} could not be written; what was there before is untouched",
+        remedy="Free some space, or name a folder on another disk (--run, or MLX_TINY_HOME for the cache)",
+    )
+
+
+def _no_permission(path: Path) -> TinyError:
+    return TinyError(
+        f"No permission for {path}",
+        remedy="Name a folder that you may write (--run, or MLX_TINY_HOME for the cache), or change its permissions",
+    )
+
+
+def _missing(path: Path) -> TinyError:
+    return TinyError(f"{path} does not exist", remedy="Check the path")
+
+
+_REFUSALS: dict[int, Callable[[Path], TinyError]] = {
+    errno.ENOSPC: _no_space,
+    errno.EDQUOT: _no_space,
+    errno.EFBIG: _no_space,
+    errno.EACCES: _no_permission,
+    errno.EPERM: _no_permission,
+    errno.EROFS: _no_permission,
+    errno.ENOENT: _missing,
+}
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

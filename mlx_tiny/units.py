@@ -1,0 +1,83 @@
+"""Quantities with units: "5m", "20Mtok", "1e15flop", "5kJ" to numbers and back."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from mlx_tiny.errors import TinyError
+
+_PREFIXES = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15}
+
+# Unit as written by the user -> (quantity, factor to its base unit, metric prefixes allowed).
+_UNITS: dict[str, tuple[str, float, bool]] = {
+    "s": ("seconds", 1.0, False),
+    "m": ("seconds", 60.0, False),
+    "min": ("seconds", 60.0, False),
+    "h": ("seconds", 3600.0, False),
+    "tok": ("tokens", 1.0, True),
+    "flop": ("flops", 1.0, True),
+    "J": ("joules", 1.0, True),
+}
+_NUMBER = re.compile(r"([-+]?[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)\s*([A-Za-z]*)")
+_EXAMPLES = "30s, 5m, 1.5h, 20Mtok, 1e15flop or 5kJ"
+
+
+def parse_quantity(text: str) -> tuple[str, float]:
+    """Read an amount with its unit.
+
+    Args:
+        text: for example "5m" (minutes), "90s", "20Mtok", "1e15flop", "5kJ"; a sequence such as "1h30m" is a sum.
+
+    Returns:
+        The quantity ("seconds", "tokens", "flops" or "joules") and the amount in that base unit.
+
+    Raises:
+        TinyError: no number, unknown unit, or an amount that is not positive and finite.
+    """
+    parts = [_parse_part(text, match) for match in _NUMBER.finditer(text)]
+    if not parts or _NUMBER.sub("", text).strip():
+        raise TinyError(f"Cannot read the amount {text!r}", expected=f"a number with a unit: {_EXAMPLES}")
+    quantities = {quantity for quantity, _ in parts}
+    if len(quantities) > 1:
+        raise TinyError(f"The amount {text!r} mixes {' and '.join(sorted(quantities))}", remedy="Use one unit")
+    amount = sum(value for _, value in parts)
+    if not (amount > 0 and math.isfinite(amount)) or any(value < 0 for _, value in parts):
+        raise TinyError(f"The amount {text!r} is out of range", expected="a positive number", got=f"{amount:g}")
+    return quantities.pop(), amount
+
+
+def _parse_part(text: str, match: re.Match[str]) -> tuple[str, float]:
+    number, unit = match.groups()
+    for name, (quantity, factor, prefixed) in _UNITS.items():
+        prefix = unit.removesuffix(name)
+        if unit.endswith(name) and prefix in (_PREFIXES if prefixed else ("",)):
+            return quantity, float(number) * factor * _PREFIXES[prefix]
+    raise TinyError(f"Unknown unit {unit!r} in {text!r}", expected=f"for example {_EXAMPLES}")
+
+
+def format_count(value: float, unit: str = "") -> str:
+    """Three significant digits with a metric prefix: 1_234_567 -> "1.23M"."""
+    for prefix, factor in reversed(_PREFIXES.items()):
+        if abs(value) >= 0.9995 * factor and factor > 1:
+            return f"{_three_digits(value / factor)}{prefix}{unit}"
+    return f"{_three_digits(value)}{unit}"
+
+
+def format_seconds(seconds: float) -> str:
+    """"0.42s", "7.5s", "4m58s" or "1h02m"."""
+    if seconds < 59.95:
+        return f"{seconds:.2f}s" if seconds < 1 else f"{seconds:.1f}s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}m{rest:02d}s" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02d}m"
+
+
+def format_bytes(count: float) -> str:
+    """Decimal bytes: 1_500_000_000 -> "1.50GB"."""
+    return format_count(count, "B")
+
+
+def _three_digits(value: float) -> str:
+    if value == int(value) and abs(value) < 1000:
+        return str(int(value))
+    return f"{value:.{max(0, 2 - int(math.floor(math.log10(abs(value)))))}f}" if value else "0"
