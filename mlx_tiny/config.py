@@ -64,15 +64,19 @@ class ModelConfig:
     """Shape of the transformer; every count in `model.py` is computed from these numbers alone."""
 
     vocabulary_size: int = 2048
+    """Pieces of the tokenizer, which decides."""
     context: int = 256
     """Length T of a training window, and the largest position that generation may use."""
     layers: int = 4
+    """Transformer blocks L."""
     width: int = 128
+    """Width D of the residual stream."""
     heads: int = 4
     """Query heads; their width is `head_width`."""
     key_value_heads: int = 4
     """Key/value heads G; must divide `heads` (grouped queries)."""
     head_width: int = 32
+    """Width K of a head; even, for the rotary pairs."""
     hidden: int = 512
     """Width of the MLP's hidden layer."""
     activation: str = "relu2"
@@ -80,7 +84,9 @@ class ModelConfig:
     tied: bool = False
     """Whether the head is the transposed embedding."""
     rope_base: float = 10_000.0
+    """Base of the rotary angles."""
     norm_epsilon: float = 1e-6
+    """Added to the mean square in RMSNorm."""
 
     def __post_init__(self) -> None:
         for name in ("context", "layers", "width", "heads", "key_value_heads", "head_width", "hidden"):
@@ -114,23 +120,31 @@ class OptimizerConfig:
     matrix_adamw_rate: float = 0.003
     """Learning rate of the hidden matrices under `matrix_optimizer="adamw"`."""
     embedding_rate: float = 0.01
+    """AdamW's learning rate of the embedding."""
     head_rate: float = 0.003
+    """AdamW's learning rate of an untied head."""
     gain_rate: float = 0.01
+    """AdamW's learning rate of gains and residual scales."""
     matrix_decay: float = 0.01
     """Muon's decoupled weight decay, times its learning rate at each step."""
     adamw_decay: float = 0.0
     """AdamW's decoupled weight decay on embedding and head; gains are never decayed."""
     momentum: float = 0.95
+    """Muon's momentum after its warm-up."""
     momentum_start: float = 0.85
-    """Muon's momentum at the first step; it rises linearly to `momentum` over the warm-up of momentum."""
+    """Muon's momentum at the first step."""
     momentum_warmup: float = 0.1
     """Fraction of the budget over which the momentum rises."""
     coefficients: str = "polar_express"
     """`quintic` (Jordan 2024) or `polar_express` (arXiv 2505.16932)."""
     newton_schulz_steps: int = 5
+    """Iterations of the orthogonalisation."""
     adam_beta1: float = 0.9
+    """AdamW's decay of the first moment."""
     adam_beta2: float = 0.95
+    """AdamW's decay of the second moment."""
     adam_epsilon: float = 1e-10
+    """Added to the root of AdamW's second moment."""
     clip_norm: float = 0.0
     """Largest global gradient norm; 0 leaves gradients as they are."""
 
@@ -170,20 +184,22 @@ class TrainConfig:
     """One run: what is spent, in which steps, and what is kept."""
 
     budget: str = "5m"
+    """What to spend: seconds (30s, 5m, 1h), tokens (20Mtok) or model FLOPs (1e15flop)."""
     preset: str = "auto"
-    """`auto`, or one of the names in `plan.py`."""
+    """Size of the model: `auto`, tiny, mini, small, base, medium or large."""
     batch_size: int = 16
     """Windows in one optimizer step, over all micro-batches."""
     micro_batches: int = 1
     """Gradient accumulation: equal parts into which a batch is cut to save memory."""
     dtype: str = "float32"
     """Compute type of activations and matrix products: `float32` or `bfloat16`; weights and moments stay float32."""
-    compile: str = "auto"
-    """`on`, `off`, or `auto`: on a GPU; on a CPU it was measured to gain nothing and to cost seconds of g++."""
+    compile: bool = True
+    """Compile the step to one graph, where the machine can (on a CPU MLX needs g++)."""
     seed: int = 0
+    """Seed of the weights and of the order of the data."""
     evaluations: int = 5
     """Evaluations on the validation data, spread over the budget; the last is at its end."""
-    evaluation_tokens: int = 32_768
+    evaluation_tokens: int = 16_384
     """Validation tokens of an evaluation along the way; the one at the end always takes them all."""
     checkpoints: int = 10
     """Checkpoints written along the way, spread over the budget, beside the one at the end."""
@@ -202,7 +218,6 @@ class TrainConfig:
             self.micro_batches,
         )
         _require(self.dtype in ("float32", "bfloat16"), "dtype", "float32 or bfloat16", self.dtype)
-        _require(self.compile in ("auto", "on", "off"), "compile", "auto, on or off", self.compile)
 
 
 @dataclass(frozen=True)

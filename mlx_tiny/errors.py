@@ -28,9 +28,7 @@ class TinyError(Exception):
 
     def _paragraph(self) -> str:
         comparison = ", ".join(
-            f"{label} {value}"
-            for label, value in (("expected", self.expected), ("got", self.got))
-            if value is not None
+            f"{label} {value}" for label, value in (("expected", self.expected), ("got", self.got)) if value is not None
         )
         sentences = [self.failed, comparison[:1].upper() + comparison[1:], self.remedy or ""]
         return " ".join(f"{sentence}." for sentence in sentences if sentence)

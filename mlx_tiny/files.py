@@ -8,10 +8,11 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from mlx_tiny.errors import TinyError
 
@@ -32,7 +33,7 @@ def make_folder(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
+def atomic_write(path: Path, mode: str = "wb") -> Iterator[Any]:
     """Open a file that replaces `path` only when the block ends without an exception.
 
     The bytes are on disk before the rename and the rename before the return, so that after a crash at
@@ -67,7 +68,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """
     make_folder(path.parent)
     with explained(path):
-        aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        aside = _folder_aside(path)
         try:
             yield aside
             for file in aside.iterdir():
@@ -84,6 +85,42 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(aside, ignore_errors=True)
             raise
         sync_folder(path.parent)
+
+
+def discard_folder(path: Path) -> None:
+    """Delete the folder `path`, if it is there, in one step for all who look: rename it aside first."""
+    with explained(path):
+        if path.exists():
+            aside = _folder_aside(path)
+            os.rename(path, aside / path.name)
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def remove_leftovers(parent: Path) -> None:
+    """Delete what `atomic_folder` left in `parent` when its process was killed on this machine."""
+    for folder in parent.glob(f".*.{_machine_mark()}-*.*"):
+        process = folder.name.rsplit(".", 2)[-2].rpartition("-")[2]
+        if process.isdecimal() and not _is_running(int(process)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _folder_aside(path: Path) -> Path:
+    """A fresh hidden folder beside `path`, whose name says which process on which machine writes it."""
+    return Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.{_machine_mark()}-{os.getpid()}."))
+
+
+def _machine_mark() -> str:
+    return hash_text(socket.gethostname())[:8]
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def sync_file(path: Path) -> None:

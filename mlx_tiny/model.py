@@ -192,7 +192,7 @@ def _mlp(layer: Parameters, config: ModelConfig, x_BTD: mx.array) -> mx.array:
         gate, up = mx.split(hidden, 2, axis=-1)
         hidden = gate * mx.sigmoid(gate) * up
     else:
-        hidden = mx.square(mx.maximum(hidden, 0))
+        hidden = hidden * mx.maximum(hidden, 0)
     return hidden @ layer["mlp_output"].T
 
 

@@ -5,7 +5,8 @@ step can be one compiled graph. Moments and weights are float32.
 
 Variants, since names alone do not tell:
 - Muon (Jordan et al. 2024): momentum as an average `m <- mu m + (1 - mu) g`, Nesterov look-ahead
-  `g <- mu m + (1 - mu) g`, orthogonalised, times `sqrt(max(1, rows / columns))`; weight decay decoupled, `W <- W (1 - rate decay)`.
+  `g <- mu m + (1 - mu) g`, orthogonalised, times `sqrt(max(1, rows / columns))`; weight decay decoupled,
+  `W <- W (1 - rate decay)`.
 - AdamW (Loshchilov and Hutter 2019): both moments bias-corrected, epsilon outside the root, weight decay decoupled.
 """
 
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterator
 import mlx.core as mx
 
 from mlx_tiny.config import OptimizerConfig
-from mlx_tiny.model import ParameterSpec, Parameters
+from mlx_tiny.model import Parameters, ParameterSpec
 from mlx_tiny.ops.newton_schulz import orthogonalize
 from mlx_tiny.ops.runtime import lane
 
@@ -28,7 +29,7 @@ _TINY = 1e-12
 
 
 def groups(specs: dict[str, ParameterSpec]) -> dict[str, list[str]]:
-    """Parameter names by kind: `matrix` (Muon's, unless configured otherwise), `embedding`, `head` and `gain` (AdamW's)."""
+    """Parameter names by kind: `matrix` (Muon's, unless configured otherwise), and AdamW's three."""
     result: dict[str, list[str]] = {"matrix": [], "embedding": [], "head": [], "gain": []}
     for name, spec in specs.items():
         result[spec.kind].append(name)
@@ -59,7 +60,12 @@ class Optimizer:
         return state
 
     def update(
-        self, parameters: Parameters, gradients: Parameters, state: State, multiplier: mx.array, momentum: mx.array
+        self,
+        parameters: Parameters,
+        gradients: Parameters,
+        state: State,
+        multiplier: mx.array,
+        momentum: mx.array,
     ) -> tuple[Parameters, State]:
         """One step.
 
@@ -79,9 +85,7 @@ class Optimizer:
         for index, name in enumerate(name for name in self.specs if name not in self._muon):
             with lane(index):
                 rate = multiplier * self._adamw_rate(self.specs[name].kind)
-                new_parameters[name] = self._adamw_step(
-                    name, parameters[name], gradients[name], state, new_state, rate
-                )
+                new_parameters[name] = self._adamw_step(name, parameters[name], gradients[name], state, new_state, rate)
         return {name: new_parameters[name] for name in parameters}, new_state
 
     def _adamw_rate(self, group: str) -> float:

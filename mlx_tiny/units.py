@@ -59,13 +59,14 @@ def _parse_part(text: str, match: re.Match[str]) -> tuple[str, float]:
 def format_count(value: float, unit: str = "") -> str:
     """Three significant digits with a metric prefix: 1_234_567 -> "1.23M"."""
     for prefix, factor in reversed(_PREFIXES.items()):
-        if abs(value) >= 0.9995 * factor and factor > 1:
+        # From 999.5 on, three digits round up into the next prefix.
+        if factor > 1 and abs(value) >= 0.9995 * factor:
             return f"{_three_digits(value / factor)}{prefix}{unit}"
     return f"{_three_digits(value)}{unit}"
 
 
 def format_seconds(seconds: float) -> str:
-    """"0.42s", "7.5s", "4m58s" or "1h02m"."""
+    """A duration as 0.42s, 7.5s, 4m58s or 1h02m."""
     if seconds < 59.95:
         return f"{seconds:.2f}s" if seconds < 1 else f"{seconds:.1f}s"
     minutes, rest = divmod(round(seconds), 60)
@@ -78,6 +79,7 @@ def format_bytes(count: float) -> str:
 
 
 def _three_digits(value: float) -> str:
-    if value == int(value) and abs(value) < 1000:
+    if value == 0 or (value == int(value) and abs(value) < 1000):
         return str(int(value))
-    return f"{value:.{max(0, 2 - int(math.floor(math.log10(abs(value)))))}f}" if value else "0"
+    value = float(f"{value:.3g}")
+    return f"{value:.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"

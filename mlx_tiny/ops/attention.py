@@ -1,12 +1,27 @@
-"""Causal attention over [B, T, H, K] arrays: the plain MLX path and MLX's built-in one."""
+"""Causal attention over [B, T, H, K] arrays: plain MLX, MLX's built-in one, and one for the CPU.
+
+The CPU's is the softmax of the plain path taken in blocks of queries, each meeting only the keys up to its last row,
+with a fast exponential, and with a gradient of its own: from E = exp(S - max) kept by the forward pass, l its row sums,
+and delta = rowsum(dO O), the gradient of the scores is dS = E (dO V^T - delta) / l, which is E times one product when
+-delta / l is appended to dO / l as a column and ones to V.
+"""
 
 from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import mlx.core as mx
 
 from mlx_tiny.errors import TinyError
+from mlx_tiny.ops.exponential import row_maximum, shifted_exponential
+from mlx_tiny.ops.runtime import on_cpu
 
-IMPLEMENTATIONS = ("auto", "plain", "mlx")
+IMPLEMENTATIONS = ("auto", "plain", "mlx", "cpu")
+
+# Rows of a query block: smaller skips more of the masked half, larger makes better products.
+_BLOCK = 64
 
 
 def causal_attention(
@@ -26,8 +41,8 @@ def causal_attention(
         key_BSGK: same dtype [B, S, G, K] with S >= T; G divides H, and H/G neighbouring query heads share a key head.
         value_BSGK: same dtype [B, S, G, K].
         scale: factor on the scores before the softmax.
-        implementation: `plain`, `mlx` (`mx.fast.scaled_dot_product_attention`), or `auto`: `mlx` on a GPU, where it is
-            fused, and `plain` elsewhere, where the two are the same operations.
+        implementation: `plain`, `mlx` (`mx.fast.scaled_dot_product_attention`), `cpu` (float32, T = S), or `auto`:
+            `mlx` on a GPU, where it is fused; elsewhere `cpu` where it applies, and `plain` otherwise.
 
     Returns:
         [B, T, H, K] in the dtype of the query; scores and softmax are float32.
@@ -37,10 +52,18 @@ def causal_attention(
     """
     _check(query_BTHK, key_BSGK, value_BSGK, implementation)
     if implementation == "auto":
-        implementation = "mlx" if mx.default_device().type == mx.DeviceType.gpu else "plain"
-    attend = _built_in if implementation == "mlx" else _plain
+        implementation = _choose(query_BTHK, key_BSGK)
+    attend: Callable[..., mx.array] = {"plain": _plain, "mlx": _built_in, "cpu": _on_cpu}[implementation]
     query_BHTK, key_BGSK, value_BGSK = (a.swapaxes(1, 2) for a in (query_BTHK, key_BSGK, value_BSGK))
-    return attend(query_BHTK, key_BGSK, value_BGSK, scale).swapaxes(1, 2)
+    mixed_BHTK = attend(query_BHTK, key_BGSK, value_BGSK, scale)
+    return mixed_BHTK.swapaxes(1, 2)
+
+
+def _choose(query_BTHK: mx.array, key_BSGK: mx.array) -> str:
+    if not on_cpu():
+        return "mlx"
+    whole = query_BTHK.shape[1] == key_BSGK.shape[1] > 1
+    return "cpu" if whole and query_BTHK.dtype == mx.float32 else "plain"
 
 
 def _built_in(query_BHTK: mx.array, key_BGSK: mx.array, value_BGSK: mx.array, scale: float) -> mx.array:
@@ -59,6 +82,84 @@ def _plain(query_BHTK: mx.array, key_BGSK: mx.array, value_BGSK: mx.array, scale
     return (weights @ value).reshape(B, H, T, K)
 
 
+def _on_cpu(query_BHTK: mx.array, key_BGSK: mx.array, value_BGSK: mx.array, scale: float) -> mx.array:
+    B, H, T, K = query_BHTK.shape
+    G = key_BGSK.shape[1]
+    query_BGRTK = mx.contiguous((query_BHTK * scale).reshape(B, G, H // G, T, K))
+    output, *_ = _blocked_attention()(query_BGRTK, mx.contiguous(key_BGSK), _with_ones(value_BGSK))
+    mixed_BHTK: mx.array = output.reshape(B, H, T, K)
+    return mixed_BHTK
+
+
+@functools.cache
+def _blocked_attention() -> Callable[..., Any]:
+    """The forward pass and its gradient; outputs beyond the first are kept for the gradient only.
+
+    Inputs: scaled queries [B, G, R, T, K] (R query heads share a key head), keys [B, G, T, K], and values with a last
+    column of ones [B, G, T, K+1], whose product with E gives the row sums.
+    """
+    attend = mx.custom_function(_blocked_forward)
+    attend.vjp(_blocked_gradient)
+    return attend
+
+
+def _blocks(T: int) -> Iterator[tuple[int, int]]:
+    return ((start, min(start + _BLOCK, T)) for start in range(0, T, _BLOCK))
+
+
+def _blocked_forward(query_BGRTK: mx.array, key_BGTK: mx.array, value_BGTK: mx.array) -> list[mx.array]:
+    B, G, R, T, K = query_BGRTK.shape
+    outputs, exponentials, sums = [], [], []
+    for start, end in _blocks(T):
+        query = query_BGRTK[..., start:end, :].reshape(B, G, R * (end - start), K)
+        scores = query @ key_BGTK[:, :, :end].swapaxes(-1, -2) + mx.tile(causal_mask(end - start, end), (R, 1))
+        exponential = shifted_exponential(scores, row_maximum(scores))
+        mixed = exponential @ value_BGTK[:, :, :end]
+        outputs.append((mixed[..., :K] / mixed[..., K:]).reshape(B, G, R, end - start, K))
+        exponentials.append(exponential)
+        sums.append(mixed[..., K:])
+    return [mx.concatenate(outputs, axis=3), *exponentials, *sums]
+
+
+def _blocked_gradient(
+    primals: list[mx.array], cotangents: list[mx.array], outputs: list[mx.array]
+) -> tuple[mx.array, mx.array, mx.array]:
+    query_BGRTK, key_BGTK, value_BGTK = primals
+    B, G, R, T, K = query_BGRTK.shape
+    output, kept = outputs[0], outputs[1:]
+    delta = mx.sum(cotangents[0] * output, axis=-1, keepdims=True)
+    # The forward's ones become the column that meets -delta / l.
+    extended = mx.concatenate([cotangents[0], -delta], axis=-1)
+    query_gradients = []
+    key_gradient, value_gradient = mx.zeros(key_BGTK.shape), mx.zeros(key_BGTK.shape)
+    for index, (start, end) in enumerate(_blocks(T)):
+        rows = R * (end - start)
+        exponential, total = kept[index], kept[len(kept) // 2 + index]
+        query = query_BGRTK[..., start:end, :].reshape(B, G, rows, K)
+        weighted = extended[..., start:end, :].reshape(B, G, rows, K + 1) / total
+        score_gradient = exponential * (weighted @ value_BGTK[:, :, :end].swapaxes(-1, -2))
+        query_gradients.append((score_gradient @ key_BGTK[:, :, :end]).reshape(B, G, R, end - start, K))
+        key_gradient = _add_to_beginning(key_gradient, score_gradient.swapaxes(-1, -2) @ query)
+        value_gradient = _add_to_beginning(value_gradient, exponential.swapaxes(-1, -2) @ weighted[..., :K])
+    ones_gradient = mx.zeros((*value_gradient.shape[:-1], 1))
+    return (
+        mx.concatenate(query_gradients, axis=3),
+        key_gradient,
+        mx.concatenate([value_gradient, ones_gradient], axis=-1),
+    )
+
+
+def _with_ones(value_BGTK: mx.array) -> mx.array:
+    return mx.concatenate([value_BGTK, mx.ones((*value_BGTK.shape[:-1], 1))], axis=-1)
+
+
+def _add_to_beginning(total_BGTK: mx.array, part_BGSK: mx.array) -> mx.array:
+    """The sum over the first S positions, T >= S."""
+    end = part_BGSK.shape[2]
+    head = total_BGTK[:, :, :end] + part_BGSK
+    return head if end == total_BGTK.shape[2] else mx.concatenate([head, total_BGTK[:, :, end:]], axis=2)
+
+
 def causal_mask(queries: int, keys: int) -> mx.array:
     """Additive float32 mask [T, S]: 0 where a query may look, the lowest float elsewhere."""
     positions = mx.arange(keys - queries, keys)[:, None]
@@ -68,7 +169,8 @@ def causal_mask(queries: int, keys: int) -> mx.array:
 def _check(query_BTHK: mx.array, key_BSGK: mx.array, value_BSGK: mx.array, implementation: str) -> None:
     if implementation not in IMPLEMENTATIONS:
         raise TinyError(
-            f"Unknown attention implementation {implementation!r}", expected=f"one of {', '.join(IMPLEMENTATIONS)}"
+            f"Unknown attention implementation {implementation!r}",
+            expected=f"one of {', '.join(IMPLEMENTATIONS)}",
         )
     shapes = f"query {query_BTHK.shape}, key {key_BSGK.shape}, value {value_BSGK.shape}"
     if any(a.ndim != 4 for a in (query_BTHK, key_BSGK, value_BSGK)):

@@ -1,0 +1,120 @@
+"""What a person sees of a run: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+import time
+from typing import Any
+
+import click
+from tqdm import tqdm
+
+from mlx_tiny.train import StepReport
+from mlx_tiny.units import format_count, format_seconds
+
+# Plain lines: at most one a second and one a twentieth of the budget.
+_SECONDS_BETWEEN_LINES = 1.0
+_FRACTION_BETWEEN_LINES = 0.05
+
+# Before this share of the budget, the time left cannot be told from the time spent.
+_FRACTION_TO_JUDGE_BY = 0.005
+
+
+class Display:
+    """Draws a run on the terminal; the trainer's listener.
+
+    Args:
+        flops_per_token: of training, for the utilisation.
+        peak_flops_per_s: measured on this machine.
+        interactive: whether to draw a bar; by default on a terminal only.
+    """
+
+    def __init__(self, flops_per_token: float, peak_flops_per_s: float, interactive: bool | None = None) -> None:
+        self._interactive = sys.stderr.isatty() if interactive is None else interactive
+        self._share_of_peak = flops_per_token / peak_flops_per_s if peak_flops_per_s else 0.0
+        self._bits_per_byte: float | None = None
+        self._bar: tqdm[Any] | None = None
+        self._last_line = (-1.0, 0.0)
+
+    def message(self, text: str) -> None:
+        """One line, above the bar where there is one."""
+        if self._bar is not None:
+            self._bar.write(text, file=sys.stderr)
+        else:
+            click.echo(text, err=True)
+
+    def step(self, report: StepReport) -> None:
+        """Move the bar, or print a line now and then."""
+        if self._interactive:
+            self._draw(report)
+            return
+        fraction, moment = self._last_line
+        now = time.monotonic()
+        if now - moment >= _SECONDS_BETWEEN_LINES and report.fraction - fraction >= _FRACTION_BETWEEN_LINES:
+            self._last_line = (report.fraction, now)
+            click.echo(f"{report.fraction:6.1%}  step {report.step}  {self._figures(report)}", err=True)
+
+    def evaluation(self, step: int, fraction: float, bits_per_byte: float) -> None:
+        """Remember and print the validation result."""
+        self._bits_per_byte = bits_per_byte
+        self.message(f"{fraction:6.1%}  step {step}  validation {bits_per_byte:.4f} bits per byte")
+
+    def sample(self, fraction: float, text: str) -> None:
+        """Show a story written by the model as it is now."""
+        shown = textwrap.fill(" ".join(text.split()), width=100, initial_indent="    ", subsequent_indent="    ")
+        self.message(f"{fraction:6.1%}  a sample:\n{shown}")
+
+    def close(self) -> None:
+        """Leave the terminal ready for what comes after the run."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _draw(self, report: StepReport) -> None:
+        if self._bar is None:
+            self._bar = tqdm(
+                total=100.0,
+                bar_format="{percentage:3.0f}%|{bar}| {postfix}",
+                dynamic_ncols=True,
+                file=sys.stderr,
+                leave=False,
+            )
+        self._bar.n = min(100.0, 100.0 * report.fraction)
+        self._bar.set_postfix_str(self._figures(report), refresh=False)
+        self._bar.update(0)
+
+    def _figures(self, report: StepReport) -> str:
+        left = report.seconds * (1 / report.fraction - 1) if report.fraction > _FRACTION_TO_JUDGE_BY else None
+        checked = "" if self._bits_per_byte is None else f"  bpb {self._bits_per_byte:.3f}"
+        return (
+            f"loss {report.loss:.3f}{checked}  {format_count(report.tokens_per_s)} tok/s"
+            f"  mfu {report.tokens_per_s * self._share_of_peak:.0%}"
+            + (f"  {format_seconds(left)} left" if left else "")
+        )
+
+
+class PreparationBar:
+    """Progress of data preparation, phase by phase; silent while a phase is too short to care."""
+
+    def __init__(self) -> None:
+        self._phase = ""
+        self._bar: tqdm[Any] | None = None
+
+    def __call__(self, phase: str, done: float, total: float) -> None:
+        """Show that `done` of `total` bytes of `phase` are through."""
+        if phase != self._phase:
+            self.close()
+            self._phase = phase
+            self._bar = tqdm(
+                desc=phase, unit="B", unit_scale=True, file=sys.stderr, leave=False, delay=1.0, disable=None
+            )
+        if self._bar is not None:
+            self._bar.total = total or None
+            self._bar.update(done - self._bar.n)
+
+    def close(self) -> None:
+        """Remove the bar."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None

@@ -1,0 +1,43 @@
+"""`mlx-tiny eval`: bits per byte of a trained model on any text."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("text")
+@click.option("--text-column", help="Column of a table, or key of a JSON line, that holds the text.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(run: Path, text: str, text_column: str | None, as_json: bool) -> None:
+    """Measure the model in folder RUN on TEXT: a file, a folder or a glob of what `train --data` takes.
+
+    \b
+      mlx-tiny eval runs/notes other.txt
+    """
+    from mlx_tiny.checkpoint import RunFolder
+    from mlx_tiny.data.documents import clean
+    from mlx_tiny.data.readers import read_texts
+    from mlx_tiny.data.sources import find_files
+    from mlx_tiny.data.tokenizer import Tokenizer
+    from mlx_tiny.evaluate import evaluate_texts
+
+    folder = RunFolder(run)
+    parameters, tokenizer = folder.load_weights(), Tokenizer.load(folder.tokenizer_model)
+    texts = (clean(document) for path in find_files(text) for document in read_texts(path, text_column))
+    result = evaluate_texts(parameters, folder.config.model, tokenizer, filter(None, texts))
+    values = {
+        "bits_per_byte": result.bits_per_byte,
+        "perplexity_per_token": result.perplexity,
+        "tokens": result.tokens,
+        "bytes": int(result.bytes),
+    }
+    if as_json:
+        click.echo(json.dumps(values))
+    else:
+        for key, value in values.items():
+            click.echo(f"{key}: {value:.4f}" if isinstance(value, float) else f"{key}: {value}")

@@ -1,0 +1,76 @@
+"""`mlx-tiny generate`: let a trained model write."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mlx_tiny.errors import TinyError
+
+if TYPE_CHECKING:
+    from mlx_tiny.checkpoint import RunFolder
+    from mlx_tiny.data.tokenizer import Tokenizer
+    from mlx_tiny.generate import Sampling
+    from mlx_tiny.model import Parameters
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--prompt", default="", help="Beginning of the text.")
+@click.option("--temperature", default=0.8, show_default=True, help="0 takes the likeliest token always.")
+@click.option("--top-p", default=0.95, show_default=True, help="Share of the probability that is drawn from.")
+@click.option("--seed", default=0, show_default=True, help="Same seed, same text.")
+@click.option("--max-tokens", default=256, show_default=True, help="Longest text.")
+@click.option("--interactive", is_flag=True, help="Ask for prompts, one after the other, until end of input.")
+def command(
+    run: Path, prompt: str, temperature: float, top_p: float, seed: int, max_tokens: int, interactive: bool
+) -> None:
+    """Let the model in folder RUN write.
+
+    \b
+      mlx-tiny generate runs/notes --prompt "Once upon a time"
+    """
+    from mlx_tiny.checkpoint import RunFolder
+    from mlx_tiny.data.tokenizer import Tokenizer
+    from mlx_tiny.generate import Sampling
+
+    sampling = Sampling(temperature, top_p, seed, max_tokens)
+    folder = RunFolder(run)
+    parameters, tokenizer = folder.load_weights(), Tokenizer.load(folder.tokenizer_model)
+    if not interactive:
+        _write(folder, parameters, tokenizer, prompt, sampling)
+        return
+    while (asked := _ask()) is not None:
+        try:
+            _write(folder, parameters, tokenizer, asked, sampling)
+        except TinyError as error:
+            click.echo(str(error), err=True)
+        sampling = dataclasses.replace(sampling, seed=sampling.seed + 1)
+
+
+def _ask() -> str | None:
+    """The next prompt, or None at the end of input."""
+    try:
+        return input("> " if sys.stdin.isatty() else "")
+    except EOFError:
+        return None
+
+
+def _write(folder: RunFolder, parameters: Parameters, tokenizer: Tokenizer, prompt: str, sampling: Sampling) -> None:
+    """Print the text as it grows."""
+    from mlx_tiny.generate import generate_tokens
+
+    ids = [tokenizer.bos, *tokenizer.encode(prompt)]
+    drawn = generate_tokens(parameters, folder.config.model, ids, sampling, stop=tokenizer.bos)
+    started = False
+    for text in tokenizer.decode_stream(drawn):
+        if not started:
+            click.echo(prompt, nl=False)
+            started = True
+        click.echo(text, nl=False)
+        sys.stdout.flush()
+    click.echo("" if started else prompt)

@@ -1,0 +1,89 @@
+"""Command-line options made from the configuration's dataclasses, so that names, defaults and help have one home."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import functools
+import inspect
+import itertools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from mlx_tiny import config as config_module
+from mlx_tiny.config import DataConfig, ModelConfig, OptimizerConfig, ScheduleConfig, TrainConfig
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+SECTIONS: dict[str, type] = {
+    "data": DataConfig,
+    "model": ModelConfig,
+    "optimizer": OptimizerConfig,
+    "schedule": ScheduleConfig,
+    "train": TrainConfig,
+}
+
+# Fields whose flag has another name, or that a flag does not set.
+_RENAMED = {("data", "source"): "data", ("data", "seed"): "data-seed"}
+_WITHOUT_FLAG = {("model", "vocabulary_size")}
+_TYPES: dict[str, Any] = {"int": int, "float": float, "str": str, "str | None": str}
+
+
+def config_options(*sections: str) -> Callable[[F], F]:
+    """Add a flag for every setting of these sections; flags that are not given arrive as None."""
+
+    def decorate(function: F) -> F:
+        for section in reversed(sections):
+            for field in reversed(dataclasses.fields(SECTIONS[section])):
+                if (section, field.name) not in _WITHOUT_FLAG:
+                    function = _option(section, field)(function)
+        return function
+
+    return decorate
+
+
+def given(values: dict[str, Any], section: str) -> dict[str, Any]:
+    """The settings of `section` that the user gave, out of a command's keyword arguments."""
+    found = {}
+    for field in dataclasses.fields(SECTIONS[section]):
+        value = values.get(_parameter(section, field.name))
+        if value is not None:
+            found[field.name] = value
+    return found
+
+
+def flag_name(section: str, field: str) -> str:
+    """The flag that sets a field: ("train", "batch_size") -> "--batch-size"."""
+    return "--" + _RENAMED.get((section, field), field).replace("_", "-")
+
+
+def _parameter(section: str, field: str) -> str:
+    """The keyword under which click hands the flag's value to the command."""
+    return f"{section}_{field}"
+
+
+def _option(section: str, field: dataclasses.Field[Any]) -> Callable[[F], F]:
+    names = [_parameter(section, field.name), flag_name(section, field.name)]
+    help_text = f"{_documentation(SECTIONS[section].__name__).get(field.name, '')} [default: {field.default}]".strip()
+    if str(field.type) == "bool":
+        names[1] += f"/--no{names[1][1:]}"
+        return click.option(*names, default=None, help=help_text)
+    return click.option(*names, type=_TYPES[str(field.type)], default=None, help=help_text)
+
+
+@functools.cache
+def _documentation(class_name: str) -> dict[str, str]:
+    """The docstring under each field of a dataclass of `config.py`, with backquotes removed."""
+    tree = ast.parse(inspect.getsource(config_module))
+    body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == class_name)
+    texts = {}
+    for field, text in itertools.pairwise(body):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and _is_text(text):
+            texts[field.target.id] = " ".join(text.value.value.split()).replace("`", "")  # type: ignore[attr-defined]
+    return texts
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

@@ -1,0 +1,193 @@
+"""`mlx-tiny train`: from text and a budget to a model and its report."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mlx_tiny.cli.options import config_options, flag_name, given
+from mlx_tiny.config import RunConfig, from_dict, to_dict
+from mlx_tiny.errors import TinyError
+
+if TYPE_CHECKING:
+    from mlx_tiny.checkpoint import RunFolder
+    from mlx_tiny.data.prepare import PreparedCorpus
+    from mlx_tiny.train import Outcome
+
+_FINAL_SAMPLES = 3
+_SECTIONS = ("train", "data", "model", "optimizer", "schedule")
+
+
+@click.command()
+@click.option("--run", "run_path", type=click.Path(path_type=Path), help="Folder to make; by default runs/DATE-TIME.")
+@click.option("--resume", "resume_path", type=click.Path(path_type=Path), help="Continue the run in this folder.")
+@config_options(*_SECTIONS)
+def command(run_path: Path | None, resume_path: Path | None, **flags: Any) -> None:
+    """Spend a budget on training a model, and report how strong it is.
+
+    Without any option: five minutes, on TinyStories where it is in the cache and on generated stories elsewhere,
+    with a model whose size fits this machine. Examples:
+
+    \b
+      mlx-tiny train --budget 30s
+      mlx-tiny train --data notes.txt --budget 20Mtok --run runs/notes
+      mlx-tiny train --resume runs/notes --budget 40Mtok
+    """
+    if resume_path is not None:
+        _resume(resume_path, run_path, flags)
+    else:
+        _start(run_path or Path("runs") / time.strftime("%Y%m%d-%H%M%S"), flags)
+
+
+def _start(path: Path, flags: dict[str, Any]) -> None:
+    from mlx_tiny.checkpoint import RunFolder
+    from mlx_tiny.data.prepare import require_windows
+    from mlx_tiny.data.sources import resolve
+
+    if path.exists():
+        raise TinyError(
+            f"{path} exists already",
+            remedy="Name another folder with --run, continue that run with --resume, or remove it",
+        )
+    config, reason = _planned(flags)
+    source = resolve(config.data)
+    click.echo(f"data: {source.description}", err=True)
+    corpus, prepare_s = _prepared(config, source)
+    require_windows(corpus, config.model.context)
+    run = RunFolder.create(path, config, _identity(corpus), corpus.directory / "tokenizer.model")
+    _train(run, corpus, reason, prepare_s, resume=False, budget=None)
+
+
+def _resume(path: Path, run_path: Path | None, flags: dict[str, Any]) -> None:
+    from mlx_tiny.checkpoint import RunFolder
+    from mlx_tiny.data.sources import resolve
+
+    budget = flags.pop("train_budget")
+    changed = [name for section in _SECTIONS for name in given(flags, section)]
+    if changed or run_path:
+        raise click.UsageError("--resume continues a run with its own settings; only --budget can go with it")
+    run = RunFolder(path)
+    source = resolve(run.config.data)
+    click.echo(f"data: {source.description}", err=True)
+    corpus, prepare_s = _prepared(run.config, source)
+    if _identity(corpus) != run.corpus:
+        raise TinyError(
+            f"The data of the run at {path} has changed since it was started",
+            expected=f"prepared data {run.corpus.get('key')}",
+            got=corpus.key,
+            remedy="Restore the files that the run was started with, or start a new run",
+        )
+    _train(run, corpus, "as the run was started", prepare_s, resume=True, budget=budget)
+
+
+def _planned(flags: dict[str, Any]) -> tuple[RunConfig, str]:
+    """The preset's configuration with the user's flags on top, and why the preset was chosen."""
+    from mlx_tiny.budget import Budget
+    from mlx_tiny.config import TrainConfig
+    from mlx_tiny.plan import choose
+
+    asked = {section: given(flags, section) for section in _SECTIONS}
+    train = TrainConfig(**asked["train"]) if "micro_batches" not in asked["train"] else TrainConfig()
+    choice = choose(asked["train"].get("preset", train.preset), Budget(asked["train"].get("budget", train.budget)))
+    values = to_dict(choice.preset.config())
+    for section, settings in asked.items():
+        values[section].update(settings)
+    values["model"]["vocabulary_size"] = values["data"]["vocabulary_size"]
+    values["train"]["preset"] = choice.preset.name
+    if values["data"]["source"] not in ("auto", "stories", "tinystories"):
+        values["data"]["source"] = _absolute(values["data"]["source"])
+    if values["data"]["validation"]:
+        values["data"]["validation"] = _absolute(values["data"]["validation"])
+    return from_dict(RunConfig, values), choice.reason
+
+
+def _absolute(pattern: str) -> str:
+    """A path or glob that still means the same when the run is resumed from another folder."""
+    return str(Path.cwd() / Path(pattern).expanduser())
+
+
+def _prepared(config: RunConfig, source: Any) -> tuple[PreparedCorpus, float]:
+    from mlx_tiny.cli.display import PreparationBar
+    from mlx_tiny.data.prepare import prepare
+
+    started, bar = time.monotonic(), PreparationBar()
+    try:
+        corpus = prepare(config.data, progress=bar, source=source)
+    finally:
+        bar.close()
+    return corpus, time.monotonic() - started
+
+
+def _identity(corpus: PreparedCorpus) -> dict[str, Any]:
+    return {"key": corpus.key, "tokenizer": corpus.tokenizer.hash, "description": corpus.description}
+
+
+def _train(
+    run: RunFolder, corpus: PreparedCorpus, reason: str, prepare_s: float, *, resume: bool, budget: str | None
+) -> None:
+    from mlx_tiny.cli.display import Display
+    from mlx_tiny.machine import keep_awake, matmul_peak
+    from mlx_tiny.model import training_flops_per_token
+    from mlx_tiny.train import Trainer
+    from mlx_tiny.watch import Interruption
+
+    config = run.config
+    peak = matmul_peak(config.train.dtype)
+    display = Display(training_flops_per_token(config.model), peak)
+    for line in _header(run, corpus, reason, peak):
+        display.message(line)
+    with contextlib.closing(display), keep_awake():
+        trainer = Trainer(run, corpus, display, Interruption(), resume=resume, budget=budget)
+        outcome = trainer.train()
+    _report(run, corpus, outcome, peak, prepare_s)
+
+
+def _header(run: RunFolder, corpus: PreparedCorpus, reason: str, peak: float) -> list[str]:
+    """All settings of the run, those that differ from the defaults marked by a star."""
+    from mlx_tiny.model import parameter_count, training_flops_per_token
+    from mlx_tiny.ops.runtime import lanes, prepare
+    from mlx_tiny.units import format_count
+
+    config, defaults = run.config, RunConfig()
+    blas = prepare()
+    lines = [
+        f"run: {run.path}",
+        f"preset: {config.train.preset} ({reason})",
+        f"model: {format_count(parameter_count(config.model))} parameters, "
+        f"{format_count(training_flops_per_token(config.model))}FLOPs a token; train {len(corpus.train):,} tokens, "
+        f"validation {len(corpus.valid):,} tokens, {corpus.bytes_per_token:.2f} bytes a token",
+        f"machine: {len(lanes())} lanes, {peak / 1e9:,.0f} GFLOP/s in matrix products; {blas.reason}",
+    ]
+    for section in _SECTIONS:
+        settings, standard = getattr(config, section), getattr(defaults, section)
+        words = []
+        for field in dataclasses.fields(settings):
+            value = getattr(settings, field.name)
+            star = "*" if value != getattr(standard, field.name) else ""
+            words.append(f"{flag_name(section, field.name)[2:]} {value}{star}")
+        lines.append(f"{section}: {', '.join(words)}")
+    return lines
+
+
+def _report(run: RunFolder, corpus: PreparedCorpus, outcome: Outcome, peak: float, prepare_s: float) -> None:
+    from mlx_tiny import report
+    from mlx_tiny.generate import sample_text
+    from mlx_tiny.machine import describe, peak_memory_bytes
+
+    samples = [
+        sample_text(outcome.state.parameters, run.config.model, corpus.tokenizer, max_tokens=200, seed=seed)
+        for seed in range(_FINAL_SAMPLES)
+    ]
+    around = report.Circumstances(describe().to_dict(), peak, peak_memory_bytes(), prepare_s, samples)
+    built = report.build(run, corpus, outcome, around)
+    report.write(run, built)
+    click.echo(f"\n{samples[0].strip()}\n")
+    if outcome.interrupted:
+        click.echo(f"Interrupted; everything is saved. To go on: mlx-tiny train --resume {run.path}\n")
+    for key, value in report.summary(built, run).items():
+        click.echo(f"{key}: {value}")

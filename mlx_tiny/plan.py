@@ -1,0 +1,146 @@
+"""Which model to train with which budget on which machine.
+
+The rule of this version: measure how many model FLOPs a second a training step reaches here, multiply by the seconds
+of the budget, and take the largest preset that still sees `TOKENS_PER_PARAMETER` tokens for each of its matrices' and
+head's parameters. Measured here and there, far from optimal everywhere; every choice can be overridden.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from mlx_tiny.budget import Budget
+from mlx_tiny.config import ModelConfig, RunConfig
+from mlx_tiny.errors import TinyError
+from mlx_tiny.model import parameter_specs, training_flops_per_token
+from mlx_tiny.step import TrainingStep
+
+# Between the 10 that was best in one study of small models and the 20 of Hoffmann et al. 2022 (arXiv 2203.15556).
+TOKENS_PER_PARAMETER = 12.0
+_MEASURED_SECONDS = 0.7
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A model size with the settings that were found to go with it."""
+
+    name: str
+    vocabulary_size: int
+    model: dict[str, Any]
+    batch_size: int
+    optimizer: dict[str, Any] = field(default_factory=dict)
+
+    def model_config(self, vocabulary_size: int | None = None) -> ModelConfig:
+        """The preset's model for a vocabulary, its own by default."""
+        return ModelConfig(vocabulary_size=vocabulary_size or self.vocabulary_size, **self.model)
+
+    def config(self) -> RunConfig:
+        """A whole configuration with the preset's choices and the defaults for all else."""
+        base = RunConfig()
+        return RunConfig(
+            data=replace(base.data, vocabulary_size=self.vocabulary_size),
+            model=self.model_config(),
+            optimizer=replace(base.optimizer, **self.optimizer),
+            train=replace(base.train, batch_size=self.batch_size, preset=self.name),
+        )
+
+
+def _size(name: str, layers: int, width: int, head_width: int, vocabulary: int, context: int, batch: int) -> Preset:
+    heads = width // head_width
+    model = {
+        "layers": layers,
+        "width": width,
+        "heads": heads,
+        "key_value_heads": heads,
+        "head_width": head_width,
+        "hidden": 4 * width,
+        "context": context,
+    }
+    return Preset(name, vocabulary, model, batch)
+
+
+# In the order of their cost a token.
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        _size("tiny", layers=2, width=64, head_width=32, vocabulary=1024, context=128, batch=16),
+        _size("mini", layers=4, width=128, head_width=64, vocabulary=2048, context=256, batch=8),
+        _size("small", layers=5, width=192, head_width=64, vocabulary=2048, context=256, batch=16),
+        _size("base", layers=6, width=256, head_width=64, vocabulary=4096, context=256, batch=16),
+        _size("medium", layers=8, width=384, head_width=64, vocabulary=4096, context=512, batch=16),
+        _size("large", layers=10, width=512, head_width=64, vocabulary=4096, context=512, batch=32),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A preset and the sentence that explains it."""
+
+    preset: Preset
+    reason: str
+
+
+def choose(name: str, budget: Budget) -> Choice:
+    """The preset called `name`, or for `auto` the one that fits the budget on this machine.
+
+    Raises:
+        TinyError: no such preset.
+    """
+    if name != "auto":
+        if name not in PRESETS:
+            raise TinyError(f"Unknown preset {name!r}", expected=f"auto, {', '.join(PRESETS)}")
+        return Choice(PRESETS[name], "as asked")
+    if budget.quantity == "tokens":
+        return _largest(lambda preset: budget.amount, f"{budget.describe()}")
+    if budget.quantity == "flops":
+        return _largest_for_flops(budget.amount, budget.describe())
+    rate = measured_flops_per_s()
+    return _largest_for_flops(
+        rate * budget.amount, f"{budget.describe()} at a measured {rate / 1e9:,.0f} GFLOP/s of training"
+    )
+
+
+def measured_flops_per_s() -> float:
+    """Model FLOPs a second that uncompiled training steps of the preset `mini` reach on this machine."""
+    config = PRESETS["mini"].config()
+    step = TrainingStep(config, compiled=False)
+    state = step.initial_state()
+    shape = (config.train.batch_size, config.model.context + 1)
+    batch = np.random.default_rng(0).integers(0, config.model.vocabulary_size, shape, dtype=np.int32)
+    durations: list[float] = []
+    started = time.monotonic()
+    while len(durations) < 2 or time.monotonic() - started < _MEASURED_SECONDS:
+        before = time.monotonic()
+        state, loss = step(state, batch, 0.0, 0.0)
+        mx.eval(loss, state.arrays())
+        durations.append(time.monotonic() - before)
+    tokens = config.train.batch_size * config.model.context
+    return tokens * training_flops_per_token(config.model) / min(durations)
+
+
+def matrix_parameters(config: ModelConfig) -> int:
+    """Parameters that multiply each token: the hidden matrices and the head."""
+    matrices = sum(spec.size for spec in parameter_specs(config).values() if spec.kind == "matrix")
+    return matrices + config.vocabulary_size * config.width
+
+
+def _largest_for_flops(flops: float, description: str) -> Choice:
+    return _largest(lambda preset: flops / training_flops_per_token(preset.model_config()), description)
+
+
+def _largest(tokens_for: Any, description: str) -> Choice:
+    fitting = [
+        preset
+        for preset in PRESETS.values()
+        if tokens_for(preset) >= TOKENS_PER_PARAMETER * matrix_parameters(preset.model_config())
+    ]
+    chosen = fitting[-1] if fitting else next(iter(PRESETS.values()))
+    tokens = tokens_for(chosen)
+    ratio = tokens / matrix_parameters(chosen.model_config())
+    return Choice(chosen, f"{description}: about {tokens / 1e6:.2g}M tokens, {ratio:.0f} a parameter")

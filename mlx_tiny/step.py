@@ -1,0 +1,135 @@
+"""One training step: loss, gradients and update as one graph, compiled where that works."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from mlx_tiny.config import RunConfig
+from mlx_tiny.model import Parameters, initialize, parameter_specs, token_losses
+from mlx_tiny.ops.runtime import lane, lanes_for, on_cpu
+from mlx_tiny.optim import Optimizer, State
+
+
+@dataclass
+class TrainingState:
+    """Everything that a step changes."""
+
+    parameters: Parameters
+    optimizer: State
+
+    def arrays(self) -> list[mx.array]:
+        """All arrays, for evaluation and for copying."""
+        return [*self.parameters.values(), *self.optimizer.values()]
+
+
+class TrainingStep:
+    """The step of one run; call it with a state and a batch.
+
+    With `micro_batches` > 1 the gradients of equal parts of the batch are averaged, one part in memory at a time.
+
+    Args:
+        config: of the run; its optimizer, model, dtype and accumulation settings are baked in.
+        compiled: one `mx.compile`d graph; False runs the same operations uncompiled.
+    """
+
+    def __init__(self, config: RunConfig, *, compiled: bool) -> None:
+        self.config, self.compiled = config, compiled
+        self.optimizer = Optimizer(config.optimizer, parameter_specs(config.model))
+        self._dtype = getattr(mx, config.train.dtype)
+        wrap: Callable[[Any], Any] = mx.compile if compiled else lambda function: function
+        self._gradients = wrap(self._average_gradients)
+        self._update = wrap(self.optimizer.update)
+        self._whole = wrap(self._whole_step)
+
+    def initial_state(self) -> TrainingState:
+        """Fresh parameters from the run's seed, zero moments."""
+        state = TrainingState(initialize(self.config.model, self.config.train.seed), self.optimizer.initialize())
+        mx.eval(state.arrays())
+        return state
+
+    def __call__(
+        self, state: TrainingState, batch: np.ndarray, multiplier: float, momentum: float
+    ) -> tuple[TrainingState, mx.array]:
+        """Build one step; nothing is evaluated before the caller asks.
+
+        Args:
+            batch: integers [B, T+1]; inputs are the first T, targets the last T of each row.
+            multiplier: on all learning rates.
+            momentum: Muon's.
+
+        Returns:
+            The new state and the mean loss (float32 scalar, nats a token) before the update.
+        """
+        scalars = mx.array(multiplier, dtype=mx.float32), mx.array(momentum, dtype=mx.float32)
+        if self.config.train.micro_batches == 1:
+            loss, parameters, optimizer = self._whole(state.parameters, state.optimizer, mx.array(batch), *scalars)
+        else:
+            loss, gradients = self._accumulate(state.parameters, batch)
+            parameters, optimizer = self._update(state.parameters, gradients, state.optimizer, *scalars)
+        return TrainingState(parameters, optimizer), loss
+
+    def loss_and_gradients(self, parameters: Parameters, batch: np.ndarray) -> tuple[mx.array, Parameters]:
+        """Mean loss and its gradients over a whole batch, accumulated as the step does it."""
+        if self.config.train.micro_batches == 1:
+            loss, gradients = self._gradients(parameters, mx.array(batch))
+            return loss, gradients
+        return self._accumulate(parameters, batch)
+
+    def _whole_step(
+        self,
+        parameters: Parameters,
+        optimizer: State,
+        token_BT1: mx.array,
+        multiplier: mx.array,
+        momentum: mx.array,
+    ) -> tuple[mx.array, Parameters, State]:
+        loss, gradients = self._average_gradients(parameters, token_BT1)
+        return loss, *self.optimizer.update(parameters, gradients, optimizer, multiplier, momentum)
+
+    def _accumulate(self, parameters: Parameters, batch: np.ndarray) -> tuple[mx.array, Parameters]:
+        parts = np.split(batch, self.config.train.micro_batches)
+        loss, total = self._gradients(parameters, mx.array(parts[0]))
+        for part in parts[1:]:
+            # Evaluated part by part: one graph of all parts could keep all their activations alive at once.
+            mx.async_eval(loss, total)
+            part_loss, gradients = self._gradients(parameters, mx.array(part))
+            loss, total = loss + part_loss, {name: total[name] + gradients[name] for name in total}
+        share = 1.0 / len(parts)
+        return loss * share, {name: gradient * share for name, gradient in total.items()}
+
+    def _average_gradients(self, parameters: Parameters, token_BT1: mx.array) -> tuple[mx.array, Parameters]:
+        """Mean loss and gradients, each lane taking an equal part of the windows."""
+        count = lanes_for(token_BT1.shape[0])
+        results = []
+        for index, part in enumerate(mx.split(token_BT1, count)):
+            with lane(index):
+                results.append(mx.value_and_grad(self._mean_loss)(parameters, part))
+        loss = sum((loss for loss, _ in results[1:]), start=results[0][0]) / count
+        gradients = {}
+        for index, name in enumerate(parameters):
+            with lane(index):
+                total = sum((gradient[name] for _, gradient in results[1:]), start=results[0][1][name])
+                gradients[name] = total / count if count > 1 else total
+        return loss, gradients
+
+    def _mean_loss(self, parameters: Parameters, token_BT1: mx.array) -> mx.array:
+        losses_BT = token_losses(parameters, self.config.model, token_BT1[:, :-1], token_BT1[:, 1:], dtype=self._dtype)
+        return losses_BT.mean()
+
+
+def decide_compilation(wanted: bool) -> tuple[bool, str]:
+    """Whether to compile the step, and where not, why, for the setting `compile`."""
+    if not wanted:
+        return False, "as asked"
+    if on_cpu() and shutil.which("g++") is None:
+        return (
+            False,
+            "MLX compiles its CPU graphs with g++, which is not on the PATH; steps take somewhat longer",
+        )
+    return True, ""

@@ -1,0 +1,334 @@
+"""The training loop: spend a budget on steps, look at the result now and then, and lose nothing on the way."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Protocol
+
+import mlx.core as mx
+import numpy as np
+
+from mlx_tiny.budget import Budget
+from mlx_tiny.checkpoint import Progress, RunFolder, all_finite
+from mlx_tiny.data.batches import BatchStream
+from mlx_tiny.data.prepare import PreparedCorpus
+from mlx_tiny.errors import TinyError
+from mlx_tiny.evaluate import Evaluation, evaluate
+from mlx_tiny.generate import sample_text
+from mlx_tiny.model import training_flops_per_token
+from mlx_tiny.schedule import muon_momentum, rate_multiplier
+from mlx_tiny.step import TrainingState, TrainingStep, decide_compilation
+from mlx_tiny.watch import Diverged, Interruption, LossWatch, device_errors_explained
+
+# Steps in flight before the oldest loss is read: the device never waits for the host, which is never far ahead.
+_PIPELINE_DEPTH = 2
+_SAMPLE_TOKENS = 60
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """One finished step, as `metrics.jsonl` records it."""
+
+    step: int
+    loss: float
+    """Mean nats a token, before the update."""
+    tokens: int
+    flops: float
+    seconds: float
+    """Budget clock when the step was finished."""
+    fraction: float
+    """Of the budget, when the step was built: what the schedule saw."""
+    multiplier: float
+    tokens_per_s: float
+    """Over the last few steps."""
+
+
+class Listener(Protocol):
+    """Whoever draws: the command line, or a test."""
+
+    def message(self, text: str) -> None: ...
+    def step(self, report: StepReport) -> None: ...
+    def evaluation(self, step: int, fraction: float, bits_per_byte: float) -> None: ...
+    def sample(self, fraction: float, text: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run ended with."""
+
+    state: TrainingState
+    progress: Progress
+    evaluation: Evaluation
+    """Of the final weights: the whole validation file, or its beginning after an interruption."""
+    interrupted: bool
+    weights_from: str
+    """`last`, or `best` where an earlier checkpoint was better on the same validation tokens."""
+
+
+class Milestones:
+    """Fractions k / count, for k = 1 ... count - 1, each due once."""
+
+    def __init__(self, count: int, fraction: float) -> None:
+        self._fractions = deque(k / count for k in range(1, count) if k / count > fraction)
+
+    def due(self, fraction: float) -> bool:
+        """Whether one or more were reached since the last call."""
+        reached = False
+        while self._fractions and fraction >= self._fractions[0]:
+            self._fractions.popleft()
+            reached = True
+        return reached
+
+
+class Trainer:
+    """One session of a run, fresh or resumed.
+
+    Args:
+        run: its folder, with the configuration.
+        corpus: the prepared data that the configuration names.
+        listener: told of every step, evaluation and sample.
+        interruption: asked after every step whether to stop.
+        resume: continue from the run's last checkpoint, where there is one.
+        budget: overrides the configuration's, to let a finished run go on.
+    """
+
+    def __init__(
+        self,
+        run: RunFolder,
+        corpus: PreparedCorpus,
+        listener: Listener,
+        interruption: Interruption,
+        *,
+        resume: bool = False,
+        budget: str | None = None,
+    ) -> None:
+        self.run, self.corpus, self.listener, self.interruption = run, corpus, listener, interruption
+        self.config = run.config
+        compiled, why = decide_compilation(self.config.train.compile)
+        if not compiled and self.config.train.compile:
+            listener.message(f"step not compiled: {why}")
+        self.step = TrainingStep(self.config, compiled=compiled)
+        self.stream = BatchStream(
+            corpus.train,
+            batch_size=self.config.train.batch_size,
+            context=self.config.model.context,
+            seed=self.config.train.seed,
+        )
+        self.state, progress = self._start(resume)
+        self.stream.seek(progress.windows)
+        self.budget = Budget(budget or self.config.train.budget, progress.tokens, progress.flops, progress.seconds)
+        self.step_number, self.best = progress.step, progress.best_bits_per_byte
+        self.watch = LossWatch(**progress.losses)
+        self.phases: dict[str, float] = dict(progress.phases)
+        self._pending: deque[tuple[int, mx.array, float, float]] = deque()
+        self._durations: deque[float] = deque(maxlen=16)
+        self._last_settled = 0.0
+        self._tokens_per_step = self.config.train.batch_size * self.config.model.context
+        self._flops_per_step = self._tokens_per_step * training_flops_per_token(self.config.model)
+
+    def _start(self, resume: bool) -> tuple[TrainingState, Progress]:
+        if resume and self.run.checkpoint("last").exists():
+            state, progress = self.run.load_checkpoint("last")
+            self.run.rewind_metrics(progress.step)
+            self.listener.message(f"resumed at step {progress.step}, after {progress.tokens:,} tokens")
+            return state, progress
+        self.run.rewind_metrics(-1)
+        return self.step.initial_state(), Progress()
+
+    def train(self) -> Outcome:
+        """Spend the budget, then evaluate on the whole validation file and write the weights.
+
+        Raises:
+            TinyError: the loss diverged (the last good checkpoint stays), memory ran out, or the disk is full.
+        """
+        with device_errors_explained(self.config.train.batch_size, self.config.train.micro_batches):
+            with self._phase("compile and warm up"):
+                self._rehearse()
+            with self.interruption.watching():
+                try:
+                    self._spend()
+                except Diverged as error:
+                    raise self._explained(error) from None
+            return self._finish()
+
+    def _rehearse(self) -> None:
+        """Run one step on a batch and drop its result, so that compilation does not count as training."""
+        position = self.stream.position
+        state, loss = self.step(self.state, self.stream.next_batch(), 0.0, 0.0)
+        mx.eval(loss, state.arrays())
+        self.stream.seek(position)
+
+    def _spend(self) -> None:
+        self.budget.start()
+        self._last_settled = self.budget.seconds
+        train = self.config.train
+        fraction = self.budget.fraction
+        evaluations = Milestones(train.evaluations, fraction)
+        checkpoints = Milestones(train.checkpoints + 1, fraction)
+        samples = Milestones(train.samples + 1, fraction)
+        while not self.budget.exhausted(self._cost_of_stopping_later()) and not self.interruption.requested:
+            self._one_step()
+            fraction = self.budget.fraction
+            if evaluations.due(fraction):
+                self._evaluate_on_the_way(fraction)
+            if checkpoints.due(fraction):
+                self._checkpoint("last")
+            if samples.due(fraction):
+                self._sample(fraction)
+        self._drain()
+
+    def _one_step(self) -> None:
+        fraction = self.budget.fraction
+        multiplier = rate_multiplier(self.config.schedule, fraction)
+        with self._phase("data"):
+            batch = self.stream.next_batch()
+        with self._phase("training"):
+            self.state, loss = self.step(self.state, batch, multiplier, muon_momentum(self.config.optimizer, fraction))
+            mx.async_eval(loss, self.state.arrays())
+            self.step_number += 1
+            self.budget.charge(self._tokens_per_step, self._flops_per_step)
+            self._pending.append((self.step_number, loss, fraction, multiplier))
+            if len(self._pending) > _PIPELINE_DEPTH:
+                self._settle()
+
+    def _settle(self) -> None:
+        """Read the oldest loss in flight, which waits until its step is done."""
+        step, loss, fraction, multiplier = self._pending.popleft()
+        value = float(np.asarray(loss))
+        self.watch.see(step, value)
+        now = self.budget.seconds
+        self._durations.append(now - self._last_settled)
+        self._last_settled = now
+        report = StepReport(
+            step=step,
+            loss=value,
+            tokens=step * self._tokens_per_step,
+            flops=step * self._flops_per_step,
+            seconds=now,
+            fraction=fraction,
+            multiplier=multiplier,
+            tokens_per_s=self._tokens_per_step / max(self._step_seconds(), 1e-9),
+        )
+        self.run.append_metrics(asdict(report))
+        self.listener.step(report)
+
+    def _drain(self) -> None:
+        with self._phase("training"):
+            while self._pending:
+                self._settle()
+
+    def _step_seconds(self) -> float:
+        """Mean duration of the last steps."""
+        return sum(self._durations) / max(1, len(self._durations))
+
+    def _cost_of_stopping_later(self) -> float:
+        """What one more step would add to the account, in the budget's unit, with the steps in flight before it."""
+        return {
+            "seconds": self._step_seconds() * (1 + 2 * len(self._pending)),
+            "tokens": float(self._tokens_per_step),
+            "flops": self._flops_per_step,
+        }[self.budget.quantity]
+
+    def _evaluate_on_the_way(self, fraction: float) -> None:
+        bits_per_byte = self._evaluate(self.state, self.config.train.evaluation_tokens).bits_per_byte
+        self.run.append_metrics(
+            {
+                "step": self.step_number,
+                "seconds": self.budget.seconds,
+                "validation_bits_per_byte": bits_per_byte,
+            }
+        )
+        self.listener.evaluation(self.step_number, fraction, bits_per_byte)
+        if self.best is None or bits_per_byte < self.best:
+            self.best = bits_per_byte
+            self._checkpoint("best")
+
+    def _evaluate(self, state: TrainingState, limit_tokens: int | None) -> Evaluation:
+        with self._pause("evaluation" if limit_tokens else "final evaluation"):
+            return evaluate(
+                state.parameters,
+                self.config.model,
+                self.corpus.valid,
+                self.corpus.valid_bytes / (len(self.corpus.valid) - 1),
+                limit_tokens=limit_tokens,
+                dtype=getattr(mx, self.config.train.dtype),
+            )
+
+    def _checkpoint(self, name: str) -> None:
+        with self._pause("checkpoints"):
+            if not all_finite(self.state.parameters):
+                raise Diverged(f"A weight became NaN or infinite by step {self.step_number}")
+            self.run.save_checkpoint(name, self.state, self.progress())
+
+    def progress(self) -> Progress:
+        """Where the session stands; only meaningful with no step in flight."""
+        return Progress(
+            step=self.step_number,
+            windows=self.stream.position,
+            tokens=self.budget.spent_tokens,
+            flops=self.budget.spent_flops,
+            seconds=self.budget.seconds,
+            best_bits_per_byte=self.best,
+            losses=asdict(self.watch),
+            phases=dict(self.phases),
+        )
+
+    def _sample(self, fraction: float) -> None:
+        with self._pause("samples"):
+            text = sample_text(
+                self.state.parameters,
+                self.config.model,
+                self.corpus.tokenizer,
+                max_tokens=_SAMPLE_TOKENS,
+                seed=0,
+            )
+        self.listener.sample(fraction, text)
+
+    def _finish(self) -> Outcome:
+        self._checkpoint("last")
+        progress, interrupted = self.progress(), self.interruption.requested
+        state, source = self.state, "last"
+        if self.best is not None and not interrupted:
+            limited = self._evaluate(state, self.config.train.evaluation_tokens).bits_per_byte
+            if limited > self.best:
+                state, source = self.run.load_checkpoint("best")[0], "best"
+        evaluation = self._evaluate(state, self.config.train.evaluation_tokens if interrupted else None)
+        self.run.append_metrics(
+            {
+                "step": self.step_number,
+                "seconds": progress.seconds,
+                "final_bits_per_byte": evaluation.bits_per_byte,
+            }
+        )
+        self.run.save_weights(state.parameters)
+        return Outcome(state, progress, evaluation, interrupted, source)
+
+    def _explained(self, error: Diverged) -> TinyError:
+        c = self.config.optimizer
+        good = self.run.checkpoint("last").exists()
+        kept = "The last good checkpoint is kept" if good else "No checkpoint had been written yet"
+        return TinyError(
+            f"{error.failed}. {kept}",
+            remedy=f"Start again with lower rates (--matrix-rate is {c.matrix_rate:g}, --embedding-rate "
+            f"{c.embedding_rate:g}, --head-rate {c.head_rate:g}), a longer --warmup, or --clip-norm 1",
+        )
+
+    @contextlib.contextmanager
+    def _pause(self, name: str) -> Iterator[None]:
+        """A phase between steps: those in flight are finished first, and its time is not counted as theirs."""
+        self._drain()
+        with self._phase(name):
+            yield
+        self._last_settled = self.budget.seconds
+
+    @contextlib.contextmanager
+    def _phase(self, name: str) -> Iterator[None]:
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.phases[name] = self.phases.get(name, 0.0) + time.monotonic() - started

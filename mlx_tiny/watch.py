@@ -1,0 +1,97 @@
+"""Watches over a run: divergence of the loss, interruption by the user, errors of the device."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import FrameType
+
+from mlx_tiny.errors import TinyError
+
+# A running mean over about 20 steps, and how far it may climb above its lowest point. Loss spikes that heal stay below
+# one nat; runs that climb by two never came back in our studies.
+_MEMORY = 0.95
+_LARGEST_CLIMB_NATS = 2.0
+
+
+class Diverged(TinyError):
+    """The loss is NaN, infinite, or climbing away."""
+
+
+@dataclass
+class LossWatch:
+    """Raises `Diverged` when the loss stops being a number or leaves the run's best level for good."""
+
+    mean: float = math.nan
+    lowest: float = math.inf
+
+    def see(self, step: int, loss: float) -> None:
+        """Take in the loss of one step, nats a token."""
+        if not math.isfinite(loss):
+            raise Diverged(f"The loss became {loss} at step {step}")
+        self.mean = loss if math.isnan(self.mean) else _MEMORY * self.mean + (1 - _MEMORY) * loss
+        self.lowest = min(self.lowest, self.mean)
+        if self.mean > self.lowest + _LARGEST_CLIMB_NATS:
+            raise Diverged(
+                f"The loss is diverging: at step {step} its running mean is {self.mean:.2f} nats, "
+                f"{self.mean - self.lowest:.2f} above its lowest point"
+            )
+
+
+class Interruption:
+    """Whether the user pressed Ctrl-C; a second press interrupts at once."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[Interruption]:
+        """Catch SIGINT and SIGTERM inside the block; main thread only."""
+        names = (signal.SIGINT, signal.SIGTERM)
+        before = {name: signal.getsignal(name) for name in names}
+
+        def handle(_number: int, _frame: FrameType | None) -> None:
+            if self.requested:
+                raise KeyboardInterrupt
+            self.requested = True
+
+        for name in names:
+            signal.signal(name, handle)
+        try:
+            yield self
+        finally:
+            for name, handler in before.items():
+                signal.signal(name, handler)
+
+
+# Fragment of MLX's message -> what the user can do. The messages are those of mlx 0.32's Metal and common allocators.
+_DEVICE_ERRORS = {
+    "Impacting Interactivity": (
+        "macOS stopped the GPU work because it held up the display",
+        "Use more --micro-batches (shorter command buffers), or let the display sleep",
+    ),
+    "Insufficient Memory": ("The GPU ran out of memory", None),
+    "alloc": ("Out of memory", None),
+}
+
+
+@contextlib.contextmanager
+def device_errors_explained(batch_size: int, micro_batches: int) -> Iterator[None]:
+    """Turn MLX's out-of-memory and time-out errors in the block into a TinyError that names the setting to lower."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        text = "alloc" if isinstance(error, MemoryError) else str(error)
+        for fragment, (failed, remedy) in _DEVICE_ERRORS.items():
+            if fragment in text:
+                raise TinyError(f"{failed} ({error})", remedy=remedy or _lower(batch_size, micro_batches)) from error
+        raise
+
+
+def _lower(batch_size: int, micro_batches: int) -> str:
+    more = next((n for n in range(micro_batches + 1, batch_size + 1) if batch_size % n == 0), None)
+    first = f"cut the batch in more parts with --micro-batches {more}" if more else "shorten --context"
+    return f"Lower the memory of a step: {first}, or choose a smaller --preset"
