@@ -1,0 +1,124 @@
+"""Token files become batches: an endless stream that knows its place, and the fixed windows of validation."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlx_tiny.errors import TinyError
+
+Tokens = NDArray[np.uint16]
+
+
+class BatchStream:
+    """Endless stream of training windows, a pure function of the tokens, the seed and the position.
+
+    An epoch cuts the tokens at a random offset below `context` into windows of `context` + 1 tokens, each
+    sharing its last token with the next one's first, so that every token of the epoch is predicted once; then
+    it shuffles them. All epochs have the same number of windows, so the place in the data is one integer.
+
+    Args:
+        tokens: uint16, more than `context`; may be memory-mapped, and is read only where a window lies.
+        batch_size: windows B in a batch; a batch may straddle two epochs.
+        context: predicted tokens T in a window.
+        seed: chooses offsets and orders.
+
+    Raises:
+        TinyError: fewer tokens than one window.
+    """
+
+    def __init__(self, tokens: Tokens, *, batch_size: int, context: int, seed: int) -> None:
+        require_tokens(len(tokens), context)
+        self._tokens = np.asarray(tokens)
+        self._batch_size, self._context, self._seed = batch_size, context, seed
+        self._columns = np.arange(context + 1)
+        self._epoch, self._starts = -1, np.zeros(0, np.int64)
+        self.windows_per_epoch = max(1, (len(tokens) - context) // context)
+        self.position = 0
+        """Windows consumed since the beginning of the first epoch."""
+
+    def seek(self, position: int) -> None:
+        """Continue as if `position` windows had been consumed."""
+        if position < 0:
+            raise TinyError("The position in the data is out of range", expected="0 or more", got=position)
+        self.position = position
+
+    def next_batch(self) -> NDArray[np.int32]:
+        """The next windows, [B, T+1]: all but the last column are inputs, all but the first are targets."""
+        starts = self._next_starts(self._batch_size)
+        batch: NDArray[np.int32] = self._tokens[starts[:, None] + self._columns].astype(np.int32)
+        return batch
+
+    def _next_starts(self, count: int) -> NDArray[np.int64]:
+        parts = []
+        while count:
+            epoch, index = divmod(self.position, self.windows_per_epoch)
+            part = self._epoch_starts(epoch)[index : index + count]
+            parts.append(part)
+            self.position += len(part)
+            count -= len(part)
+        return np.concatenate(parts)
+
+    def _epoch_starts(self, epoch: int) -> NDArray[np.int64]:
+        if epoch != self._epoch:
+            self._starts = self._shuffled_starts(epoch)
+            self._epoch = epoch
+        return self._starts
+
+    def _shuffled_starts(self, epoch: int) -> NDArray[np.int64]:
+        # Raw draws: numpy keeps those stable over its versions, `Generator.permutation` it does not (NEP 19).
+        draws = np.random.PCG64(np.random.SeedSequence((self._seed % 2**64, epoch))).random_raw(
+            self.windows_per_epoch + 1
+        )
+        spare = len(self._tokens) - 1 - self.windows_per_epoch * self._context
+        offset = int(draws[0]) % min(self._context, spare + 1)
+        return offset + self._context * np.argsort(draws[1:], kind="stable").astype(np.int64)
+
+
+class ValidationWindows(NamedTuple):
+    """All windows of an evaluation; see `validation_windows`."""
+
+    inputs: NDArray[np.int32]
+    """[N, T]"""
+    targets: NDArray[np.int32]
+    """[N, T]"""
+    mask: NDArray[np.bool_]
+    """[N, T], true where a target counts."""
+
+
+def validation_windows(tokens: Tokens, context: int, limit_tokens: int | None = None) -> ValidationWindows:
+    """Cut `tokens` into consecutive windows in which each token after the first is predicted exactly once.
+
+    Args:
+        tokens: uint16, at least 2.
+        context: predicted tokens T in a window; the last window is padded with zeros and masked.
+        limit_tokens: predict only the first so many tokens.
+
+    Returns:
+        Inputs, targets (the inputs shifted by one) and mask.
+    """
+    count = len(tokens) - 1 if limit_tokens is None else min(limit_tokens, len(tokens) - 1)
+    if count < 1:
+        raise TinyError("The validation data is too short", expected="at least 2 tokens", got=len(tokens))
+    windows = -(-count // context)
+    padded = np.zeros(windows * context + 1, np.int32)
+    padded[: count + 1] = tokens[: count + 1]
+    shape = (windows, context)
+    inputs, targets = padded[:-1].copy(), padded[1:]
+    inputs[count:] = 0
+    return ValidationWindows(
+        inputs.reshape(shape), targets.reshape(shape), (np.arange(windows * context) < count).reshape(shape)
+    )
+
+
+def require_tokens(length: int, context: int) -> None:
+    """Raise a TinyError when `length` training tokens do not fill one window of `context` predictions."""
+    if length <= context:
+        raise TinyError(
+            "The training text is shorter than one window",
+            expected=f"at least {context + 1} tokens for a context of {context}",
+            got=f"{length} tokens",
+            remedy="Give more text, or a shorter context",
+        )

@@ -1,0 +1,87 @@
+"""A document of the corpus, which side of the split it falls on, and what is done to its text."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+from mlx_tiny.errors import TinyError
+
+LARGEST_DOCUMENT_BYTES = 1 << 26
+"""A document is held in memory whole; 64 MiB bound that, and no context reaches so far."""
+
+
+Progress = Callable[[str, float, float], None]
+"""Called with a phase ("fetch", "read", "tokenizer", "encode"), bytes done, and the total (0: unknown)."""
+
+
+class Document(NamedTuple):
+    """A text of its own: the model never predicts it from the one before."""
+
+    text: str
+    held_out: bool
+    """Whether it belongs to the validation side."""
+    bits: float | None = None
+    """Exact information content, where the text was generated."""
+
+
+def clean(text: str) -> str:
+    """The text without outer white space and with LF line ends; inside, nothing else changes."""
+    if "\r\n" in text:
+        text = text.replace("\r\n", "\n")
+    return text.strip()
+
+
+def byte_length(text: str) -> int:
+    """UTF-8 bytes of `text`."""
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def decode_document(raw: bytes, where: str, offset: int) -> str:
+    """Decode UTF-8 strictly.
+
+    Args:
+        raw: the document's bytes.
+        where: the file's name, for the error.
+        offset: place of `raw` in its (unpacked) file.
+
+    Raises:
+        TinyError: invalid UTF-8, a NUL byte, or too large a document.
+    """
+    if b"\0" in raw:
+        raise binary_error(where, f"a NUL byte at byte {offset + raw.index(0)}")
+    if len(raw) >= LARGEST_DOCUMENT_BYTES:
+        raise too_large(where, offset)
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise TinyError(
+            f"{where} is not valid UTF-8",
+            got=f"byte 0x{raw[error.start]:02X} at byte {offset + error.start}",
+            remedy="Save the file as UTF-8",
+        ) from error
+
+
+def binary_error(where: str, found: str) -> TinyError:
+    """The error for a file that is no text."""
+    return TinyError(
+        f"{where} is a binary file",
+        expected="UTF-8 text",
+        got=found,
+        remedy="Save it as UTF-8 if it is text in another encoding, such as UTF-16",
+    )
+
+
+def too_large(where: str, offset: int) -> TinyError:
+    """The error for a document that would not fit in memory."""
+    return TinyError(
+        f"The document at byte {offset} of {where} is too large",
+        expected=f"at most {LARGEST_DOCUMENT_BYTES} bytes",
+        remedy="Separate the documents by lines of <|endoftext|> or by blank lines",
+    )
+
+
+def split_fraction(text: str) -> float:
+    """A number in [0, 1) that depends on the text alone: the documents below some share are held out."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") / 2**64

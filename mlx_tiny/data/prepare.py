@@ -1,0 +1,224 @@
+"""Documents become token files, once for each text and settings; afterwards they are only opened.
+
+Layout of a token file (little-endian uint16): each document is BOS and its tokens, and one last BOS ends the
+file, so that the end of each document is predicted. The bytes that bits per byte divides by are those of the
+documents' texts; the end of a document has none, but its nats count.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlx_tiny.config import DataConfig, to_dict
+from mlx_tiny.data.batches import require_tokens
+from mlx_tiny.data.documents import Document, Progress, byte_length
+from mlx_tiny.data.sampling import Survey, survey
+from mlx_tiny.data.sources import Source, resolve
+from mlx_tiny.data.tokenizer import Tokenizer
+from mlx_tiny.errors import TinyError
+from mlx_tiny.files import (
+    atomic_folder,
+    cache_home,
+    discard_folder,
+    hash_file,
+    hash_text,
+    read_json,
+    remove_leftovers,
+)
+
+PREPARED_VERSION = 1
+"""Raised whenever the same text and settings would give other files."""
+TOKEN_DTYPE = "<u2"
+_SPLITS = ("train", "valid")
+_REPORT_BYTES = 1 << 20
+_ATTEMPTS = 2
+"""To write and open; another process that found the same folder damaged may discard it in between."""
+
+
+@dataclass(frozen=True)
+class PreparedCorpus:
+    """Token files on disk, opened by memory map."""
+
+    directory: Path
+    key: str
+    """Hash of the text and the settings; the folder's name."""
+    description: str
+    """One line that says where the text came from."""
+    train: NDArray[np.uint16]
+    valid: NDArray[np.uint16]
+    train_bytes: int
+    """UTF-8 bytes of the training texts."""
+    valid_bytes: int
+    bytes_per_token: float
+    """Of the validation split: its bytes for each predicted token, the ends of documents among these."""
+    valid_entropy_bits: float | None
+    """Exact information content of the validation texts, where they were generated."""
+    meta: dict[str, Any]
+
+    @functools.cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The corpus's tokenizer, loaded at first use."""
+        return Tokenizer.load(self.directory / "tokenizer.model")
+
+
+def prepare(config: DataConfig, *, progress: Progress | None = None, source: Source | None = None) -> PreparedCorpus:
+    """Open the token files for these settings, making them first where they are missing or damaged.
+
+    Args:
+        config: which text, and the size of the vocabulary.
+        progress: called along the way.
+        source: what `resolve(config)` returned, if it was asked already.
+
+    Raises:
+        TinyError: the text cannot be read, or is too small for the settings.
+    """
+    source = source or resolve(config)
+    report = progress or _silent
+    source.make_ready(report)
+    fingerprint = source.fingerprint()
+    key = hash_text("prepared", PREPARED_VERSION, fingerprint, config.vocabulary_size)[:32]
+    directory = cache_home() / "prepared" / key
+    for attempt in range(_ATTEMPTS + 1):
+        prepared = _open_if_whole(directory, source.description)
+        if prepared is not None:
+            return prepared
+        if attempt < _ATTEMPTS:
+            _make(directory, config, source, fingerprint, report)
+    raise TinyError(
+        f"The prepared data in {directory} is damaged as soon as it is written",
+        remedy="Check the disk, or name another folder (MLX_TINY_HOME)",
+    )
+
+
+def require_windows(prepared: PreparedCorpus, context: int) -> None:
+    """Raise a TinyError when the training text is shorter than one window of `context` predicted tokens."""
+    require_tokens(len(prepared.train), context)
+
+
+def _silent(phase: str, done: float, total: float) -> None:
+    pass
+
+
+def _make(directory: Path, config: DataConfig, source: Source, fingerprint: str, report: Progress) -> None:
+    """Write the folder, in place of a damaged one if there is one."""
+    discard_folder(directory)
+    remove_leftovers(directory.parent)
+    with atomic_folder(directory) as folder:
+        _write(folder, config, source, report)
+        if source.fingerprint() != fingerprint:
+            raise TinyError("The text changed while it was being prepared", remedy="Run again when it is complete")
+
+
+def _open_if_whole(directory: Path, description: str) -> PreparedCorpus | None:
+    """The corpus in `directory`, or None where it is missing or not what its `meta.json` says."""
+    if not directory.is_dir():
+        return None
+    try:
+        meta = read_json(directory / "meta.json", "description of the prepared data")
+        return _open(directory, meta, description)
+    except (TinyError, OSError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _open(directory: Path, meta: dict[str, Any], description: str) -> PreparedCorpus | None:
+    sizes = [(directory / f"{split}.bin").stat().st_size for split in _SPLITS]
+    if sizes != [2 * meta[split]["tokens"] for split in _SPLITS] or meta["format_version"] != PREPARED_VERSION:
+        return None
+    if hash_file(directory / "tokenizer.model") != meta["tokenizer_hash"]:
+        return None
+    return PreparedCorpus(
+        directory=directory,
+        key=directory.name,
+        description=description,
+        train=np.memmap(directory / "train.bin", dtype=TOKEN_DTYPE, mode="r"),
+        valid=np.memmap(directory / "valid.bin", dtype=TOKEN_DTYPE, mode="r"),
+        train_bytes=meta["train"]["bytes"],
+        valid_bytes=meta["valid"]["bytes"],
+        bytes_per_token=meta["bytes_per_token"],
+        valid_entropy_bits=meta["valid_entropy_bits"],
+        meta=meta,
+    )
+
+
+def _write(folder: Path, config: DataConfig, source: Source, report: Progress) -> None:
+    surveyed = survey(source, config, report)
+    report("tokenizer", 0, 1)
+    tokenizer = Tokenizer.train(surveyed.sample, config.vocabulary_size)
+    report("tokenizer", 1, 1)
+    (folder / "tokenizer.model").write_bytes(tokenizer.model)
+    train, valid = _write_tokens(folder, surveyed, tokenizer, report)
+    meta = _meta(config, source, tokenizer, train, valid)
+    (folder / "meta.json").write_text(json.dumps(meta, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _write_tokens(
+    folder: Path, surveyed: Survey, tokenizer: Tokenizer, report: Progress
+) -> tuple[_TokenFile, _TokenFile]:
+    done = reported = 0
+    with open(folder / "train.bin", "wb") as train_file, open(folder / "valid.bin", "wb") as valid_file:
+        train, valid = _TokenFile(train_file, tokenizer), _TokenFile(valid_file, tokenizer)
+        for document in surveyed.documents:
+            done += (valid if document.held_out else train).add(document)
+            if done >= reported:
+                report("encode", done, surveyed.total_bytes)
+                reported = done + _REPORT_BYTES
+        train.end()
+        valid.end()
+    report("encode", done, done)
+    return train, valid
+
+
+def _meta(
+    config: DataConfig, source: Source, tokenizer: Tokenizer, train: _TokenFile, valid: _TokenFile
+) -> dict[str, Any]:
+    return {
+        "format_version": PREPARED_VERSION,
+        "source": source.description,
+        "dtype": "uint16, little-endian",
+        "train": train.counts(),
+        "valid": valid.counts(),
+        "bytes_per_token": valid.bytes / (valid.tokens - 1),
+        "valid_entropy_bits": valid.bits,
+        "tokenizer_hash": tokenizer.hash,
+        "vocabulary_size": tokenizer.size,
+        "settings": to_dict(config),
+    }
+
+
+class _TokenFile:
+    """One token file as it grows."""
+
+    def __init__(self, file: IO[bytes], tokenizer: Tokenizer) -> None:
+        self.file, self.tokenizer = file, tokenizer
+        self.documents = self.bytes = self.tokens = 0
+        self.bits: float | None = 0.0
+        self._bos = np.array([tokenizer.bos], TOKEN_DTYPE).tobytes()
+
+    def add(self, document: Document) -> int:
+        """Append a document; returns the bytes of its text."""
+        text = document.text
+        encoded = self.tokenizer.encode_bytes(text)
+        self.file.write(self._bos)
+        self.file.write(encoded)
+        self.documents += 1
+        self.tokens += 1 + len(encoded) // 2
+        size = byte_length(text)
+        self.bytes += size
+        self.bits = None if self.bits is None or document.bits is None else self.bits + document.bits
+        return size
+
+    def end(self) -> None:
+        """Append the BOS that the last document is followed by."""
+        self.file.write(self._bos)
+        self.tokens += 1
+
+    def counts(self) -> dict[str, int]:
+        """What `meta.json` says of this file."""
+        return {"tokens": self.tokens, "documents": self.documents, "bytes": self.bytes}

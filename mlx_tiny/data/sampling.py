@@ -1,0 +1,142 @@
+"""A first look at the corpus: a fair sample for the tokenizer, and whether both sides have documents."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mlx_tiny.config import DataConfig
+from mlx_tiny.data.documents import Document, Progress, byte_length, split_fraction
+from mlx_tiny.data.sources import Source
+from mlx_tiny.data.tokenizer import SAMPLE_BYTES
+from mlx_tiny.errors import TinyError
+
+_PART_CHARACTERS = 50_000
+"""Longer documents are sampled in parts of this length, so that one book does not fill the sample."""
+_GOLDEN_RATIO = 0x9E3779B97F4A7C15
+"""Fraction of the golden ratio, times 2**64."""
+_REPORT_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What the first look found."""
+
+    sample: list[str]
+    """Training text for the tokenizer, in the order of the corpus."""
+    documents: Iterator[Document]
+    """All documents, from the start."""
+    total_bytes: int
+    """Bytes of text in `documents`; an estimate for a generated source."""
+
+
+def survey(source: Source, config: DataConfig, report: Progress) -> Survey:
+    """Sample the training side of `source` for the tokenizer, reading as little as a fair sample needs.
+
+    Raises:
+        TinyError: no documents at all, or none on one side of the split.
+    """
+    return _survey_beginning(source) if source.shuffled else _survey_all(source, config, report)
+
+
+def _survey_beginning(source: Source) -> Survey:
+    documents = source.documents()
+    seen: list[Document] = []
+    size = 0
+    for document in documents:
+        seen.append(document)
+        size += 0 if document.held_out else len(document.text)
+        if size >= SAMPLE_BYTES:
+            break
+    sample = [document.text for document in seen if not document.held_out]
+    return Survey(sample, itertools.chain(seen, documents), source.size_bytes)
+
+
+def _survey_all(source: Source, config: DataConfig, report: Progress) -> Survey:
+    sample = _Sample()
+    counts = {False: 0, True: 0}
+    done = reported = 0
+    smallest = 1.0
+    for document in source.documents():
+        counts[document.held_out] += 1
+        done += byte_length(document.text)
+        if not document.held_out:
+            sample.add(document.text)
+            smallest = min(smallest, split_fraction(document.text)) if config.validation is None else 0.0
+        if done >= reported:
+            report("read", done, source.size_bytes)
+            reported = done + _REPORT_BYTES
+    _require_both_sides(counts, smallest, config)
+    return Survey(sample.texts(), source.documents(), done)
+
+
+class _Sample:
+    """Keeps parts of the corpus spread evenly over it, however long it turns out to be.
+
+    Part i has the number frac(i * golden ratio), which fills [0, 1) evenly; those above a threshold are
+    dropped, and the threshold falls whenever too much is kept.
+    """
+
+    def __init__(self) -> None:
+        self._kept: list[tuple[float, str]] = []
+        self._count = self._size = 0
+        self._threshold = 1.0
+
+    def add(self, text: str) -> None:
+        """Offer a document, in parts if it is long."""
+        for start in range(0, len(text), _PART_CHARACTERS):
+            number = self._count * _GOLDEN_RATIO % 2**64 / 2**64
+            self._count += 1
+            if number < self._threshold:
+                self._keep(number, text[start : start + _PART_CHARACTERS])
+
+    def texts(self) -> list[str]:
+        """The sample, about `SAMPLE_BYTES` or all there is."""
+        while self._size > SAMPLE_BYTES:
+            self._lower(0.95)
+        return [text for _, text in self._kept]
+
+    def _keep(self, number: float, part: str) -> None:
+        self._kept.append((number, part))
+        self._size += len(part)
+        if self._size > 2 * SAMPLE_BYTES:
+            self._lower(0.6)
+
+    def _lower(self, factor: float) -> None:
+        self._threshold *= factor
+        self._kept = [item for item in self._kept if item[0] < self._threshold]
+        self._size = sum(len(text) for _, text in self._kept)
+
+
+def _require_both_sides(counts: dict[bool, int], smallest: float, config: DataConfig) -> None:
+    total = sum(counts.values())
+    if total == 0:
+        raise TinyError(f"{config.source} holds no documents: all its texts are empty", remedy="Name a file with text")
+    if config.validation is not None:
+        _require_named_sides(counts, config)
+    elif total == 1:
+        raise TinyError(
+            f"{config.source} holds a single document, so none can be held out for validation",
+            expected="at least two, separated by lines of <|endoftext|> or else by blank lines",
+            remedy="Separate the documents, or name a validation file (--validation)",
+        )
+    elif counts[True] == 0:
+        raise TinyError(
+            f"No document of {config.source} falls on the validation side",
+            expected=f"a share held out above {smallest:.6f}".rstrip("0"),
+            got=f"{config.held_out} of {total} documents",
+            remedy="Hold out a larger share, give more text, or name a validation file (--validation)",
+        )
+    elif counts[False] == 0:
+        raise TinyError(
+            f"Every document of {config.source} falls on the validation side",
+            got=f"a share of {config.held_out} of {total} documents",
+            remedy="Hold out a smaller share, give more text, or name a validation file (--validation)",
+        )
+
+
+def _require_named_sides(counts: dict[bool, int], config: DataConfig) -> None:
+    for held_out, name in ((False, config.source), (True, config.validation)):
+        if counts[held_out] == 0:
+            raise TinyError(f"{name} holds no documents: all its texts are empty", remedy="Name a file with text")

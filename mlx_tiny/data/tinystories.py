@@ -1,0 +1,218 @@
+"""TinyStories, version 2: streamed from the Hugging Face hub once, only as far as needed, and kept as text.
+
+Ronen Eldan and Yuanzhi Li, TinyStories (arXiv 2305.07759); data set `roneneldan/TinyStories`,
+CDLA-Sharing-1.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlx_tiny.config import DataConfig
+from mlx_tiny.data import hub
+from mlx_tiny.data.documents import Document, Progress, clean
+from mlx_tiny.data.readers import SEPARATOR, read_texts
+from mlx_tiny.errors import TinyError
+from mlx_tiny.files import (
+    atomic_folder,
+    cache_home,
+    discard_folder,
+    hash_file,
+    hash_text,
+    read_json,
+    remove_leftovers,
+    write_json,
+)
+from mlx_tiny.units import format_bytes
+
+REPOSITORY = "roneneldan/TinyStories"
+FILES = {"train": "TinyStoriesV2-GPT4-train.txt", "valid": "TinyStoriesV2-GPT4-valid.txt"}
+_VERSION = 1
+_SEPARATOR_LINE = SEPARATOR.decode()
+_REPORT_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Cached:
+    """A part of the data set on this machine."""
+
+    folder: Path
+    train_bytes: float
+    """The bound it was fetched with; infinite where the whole split is there."""
+    valid_bytes: float
+
+    def suffices(self, config: DataConfig) -> bool:
+        """Whether it holds all that the settings ask for."""
+        return self.train_bytes >= config.train_bytes and self.valid_bytes >= config.validation_bytes
+
+
+def cached(config: DataConfig) -> Cached | None:
+    """The smallest cached part that suffices for the settings, else the largest, else None."""
+    parts = sorted(_cached_parts(), key=lambda part: (part.train_bytes, part.valid_bytes))
+    return next((part for part in parts if part.suffices(config)), parts[-1] if parts else None)
+
+
+class TinyStoriesSource:
+    """TinyStories up to the bounds of the settings: the beginnings of its validation and training splits.
+
+    Args:
+        config: the bounds.
+        cached_only: take what the cache holds, even if it is less, and never ask the hub.
+
+    Raises:
+        TinyError: it is not in the cache, and the hub is out of reach.
+    """
+
+    shuffled = False
+
+    def __init__(self, config: DataConfig, *, cached_only: bool = False) -> None:
+        self._config = config
+        self._part = cached(config)
+        self._to_fetch = False
+        self._note = ""
+        if self._part is None or not (cached_only or self._part.suffices(config)):
+            obstacle = hub.obstacle(REPOSITORY)
+            if obstacle is not None and self._part is None:
+                raise _out_of_reach(obstacle)
+            self._to_fetch = obstacle is None
+            self._note = f"; the hub is out of reach ({obstacle})" if obstacle else ""
+        self.size_bytes = config.train_bytes + config.validation_bytes
+
+    @property
+    def description(self) -> str:
+        """One line that says how much of it is used, and whether it has yet to come from the hub."""
+        return f"TinyStories V2 ({self._amount()}{self._note})"
+
+    def make_ready(self, report: Progress) -> None:
+        """Fetch what the cache lacks.
+
+        Raises:
+            TinyError: the download failed; nothing of it is kept.
+        """
+        if self._to_fetch:
+            self._part = _fetch(self._config, report)
+            self._to_fetch = False
+
+    def fingerprint(self) -> str:
+        """Hash of the cached texts and of the bounds."""
+        bounds = (self._config.train_bytes, self._config.validation_bytes)
+        return hash_text("tinystories", *bounds, *(hash_file(self._text(split)) for split in FILES))
+
+    def documents(self) -> Iterator[Document]:
+        """Validation documents, then training documents in their order, up to the bounds."""
+        for text in _up_to(read_texts(self._text("valid"), None), self._config.validation_bytes):
+            yield Document(text, True)
+        for text in _up_to(read_texts(self._text("train"), None), self._config.train_bytes):
+            yield Document(text, False)
+
+    def _text(self, split: str) -> Path:
+        assert self._part is not None, "make_ready comes first"
+        return self._part.folder / f"{split}.txt"
+
+    def _amount(self) -> str:
+        asked = format_bytes(self._config.train_bytes)
+        if self._to_fetch:
+            return f"the first {asked}, to be fetched from the hub"
+        assert self._part is not None
+        if self._part.suffices(self._config):
+            return f"the first {asked}, from the cache"
+        held = format_bytes(self._part.train_bytes)
+        return f"the first {held}, all that is in the cache, of {asked} asked for"
+
+
+def _home() -> Path:
+    return cache_home() / "sources" / "tinystories-v2"
+
+
+def _cached_parts() -> Iterator[Cached]:
+    if not _home().is_dir():
+        return
+    for folder in _home().iterdir():
+        if not folder.name.startswith(".") and (part := _read_part(folder)) is not None:
+            yield part
+
+
+def _read_part(folder: Path) -> Cached | None:
+    """The part in `folder`, or None where it is not what its `meta.json` says."""
+    try:
+        meta = read_json(folder / "meta.json", "description of the cached data")
+        if meta["version"] != _VERSION:
+            return None
+        if any((folder / f"{split}.txt").stat().st_size != meta[split]["file_bytes"] for split in FILES):
+            return None
+        limits = [float("inf") if meta[split]["whole"] else float(meta[split]["limit"]) for split in FILES]
+    except (TinyError, OSError, KeyError, TypeError, ValueError):
+        return None
+    return Cached(folder, *limits)
+
+
+def _fetch(config: DataConfig, report: Progress) -> Cached:
+    limits = {"train": config.train_bytes, "valid": config.validation_bytes}
+    folder = _home() / f"{config.train_bytes}-{config.validation_bytes}"
+    if _read_part(folder) is None:
+        discard_folder(folder)
+    remove_leftovers(_home())
+    with atomic_folder(folder) as aside:
+        meta = {
+            split: _write_split(aside / f"{split}.txt", hub.lines(REPOSITORY, FILES[split]), limit, report)
+            for split, limit in limits.items()
+        }
+        write_json(aside / "meta.json", {"version": _VERSION, "repository": REPOSITORY, **meta})
+    part = _read_part(folder)
+    if part is None:
+        raise TinyError(f"The cached data in {folder} is damaged", remedy="Delete the folder and run again")
+    return part
+
+
+def _write_split(path: Path, lines: Iterator[str], limit_bytes: int, report: Progress) -> dict[str, object]:
+    """Write the documents in `lines` up to the bound; says whether that was all of them."""
+    size = reported = 0
+    whole = True
+    with open(path, "w", encoding="utf-8", newline="\n") as file:
+        for text in _split_documents(lines):
+            size += len(text.encode())
+            if size > limit_bytes:
+                whole = False
+                break
+            file.write(f"{text}\n{_SEPARATOR_LINE}\n")
+            if size >= reported:
+                report("fetch", size, limit_bytes)
+                reported = size + _REPORT_BYTES
+    if path.stat().st_size == 0:
+        raise TinyError(f"No story of {REPOSITORY} fits into {limit_bytes} bytes", remedy="Raise the bound")
+    return {"limit": limit_bytes, "whole": whole, "file_bytes": path.stat().st_size}
+
+
+def _split_documents(lines: Iterator[str]) -> Iterator[str]:
+    collected: list[str] = []
+    for line in lines:
+        if line.strip() != _SEPARATOR_LINE:
+            collected.append(line)
+            continue
+        yield from _text_of(collected)
+        collected = []
+    yield from _text_of(collected)
+
+
+def _text_of(lines: list[str]) -> Iterator[str]:
+    text = clean("\n".join(lines))
+    if text and "\0" not in text:
+        yield text
+
+
+def _up_to(texts: Iterable[str], limit_bytes: int) -> Iterator[str]:
+    size = 0
+    for text in texts:
+        size += len(text.encode())
+        if size > limit_bytes:
+            return
+        yield text
+
+
+def _out_of_reach(obstacle: str) -> TinyError:
+    return TinyError(
+        f"TinyStories is not in the cache, and the Hugging Face hub is out of reach ({obstacle})",
+        remedy="Name a text file of your own (--data FILE), or learn from generated stories (--data stories)",
+    )

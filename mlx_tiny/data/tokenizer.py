@@ -1,0 +1,249 @@
+"""Byte-pair tokenizer: every text becomes ids and comes back byte for byte. The only sentencepiece import."""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import io
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlx_tiny.config import SMALLEST_VOCABULARY
+from mlx_tiny.errors import TinyError
+from mlx_tiny.files import atomic_write, explained
+
+if TYPE_CHECKING:
+    from sentencepiece import SentencePieceProcessor
+
+SAMPLE_BYTES = 8_000_000
+"""Text that training looks at; on TinyStories 4 MB cost 0.2 % more tokens, and 12 MB save none."""
+TRAINING_THREADS = 2
+"""Fixed, because the count is written into the model and so into its hash."""
+CHARACTER_COVERAGE = 0.9995
+"""Share of the characters in the alphabet (sentencepiece's advice for large ones); bytes spell the rest."""
+LARGEST_CACHED_WORDS = 500_000
+LONGEST_WORD = 2_000
+"""Characters; a longer run without a space is encoded in parts of this length."""
+
+META_SPACE = "\u2581"
+"""sentencepiece writes a space as this character, and so takes the character itself for a space."""
+_UNLEARNABLE = re.compile("[\0\u2581\u2585]+")
+"""A sentence with U+2585 or U+0000 is dropped from training whole, so the sample is cut there."""
+_TOO_HIGH = re.compile(r"value <= (\d+)")
+
+
+class Tokenizer:
+    """Encodes any text as ids below `size`, each the name of some bytes, and decodes them exactly.
+
+    Spaces stay in front of their word, newlines and control characters are kept, and whatever the alphabet
+    lacks is spelled in bytes. The id `bos` separates documents and is never produced from text.
+    """
+
+    def __init__(self, model: bytes) -> None:
+        self.model = model
+        self.hash = hashlib.sha256(model).hexdigest()
+        self._processor = _load_processor(model)
+        self.size: int = self._processor.get_piece_size()
+        self.bos: int = self._processor.bos_id()
+        self.piece_bytes: list[bytes] = [_piece_bytes(self._processor, index) for index in range(self.size)]
+        """For each id the UTF-8 bytes that it stands for; none for control symbols."""
+        self._byte_ids = [self._processor.piece_to_id(f"<0x{byte:02X}>") for byte in range(256)]
+        self._words = _WordCache(self)
+
+    @classmethod
+    def train(
+        cls,
+        texts: Iterable[str],
+        vocabulary_size: int,
+        *,
+        sample_bytes: int = SAMPLE_BYTES,
+    ) -> Tokenizer:
+        """Learn a vocabulary from the first `sample_bytes` of `texts`; the same texts give the same model.
+
+        Raises:
+            TinyError: the texts support no vocabulary of this size.
+        """
+        return cls(_train(_bounded(texts, sample_bytes), vocabulary_size))
+
+    @classmethod
+    def load(cls, path: Path) -> Tokenizer:
+        """Read what `save` wrote.
+
+        Raises:
+            TinyError: the file is missing or not a tokenizer of this project.
+        """
+        with explained(path):
+            model = path.read_bytes()
+        try:
+            tokenizer = cls(model)
+        except (RuntimeError, OSError) as error:
+            raise TinyError(f"{path} is not a tokenizer", remedy="Delete it and prepare the data again") from error
+        if tokenizer.bos < 0 or min(tokenizer._byte_ids) == tokenizer._processor.unk_id():
+            raise TinyError(
+                f"The tokenizer {path} was not made by mlx_tiny", expected="a BOS symbol and 256 byte pieces"
+            )
+        return tokenizer
+
+    def save(self, path: Path) -> None:
+        """Write the serialized model to `path`, atomically."""
+        with atomic_write(path) as file:
+            file.write(self.model)
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of `text`, without BOS.
+
+        Raises:
+            TinyError: `text` holds a lone surrogate, which no encoding can express.
+        """
+        ids: list[int] = np.frombuffer(self.encode_bytes(text), dtype="<u2").tolist()
+        return ids
+
+    def encode_batch(self, texts: Iterable[str]) -> list[NDArray[np.uint16]]:
+        """Token ids of each text, without BOS, as uint16."""
+        return [np.frombuffer(self.encode_bytes(text), dtype="<u2") for text in texts]
+
+    def encode_bytes(self, text: str) -> bytes:
+        """Token ids of `text` as little-endian 16-bit numbers: the fast path of `prepare`."""
+        # No piece crosses the start of a word, so the words can be encoded, and remembered, one by one.
+        first, *words = text.split(" ")
+        return b"".join([self._encode_word(first), *map(self._words.__getitem__, words)])
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Text of `ids`; bytes that are no UTF-8, as a model may produce, become U+FFFD."""
+        pieces = self.piece_bytes
+        return b"".join([pieces[index] for index in ids]).decode("utf-8", errors="replace")
+
+    def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
+        """Yield the text of `ids` as it grows, whole characters only; joined it equals `decode`."""
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        for index in ids:
+            if text := decoder.decode(self.piece_bytes[index]):
+                yield text
+        if text := decoder.decode(b"", final=True):
+            yield text
+
+    def _encode_word(self, word: str) -> bytes:
+        if len(word) > LONGEST_WORD:
+            parts = [word[start : start + LONGEST_WORD] for start in range(0, len(word), LONGEST_WORD)]
+            return b"".join(map(self._encode_word, parts))
+        if META_SPACE in word:
+            spelled = np.array([self._byte_ids[byte] for byte in META_SPACE.encode()], dtype="<u2").tobytes()
+            return spelled.join(map(self._encode_word, word.split(META_SPACE)))
+        try:
+            return np.array(self._processor.encode(word), dtype="<u2").tobytes()
+        except (UnicodeError, RuntimeError, TypeError) as error:
+            raise TinyError(
+                "The text cannot be encoded: it holds a lone surrogate, half of a character",
+                got=ascii(word[:40]),
+                remedy="Give valid Unicode text",
+            ) from error
+
+
+class _WordCache(dict[str, bytes]):
+    """Encoded words, each with the space before it; natural text repeats itself, so most look-ups hit."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        super().__init__()
+        self._tokenizer = tokenizer
+
+    def __missing__(self, word: str) -> bytes:
+        encoded = self._tokenizer._encode_word(f" {word}")
+        if len(self) >= LARGEST_CACHED_WORDS:
+            self.clear()
+        if len(word) <= 64:
+            self[word] = encoded
+        return encoded
+
+
+def _load_processor(model: bytes) -> SentencePieceProcessor:
+    import sentencepiece
+
+    return sentencepiece.SentencePieceProcessor(model_proto=model)
+
+
+def _piece_bytes(processor: SentencePieceProcessor, index: int) -> bytes:
+    piece: str = processor.id_to_piece(index)
+    if processor.is_byte(index):
+        return bytes([int(piece[3:5], 16)])
+    if processor.is_control(index) or processor.is_unknown(index):
+        return b""
+    return piece.replace(META_SPACE, " ").encode()
+
+
+def _bounded(texts: Iterable[str], sample_bytes: int) -> list[str]:
+    """The parts of `texts` that training accepts, up to `sample_bytes`."""
+    parts: list[str] = []
+    size = 0
+    for text in texts:
+        for part in _UNLEARNABLE.split(text):
+            if part and size < sample_bytes:
+                parts.append(part)
+                size += len(part.encode())
+        if size >= sample_bytes:
+            break
+    return parts
+
+
+def _train(parts: list[str], vocabulary_size: int) -> bytes:
+    import sentencepiece
+
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(_learnable(parts, vocabulary_size)),
+            model_writer=model,
+            vocab_size=vocabulary_size,
+            model_type="bpe",
+            normalization_rule_name="identity",
+            add_dummy_prefix=False,
+            remove_extra_whitespaces=False,
+            byte_fallback=True,
+            character_coverage=1.0,
+            bos_id=0,
+            unk_id=1,
+            eos_id=-1,
+            pad_id=-1,
+            max_sentence_length=1 << 30,
+            num_threads=TRAINING_THREADS,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        raise _training_error(error, vocabulary_size) from error
+    return model.getvalue()
+
+
+def _learnable(parts: list[str], vocabulary_size: int) -> list[str]:
+    """The parts cut at their rarest characters: the alphabet takes at most half of what the bytes leave."""
+    counts = np.bincount(np.frombuffer("".join(parts).encode("utf-32-le"), dtype="<u4"))
+    falling = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
+    share = np.cumsum(counts[falling]) / max(1, counts.sum())
+    kept = min(int(np.searchsorted(share, CHARACTER_COVERAGE)) + 1, (vocabulary_size - 256) // 2)
+    rare = "".join(map(chr, falling[kept:]))
+    if not rare:
+        return parts
+    cut = re.compile(f"[{re.escape(rare)}]+")
+    return [piece for part in parts for piece in cut.split(part) if piece]
+
+
+def _training_error(error: RuntimeError, vocabulary_size: int) -> TinyError:
+    supported = _TOO_HIGH.search(str(error))
+    if supported is None:
+        return TinyError(
+            "The text supports no vocabulary",
+            expected="some kilobytes of text",
+            got=str(error),
+            remedy="Give more text",
+        )
+    largest = int(supported.group(1))
+    smaller = f"Ask for a vocabulary of {largest} or less, or give" if largest >= SMALLEST_VOCABULARY else "Give"
+    return TinyError(
+        "The text is too small for the vocabulary",
+        expected=f"at most {largest} pieces",
+        got=vocabulary_size,
+        remedy=f"{smaller} more text",
+    )

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlx_tiny.data.batches import BatchStream, validation_windows
+from mlx_tiny.errors import TinyError
+
+
+def counting(length: int) -> np.ndarray:
+    return np.arange(length, dtype=np.uint16)
+
+
+shapes = st.tuples(st.integers(1, 9), st.integers(0, 300), st.integers(1, 7), st.integers(-5, 2**70)).map(
+    lambda given: (given[0], given[0] + 1 + given[1], given[2], given[3])
+)
+
+
+@given(shape=shapes, epoch=st.integers(0, 3))
+@settings(max_examples=200, deadline=None)
+def test_an_epoch_holds_every_window_once(shape: tuple[int, int, int, int], epoch: int) -> None:
+    context, length, _, seed = shape
+    stream = BatchStream(counting(length), batch_size=1, context=context, seed=seed)
+    stream.seek(epoch * stream.windows_per_epoch)
+    windows = [stream.next_batch()[0] for _ in range(stream.windows_per_epoch)]
+    starts = sorted(int(window[0]) for window in windows)
+    assert all(np.array_equal(window, np.arange(window[0], window[0] + context + 1)) for window in windows)
+    assert set(np.diff(starts)) <= {context}
+    assert 0 <= starts[0] < context
+    assert starts[-1] + context < length
+    assert stream.windows_per_epoch == max(1, (length - context) // context)
+
+
+@given(shape=shapes, steps=st.integers(0, 60))
+@settings(max_examples=200, deadline=None)
+def test_resuming_anywhere_equals_going_on(shape: tuple[int, int, int, int], steps: int) -> None:
+    context, length, batch_size, seed = shape
+    first = BatchStream(counting(length), batch_size=batch_size, context=context, seed=seed)
+    for _ in range(steps):
+        first.next_batch()
+    assert first.position == steps * batch_size
+    second = BatchStream(counting(length), batch_size=batch_size, context=context, seed=seed)
+    second.seek(first.position)
+    for _ in range(3):
+        assert np.array_equal(first.next_batch(), second.next_batch())
+
+
+def test_batches_cut_one_sequence_of_windows(tmp_path: Path) -> None:
+    windows = BatchStream(counting(103), batch_size=1, context=10, seed=3)
+    flat = np.concatenate([windows.next_batch() for _ in range(84)])
+    for batch_size in (4, 7, 12, 28):
+        stream = BatchStream(counting(103), batch_size=batch_size, context=10, seed=3)
+        batches = np.concatenate([stream.next_batch() for _ in range(84 // batch_size)])
+        assert np.array_equal(batches, flat)
+
+
+def test_epochs_and_seeds_differ() -> None:
+    stream = BatchStream(counting(1000), batch_size=99, context=10, seed=0)
+    first, second = stream.next_batch(), stream.next_batch()
+    other = BatchStream(counting(1000), batch_size=99, context=10, seed=1).next_batch()
+    assert not np.array_equal(first, second)
+    assert not np.array_equal(first, other)
+    assert first.dtype == np.int32
+    assert first.shape == (99, 11)
+
+
+def test_offsets_vary_so_that_every_token_is_seen() -> None:
+    stream = BatchStream(counting(1000), batch_size=99, context=10, seed=0)
+    offsets = {int(stream.next_batch().min()) for _ in range(60)}
+    assert offsets == set(range(10))
+
+
+def test_the_order_is_the_same_in_every_process_and_version() -> None:
+    code = (
+        "import numpy as np; from mlx_tiny.data.batches import BatchStream;"
+        "s = BatchStream(np.arange(500, dtype=np.uint16), batch_size=5, context=8, seed=7); s.seek(70);"
+        "print(s.next_batch()[:, 0].tolist())"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    stream = BatchStream(counting(500), batch_size=5, context=8, seed=7)
+    stream.seek(70)
+    assert printed.strip() == str(stream.next_batch()[:, 0].tolist()) == "[253, 5, 189, 397, 21]"
+
+
+def test_memory_map_is_read_where_windows_lie(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.bin"
+    with open(path, "wb") as file:
+        file.truncate(2 * 50_000_000)
+    tokens = np.memmap(path, dtype="<u2", mode="r")
+    stream = BatchStream(tokens, batch_size=16, context=256, seed=0)
+    assert type(stream.next_batch()) is np.ndarray
+    assert path.stat().st_blocks == 0
+
+
+def test_too_few_tokens() -> None:
+    assert BatchStream(counting(11), batch_size=2, context=10, seed=0).next_batch().shape == (2, 11)
+    with pytest.raises(TinyError, match=r"at least 11 tokens for a context of 10, got 10 tokens"):
+        BatchStream(counting(10), batch_size=2, context=10, seed=0)
+    with pytest.raises(TinyError, match="position"):
+        BatchStream(counting(11), batch_size=2, context=10, seed=0).seek(-1)
+
+
+@given(length=st.integers(2, 200), context=st.integers(1, 40), limit=st.none() | st.integers(1, 250))
+@settings(max_examples=300, deadline=None)
+def test_validation_predicts_each_token_once(length: int, context: int, limit: int | None) -> None:
+    tokens = counting(length) + np.uint16(1)
+    inputs, targets, mask = validation_windows(tokens, context, limit)
+    count = min(length - 1, limit or length)
+    assert inputs.shape == targets.shape == mask.shape == (-(-count // context), context)
+    assert targets[mask].tolist() == tokens[1 : count + 1].tolist()
+    assert inputs[mask].tolist() == tokens[:count].tolist()
+    assert mask.ravel().tolist() == [True] * count + [False] * (mask.size - count)
+    assert not inputs[~mask].any()
+    assert not targets[~mask].any()
+
+
+def test_validation_needs_two_tokens() -> None:
+    with pytest.raises(TinyError, match="too short"):
+        validation_windows(counting(1), 8)

@@ -1,0 +1,271 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mlx_tiny import files
+from mlx_tiny.config import DataConfig
+from mlx_tiny.data import prepare as module
+from mlx_tiny.data import sampling
+from mlx_tiny.data.documents import split_fraction
+from mlx_tiny.data.prepare import PreparedCorpus, prepare, require_windows
+from mlx_tiny.data.tokenizer import Tokenizer
+from mlx_tiny.errors import TinyError
+
+TextFile = Callable[..., Path]
+
+CHILD = """
+import os, signal, sys
+from mlx_tiny.config import DataConfig
+from mlx_tiny.data.prepare import prepare
+from mlx_tiny.data import prepare as module
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def progress(phase, done, total):
+    if f"{phase} {done > 0}" == sys.argv[2]:
+        die()
+
+rename, fsync = os.rename, os.fsync
+if sys.argv[2] == "before rename":
+    os.rename = lambda *given: die()
+if sys.argv[2] == "after rename":
+    os.rename = lambda *given: (rename(*given), die())
+if sys.argv[2] == "fsync":
+    os.fsync = lambda *given: die()
+print(prepare(DataConfig(source=sys.argv[1], vocabulary_size=512), progress=progress).key)
+"""
+MOMENTS = [
+    "read True",
+    "tokenizer False",
+    "tokenizer True",
+    "encode True",
+    "fsync",
+    "before rename",
+    "after rename",
+]
+
+
+def config(path: Path, **settings: object) -> DataConfig:
+    return DataConfig(source=str(path), **{"vocabulary_size": 512, **settings})  # type: ignore[arg-type]
+
+
+def child(path: Path, moment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(path), moment],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def entries(home: Path) -> list[str]:
+    return sorted(path.name for path in (home / "prepared").glob("*"))
+
+
+def check_whole(prepared: PreparedCorpus, stories: list[str], held_out: float = 0.02) -> None:
+    """The token files hold exactly the corpus, in its order."""
+    tokenizer = prepared.tokenizer
+    for tokens, side in ((prepared.train, False), (prepared.valid, True)):
+        texts = [text for text in stories if (split_fraction(text) < held_out) is side]
+        expected = [tokenizer.bos]
+        for text in texts:
+            expected += [*tokenizer.encode(text), tokenizer.bos]
+        assert tokens.tolist() == expected
+
+
+def test_layout_and_numbers(text_file: TextFile, stories: list[str], home: Path) -> None:
+    prepared = prepare(config(text_file(stories)))
+    check_whole(prepared, stories)
+    held_out = [text for text in stories if split_fraction(text) < 0.02]
+    assert 1 <= len(held_out) < 30
+    assert prepared.train.dtype == np.uint16
+    assert prepared.valid_bytes == sum(len(text.encode()) for text in held_out)
+    assert prepared.train_bytes + prepared.valid_bytes == sum(len(text.encode()) for text in stories)
+    assert prepared.bytes_per_token == pytest.approx(prepared.valid_bytes / (len(prepared.valid) - 1))
+    assert prepared.valid_entropy_bits is None
+    assert prepared.tokenizer.size == 512
+    assert prepared.directory == home / "prepared" / prepared.key
+    assert prepared.meta["tokenizer_hash"] == prepared.tokenizer.hash
+    assert prepared.meta["valid"]["documents"] == len(held_out)
+    assert prepared.description.startswith("own text: ")
+    assert sorted(os.listdir(prepared.directory)) == [
+        "meta.json",
+        "tokenizer.model",
+        "train.bin",
+        "valid.bin",
+    ]
+
+
+def test_text_that_is_not_ascii_counts_in_bytes(text_file: TextFile, stories: list[str]) -> None:
+    texts = [f"\u00e9\U0001f600 \u2581 {text}" for text in stories]
+    prepared = prepare(config(text_file(texts)))
+    assert prepared.train_bytes + prepared.valid_bytes == sum(len(text.encode()) for text in texts)
+    check_whole(prepared, texts)
+
+
+def test_prepared_once(text_file: TextFile, stories: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    path = text_file(stories)
+    first = prepare(config(path))
+    monkeypatch.setattr(module, "_write", None)
+    again = prepare(config(path))
+    assert again.key == first.key
+    assert np.array_equal(again.train, first.train)
+    moved = path.rename(path.with_name("moved.txt"))
+    assert prepare(config(moved)).key == first.key
+    assert "moved.txt" in prepare(config(moved)).description
+
+
+def test_text_and_settings_make_the_key(text_file: TextFile, stories: list[str]) -> None:
+    keys = {
+        prepare(config(text_file(texts), **settings)).key
+        for texts, settings in (
+            (stories, {}),
+            (stories, {"seed": 5, "train_bytes": 9, "stories_scale": 0.5}),
+            (stories[1:], {}),
+            (stories, {"vocabulary_size": 520}),
+            (stories, {"held_out": 0.1}),
+        )
+    }
+    assert len(keys) == 4
+
+
+def test_generated_stories_carry_their_entropy() -> None:
+    stories_config = DataConfig(source="stories", vocabulary_size=600, train_bytes=200_000, validation_bytes=20_000)
+    prepared = prepare(stories_config)
+    assert 15_000 < prepared.valid_bytes <= 20_000
+    assert 195_000 < prepared.train_bytes <= 200_000
+    assert prepared.valid_entropy_bits is not None
+    assert 0 < prepared.valid_entropy_bits < 8 * prepared.valid_bytes
+    decoded = prepared.tokenizer.decode(prepared.valid)
+    assert len(decoded.encode()) == prepared.valid_bytes
+    assert prepare(stories_config).valid_entropy_bits == prepared.valid_entropy_bits
+
+
+def test_beginning_of_generated_stories_is_not_lost_or_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    stories_config = DataConfig(source="stories", vocabulary_size=600, train_bytes=200_000, validation_bytes=20_000)
+    whole = prepare(stories_config)
+    text = whole.tokenizer.decode(whole.train)
+    monkeypatch.setattr(sampling, "SAMPLE_BYTES", 50_000)
+    files.discard_folder(whole.directory)
+    again = prepare(stories_config)
+    assert again.tokenizer.decode(again.train) == text
+    assert again.tokenizer.hash != whole.meta["tokenizer_hash"]
+
+
+def test_progress(text_file: TextFile, stories: list[str]) -> None:
+    calls: list[tuple[str, float, float]] = []
+    prepared = prepare(config(text_file(stories)), progress=lambda *call: calls.append(call))
+    phases = [phase for phase, _, _ in calls]
+    assert list(dict.fromkeys(phases)) == ["read", "tokenizer", "encode"]
+    total = prepared.train_bytes + prepared.valid_bytes
+    assert calls[-1] == ("encode", total, total)
+    assert all(0 <= done <= most for _, done, most in calls)
+
+
+@pytest.mark.parametrize("damage", ["train.bin", "valid.bin", "tokenizer.model", "meta.json", "absent", "version"])
+def test_damage_is_noticed_and_mended(text_file: TextFile, stories: list[str], damage: str, home: Path) -> None:
+    prepared = prepare(config(text_file(stories)))
+    tokens = prepared.train.tolist()
+    folder = prepared.directory
+    if damage == "absent":
+        (folder / "train.bin").unlink()
+    elif damage == "version":
+        meta = json.loads((folder / "meta.json").read_text())
+        (folder / "meta.json").write_text(json.dumps({**meta, "format_version": -1}))
+    elif damage == "tokenizer.model":
+        Tokenizer.train(stories, 513).save(folder / damage)
+    else:
+        (folder / damage).write_bytes((folder / damage).read_bytes()[:-2])
+    again = prepare(config(text_file(stories)))
+    assert again.train.tolist() == tokens
+    assert again.meta == prepared.meta
+    assert again.tokenizer.hash == prepared.meta["tokenizer_hash"]
+    assert entries(home) == [prepared.key]
+
+
+def test_damage_that_stays_is_an_error(
+    text_file: TextFile, stories: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_open_if_whole", lambda directory, description: None)
+    with pytest.raises(TinyError, match="damaged as soon as it is written"):
+        prepare(config(text_file(stories)))
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_killed_at_any_moment_nothing_false_is_trusted(
+    text_file: TextFile, stories: list[str], home: Path, moment: str
+) -> None:
+    path = text_file(stories)
+    process = child(path, moment)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL, errors
+    left = [name for name in entries(home) if not name.startswith(".")]
+    assert len(left) == (moment == "after rename")
+    assert len(entries(home)) == (moment != "read True" or 1)
+    prepared = prepare(config(path))
+    check_whole(prepared, stories)
+    assert entries(home) == [prepared.key]
+
+
+def test_a_running_process_keeps_its_folder(text_file: TextFile, stories: list[str], home: Path) -> None:
+    parent = files.make_folder(home / "prepared")
+    with files.atomic_folder(parent / "other") as aside:
+        prepare(config(text_file(stories)))
+        assert aside.is_dir()
+
+
+def test_two_processes_at_once_both_end_well(text_file: TextFile, stories: list[str], home: Path) -> None:
+    path = text_file(stories)
+    processes = [child(path, "never") for _ in range(3)]
+    results = [process.communicate(timeout=60) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0], results
+    keys = {printed.strip() for printed, _ in results}
+    assert len(keys) == 1
+    assert entries(home) == list(keys)
+    check_whole(prepare(config(path)), stories)
+
+
+def test_errors_leave_nothing(text_file: TextFile, stories: list[str], home: Path) -> None:
+    with pytest.raises(TinyError, match="too small for the vocabulary"):
+        prepare(config(text_file(stories), vocabulary_size=32768))
+    with pytest.raises(TinyError, match="single document"):
+        prepare(config(text_file(stories[:1])))
+    assert entries(home) == []
+
+
+def test_text_that_changes_meanwhile_is_not_kept(text_file: TextFile, stories: list[str], home: Path) -> None:
+    path = text_file(stories)
+
+    def edit(phase: str, done: float, total: float) -> None:
+        if phase == "tokenizer":
+            path.write_text(path.read_text() + "One more.\n")
+
+    with pytest.raises(TinyError, match="changed while it was being prepared"):
+        prepare(config(path), progress=edit)
+    assert entries(home) == []
+
+
+def test_a_cache_that_cannot_be_written(
+    text_file: TextFile, stories: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "blocked").write_text("a file, not a folder")
+    monkeypatch.setenv("MLX_TINY_HOME", str(tmp_path / "blocked"))
+    with pytest.raises(TinyError, match="blocked"):
+        prepare(config(text_file(stories)))
+
+
+def test_require_windows(text_file: TextFile, stories: list[str]) -> None:
+    prepared = prepare(config(text_file(stories)))
+    require_windows(prepared, len(prepared.train) - 1)
+    with pytest.raises(TinyError, match=r"shorter than one window.*Give more text, or a shorter context"):
+        require_windows(prepared, len(prepared.train))
