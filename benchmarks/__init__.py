@@ -1,0 +1,1 @@
+"""Studies of what mlx_tiny is worth: a baseline that shares its data and its measure, and paired comparisons."""

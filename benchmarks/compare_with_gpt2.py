@@ -1,0 +1,152 @@
+"""The interleaved study: `mlx-tiny train` and the GPT-2 baseline on the same seeds, one after the other.
+
+Which side goes first alternates from seed to seed (A B, B A, A B ...), so that a machine that warms up or slows down
+treats both alike. Every run has a process of its own; the results are written after each, and a study that was
+stopped goes on where it was when the same command is given again.
+
+    python -m benchmarks.compare_with_gpt2 --data 'text/*.txt' --validation valid.txt --budget 5m --seeds 0,1,2
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmarks.pairs import SIDES, Run, disturbed, summarize, table, verdict
+from benchmarks.runs import ROOT, Study, perform
+from mlx_tiny.config import DataConfig, TrainConfig
+from mlx_tiny.errors import TinyError
+from mlx_tiny.files import make_folder, read_json, write_json
+from mlx_tiny.units import format_count, parse_quantity
+
+FORMAT_VERSION = 1
+REHEARSAL_BUDGET = "2s"
+OUTPUT = ROOT / "benchmarks" / "results" / "gpt2.json"
+
+
+class Results:
+    """The runs of a study, in a file that is whole at every moment.
+
+    Raises:
+        TinyError: the file belongs to a study with other settings.
+    """
+
+    def __init__(self, path: Path, study: Study) -> None:
+        self.path, self.settings = path, study.settings()
+        self.runs: list[Run] = []
+        if path.exists():
+            found = read_json(path, "results of the study")
+            if found.get("settings") != self.settings:
+                raise TinyError(
+                    f"{path.name} holds the results of another study",
+                    expected=self.settings,
+                    got=found.get("settings"),
+                    remedy="Name another file with --output, or remove this one",
+                )
+            self.runs = found["runs"]
+
+    def has(self, seed: int, side: str) -> bool:
+        """Whether that run is finished."""
+        return any(run["seed"] == seed and run["side"] == side for run in self.runs)
+
+    def add(self, run: Run) -> None:
+        """Keep a finished run, on disk."""
+        self.runs.append(run)
+        self._write()
+
+    def forget_disturbed(self) -> int:
+        """Drop both runs of each seed in which one was disturbed; returns how many runs were dropped."""
+        seeds = {run["seed"] for run in self.runs if disturbed(run)}
+        dropped = [run for run in self.runs if run["seed"] in seeds]
+        if dropped:
+            self.runs = [run for run in self.runs if run["seed"] not in seeds]
+            self._write()
+        return len(dropped)
+
+    def _write(self) -> None:
+        make_folder(self.path.parent)
+        write_json(
+            self.path,
+            {
+                "format_version": FORMAT_VERSION,
+                "settings": self.settings,
+                "summary": summarize(self.runs),
+                "runs": self.runs,
+            },
+        )
+
+
+def schedule(seeds: list[int]) -> Iterator[tuple[int, str]]:
+    """Seed and side of every run, in order: A B, B A, A B ..."""
+    for index, seed in enumerate(seeds):
+        for side in SIDES if index % 2 == 0 else SIDES[::-1]:
+            yield seed, side
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Different numbers, separated by commas."""
+    numbers = [part.strip() for part in text.split(",")]
+    if not all(number.isdecimal() for number in numbers) or len(set(map(int, numbers))) < len(numbers):
+        raise TinyError(f"Cannot read the seeds {text!r}", expected="different numbers with commas, such as 0,1,2")
+    return [int(number) for number in numbers]
+
+
+def run_study(study: Study, seeds: list[int], results: Results, *, rehearse: bool) -> None:
+    """Do the runs that are missing."""
+    missing = [(seed, side) for seed, side in schedule(seeds) if not results.has(seed, side)]
+    if missing and rehearse:
+        short = dataclasses.replace(study, budget=REHEARSAL_BUDGET)
+        for side in sorted({side for _, side in missing}):
+            click.echo(f"rehearsal of {side}: {REHEARSAL_BUDGET}, not counted")
+            perform(short, side, seeds[0])
+    for number, (seed, side) in enumerate(missing, 1):
+        run = perform(study, side, seed)
+        results.add(run)
+        click.echo(f"run {number} of {len(missing)}: seed {seed}, {side}: {_line(run)}")
+
+
+def _line(run: Run) -> str:
+    line = f"{run['bits_per_byte']:.4f} bits per byte, {format_count(run['tokens'])} tokens in {run['seconds']:.1f} s"
+    if disturbed(run):
+        line += f"; DISTURBED: other processes used {run['cores_used_by_others']:.2f} cores"
+    return line
+
+
+@click.command()
+@click.option("--data", default=DataConfig.source, show_default=True, help="File, folder, glob, or a named corpus.")
+@click.option("--validation", help="Validation file; without it a share of the documents is held out.")
+@click.option("--budget", default=TrainConfig.budget, show_default=True, help="Of each run: time, or tokens.")
+@click.option("--seeds", default="0,1,2,3,4", show_default=True, help="One pair of runs each.")
+@click.option("--ours", default="", help="Further options of mlx-tiny train, in one string.")
+@click.option("--baseline", default="", help="Further options of the baseline, in one string.")
+@click.option("--torch-python", default=sys.executable, help="Interpreter with PyTorch, by default this one.")
+@click.option("--output", type=click.Path(path_type=Path), default=OUTPUT, help="Results; a study found there goes on.")
+@click.option("--rehearse/--no-rehearse", default=True, show_default=True, help="Try both sides for 2 s first.")
+@click.option("--repeat-disturbed", is_flag=True, help="Do pairs again during which other processes were busy.")
+def command(seeds: str, output: Path, rehearse: bool, repeat_disturbed: bool, **settings: Any) -> None:
+    """Compare mlx_tiny with the GPT-2 baseline at the same budget, and print the table and the verdict."""
+    parse_quantity(settings["budget"])
+    study, numbers = Study(**settings), parse_seeds(seeds)
+    results = Results(output, study)
+    if repeat_disturbed:
+        click.echo(f"{results.forget_disturbed()} disturbed runs and their partners are done again")
+    run_study(study, numbers, results, rehearse=rehearse)
+    click.echo(f"\n{table(results.runs)}\n\n{verdict(results.runs)}")
+
+
+def main() -> None:
+    """Run the command; an error that the user can mend is one paragraph."""
+    try:
+        command()
+    except TinyError as error:
+        click.echo(f"Error: {error}", err=True)
+        raise SystemExit(error.exit_code) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,371 @@
+"""What people would otherwise train: a GPT-2-style model with AdamW in PyTorch, for the same budget.
+
+Data, tokenizer, batches, clock and evaluation protocol are those of mlx_tiny. The clock starts at the first step,
+after one warm-up step whose result is dropped, and runs through training alone; the whole validation file is
+evaluated afterwards. Neither this file nor what it imports needs MLX.
+
+    python -m benchmarks.gpt2_baseline --data 'text/*.txt' --validation valid.txt --budget 5m --json record.json
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import math
+import platform
+import sys
+import time
+from collections import deque
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import sentencepiece
+import torch
+from torch import Tensor
+
+from benchmarks.gpt2_model import GPT2, adamw, sample_tokens
+from mlx_tiny import __version__
+from mlx_tiny.budget import Budget
+from mlx_tiny.config import DataConfig
+from mlx_tiny.data.batches import BatchStream, validation_windows
+from mlx_tiny.data.prepare import PreparedCorpus, prepare
+from mlx_tiny.errors import TinyError
+from mlx_tiny.files import write_json
+from mlx_tiny.machine import memory_bytes, peak_memory_bytes, power_source, usable_cores
+
+DEVICES, DTYPES = ("auto", "cpu", "mps", "cuda"), ("float32", "bfloat16")
+EVALUATION_TOKENS = 4096
+"""At once, as in mlx_tiny's evaluation; the result does not depend on it beyond rounding."""
+SAMPLES, SAMPLE_TOKENS = 1, 200
+# glibc's malloc.h. Without these, each large array is mapped and faulted in anew, at every step.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEPT_BYTES = 1 << 30
+
+
+def _require(condition: bool, name: str, expected: str, got: object) -> None:
+    if not condition:
+        raise TinyError(f"The setting {name} is out of range", expected=expected, got=repr(got))
+
+
+@dataclass(frozen=True)
+class BaselineConfig:
+    """One run of the baseline."""
+
+    budget: str = "5m"
+    rate: float = 3e-3
+    """AdamW's peak learning rate."""
+    batch_size: int = 8
+    """Windows in a step."""
+    seed: int = 0
+    layers: int = 3
+    heads: int = 4
+    width: int = 144
+    context: int = 256
+    vocabulary_size: int = 4096
+    warmup: float = 0.05
+    """Fraction of the budget over which the rate rises linearly from 0."""
+    floor: float = 0.1
+    """Multiplier at which the cosine ends."""
+    beta1: float = 0.9
+    beta2: float = 0.95
+    weight_decay: float = 0.1
+    clip_norm: float = 1.0
+    device: str = "auto"
+    """`auto` takes MPS or CUDA where there is one, else the CPU."""
+    dtype: str = "float32"
+    """Of the matrix products; `bfloat16` is autocast, with float32 weights."""
+    threads: int = 0
+    """Of the CPU; 0 takes all cores that the process may use."""
+    allocator: bool = True
+    """On Linux, have malloc keep large blocks instead of giving them back after each use."""
+    compile: bool = False
+    """Pass the model through torch.compile, outside the clock."""
+
+    def __post_init__(self) -> None:
+        for name in ("rate", "batch_size", "layers", "heads", "width", "context"):
+            _require(getattr(self, name) > 0, name, "above 0", getattr(self, name))
+        _require(self.width % self.heads == 0, "width", f"a multiple of heads ({self.heads})", self.width)
+        _require(0 <= self.warmup < 1, "warmup", "0 to below 1", self.warmup)
+        _require(self.threads >= 0, "threads", "0 or more", self.threads)
+        _require(self.device in DEVICES, "device", " or ".join(DEVICES), self.device)
+        _require(self.dtype in DTYPES, "dtype", " or ".join(DTYPES), self.dtype)
+
+
+DEFAULTS = BaselineConfig()
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What training took."""
+
+    steps: int
+    tokens: int
+    seconds: float
+    loss: float
+    """Mean nats a token of the last steps, before their updates."""
+
+
+class Trainer:
+    """A model, its optimizer and the batches of one run."""
+
+    def __init__(self, config: BaselineConfig, corpus: PreparedCorpus) -> None:
+        self.config, self.device = config, choose_device(config.device)
+        torch.manual_seed(config.seed)
+        self.model = GPT2(
+            vocabulary_size=corpus.tokenizer.size,
+            context=config.context,
+            layers=config.layers,
+            heads=config.heads,
+            width=config.width,
+        ).to(self.device)
+        self._losses = torch.compile(self.model) if config.compile else self.model
+        self._stream = BatchStream(corpus.train, batch_size=config.batch_size, context=config.context, seed=config.seed)
+        self._budget = Budget(config.budget)
+        _require(self._budget.quantity in ("seconds", "tokens"), "budget", "seconds or tokens", config.budget)
+        self._optimizer = self._fresh_optimizer()
+        # A GPU works behind the host's back, so a few steps are in flight; on a CPU a step is done when it returns.
+        self._in_flight = 0 if self.device.type == "cpu" else 2
+
+    def rehearse(self) -> None:
+        """Run one step at rate 0, which leaves the weights as they are, and forget its moments and its batch."""
+        position = self._stream.position
+        self._step(0.0).item()
+        self._stream.seek(position)
+        self._optimizer = self._fresh_optimizer()
+
+    def spend(self) -> Spent:
+        """Spend the budget on steps.
+
+        Raises:
+            TinyError: the loss is not finite any more.
+        """
+        pending: deque[Tensor] = deque()
+        durations: deque[float] = deque(maxlen=16)
+        losses: deque[float] = deque(maxlen=50)
+        steps, tokens_per_step = 0, self.config.batch_size * self.config.context
+        budget = self._budget
+        budget.start()
+        settled = 0.0
+        while not budget.exhausted(self._cost(durations, len(pending), tokens_per_step)):
+            pending.append(self._step(self.config.rate * multiplier(self.config, budget.fraction)))
+            budget.charge(tokens_per_step, 0.0)
+            steps += 1
+            while len(pending) > self._in_flight:
+                losses.append(_finite(pending.popleft().item(), steps))
+                durations.append(budget.seconds - settled)
+                settled = budget.seconds
+        losses.extend(_finite(loss.item(), steps) for loss in pending)
+        return Spent(steps, budget.spent_tokens, budget.seconds, sum(losses) / max(1, len(losses)))
+
+    def _cost(self, durations: deque[float], in_flight: int, tokens_per_step: int) -> float:
+        """What one more step would add to the account, with the steps in flight before it."""
+        if self._budget.quantity == "tokens":
+            return float(tokens_per_step)
+        return sum(durations) / max(1, len(durations)) * (1 + 2 * in_flight)
+
+    def _step(self, rate: float) -> Tensor:
+        """One update; returns the mean loss before it."""
+        batch = torch.from_numpy(self._stream.next_batch().astype(np.int64)).to(self.device)
+        with _autocast(self.device, self.config.dtype):
+            loss: Tensor = self._losses(batch[:, :-1], batch[:, 1:].contiguous()).mean()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        return loss.detach()
+
+    def _fresh_optimizer(self) -> torch.optim.AdamW:
+        betas = (self.config.beta1, self.config.beta2)
+        return adamw(self.model, betas=betas, weight_decay=self.config.weight_decay)
+
+
+def multiplier(config: BaselineConfig, fraction: float) -> float:
+    """Of the peak rate: a linear rise over the warm-up, then a cosine down to `floor` at the budget's end."""
+    if fraction < config.warmup:
+        return fraction / config.warmup
+    left = min(1.0, (fraction - config.warmup) / (1 - config.warmup))
+    return config.floor + (1 - config.floor) * (1 + math.cos(math.pi * left)) / 2
+
+
+def evaluate(model: GPT2, tokens: np.ndarray, context: int, dtype: str = "float32") -> tuple[float, int]:
+    """Negative log-likelihood of a prepared validation file: every token but the first, in windows of `context`.
+
+    Returns:
+        Total nats, summed in float64, and the number of predicted tokens.
+    """
+    windows = validation_windows(tokens, context)
+    device = next(model.parameters()).device
+    rows, total = max(1, EVALUATION_TOKENS // context), 0.0
+    with torch.inference_mode(), _autocast(device, dtype):
+        for start in range(0, len(windows.inputs), rows):
+            part = slice(start, start + rows)
+            arrays = (torch.from_numpy(a[part].astype(np.int64)).to(device) for a in (windows.inputs, windows.targets))
+            losses_BT = model(*arrays).cpu().numpy().astype(np.float64)
+            total += float(np.sum(losses_BT * windows.mask[part]))
+    return total, int(windows.mask.sum())
+
+
+def choose_device(named: str) -> torch.device:
+    """The device of that name; `auto` means MPS or CUDA where there is one, else the CPU."""
+    available = {"mps": torch.backends.mps.is_available(), "cuda": torch.cuda.is_available(), "cpu": True}
+    if named == "auto":
+        named = next(name for name, there in available.items() if there)
+    if not available[named]:
+        raise TinyError(f"PyTorch finds no device {named} here", remedy="Use --device auto or cpu")
+    return torch.device(named)
+
+
+def keep_large_blocks() -> bool:
+    """Tell glibc's malloc to keep large freed blocks for the next step; returns whether it agreed."""
+    if not sys.platform.startswith("linux"):
+        return False
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "mallopt"):
+        return False
+    return all([libc.mallopt(option, _KEPT_BYTES) for option in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD)])
+
+
+def run(config: BaselineConfig, data: DataConfig) -> dict[str, Any]:
+    """Train, evaluate and sample; returns the record that `--json` writes.
+
+    Raises:
+        TinyError: unreadable data, an impossible setting, or a loss that diverged.
+    """
+    kept = config.allocator and keep_large_blocks()
+    torch.set_num_threads(config.threads or usable_cores())
+    corpus = prepare(data)
+    trainer = Trainer(config, corpus)
+    trainer.rehearse()
+    spent = trainer.spend()
+    began = time.monotonic()
+    nats, predicted = evaluate(trainer.model, corpus.valid, config.context, config.dtype)
+    evaluation_s = time.monotonic() - began
+    memory = _peak_memory(trainer.device)
+    return {
+        "bits_per_byte": nats / math.log(2) / corpus.valid_bytes,
+        "perplexity_per_token": math.exp(min(nats / predicted, 700.0)),
+        "training_loss_nats": spent.loss,
+        "steps": spent.steps,
+        "tokens": spent.tokens,
+        "tokens_per_s": spent.tokens / spent.seconds,
+        "seconds": spent.seconds,
+        "evaluation_s": evaluation_s,
+        "parameters": trainer.model.parameter_count(),
+        "peak_memory_bytes": memory,
+        "validation_tokens": predicted,
+        "validation_bytes": corpus.valid_bytes,
+        "corpus": corpus.key,
+        "settings": {
+            **asdict(config),
+            "device": trainer.device.type,
+            "threads": torch.get_num_threads(),
+            "allocator": kept,
+        },
+        "versions": _versions(),
+        "machine": _machine(),
+        "samples": [_sample(trainer.model, corpus, config.context, seed) for seed in range(SAMPLES)],
+    }
+
+
+def _sample(model: GPT2, corpus: PreparedCorpus, context: int, seed: int) -> str:
+    tokenizer = corpus.tokenizer
+    drawn = sample_tokens(model, tokenizer.bos, context=context, max_tokens=SAMPLE_TOKENS, seed=seed)
+    return tokenizer.decode(drawn)
+
+
+def _autocast(device: torch.device, dtype: str) -> contextlib.AbstractContextManager[Any]:
+    if dtype == "float32":
+        return contextlib.nullcontext()
+    cast: contextlib.AbstractContextManager[Any] = torch.autocast(device.type, dtype=getattr(torch, dtype))
+    return cast
+
+
+def _finite(loss: float, step: int) -> float:
+    if not math.isfinite(loss):
+        raise TinyError(f"The loss became {loss} by step {step}", remedy="Use a lower --rate")
+    return loss
+
+
+def _peak_memory(device: torch.device) -> int:
+    """Most memory held so far; on a Mac the driver's buffers as they are now, for PyTorch keeps no peak of them."""
+    buffers = 0
+    if device.type == "mps":
+        buffers = torch.mps.driver_allocated_memory()
+    elif device.type == "cuda":
+        buffers = torch.cuda.max_memory_allocated()
+    return max(peak_memory_bytes(), buffers)
+
+
+def _versions() -> dict[str, str]:
+    modules = (torch, np, sentencepiece)
+    return {"mlx_tiny": __version__, **{module.__name__: str(module.__version__) for module in modules}}
+
+
+def _machine() -> dict[str, Any]:
+    """What is known without MLX, which `mlx_tiny.machine.describe` needs."""
+    return {
+        "system": platform.system(),
+        "release": platform.release(),
+        "architecture": platform.machine(),
+        "cores": usable_cores(),
+        "memory_bytes": memory_bytes(),
+        "power": power_source(),
+        "python": platform.python_version(),
+    }
+
+
+def _block(record: dict[str, Any]) -> str:
+    """The record as `key: value` lines, settings and all, without the samples."""
+    parts = ("settings", "versions", "machine")
+    flat = {key: value for key, value in record.items() if key not in (*parts, "samples")}
+    for part in parts:
+        flat |= {f"{part}.{key}": value for key, value in record[part].items()}
+    return "\n".join(
+        f"{key}: {value:.6g}" if isinstance(value, float) else f"{key}: {value}" for key, value in flat.items()
+    )
+
+
+@click.command()
+@click.option("--data", default=DataConfig.source, show_default=True, help="File, folder, glob, or a named corpus.")
+@click.option("--validation", help="Validation file; without it a share of the documents is held out.")
+@click.option("--budget", default=DEFAULTS.budget, show_default=True, help="Wall-clock time or tokens.")
+@click.option("--rate", default=DEFAULTS.rate, show_default=True, help="Peak learning rate.")
+@click.option("--batch-size", default=DEFAULTS.batch_size, show_default=True, help="Windows in a step.")
+@click.option("--seed", default=DEFAULTS.seed, show_default=True, help="Of the weights and the batches.")
+@click.option("--layers", default=DEFAULTS.layers, show_default=True)
+@click.option("--heads", default=DEFAULTS.heads, show_default=True)
+@click.option("--width", default=DEFAULTS.width, show_default=True)
+@click.option("--context", default=DEFAULTS.context, show_default=True, help="Tokens in a window.")
+@click.option("--vocabulary-size", default=DEFAULTS.vocabulary_size, show_default=True)
+@click.option("--device", default=DEFAULTS.device, show_default=True, type=click.Choice(DEVICES))
+@click.option("--dtype", default=DEFAULTS.dtype, show_default=True, type=click.Choice(DTYPES))
+@click.option("--threads", default=DEFAULTS.threads, show_default=True, help="CPU threads; 0 takes all cores.")
+@click.option("--allocator/--no-allocator", default=DEFAULTS.allocator, show_default=True, help="Keep large blocks.")
+@click.option("--compile/--no-compile", default=DEFAULTS.compile, show_default=True, help="Use torch.compile.")
+@click.option("--json", "output", type=click.Path(path_type=Path), help="Write the record there.")
+def command(data: str, validation: str | None, output: Path | None, **settings: Any) -> None:
+    """Train the baseline for a budget and say how strong it became."""
+    config = BaselineConfig(**settings)
+    record = run(config, DataConfig(source=data, validation=validation, vocabulary_size=config.vocabulary_size))
+    if output is not None:
+        write_json(output, record)
+    click.echo("\n\n".join(record["samples"]) + "\n")
+    click.echo(_block(record))
+
+
+def main() -> None:
+    """Run the command; an error that the user can mend is one paragraph."""
+    try:
+        command()
+    except TinyError as error:
+        click.echo(f"Error: {error}", err=True)
+        raise SystemExit(error.exit_code) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,207 @@
+"""The statistics, the table and the verdict of paired runs, and the study's order, records and resumption."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from benchmarks import compare_with_gpt2, pairs, runs
+from benchmarks.compare_with_gpt2 import Results, parse_seeds, schedule
+from benchmarks.pairs import BASELINE, OURS, Spread
+from mlx_tiny.errors import TinyError
+from mlx_tiny.files import write_json
+
+OURS_BITS, BASELINE_BITS = (0.70, 0.72, 0.71), (0.80, 0.83, 0.84)
+
+
+def fake_run(seed: int, side: str, bits: float, **others: Any) -> dict[str, Any]:
+    return {
+        "seed": seed,
+        "side": side,
+        "bits_per_byte": bits,
+        "perplexity_per_token": 8.0,
+        "steps": 100,
+        "tokens": 1_500_000 + seed,
+        "tokens_per_s": 5_432.1,
+        "seconds": 300.0,
+        "parameters": 1_400_000,
+        "peak_memory_bytes": 600_000_000,
+        "cores_used_by_others": 0.01,
+        **others,
+    }
+
+
+def fake_runs() -> list[dict[str, Any]]:
+    return [
+        fake_run(seed, side, bits[seed])
+        for side, bits in ((BASELINE, BASELINE_BITS), (OURS, OURS_BITS))
+        for seed in range(3)
+    ]
+
+
+def study() -> runs.Study:
+    return runs.Study("folder/train-*.txt", "folder/valid.txt", "5m", "--preset x", "--rate 1e-3", "python3")
+
+
+def test_spread_of_known_numbers() -> None:
+    spread = Spread.of([1.0, 2.0, 4.0])
+    assert spread.mean == pytest.approx(7 / 3)
+    assert spread.deviation == pytest.approx(math.sqrt(7 / 3))
+    assert spread.standard_error == pytest.approx(math.sqrt(7) / 3)
+    assert spread.margin == pytest.approx(4.303 * math.sqrt(7) / 3)
+
+
+def test_one_number_has_no_spread() -> None:
+    spread = Spread.of([0.7])
+    assert (spread.deviation, spread.standard_error, spread.margin) == (None, None, None)
+
+
+def test_many_numbers_take_the_last_quantile() -> None:
+    spread = Spread.of([float(n) for n in range(40)])
+    assert spread.margin == pytest.approx(2.228 * (spread.standard_error or 0))
+
+
+def test_the_difference_is_paired_by_seed() -> None:
+    found = pairs.difference(pairs.complete_pairs(fake_runs()))
+    # Differences -0.10, -0.11, -0.13, whatever the order of the runs.
+    assert found.mean == pytest.approx(-0.34 / 3)
+    assert found.standard_error == pytest.approx(math.sqrt((0.0133333**2 + 0.0033333**2 + 0.0166667**2) / 6), rel=1e-4)
+
+
+def test_a_run_without_its_partner_is_in_no_statistic() -> None:
+    summary = pairs.summarize([*fake_runs(), fake_run(3, OURS, 9.0)])
+    assert summary["pairs"] == 3
+    assert summary[OURS]["bits_per_byte"]["mean"] == pytest.approx(0.71)
+    assert summary[BASELINE]["bits_per_byte"]["deviation"] == pytest.approx(math.sqrt(0.0008666667 / 2), rel=1e-5)
+    assert pairs.summarize([fake_run(0, OURS, 0.7)]) == {"pairs": 0}
+
+
+def test_the_table_shows_every_run_and_the_means() -> None:
+    lines = pairs.table(fake_runs()).splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert len({len(line) for line in lines}) == 1
+    assert len(lines) == 2 + 6 + 2
+    assert cells[2] == ["0", OURS, "0.7000", "1.50M", "5.43k", "600MB", "300.0", "-0.1000"]
+    assert cells[3][:3] == ["0", BASELINE, "0.8000"] and cells[3][-1] == ""
+    assert cells[8][:3] == ["mean", OURS, "0.7100 ± 0.0100"] and cells[8][-1] == "-0.1133 ± 0.0088"
+    assert cells[9][:3] == ["mean", BASELINE, "0.8233 ± 0.0208"]
+
+
+def test_the_table_of_a_lone_run_has_no_mean() -> None:
+    assert len(pairs.table([fake_run(0, OURS, 0.7)]).splitlines()) == 3
+
+
+def test_a_disturbed_run_is_marked() -> None:
+    assert "gpt2 (disturbed)" in pairs.table([fake_run(0, BASELINE, 0.8, cores_used_by_others=0.5)])
+    assert not pairs.disturbed(fake_run(0, BASELINE, 0.8, cores_used_by_others=None))
+
+
+@pytest.mark.parametrize(
+    ("differences", "expected"),
+    [
+        ((), "No pair"),
+        ((-0.1,), "mlx_tiny is 0.1000 bits per byte (12.5%) lower in the only pair"),
+        ((-0.10, -0.11, -0.12), "mlx_tiny is stronger: 0.1100 bits per byte"),
+        ((0.10, 0.11, 0.12), "mlx_tiny is weaker: 0.1100 bits per byte"),
+        ((-0.10, 0.11, -0.12), "No difference is shown"),
+    ],
+)
+def test_verdict(differences: tuple[float, ...], expected: str) -> None:
+    made = [fake_run(seed, BASELINE, 0.8) for seed in range(len(differences))]
+    made += [fake_run(seed, OURS, 0.8 + change) for seed, change in enumerate(differences)]
+    assert pairs.verdict(made).startswith(expected)
+
+
+def test_the_sides_take_turns_in_going_first() -> None:
+    order = list(schedule([5, 6, 7]))
+    assert order == [(5, OURS), (5, BASELINE), (6, BASELINE), (6, OURS), (7, OURS), (7, BASELINE)]
+
+
+def test_seeds() -> None:
+    assert parse_seeds("3, 1,20") == [3, 1, 20]
+    for wrong in ("", "1,1", "1;2", "-1", "a"):
+        with pytest.raises(TinyError, match="seeds"):
+            parse_seeds(wrong)
+
+
+def test_commands_carry_the_options_of_their_side(tmp_path: Path) -> None:
+    ours, baseline = (study().command(side, 7, tmp_path) for side in (OURS, BASELINE))
+    for command in (ours, baseline):
+        assert " ".join(command).count("--data folder/train-*.txt --budget 5m --seed 7 --validation folder/valid.txt")
+    assert ours[1:4] == ["-m", "mlx_tiny", "train"] and ours[-2:] == ["--preset", "x"]
+    assert baseline[:3] == ["python3", "-m", "benchmarks.gpt2_baseline"] and baseline[-2:] == ["--rate", "1e-3"]
+
+
+def test_a_study_is_done_once_and_kept_after_every_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output, done = tmp_path / "results" / "study.json", []
+
+    def perform(what: runs.Study, side: str, seed: int) -> dict[str, Any]:
+        done.append((what.budget, side, seed))
+        if len(done) == 5:  # two rehearsals, then the third counted run
+            raise TinyError("The run failed")
+        return fake_run(seed, side, (OURS_BITS if side == OURS else BASELINE_BITS)[seed])
+
+    monkeypatch.setattr(compare_with_gpt2, "perform", perform)
+    command = ["--data", "text.txt", "--seeds", "0,1", "--output", str(output)]
+    failed = CliRunner().invoke(compare_with_gpt2.command, command)
+    assert isinstance(failed.exception, TinyError)
+    assert [run["side"] for run in json.loads(output.read_text())["runs"]] == [OURS, BASELINE]
+    again = CliRunner().invoke(compare_with_gpt2.command, [*command, "--no-rehearse"])
+    assert again.exit_code == 0, again.output
+    assert [entry for entry in done if entry[0] == "5m"][2:] == [
+        ("5m", BASELINE, 1),
+        ("5m", BASELINE, 1),
+        ("5m", OURS, 1),
+    ]
+    assert "-0.1050 ± 0.0050" in again.output and "No difference is shown" not in again.output
+    kept = json.loads(output.read_text())
+    assert kept["summary"]["pairs"] == 2 and len(kept["runs"]) == 4
+    other = CliRunner().invoke(compare_with_gpt2.command, [*command, "--ours", "--preset y"])
+    assert isinstance(other.exception, TinyError) and "another study" in str(other.exception)
+
+
+def test_disturbed_pairs_can_be_forgotten(tmp_path: Path) -> None:
+    results = Results(tmp_path / "study.json", study())
+    for run in (*fake_runs(), fake_run(4, OURS, 0.7, cores_used_by_others=0.4), fake_run(4, BASELINE, 0.8)):
+        results.add(run)
+    assert results.forget_disturbed() == 2
+    assert Results(tmp_path / "study.json", study()).runs == fake_runs()
+
+
+def test_ours_is_read_without_its_folders(tmp_path: Path) -> None:
+    report = fake_run(0, OURS, 0.7)
+    report |= {"interrupted": False, "machine": {"chip": "x"}, "samples": ["Once"], "data": "own text: /a/b.txt"}
+    report["config"] = {"data": {"source": "/a/b.txt", "validation": None}, "train": {"budget": "5m"}}
+    write_json(tmp_path / "report.json", report)
+    record = runs.read_ours(tmp_path)
+    assert record["bits_per_byte"] == 0.7 and record["samples"] == ["Once"]
+    assert "/a" not in json.dumps(record)
+    write_json(tmp_path / "report.json", {**report, "interrupted": True})
+    with pytest.raises(TinyError, match="interrupted"):
+        runs.read_ours(tmp_path)
+    del report["tokens"]
+    write_json(tmp_path / "report.json", report)
+    with pytest.raises(TinyError, match="no tokens"):
+        runs.read_ours(tmp_path)
+
+
+def test_a_failed_run_shows_its_last_lines(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "print('what went wrong'); raise SystemExit(3)"]
+    with pytest.raises(TinyError, match=r"exit code 3(.|\n)*what went wrong"):
+        runs._run_to_end(command, tmp_path / "log", "something")
+
+
+def test_neither_the_study_nor_the_shared_data_pipeline_imports_mlx() -> None:
+    code = (
+        "import sys, benchmarks.compare_with_gpt2, mlx_tiny.data.prepare, mlx_tiny.budget, mlx_tiny.machine; "
+        "print([name for name in sys.modules if name.partition('.')[0] in ('mlx', 'torch')])"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], cwd=runs.ROOT, capture_output=True, text=True, check=True)
+    assert printed.stdout.strip() == "[]"
