@@ -62,7 +62,7 @@ class Budget:
         return self.spent / self.amount
 
     def exhausted(self, step_cost: float) -> bool:
-        """Whether another step, of `step_cost` in the budget's unit, would overshoot by more than it falls short now."""
+        """Whether another step, of `step_cost` in the budget's unit, would overshoot by more than now falls short."""
         return self.spent + step_cost / 2 >= self.amount
 
     def describe(self) -> str:

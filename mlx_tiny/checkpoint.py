@@ -14,8 +14,11 @@ read; samples from their own seed), so that these two integers are its whole ran
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +27,16 @@ import mlx.core as mx
 
 from mlx_tiny.config import FORMAT_VERSION, RunConfig, from_dict, to_dict
 from mlx_tiny.errors import TinyError
-from mlx_tiny.files import atomic_folder, atomic_write, hash_text, read_json, write_json
+from mlx_tiny.files import (
+    atomic_folder,
+    atomic_write,
+    explained,
+    hash_text,
+    make_folder,
+    read_json,
+    remove_leftovers,
+    write_json,
+)
 from mlx_tiny.model import Parameters, parameter_specs
 from mlx_tiny.step import TrainingState
 
@@ -59,7 +71,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        if not path.is_dir():
+        if not (path / "config.json").exists():
             raise TinyError(f"No run at {path}", remedy="Name the folder that `mlx-tiny train` wrote")
         saved = read_json(path / "config.json", "run configuration")
         if saved.get("format_version") != FORMAT_VERSION:
@@ -90,7 +102,7 @@ class RunFolder:
                 aside / "config.json",
                 {"format_version": FORMAT_VERSION, "config": to_dict(config), "corpus": corpus},
             )
-        (path / "checkpoints").mkdir()
+        make_folder(path / "checkpoints")
         return RunFolder(path)
 
     @property
@@ -122,7 +134,7 @@ class RunFolder:
             "identity": self.identity(),
             "progress": json.dumps(asdict(progress)),
         }
-        self.checkpoint(name).parent.mkdir(exist_ok=True)
+        make_folder(self.checkpoint(name).parent)
         with atomic_write(self.checkpoint(name)) as file:
             mx.save_safetensors(file, arrays, metadata)
 
@@ -134,6 +146,12 @@ class RunFolder:
         """
         path = self.checkpoint(name)
         arrays, metadata = _load(path, "checkpoint")
+        if metadata.get("format_version") != str(FORMAT_VERSION):
+            raise TinyError(
+                f"The checkpoint {path} was written by another version of mlx_tiny",
+                expected=f"format {FORMAT_VERSION}",
+                got=metadata.get("format_version", "no version"),
+            )
         if metadata.get("identity") != self.identity():
             raise TinyError(
                 f"The checkpoint {path} belongs to a run of another configuration",
@@ -145,8 +163,10 @@ class RunFolder:
         for key, array in arrays.items():
             group, _, rest = key.partition(".")
             groups[group][rest] = array
-        state = TrainingState(groups["model"], groups["optimizer"])
-        _check_parameters(path, state.parameters, self.config)
+        _check_parameters(path, groups["model"], self.config)
+        # The order of the parameters is that in which the gradient's norm is added up: a fresh run's, bit for bit.
+        parameters = {name: groups["model"][name] for name in parameter_specs(self.config.model)}
+        state = TrainingState(parameters, groups["optimizer"])
         return state, Progress(**json.loads(metadata["progress"]))
 
     def save_weights(self, parameters: Parameters) -> None:
@@ -166,6 +186,29 @@ class RunFolder:
         _check_parameters(self.weights, parameters, self.config)
         return parameters
 
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run for this process inside the block.
+
+        Raises:
+            TinyError: another process trains it.
+        """
+        with explained(self.path):
+            file = open(self.path / "config.json", "rb")  # noqa: SIM115 - closed below, outside `explained`
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise TinyError(
+                    f"Another process is training the run at {self.path}", remedy="Wait for it, or stop it"
+                ) from None
+            yield
+
+    def remove_leftovers(self) -> None:
+        """Delete the half-written files of sessions that were killed."""
+        for folder in (self.path, self.path / "checkpoints"):
+            remove_leftovers(folder)
+
     def identity(self) -> str:
         """Fingerprint of all that a checkpoint must share with the run that loads it.
 
@@ -178,7 +221,7 @@ class RunFolder:
 
     def append_metrics(self, record: dict[str, Any]) -> None:
         """Add one line to `metrics.jsonl`."""
-        with open(self.metrics, "a", encoding="utf-8") as file:
+        with explained(self.metrics), open(self.metrics, "a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
     def read_metrics(self) -> list[dict[str, Any]]:
@@ -194,8 +237,8 @@ class RunFolder:
         return records
 
     def rewind_metrics(self, step: int) -> None:
-        """Drop what was recorded after `step`, which a resumed run records again."""
-        kept = [record for record in self.read_metrics() if record["step"] <= step]
+        """Drop what a run resumed at `step` records again: all that came after it, and how the run ended."""
+        kept = [r for r in self.read_metrics() if r["step"] <= step and "final_bits_per_byte" not in r]
         with atomic_write(self.metrics, "w") as file:
             file.writelines(json.dumps(record) + "\n" for record in kept)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -105,8 +106,8 @@ class ModelConfig:
         )
         _require(self.head_width % 2 == 0, "head_width", "an even number (rotary pairs)", self.head_width)
         _require(self.activation in ("relu2", "swiglu"), "activation", "relu2 or swiglu", self.activation)
-        _require(self.rope_base > 1, "rope_base", "above 1", self.rope_base)
-        _require(self.norm_epsilon > 0, "norm_epsilon", "above 0", self.norm_epsilon)
+        _require(1 < self.rope_base < math.inf, "rope_base", "above 1, finite", self.rope_base)
+        _require(0 < self.norm_epsilon < math.inf, "norm_epsilon", "above 0, finite", self.norm_epsilon)
 
 
 @dataclass(frozen=True)
@@ -153,12 +154,12 @@ class OptimizerConfig:
         for name, allowed in choices.items():
             _require(getattr(self, name) in allowed, name, " or ".join(allowed), getattr(self, name))
         for name in ("matrix_rate", "matrix_adamw_rate", "embedding_rate", "head_rate", "gain_rate"):
-            _require(getattr(self, name) > 0, name, "above 0", getattr(self, name))
+            _require(0 < getattr(self, name) < math.inf, name, "above 0, finite", getattr(self, name))
         for name in ("momentum", "momentum_start", "momentum_warmup", "adam_beta1", "adam_beta2"):
             _require(0 <= getattr(self, name) < 1, name, "0 to below 1", getattr(self, name))
         for name in ("matrix_decay", "adamw_decay", "clip_norm"):
-            _require(getattr(self, name) >= 0, name, "0 or more", getattr(self, name))
-        _require(self.adam_epsilon > 0, "adam_epsilon", "above 0", self.adam_epsilon)
+            _require(0 <= getattr(self, name) < math.inf, name, "0 or more, finite", getattr(self, name))
+        _require(0 < self.adam_epsilon < math.inf, "adam_epsilon", "above 0, finite", self.adam_epsilon)
         _require(1 <= self.newton_schulz_steps <= 10, "newton_schulz_steps", "1 to 10", self.newton_schulz_steps)
 
 

@@ -44,7 +44,7 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[Any]:
     """
     encoding = None if "b" in mode else "utf-8"
     with explained(path):
-        descriptor, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        descriptor, aside = tempfile.mkstemp(dir=path.parent, prefix=_prefix_aside(path))
         try:
             with os.fdopen(descriptor, mode, encoding=encoding) as file:
                 yield file
@@ -97,16 +97,25 @@ def discard_folder(path: Path) -> None:
 
 
 def remove_leftovers(parent: Path) -> None:
-    """Delete what `atomic_folder` left in `parent` when its process was killed on this machine."""
-    for folder in parent.glob(f".*.{_machine_mark()}-*.*"):
-        process = folder.name.rsplit(".", 2)[-2].rpartition("-")[2]
+    """Delete what `atomic_write` and `atomic_folder` left in `parent` when their process was killed on this machine."""
+    for aside in parent.glob(f".*.{_machine_mark()}-*.*"):
+        process = aside.name.rsplit(".", 2)[-2].rpartition("-")[2]
         if process.isdecimal() and not _is_running(int(process)):
-            shutil.rmtree(folder, ignore_errors=True)
+            if aside.is_dir():
+                shutil.rmtree(aside, ignore_errors=True)
+            else:
+                with contextlib.suppress(OSError):
+                    aside.unlink()
 
 
 def _folder_aside(path: Path) -> Path:
-    """A fresh hidden folder beside `path`, whose name says which process on which machine writes it."""
-    return Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.{_machine_mark()}-{os.getpid()}."))
+    """A fresh hidden folder beside `path`."""
+    return Path(tempfile.mkdtemp(dir=path.parent, prefix=_prefix_aside(path)))
+
+
+def _prefix_aside(path: Path) -> str:
+    """Beginning of a hidden name that says which process on which machine writes aside for `path`."""
+    return f".{path.name}.{_machine_mark()}-{os.getpid()}."
 
 
 def _machine_mark() -> str:
@@ -206,6 +215,14 @@ def _missing(path: Path) -> TinyError:
     return TinyError(f"{path} does not exist", remedy="Check the path")
 
 
+def _in_the_way(path: Path) -> TinyError:
+    return TinyError(f"{path} cannot be made: a file is in the way", remedy="Name another folder")
+
+
+def _too_long(path: Path) -> TinyError:
+    return TinyError(f"The name {path} is too long for the file system", remedy="Choose a shorter one")
+
+
 _REFUSALS: dict[int, Callable[[Path], TinyError]] = {
     errno.ENOSPC: _no_space,
     errno.EDQUOT: _no_space,
@@ -214,6 +231,9 @@ _REFUSALS: dict[int, Callable[[Path], TinyError]] = {
     errno.EPERM: _no_permission,
     errno.EROFS: _no_permission,
     errno.ENOENT: _missing,
+    errno.EEXIST: _in_the_way,
+    errno.ENOTDIR: _in_the_way,
+    errno.ENAMETOOLONG: _too_long,
 }
 
 

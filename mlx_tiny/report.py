@@ -23,6 +23,8 @@ _KINDS = {"matrix": "hidden matrices", "embedding": "embedding", "head": "head",
 class Circumstances:
     """What the command line knows of a session and the run itself does not."""
 
+    budget: str
+    """Of this session: a resumed run may have been given another than it was started with."""
     machine: dict[str, Any]
     peak_flops_per_s: float
     peak_memory_bytes: int
@@ -41,7 +43,7 @@ def parameters_by_kind(config: ModelConfig) -> dict[str, int]:
 def build(run: RunFolder, corpus: PreparedCorpus, outcome: Outcome, around: Circumstances) -> dict[str, Any]:
     """The report as a JSON-ready dictionary; times in seconds, work in FLOPs, sizes in bytes."""
     model, progress, evaluation = run.config.model, outcome.progress, outcome.evaluation
-    training_s = progress.phases.get("training", 0.0)
+    training_s = outcome.phases.get("training", 0.0)
     achieved = progress.flops / training_s if training_s else 0.0
     report: dict[str, Any] = {
         "bits_per_byte": evaluation.bits_per_byte,
@@ -54,7 +56,7 @@ def build(run: RunFolder, corpus: PreparedCorpus, outcome: Outcome, around: Circ
         "weights_from": outcome.weights_from,
         "interrupted": outcome.interrupted,
         "data": corpus.description,
-        "budget": run.config.train.budget,
+        "budget": around.budget,
         "steps": progress.step,
         "tokens": progress.tokens,
         "epochs": progress.tokens / len(corpus.train),
@@ -69,7 +71,7 @@ def build(run: RunFolder, corpus: PreparedCorpus, outcome: Outcome, around: Circ
         "multiply_adds_per_token": multiply_adds_per_token(model),
         "training_flops_per_token": training_flops_per_token(model),
         "peak_memory_bytes": around.peak_memory_bytes,
-        "phases_s": {"prepare data": around.prepare_s, **progress.phases},
+        "phases_s": {"prepare data": around.prepare_s, **outcome.phases},
         "machine": around.machine,
         "samples": around.samples,
         "config": to_dict(run.config),

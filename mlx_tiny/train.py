@@ -65,6 +65,8 @@ class Outcome:
     evaluation: Evaluation
     """Of the final weights: the whole validation file, or its beginning after an interruption."""
     interrupted: bool
+    phases: dict[str, float]
+    """Seconds by phase, all of them."""
     weights_from: str
     """`last`, or `best` where an earlier checkpoint was better on the same validation tokens."""
 
@@ -82,6 +84,16 @@ class Milestones:
             self._fractions.popleft()
             reached = True
         return reached
+
+
+def _require_data_of(run: RunFolder, corpus: PreparedCorpus) -> None:
+    if run.corpus.get("key") != corpus.key or run.corpus.get("tokenizer") != corpus.tokenizer.hash:
+        raise TinyError(
+            f"The data of the run at {run.path} has changed since it was started",
+            expected=f"prepared data {run.corpus.get('key')}",
+            got=corpus.key,
+            remedy="Restore the files that the run was started with, or start a new run",
+        )
 
 
 class Trainer:
@@ -106,6 +118,7 @@ class Trainer:
         resume: bool = False,
         budget: str | None = None,
     ) -> None:
+        _require_data_of(run, corpus)
         self.run, self.corpus, self.listener, self.interruption = run, corpus, listener, interruption
         self.config = run.config
         compiled, why = decide_compilation(self.config.train.compile)
@@ -131,6 +144,7 @@ class Trainer:
         self._flops_per_step = self._tokens_per_step * training_flops_per_token(self.config.model)
 
     def _start(self, resume: bool) -> tuple[TrainingState, Progress]:
+        self.run.remove_leftovers()
         if resume and self.run.checkpoint("last").exists():
             state, progress = self.run.load_checkpoint("last")
             self.run.rewind_metrics(progress.step)
@@ -148,12 +162,12 @@ class Trainer:
         with device_errors_explained(self.config.train.batch_size, self.config.train.micro_batches):
             with self._phase("compile and warm up"):
                 self._rehearse()
-            with self.interruption.watching():
-                try:
+            try:
+                with self.interruption.watching():
                     self._spend()
-                except Diverged as error:
-                    raise self._explained(error) from None
-            return self._finish()
+                return self._finish()
+            except Diverged as error:
+                raise self._explained(error) from None
 
     def _rehearse(self) -> None:
         """Run one step on a batch and drop its result, so that compilation does not count as training."""
@@ -170,7 +184,7 @@ class Trainer:
         evaluations = Milestones(train.evaluations, fraction)
         checkpoints = Milestones(train.checkpoints + 1, fraction)
         samples = Milestones(train.samples + 1, fraction)
-        while not self.budget.exhausted(self._cost_of_stopping_later()) and not self.interruption.requested:
+        while not (self._is_spent() or self.interruption.requested):
             self._one_step()
             fraction = self.budget.fraction
             if evaluations.due(fraction):
@@ -224,6 +238,10 @@ class Trainer:
     def _step_seconds(self) -> float:
         """Mean duration of the last steps."""
         return sum(self._durations) / max(1, len(self._durations))
+
+    def _is_spent(self) -> bool:
+        """Whether the budget's end is nearer now than after another step; a run takes at least one."""
+        return self.step_number > 0 and self.budget.exhausted(self._cost_of_stopping_later())
 
     def _cost_of_stopping_later(self) -> float:
         """What one more step would add to the account, in the budget's unit, with the steps in flight before it."""
@@ -295,7 +313,7 @@ class Trainer:
         if self.best is not None and not interrupted:
             limited = self._evaluate(state, self.config.train.evaluation_tokens).bits_per_byte
             if limited > self.best:
-                state, source = self.run.load_checkpoint("best")[0], "best"
+                state, source = self._best_or(state)
         evaluation = self._evaluate(state, self.config.train.evaluation_tokens if interrupted else None)
         self.run.append_metrics(
             {
@@ -305,7 +323,15 @@ class Trainer:
             }
         )
         self.run.save_weights(state.parameters)
-        return Outcome(state, progress, evaluation, interrupted, source)
+        return Outcome(state, progress, evaluation, interrupted, dict(self.phases), source)
+
+    def _best_or(self, last: TrainingState) -> tuple[TrainingState, str]:
+        """The best checkpoint; where it was lost or damaged the run still ends, with its last weights."""
+        try:
+            return self.run.load_checkpoint("best")[0], "best"
+        except TinyError as error:
+            self.listener.message(f"the last weights are kept, although earlier ones were better: {error}")
+            return last, "last"
 
     def _explained(self, error: Diverged) -> TinyError:
         c = self.config.optimizer

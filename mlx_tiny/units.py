@@ -79,7 +79,7 @@ def format_bytes(count: float) -> str:
 
 
 def _three_digits(value: float) -> str:
-    if value == 0 or (value == int(value) and abs(value) < 1000):
+    if value == int(value) and abs(value) < 1000:
         return str(int(value))
-    value = float(f"{value:.3g}")
-    return f"{value:.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
+    rounded = float(f"{value:.3g}")  # 9.999 has as many decimals as 10
+    return f"{rounded:.{max(0, 2 - math.floor(math.log10(abs(rounded))))}f}"

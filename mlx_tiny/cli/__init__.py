@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 
 import click
@@ -52,6 +53,9 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     if (reason := unsupported_reason()) is not None:
         _fail(reason, 1)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Models write any character; a terminal of a narrow encoding shows the others as a question mark.
+        sys.stdout.reconfigure(errors="replace")
     try:
         cli.main(args=arguments, prog_name="mlx-tiny", standalone_mode=False)
     except TinyError as error:
@@ -67,6 +71,11 @@ def main(arguments: list[str] | None = None) -> None:
         # The reader of our output is gone, as under `| head`: nothing is left to say.
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:
+        if "--debug" in arguments:
+            raise
+        refused = f"The system refused {error.filename}" if error.filename else "The system refused a file"
+        _fail(f"{refused}: {error.strerror or error}. Check the path, its permissions and the disk.", 1)
 
 
 def _fail(paragraph: str, code: int) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import textwrap
 import time
+import unicodedata
 from typing import Any
 
 import click
@@ -27,11 +29,11 @@ class Display:
     Args:
         flops_per_token: of training, for the utilisation.
         peak_flops_per_s: measured on this machine.
-        interactive: whether to draw a bar; by default on a terminal only.
+        interactive: whether to draw a bar; by default on a terminal that knows its width.
     """
 
     def __init__(self, flops_per_token: float, peak_flops_per_s: float, interactive: bool | None = None) -> None:
-        self._interactive = sys.stderr.isatty() if interactive is None else interactive
+        self._interactive = _can_draw() if interactive is None else interactive
         self._share_of_peak = flops_per_token / peak_flops_per_s if peak_flops_per_s else 0.0
         self._bits_per_byte: float | None = None
         self._bar: tqdm[Any] | None = None
@@ -62,7 +64,8 @@ class Display:
 
     def sample(self, fraction: float, text: str) -> None:
         """Show a story written by the model as it is now."""
-        shown = textwrap.fill(" ".join(text.split()), width=100, initial_indent="    ", subsequent_indent="    ")
+        words = " ".join(printable(text).split())
+        shown = textwrap.fill(words, width=100, initial_indent="    ", subsequent_indent="    ")
         self.message(f"{fraction:6.1%}  a sample:\n{shown}")
 
     def close(self) -> None:
@@ -75,13 +78,13 @@ class Display:
         if self._bar is None:
             self._bar = tqdm(
                 total=100.0,
-                bar_format="{percentage:3.0f}%|{bar}| {postfix}",
+                bar_format="{percentage:3.0f}%|{bar}| {desc}",
                 dynamic_ncols=True,
                 file=sys.stderr,
                 leave=False,
             )
         self._bar.n = min(100.0, 100.0 * report.fraction)
-        self._bar.set_postfix_str(self._figures(report), refresh=False)
+        self._bar.set_description_str(self._figures(report), refresh=False)
         self._bar.update(0)
 
     def _figures(self, report: StepReport) -> str:
@@ -92,6 +95,19 @@ class Display:
             f"  mfu {report.tokens_per_s * self._share_of_peak:.0%}"
             + (f"  {format_seconds(left)} left" if left else "")
         )
+
+
+def printable(text: str) -> str:
+    """`text` without the control characters that a young model writes, which a terminal would obey."""
+    return "".join("\ufffd" if unicodedata.category(c) == "Cc" and c not in "\n\t" else c for c in text)
+
+
+def _can_draw() -> bool:
+    """Whether stderr is a terminal that knows its width; on others, such as a container's, a bar shows nothing."""
+    try:
+        return sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns > 0
+    except (OSError, ValueError):
+        return False
 
 
 class PreparationBar:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,6 +65,7 @@ def _start(path: Path, flags: dict[str, Any]) -> None:
 
 
 def _resume(path: Path, run_path: Path | None, flags: dict[str, Any]) -> None:
+    from mlx_tiny.budget import Budget
     from mlx_tiny.checkpoint import RunFolder
     from mlx_tiny.data.sources import resolve
 
@@ -71,17 +73,12 @@ def _resume(path: Path, run_path: Path | None, flags: dict[str, Any]) -> None:
     changed = [name for section in _SECTIONS for name in given(flags, section)]
     if changed or run_path:
         raise click.UsageError("--resume continues a run with its own settings; only --budget can go with it")
+    if budget is not None:
+        Budget(budget)  # says now what is wrong with it
     run = RunFolder(path)
     source = resolve(run.config.data)
     click.echo(f"data: {source.description}", err=True)
     corpus, prepare_s = _prepared(run.config, source)
-    if _identity(corpus) != run.corpus:
-        raise TinyError(
-            f"The data of the run at {path} has changed since it was started",
-            expected=f"prepared data {run.corpus.get('key')}",
-            got=corpus.key,
-            remedy="Restore the files that the run was started with, or start a new run",
-        )
     _train(run, corpus, "as the run was started", prepare_s, resume=True, budget=budget)
 
 
@@ -101,13 +98,15 @@ def _planned(flags: dict[str, Any]) -> tuple[RunConfig, str]:
     values["train"]["preset"] = choice.preset.name
     if values["data"]["source"] not in ("auto", "stories", "tinystories"):
         values["data"]["source"] = _absolute(values["data"]["source"])
-    if values["data"]["validation"]:
+    if values["data"]["validation"] is not None:
         values["data"]["validation"] = _absolute(values["data"]["validation"])
     return from_dict(RunConfig, values), choice.reason
 
 
 def _absolute(pattern: str) -> str:
     """A path or glob that still means the same when the run is resumed from another folder."""
+    if not pattern:
+        raise TinyError("The name of the text is empty", expected="a file, a folder or a glob")
     return str(Path.cwd() / Path(pattern).expanduser())
 
 
@@ -141,10 +140,10 @@ def _train(
     display = Display(training_flops_per_token(config.model), peak)
     for line in _header(run, corpus, reason, peak):
         display.message(line)
-    with contextlib.closing(display), keep_awake():
+    with run.locked(), contextlib.closing(display), keep_awake():
         trainer = Trainer(run, corpus, display, Interruption(), resume=resume, budget=budget)
         outcome = trainer.train()
-    _report(run, corpus, outcome, peak, prepare_s)
+    _report(run, corpus, outcome, peak, prepare_s, budget)
 
 
 def _header(run: RunFolder, corpus: PreparedCorpus, reason: str, peak: float) -> list[str]:
@@ -174,8 +173,11 @@ def _header(run: RunFolder, corpus: PreparedCorpus, reason: str, peak: float) ->
     return lines
 
 
-def _report(run: RunFolder, corpus: PreparedCorpus, outcome: Outcome, peak: float, prepare_s: float) -> None:
+def _report(
+    run: RunFolder, corpus: PreparedCorpus, outcome: Outcome, peak: float, prepare_s: float, budget: str | None
+) -> None:
     from mlx_tiny import report
+    from mlx_tiny.cli.display import printable
     from mlx_tiny.generate import sample_text
     from mlx_tiny.machine import describe, peak_memory_bytes
 
@@ -183,11 +185,13 @@ def _report(run: RunFolder, corpus: PreparedCorpus, outcome: Outcome, peak: floa
         sample_text(outcome.state.parameters, run.config.model, corpus.tokenizer, max_tokens=200, seed=seed)
         for seed in range(_FINAL_SAMPLES)
     ]
-    around = report.Circumstances(describe().to_dict(), peak, peak_memory_bytes(), prepare_s, samples)
+    spent = budget or run.config.train.budget
+    around = report.Circumstances(spent, describe().to_dict(), peak, peak_memory_bytes(), prepare_s, samples)
     built = report.build(run, corpus, outcome, around)
     report.write(run, built)
-    click.echo(f"\n{samples[0].strip()}\n")
+    click.echo(f"\n{printable(samples[0]).strip()}\n")
     if outcome.interrupted:
-        click.echo(f"Interrupted; everything is saved. To go on: mlx-tiny train --resume {run.path}\n")
+        again = shlex.join(["--resume", str(run.path), *(["--budget", budget] if budget else [])])
+        click.echo(f"Interrupted; everything is saved. To go on: mlx-tiny train {again}\n")
     for key, value in report.summary(built, run).items():
         click.echo(f"{key}: {value}")

@@ -156,9 +156,11 @@ def _read_json_lines(path: Path, column: str | None) -> Iterator[str]:
 
 def _parse_json(line: str, where: str) -> dict[str, Any]:
     try:
-        value = json.loads(line)
+        value = json.loads(line.rstrip("\r\n"))
     except (ValueError, RecursionError) as error:
-        raise TinyError(f"{where} is not valid JSON", got=str(error), remedy="Mend or remove the line") from error
+        # json's own message counts lines within the one it was given.
+        found = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
+        raise TinyError(f"{where} is not valid JSON", got=found, remedy="Mend or remove the line") from error
     if not isinstance(value, dict):
         raise TinyError(f"{where} is malformed", expected="a JSON object", got=type(value).__name__)
     return value

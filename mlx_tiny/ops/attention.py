@@ -48,7 +48,7 @@ def causal_attention(
         [B, T, H, K] in the dtype of the query; scores and softmax are float32.
 
     Raises:
-        TinyError: shapes that do not fit, or an unknown implementation.
+        TinyError: shapes or types that do not fit, or an unknown implementation.
     """
     _check(query_BTHK, key_BSGK, value_BSGK, implementation)
     if implementation == "auto":
@@ -73,9 +73,10 @@ def _built_in(query_BHTK: mx.array, key_BGSK: mx.array, value_BGSK: mx.array, sc
 def _plain(query_BHTK: mx.array, key_BGSK: mx.array, value_BGSK: mx.array, scale: float) -> mx.array:
     B, H, T, K = query_BHTK.shape
     G, S = key_BGSK.shape[1:3]
-    query = (query_BHTK * scale).reshape(B, G, H // G, T, K)
-    key, value = key_BGSK[:, :, None], value_BGSK[:, :, None]
-    scores = (query @ key.swapaxes(-1, -2)).astype(mx.float32)
+    # In float32 from here on: 16-bit scores near 1000 would be 4 apart.
+    query = (query_BHTK.astype(mx.float32) * scale).reshape(B, G, H // G, T, K)
+    key, value = key_BGSK[:, :, None].astype(mx.float32), value_BGSK[:, :, None]
+    scores = query @ key.swapaxes(-1, -2)
     if T > 1:
         scores = scores + causal_mask(T, S)
     weights = mx.softmax(scores, axis=-1).astype(value.dtype)
@@ -182,4 +183,10 @@ def _check(query_BTHK: mx.array, key_BSGK: mx.array, value_BSGK: mx.array, imple
             "The shapes of the attention's inputs do not fit",
             expected="query [B, T, H, K], key and value [B, S, G, K] with G a divisor of H and S >= T",
             got=shapes,
+        )
+    if implementation == "cpu" and (T != S or query_BTHK.dtype != mx.float32):
+        raise TinyError(
+            "The attention implementation 'cpu' takes float32 and no cache",
+            expected="T = S",
+            got=f"{shapes}, {query_BTHK.dtype}",
         )

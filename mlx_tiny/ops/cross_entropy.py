@@ -12,6 +12,7 @@ from typing import Any
 
 import mlx.core as mx
 
+from mlx_tiny.errors import TinyError
 from mlx_tiny.ops.exponential import row_maximum, shifted_exponential
 from mlx_tiny.ops.runtime import on_cpu
 
@@ -29,9 +30,16 @@ def head_cross_entropy(
 
     Returns:
         float32 [N], nats.
+
+    Raises:
+        TinyError: an unknown implementation, or one that does not take the type.
     """
     if implementation == "auto":
         implementation = "cpu" if on_cpu() and hidden_ND.dtype == mx.float32 else "plain"
+    if implementation not in ("plain", "cpu"):
+        raise TinyError(f"Unknown implementation {implementation!r} of the cross-entropy", expected="auto, plain or cpu")
+    if implementation == "cpu" and hidden_ND.dtype != mx.float32:
+        raise TinyError("The cross-entropy's implementation 'cpu' takes float32", got=hidden_ND.dtype)
     if implementation == "cpu":
         losses_N: mx.array = _on_cpu()(hidden_ND, head_VD, target_N)[0]
         return losses_N

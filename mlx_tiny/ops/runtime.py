@@ -33,9 +33,10 @@ def prepare() -> blas.BlasStatus:
     Returns:
         Which BLAS serves the CPU's products, and why.
     """
-    # MLX walks its graph breadth first up to this width, and depth first beyond. At its default of 20 the lanes of
-    # one graph are evaluated one after the other; it is read at the first evaluation.
-    os.environ.setdefault("MLX_BFS_MAX_WIDTH", "200")
+    if on_cpu():
+        # MLX walks its graph breadth first up to this width, and depth first beyond. At its default of 20 the lanes
+        # of one graph are evaluated one after the other; it is read at the first evaluation.
+        os.environ.setdefault("MLX_BFS_MAX_WIDTH", "200")
     status = blas.use_fast_blas()
     if on_cpu() and len(lanes()) > 1:
         blas.set_blas_threads(1)
