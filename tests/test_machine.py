@@ -1,0 +1,207 @@
+"""The machine is described, measured, and refused with a remedy where MLX cannot run."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import mlx.core as mx
+import pytest
+
+from mlx_tiny import __version__, machine
+from mlx_tiny.machine import Platform
+
+MAC = Platform("darwin", "arm64", macos=(14, 0))
+LINUX = Platform("linux", "x86_64", glibc=(2, 35))
+
+
+def test_this_machine_is_described() -> None:
+    described = machine.describe()
+    assert described.system in ("macOS", "Linux")
+    assert 1 <= described.cores <= (os.cpu_count() or 1)
+    assert 1e8 < described.memory_bytes < 1e14
+    assert described.chip and described.release and described.blas
+    assert described.device in ("cpu", "gpu (Metal)", "gpu (CUDA)")
+    assert described.versions["mlx"] == mx.__version__
+    assert described.versions["mlx_tiny"] == __version__
+    assert json.loads(json.dumps(described.to_dict())) == described.to_dict()
+
+
+def test_this_machine_is_supported() -> None:
+    assert machine.unsupported_reason() is None
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        MAC,
+        replace(MAC, macos=(26, 1)),
+        LINUX,
+        replace(LINUX, processor="aarch64"),
+        replace(LINUX, glibc=(2, 41)),
+    ],
+)
+def test_platforms_with_a_wheel_are_supported(where: Platform) -> None:
+    assert machine.unsupported_reason(where) is None
+
+
+@pytest.mark.parametrize(
+    ("where", "named", "remedy"),
+    [
+        (replace(MAC, python=(3, 9)), "Python 3.9", "3.10 to 3.13"),
+        (replace(MAC, processor="x86_64"), "Intel processor", "Linux"),
+        (replace(MAC, processor="x86_64", translated=True), "Rosetta", "arm64 Python"),
+        (replace(MAC, macos=(13, 6)), "macOS 13.6", "Update macOS"),
+        (Platform("win32", "AMD64"), "Windows", "WSL 2"),
+        (Platform("cygwin", "x86_64"), "Windows", "WSL 2"),
+        (Platform("freebsd14", "amd64"), "freebsd14", "Linux with glibc"),
+        (replace(LINUX, glibc=None), "musl", "glibc 2.35"),
+        (replace(LINUX, glibc=(2, 31)), "glibc 2.31", "Ubuntu 22.04"),
+        (replace(LINUX, processor="riscv64"), "riscv64", "x86_64 or aarch64"),
+        (replace(LINUX, bits=32), "32 bits", "64-bit Python"),
+    ],
+)
+def test_other_platforms_are_refused_in_one_paragraph(where: Platform, named: str, remedy: str) -> None:
+    reason = machine.unsupported_reason(where)
+    assert reason is not None
+    assert named in reason and remedy in reason
+    assert "\n" not in reason and reason.endswith(".")
+
+
+def test_the_module_needs_the_standard_library_alone() -> None:
+    root = Path(machine.__file__).parents[1]
+    code = "from mlx_tiny.machine import *; print(unsupported_reason(), usable_cores())"
+    done = subprocess.run([sys.executable, "-S", "-c", code], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("processors", "board", "expected"),
+    [
+        ("processor\t: 0\nmodel name\t: AMD EPYC\nmodel name\t: AMD EPYC\n", "", "AMD EPYC"),
+        ("processor\t: 0\nBogoMIPS\t: 108.00\nModel\t\t: Raspberry Pi 5\n", "", "Raspberry Pi 5"),
+        ("processor\t: 0\nCPU part\t: 0xd0c\n", "Some Board\0", "Some Board"),
+        ("", "", "aarch64"),
+    ],
+)
+def test_the_chip_has_a_name_on_linux(processors: str, board: str, expected: str) -> None:
+    assert machine._chip_of_linux(processors, board, "aarch64") == expected
+
+
+@pytest.mark.parametrize(
+    ("battery", "settings", "expected"),
+    [
+        ("Now drawing from 'AC Power'\n -InternalBattery-0", " lowpowermode         0\n", "mains"),
+        ("Now drawing from 'Battery Power'\n", " lowpowermode         1\n", "battery, low power mode"),
+        ("", "", None),
+    ],
+)
+def test_the_power_of_a_mac_is_read(battery: str, settings: str, expected: str | None) -> None:
+    assert machine._power_of_mac(battery, settings) == expected
+
+
+@pytest.mark.parametrize(
+    ("supplies", "expected"),
+    [
+        ([], None),
+        ([{"type": "Mains", "online": "1"}, {"type": "Battery", "status": "Discharging"}], "mains"),
+        ([{"type": "Mains", "online": "0"}, {"type": "Battery", "status": "Discharging"}], "battery"),
+        ([{"type": "Battery", "status": "Full"}], "mains"),
+        ([{"type": "Battery", "status": "Discharging", "scope": "Device"}], None),
+    ],
+)
+def test_the_power_of_linux_is_read(tmp_path: Path, supplies: list[dict[str, str]], expected: str | None) -> None:
+    for number, supply in enumerate(supplies):
+        (tmp_path / str(number)).mkdir()
+        for name, text in supply.items():
+            (tmp_path / str(number) / name).write_text(text + "\n")
+    assert machine._power_of_linux(tmp_path) == expected
+
+
+def control_groups(monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> None:
+    monkeypatch.setattr(machine, "_text", lambda path: files.get(str(path), ""))
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "cores", "memory"),
+    [
+        ("0::/a/b", {"a/b/cpu.max": "100000 100000", "a/memory.max": "1000000"}, 1, 1_000_000),
+        ("0::/", {"cpu.max": "max 100000", "memory.max": "max"}, None, None),
+        ("4:memory:/a\n3:cpu,cpuacct:/a", {"memory/a/memory.limit_in_bytes": "2000000"}, None, 2_000_000),
+        ("3:cpu:/a", {"cpu/a/cpu.cfs_quota_us": "70000", "cpu/a/cpu.cfs_period_us": "100000"}, 1, None),
+        ("3:cpu:/", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None, None),
+        ("0::/../x", {"cpu.max": "50000 100000", "memory.max": "3000000"}, 1, 3_000_000),
+        ("", {}, None, None),
+    ],
+)
+def test_limits_of_containers_count(
+    monkeypatch: pytest.MonkeyPatch, own: str, files: dict[str, str], cores: int | None, memory: int | None
+) -> None:
+    control_groups(monkeypatch, {})
+    cores_without, memory_without = machine.usable_cores(), machine.memory_bytes()
+    mounted = {f"/sys/fs/cgroup/{name}": text for name, text in files.items()}
+    control_groups(monkeypatch, {"/proc/self/cgroup": own, **mounted})
+    assert machine.usable_cores() == (cores or cores_without)
+    assert machine.memory_bytes() == (memory or memory_without)
+
+
+def test_peak_memory_is_in_bytes_and_grows() -> None:
+    before = machine.peak_memory_bytes()
+    block = bytearray(os.urandom(1)) * (before + 100_000_000)
+    after = machine.peak_memory_bytes()
+    assert 1e7 < before < 1e11
+    assert after >= before + 50_000_000
+    del block
+
+
+def test_a_measured_peak_is_no_less_than_an_ordinary_product_reaches() -> None:
+    peak = machine.matmul_peak("float32", seconds=0.1)
+    assert 1e8 < peak < 1e15
+    assert 1e8 < machine.matmul_peak("bfloat16", seconds=0.05) < 1e15
+
+
+def test_measuring_leaves_the_random_state_alone() -> None:
+    before = mx.random.state[0].tolist()
+    machine.matmul_peak(seconds=0.01)
+    machine.copy_peak(seconds=0.01)
+    assert mx.random.state[0].tolist() == before
+
+
+def test_a_copy_has_a_plausible_rate() -> None:
+    assert 1e8 < machine.copy_peak(seconds=0.05) < 1e14
+
+
+def test_a_mac_is_kept_awake_inside_the_block_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[object] = []
+
+    class Helper:
+        def __init__(self, command: list[str], **_: object) -> None:
+            calls.append(command)
+
+        def terminate(self) -> None:
+            calls.append("ended")
+
+        def wait(self) -> None:
+            calls.append("waited")
+
+    monkeypatch.setattr(machine.subprocess, "Popen", Helper)
+    monkeypatch.setattr(machine.sys, "platform", "darwin")
+    with pytest.raises(KeyError), machine.keep_awake():
+        assert calls == [["caffeinate", "-dims", "-w", str(os.getpid())]]
+        raise KeyError
+    assert calls[1:] == ["ended", "waited"]
+
+
+@pytest.mark.parametrize("platform", ["linux", "darwin"])
+def test_a_missing_caffeinate_is_no_error(monkeypatch: pytest.MonkeyPatch, platform: str) -> None:
+    def absent(*_: object, **__: object) -> None:
+        raise FileNotFoundError("caffeinate")
+
+    monkeypatch.setattr(machine.subprocess, "Popen", absent)
+    monkeypatch.setattr(machine.sys, "platform", platform)
+    with machine.keep_awake():
+        pass
