@@ -1,0 +1,42 @@
+"""What all tests share: hardware that is missing skips with its reason, and nobody's cache is touched."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+
+import hypothesis
+import mlx.core as mx
+import pytest
+
+from mlx_tiny.blas import use_fast_blas
+from mlx_tiny.machine import device
+
+# Times of single examples say nothing on a shared machine; the suite has its own time limit.
+hypothesis.settings.register_profile("mlx_tiny", deadline=None)
+hypothesis.settings.load_profile("mlx_tiny")
+
+
+def pytest_report_header() -> str:
+    return f"mlx {mx.__version__} on {device()}, {use_fast_blas().name}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    missing = {}
+    if not mx.metal.is_available():
+        missing["metal"] = "no Metal GPU here"
+    if importlib.util.find_spec("torch") is None:
+        missing["torch"] = "PyTorch is not installed (the extra `reference`)"
+    for item in items:
+        for marker, reason in missing.items():
+            if item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Prepared data goes to a folder of this session, and no test downloads by mistake."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLX_TINY_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        yield

@@ -1,0 +1,238 @@
+"""The house of ARCHITECTURE in CONTRIBUTING.md: a module imports only from its own floor or a lower one."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "mlx_tiny"
+LARGEST_LINES = 400
+
+FLOORS = (
+    {"", "blas", "config", "errors", "files", "machine", "tolerances", "units"},
+    {"data"},
+    {"ops"},
+    {"model", "optim", "schedule", "step"},
+    {"budget", "checkpoint", "distributed", "energy", "evaluate", "generate", "train", "watch"},
+    {"bench", "export", "plan", "reference", "report", "sweep", "validate"},
+    {"__main__", "cli"},
+)
+"""Rooms by floor, the lowest first; a room is a module or a folder, "" is mlx_tiny itself."""
+
+LAZY = {
+    "datasets",
+    "huggingface_hub",
+    "matplotlib",
+    "pandas",
+    "pyarrow",
+    "sentencepiece",
+    "torch",
+    "transformers",
+}
+"""Heavy or optional packages: imported inside functions, so that a command pays for what it uses."""
+LAZY_EXCEPTIONS = {"reference": {"torch"}}
+
+OWNERS = {
+    "sentencepiece": ("data/tokenizer.py",),
+    "click": ("cli/", "__main__.py"),
+    "tqdm": ("cli/",),
+    "torch": ("reference/", "validate.py", "bench.py", "export.py"),
+    "datasets": ("data/",),
+    "pyarrow": ("data/",),
+}
+"""The only files that may import a package; a name that ends in a slash is a folder."""
+
+OLDEST_EXPLAINING_PYTHON = (3, 8)
+
+
+class Import:
+    """One import: who imports what, at which line, and whether that happens when the module is loaded."""
+
+    def __init__(self, importer: Path, target: str, line: int, at_load: bool) -> None:
+        self.importer, self.target, self.line, self.at_load = importer, target, line, at_load
+
+    @property
+    def room(self) -> str:
+        return room_of(self.importer)
+
+    @property
+    def package(self) -> str:
+        return self.target.split(".")[0]
+
+    @property
+    def imported_room(self) -> str | None:
+        """Room of mlx_tiny that is imported, None for another package."""
+        parts = self.target.split(".")
+        return None if parts[0] != "mlx_tiny" else (parts[1] if len(parts) > 1 else "")
+
+    def __repr__(self) -> str:
+        return f"{self.importer.relative_to(ROOT)}:{self.line} imports {self.target}"
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def room_of(path: Path) -> str:
+    first = path.relative_to(PACKAGE).parts[0]
+    return "" if first == "__init__.py" else first.removesuffix(".py")
+
+
+def floor_of(room: str) -> int:
+    found = [number for number, rooms in enumerate(FLOORS) if room in rooms]
+    assert len(found) == 1, f"mlx_tiny/{room} has no floor: give it one in FLOORS and a line in CONTRIBUTING.md"
+    return found[0]
+
+
+def imports_of(path: Path) -> Iterator[Import]:
+    yield from find_imports(path, ast.parse(path.read_text(encoding="utf-8")), at_load=True)
+
+
+def find_imports(path: Path, node: ast.AST, at_load: bool) -> Iterator[Import]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            for name in child.names:
+                yield Import(path, name.name, child.lineno, at_load)
+        elif isinstance(child, ast.ImportFrom):
+            for target in from_targets(path, child):
+                yield Import(path, target, child.lineno, at_load)
+        elif isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)) or is_type_checking(child):
+            yield from find_imports(path, child, at_load=False)
+        else:
+            yield from find_imports(path, child, at_load)
+
+
+def is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+
+
+def from_targets(path: Path, node: ast.ImportFrom) -> list[str]:
+    """Full names; `from mlx_tiny import x` may name a module or a value of the package."""
+    module = node.module or ""
+    if node.level:
+        folder = path.parent.relative_to(ROOT).parts
+        base = ".".join(folder[: len(folder) - node.level + 1])
+        module = f"{base}.{module}" if module else base
+    if module == "mlx_tiny":
+        rooms = {room_of(other) for other in modules()}
+        return [f"mlx_tiny.{name.name}" if name.name in rooms else "mlx_tiny" for name in node.names]
+    return [module]
+
+
+def all_imports() -> list[Import]:
+    return [found for path in modules() for found in imports_of(path)]
+
+
+def test_every_module_has_a_floor() -> None:
+    for path in modules():
+        floor_of(room_of(path))
+
+
+def test_no_module_imports_from_a_higher_floor() -> None:
+    climbing = [
+        f"{found} (floor {floor_of(found.room)} to {floor_of(found.imported_room)})"
+        for found in all_imports()
+        if found.imported_room is not None and floor_of(found.imported_room) > floor_of(found.room)
+    ]
+    assert not climbing, "\n".join(climbing)
+
+
+def test_rooms_of_a_floor_do_not_import_in_circles() -> None:
+    below: dict[str, set[str]] = {}
+    for found in all_imports():
+        if found.at_load and found.imported_room not in (None, found.room):
+            below.setdefault(found.room, set()).add(str(found.imported_room))
+    while below:
+        free = [room for room, needed in below.items() if not needed & below.keys()]
+        assert free, f"these import each other in a circle: {sorted(below)}"
+        for room in free:
+            del below[room]
+
+
+def test_the_lowest_floor_loads_with_the_standard_library_and_numpy() -> None:
+    allowed = {*sys.stdlib_module_names, "numpy", "mlx_tiny"}
+    heavy = [f for f in all_imports() if f.at_load and floor_of(f.room) == 0 and f.package not in allowed]
+    assert not heavy
+
+
+def test_the_reference_shares_no_code_with_the_side_that_it_checks() -> None:
+    allowed = {*sys.stdlib_module_names, "numpy", "torch"}
+    for found in all_imports():
+        if found.room != "reference":
+            continue
+        if found.imported_room is None:
+            assert found.package in allowed, found
+        else:
+            assert found.imported_room == "reference" or floor_of(found.imported_room) == 0, found
+
+
+def test_heavy_packages_are_imported_inside_functions() -> None:
+    early = [
+        found
+        for found in all_imports()
+        if found.at_load and found.package in LAZY - LAZY_EXCEPTIONS.get(found.room, set())
+    ]
+    assert not early
+
+
+@pytest.mark.parametrize("package", OWNERS)
+def test_a_package_has_one_owner(package: str) -> None:
+    strangers = [
+        found
+        for found in all_imports()
+        if found.package == package and not found.importer.relative_to(PACKAGE).as_posix().startswith(OWNERS[package])
+    ]
+    assert not strangers
+
+
+def test_no_file_is_too_long() -> None:
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in modules()}
+    assert not {str(path): count for path, count in lengths.items() if count > LARGEST_LINES}
+
+
+def test_nothing_is_imported_from_the_checkout_alone() -> None:
+    """The tests, scripts and benchmarks are not installed, so the package must not need them."""
+    assert not [found for found in all_imports() if found.package in ("tests", "scripts", "benchmarks", "kernels")]
+
+
+@pytest.mark.parametrize("name", ["mlx_tiny/__init__.py", "mlx_tiny/machine.py", "scripts/setup.py"])
+def test_an_old_python_can_read_what_explains_that_it_is_too_old(name: str) -> None:
+    ast.parse((ROOT / name).read_text(encoding="utf-8"), feature_version=OLDEST_EXPLAINING_PYTHON)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("import mlx_tiny.cli.train_command", [("cli", True)]),
+        ("from mlx_tiny import __version__, errors", [("", True), ("errors", True)]),
+        ("from ..train import Trainer", [("train", True)]),
+        ("from . import x", [("data", True)]),
+        ("def f():\n    from mlx_tiny.plan import choose", [("plan", False)]),
+        (
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import mlx_tiny.sweep",
+            [("sweep", False)],
+        ),
+        ("try:\n    import mlx_tiny.bench\nexcept ImportError:\n    pass", [("bench", True)]),
+        ("class C:\n    import mlx_tiny.export", [("export", True)]),
+    ],
+)
+def test_imports_are_found_wherever_they_stand(source: str, expected: list[tuple[str, bool]]) -> None:
+    found = find_imports(PACKAGE / "data" / "made_up.py", ast.parse(source), at_load=True)
+    assert [(f.imported_room, f.at_load) for f in found if f.imported_room is not None] == expected
+
+
+def test_contributing_maps_the_house_as_it_is() -> None:
+    mapped: dict[str, int] = {}
+    floor = -1
+    for line in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").splitlines():
+        words = line.split()
+        if line.startswith("    floor "):
+            floor = int(words[1])
+        elif line.startswith("      ") and floor >= 0:
+            mapped[words[0].removesuffix(".py").removesuffix("/")] = floor
+    assert mapped == {room: floor_of(room) for room in map(room_of, modules()) if room}
