@@ -120,9 +120,9 @@ class OptimizerConfig:
     """Muon's learning rate (each update has spectral norm near `sqrt(max(1, rows/columns))`)."""
     matrix_adamw_rate: float = 0.003
     """Learning rate of the hidden matrices under `matrix_optimizer="adamw"`."""
-    embedding_rate: float = 0.01
+    embedding_rate: float = 0.2
     """AdamW's learning rate of the embedding."""
-    head_rate: float = 0.003
+    head_rate: float = 0.02
     """AdamW's learning rate of an untied head."""
     gain_rate: float = 0.01
     """AdamW's learning rate of gains and residual scales."""

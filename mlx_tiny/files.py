@@ -172,9 +172,9 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256 of a file's content, as 64 hexadecimal digits."""
+    """SHA-256 of a file's content, as 64 hexadecimal digits; OSError where it cannot be read."""
     digest = hashlib.sha256()
-    with explained(path), open(path, "rb") as file:
+    with open(path, "rb") as file:
         while block := file.read(HASH_BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()

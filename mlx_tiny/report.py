@@ -153,7 +153,7 @@ def _markdown(report: dict[str, Any]) -> str:
         ("Machine", machine),
     ):
         parts += [f"## {title}", "", "| | |", "| --- | --- |"]
-        parts += [f"| {name} | {value} |" for name, value in rows.items() if value]
+        parts += ["| {} | {} |".format(name, value.replace("|", "\\|")) for name, value in rows.items() if value]
         parts.append("")
     parts += ["## Samples", ""]
     for text in report["samples"]:

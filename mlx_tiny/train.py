@@ -271,7 +271,7 @@ class Trainer:
                 state.parameters,
                 self.config.model,
                 self.corpus.valid,
-                self.corpus.valid_bytes / (len(self.corpus.valid) - 1),
+                self.corpus.bytes_per_token,
                 limit_tokens=limit_tokens,
                 dtype=getattr(mx, self.config.train.dtype),
             )

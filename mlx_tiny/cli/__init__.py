@@ -41,11 +41,9 @@ class _LazyGroup(click.Group):
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="mlx-tiny")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-@click.pass_context
-def cli(context: click.Context, debug: bool) -> None:
+@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error; goes before COMMAND.")
+def cli() -> None:
     """The strongest language model that a laptop can train in five minutes."""
-    context.obj = {"debug": debug}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -67,11 +65,8 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         _fail("Interrupted.", 130)
-    except BrokenPipeError:
-        # The reader of our output is gone, as under `| head`: nothing is left to say.
-        sys.stderr.close()
-        sys.exit(0)
     except OSError as error:
+        # Not that of a reader who went away, as under `| head`: there click exits, with 1 and without a word.
         if "--debug" in arguments:
             raise
         refused = f"The system refused {error.filename}" if error.filename else "The system refused a file"

@@ -20,7 +20,6 @@ def command(run: Path, text: str, text_column: str | None, as_json: bool) -> Non
       mlx-tiny eval runs/notes other.txt
     """
     from mlx_tiny.checkpoint import RunFolder
-    from mlx_tiny.data.documents import clean
     from mlx_tiny.data.readers import read_texts
     from mlx_tiny.data.sources import find_files
     from mlx_tiny.data.tokenizer import Tokenizer
@@ -28,8 +27,8 @@ def command(run: Path, text: str, text_column: str | None, as_json: bool) -> Non
 
     folder = RunFolder(run)
     parameters, tokenizer = folder.load_weights(), Tokenizer.load(folder.tokenizer_model)
-    texts = (clean(document) for path in find_files(text) for document in read_texts(path, text_column))
-    result = evaluate_texts(parameters, folder.config.model, tokenizer, filter(None, texts))
+    texts = (document for path in find_files(text) for document in read_texts(path, text_column))
+    result = evaluate_texts(parameters, folder.config.model, tokenizer, texts)
     values = {
         "bits_per_byte": result.bits_per_byte,
         "perplexity_per_token": result.perplexity,

@@ -62,8 +62,11 @@ def _ask() -> str | None:
 
 def _write(folder: RunFolder, parameters: Parameters, tokenizer: Tokenizer, prompt: str, sampling: Sampling) -> None:
     """Print the text as it grows."""
+    from mlx_tiny.cli.display import printable
     from mlx_tiny.generate import generate_tokens
 
+    # A terminal would obey control characters; a file or a pipe gets the text as it is.
+    shown = printable if sys.stdout.isatty() else str
     ids = [tokenizer.bos, *tokenizer.encode(prompt)]
     drawn = generate_tokens(parameters, folder.config.model, ids, sampling, stop=tokenizer.bos)
     started = False
@@ -71,6 +74,6 @@ def _write(folder: RunFolder, parameters: Parameters, tokenizer: Tokenizer, prom
         if not started:
             click.echo(prompt, nl=False)
             started = True
-        click.echo(text, nl=False)
+        click.echo(shown(text), nl=False)
         sys.stdout.flush()
     click.echo("" if started else prompt)

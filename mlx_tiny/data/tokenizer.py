@@ -80,8 +80,10 @@ class Tokenizer:
         with explained(path):
             model = path.read_bytes()
         try:
+            if not model:
+                raise ValueError("empty")  # which sentencepiece would complain of line after line
             tokenizer = cls(model)
-        except (RuntimeError, OSError) as error:
+        except (RuntimeError, OSError, ValueError) as error:
             raise TinyError(f"{path} is not a tokenizer", remedy="Delete it and prepare the data again") from error
         if tokenizer.bos < 0 or min(tokenizer._byte_ids) == tokenizer._processor.unk_id():
             raise TinyError(

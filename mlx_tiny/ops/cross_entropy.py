@@ -37,7 +37,9 @@ def head_cross_entropy(
     if implementation == "auto":
         implementation = "cpu" if on_cpu() and hidden_ND.dtype == mx.float32 else "plain"
     if implementation not in ("plain", "cpu"):
-        raise TinyError(f"Unknown implementation {implementation!r} of the cross-entropy", expected="auto, plain or cpu")
+        raise TinyError(
+            f"Unknown implementation {implementation!r} of the cross-entropy", expected="auto, plain or cpu"
+        )
     if implementation == "cpu" and hidden_ND.dtype != mx.float32:
         raise TinyError("The cross-entropy's implementation 'cpu' takes float32", got=hidden_ND.dtype)
     if implementation == "cpu":

@@ -1,0 +1,120 @@
+"""The command line as a test calls it: in this process, or as a process of its own where signals or start-up matter."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_run import story
+
+from mlx_tiny.cli import main
+from mlx_tiny.data.readers import SEPARATOR
+
+ROOT = Path(__file__).parents[2]
+MODULE = [sys.executable, "-m", "mlx_tiny"]
+DOCUMENTS = 600
+
+TINY = ("--preset", "tiny", "--vocabulary-size", "512", "--context", "32", "--batch-size", "4", "--width", "32")
+STEP_TOKENS = 4 * 32
+FEW_PAUSES = ("--evaluations", "2", "--checkpoints", "0", "--samples", "0", "--no-compile")
+"""Settings that spare a run what its test does not look at."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    def results(self) -> dict[str, str]:
+        """The `key: value` block that ends the output."""
+        lines = self.out.rstrip("\n").split("\n")
+        block = lines[len(lines) - lines[::-1].index("") :] if "" in lines else lines
+        return dict(line.split(": ", 1) for line in block)
+
+
+def call(*arguments: str | Path, stdin: str = "") -> Finished:
+    """Run `mlx-tiny ARGUMENTS` in this process; an exception that `main` lets pass fails the test."""
+    streams = [io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="") for _ in range(2)]
+    code = 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdin", io.StringIO(stdin))
+        with contextlib.redirect_stdout(streams[0]), contextlib.redirect_stderr(streams[1]):
+            try:
+                main([str(argument) for argument in arguments])
+            except SystemExit as stop:
+                code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    return Finished(code, *(text_of(stream) for stream in streams))
+
+
+def text_of(stream: io.TextIOWrapper) -> str:
+    """Everything that was written to a stream over memory."""
+    stream.flush()
+    memory = stream.buffer
+    assert isinstance(memory, io.BytesIO)
+    return memory.getvalue().decode()
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """The environment for a process that finds this checkout from any folder."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), **changes}
+
+
+def call_process(*arguments: str | Path, limit_s: float = 60) -> Finished:
+    """Run `mlx-tiny ARGUMENTS` as a process of its own."""
+    done = subprocess.run(
+        [*MODULE, *map(str, arguments)],
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=limit_s,
+    )
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
+def succeeded(finished: Finished) -> Finished:
+    """The same, after a check that the command was content."""
+    assert finished.code == 0, finished.err
+    return finished
+
+
+def write_notes(path: Path, documents: int = DOCUMENTS) -> Path:
+    """A small text of many documents."""
+    path.write_text(f"\n{SEPARATOR.decode()}\n".join(map(story, range(documents))) + "\n", encoding="utf-8")
+    return path
+
+
+def read_report(run: Path) -> dict[str, Any]:
+    """The run's report.json."""
+    return dict(json.loads((run / "report.json").read_text(encoding="utf-8")))
+
+
+def read_metrics(run: Path) -> list[dict[str, Any]]:
+    """The records of the run's metrics.jsonl."""
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    """Contents of all files in a folder, hidden ones too, by their path in it."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@contextlib.contextmanager
+def workplace(folder: Path) -> Iterator[Path]:
+    """Make `folder` the current one, with a cache of its own in `home`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("MLX_TINY_HOME", str(folder / "home"))
+        yield folder

@@ -1,0 +1,27 @@
+"""A folder and a cache of its own for each test, and one trained run for those that only look at it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .command_line import TINY, call, succeeded, workplace, write_notes
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path) -> Iterator[Path]:
+    """The current folder, which holds notes.txt and, once it is needed, the cache `home`."""
+    with workplace(tmp_path):
+        write_notes(tmp_path / "notes.txt")
+        yield tmp_path
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run on a notes.txt beside it; tests must leave it as it is."""
+    with workplace(tmp_path_factory.mktemp("trained")) as folder:
+        write_notes(folder / "notes.txt")
+        succeeded(call("train", "--data", "notes.txt", *TINY, "--budget", "9000tok", "--run", "run"))
+    return folder / "run"

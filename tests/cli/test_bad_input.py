@@ -1,0 +1,500 @@
+"""Every bad input has its exit code, one paragraph that helps, and no traceback; and leaves nothing behind."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import gzip
+import io
+import json
+import os
+import resource
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mlx_tiny.cli import main, train_command
+from mlx_tiny.data.tokenizer import Tokenizer
+from mlx_tiny.errors import TinyError
+
+from .command_line import (
+    FEW_PAUSES,
+    MODULE,
+    TINY,
+    Finished,
+    call,
+    call_process,
+    environment,
+    files_below,
+    read_report,
+    succeeded,
+    text_of,
+    workplace,
+    write_notes,
+)
+
+REACH_SECONDS = 3.0
+NOBODY = 65534
+USAGE, USER = 2, 1
+TRAIN = ("train", *TINY, "--run", "r")
+NOTES = (*TRAIN, "--data", "notes.txt")
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A bad input.
+
+    Args:
+        arguments: of `mlx-tiny`.
+        words: that the paragraph must hold: what failed, expected and got, the remedy.
+        code: exit code.
+    """
+
+    arguments: tuple[str, ...]
+    words: tuple[str, ...]
+    code: int = USER
+
+
+def data(name: str, *words: str, flags: tuple[str, ...] = ()) -> Case:
+    return Case((*TRAIN, "--data", name, *flags), words)
+
+
+def setting(flags: str, *words: str, code: int = USER) -> Case:
+    return Case((*NOTES, *flags.split()), words, code)
+
+
+DATA_CASES = {
+    "missing file": data("absent.txt", "absent.txt does not exist", "Expected a file, a folder", "Check the path"),
+    "empty file": data("empty.txt", "empty.txt is empty", "Name a file that holds text"),
+    "white space only": data("blank.txt", "blank.txt holds no documents", "Name a file with text"),
+    "folder without text": data("pictures", "pictures holds no text", "Expected files that end in .txt"),
+    "glob without match": data("*.log", "No file matches", "*.log", "Check the pattern"),
+    "no name": Case((*TRAIN, "--data", ""), ("name of the text is empty", "Expected a file")),
+    "no validation name": Case((*NOTES, "--validation", ""), ("name of the text is empty",)),
+    "unsupported suffix": data("a.bin", "a.bin has an unsupported suffix", "Expected .txt", "got .bin", "Rename"),
+    "binary file": data("binary.txt", "binary.txt is a binary file", "Expected UTF-8 text", "NUL byte at byte 3"),
+    "UTF-16": data("wide.txt", "wide.txt is a binary file", "got UTF-16", "Save it as UTF-8"),
+    "invalid UTF-8": data(
+        "latin.txt", "latin.txt is not valid UTF-8", "byte 0xE9 at byte 11", "Save the file as UTF-8"
+    ),
+    "broken JSON line": data("broken.jsonl", "Line 3 of", "broken.jsonl is not valid JSON", "Mend or remove the line"),
+    "JSON lines without the key": data(
+        "good.jsonl",
+        "no text under the key 'story'",
+        "keys id, body",
+        "--text-column",
+        flags=("--text-column", "story"),
+    ),
+    "csv without the column": data(
+        "table.csv", "table.csv has no column 'story'", "columns left, right", flags=("--text-column", "story")
+    ),
+    "csv that leaves the column open": data(
+        "table.csv", "does not say which column", "Name the column (--text-column)"
+    ),
+    "damaged gzip": data("cut.txt.gz", "cut.txt.gz is damaged", "gzip", "again"),
+    "single document": data("single.txt", "single document", "Expected at least two", "--validation"),
+    "corpus shorter than a window": data(
+        "notes.txt", "shorter than one window", "Expected at least 50001 tokens", "got", flags=("--context", "50000")
+    ),
+    "vocabulary too large for the corpus": data(
+        "notes.txt", "too small for the vocabulary", "Expected at most", "got 8192", flags=("--vocabulary-size", "8192")
+    ),
+    "validation file for stories": data(
+        "stories", "validation file goes with own text only", "--data", flags=("--validation", "notes.txt")
+    ),
+    "missing validation file": data("notes.txt", "absent.txt does not exist", flags=("--validation", "absent.txt")),
+}
+
+SETTING_CASES = {
+    "unknown unit": setting("--budget 5parsec", "Unknown unit 'parsec' in '5parsec'", "30s, 5m"),
+    "no unit": setting("--budget 5", "Unknown unit '' in '5'", "20Mtok"),
+    "negative budget": setting("--budget -5m", "'-5m' is out of range", "Expected a positive number", "got -300"),
+    "zero budget": setting("--budget 0s", "'0s' is out of range", "got 0"),
+    "endless budget": setting("--budget 1e999s", "'1e999s' is out of range", "got inf"),
+    "mixed budget": setting("--budget 5m3tok", "mixes seconds and tokens", "Use one unit"),
+    "joules": setting("--budget 5kJ", "'5kJ' is in joules", "no energy meter", "5m, 20Mtok or 1e15flop"),
+    "unknown preset": setting("--preset huge", "Unknown preset 'huge'", "Expected auto, tiny, mini"),
+    "unknown flag": setting("--bugdet 5m", "No such option '--bugdet'", "Did you mean '--budget'", code=USAGE),
+    "unknown command": Case(("tarin",), ("No such command 'tarin'", "--help"), USAGE),
+    "unknown activation": setting(
+        "--activation foo", "activation is out of range", "Expected relu2 or swiglu, got 'foo'"
+    ),
+    "unknown dtype": setting("--dtype int8", "dtype is out of range", "Expected float32 or bfloat16, got 'int8'"),
+    "batch size no number": setting("--batch-size x", "'--batch-size'", "'x' is not a valid integer", code=USAGE),
+    "batch size zero": setting("--batch-size 0", "batch_size is out of range", "Expected at least 1, got 0"),
+    "uneven batch": setting("--micro-batches 3", "Expected a divisor of the batch size (4), got 3"),
+    "vocabulary out of range": setting("--vocabulary-size 100", "Expected 512 to 32768, got 100"),
+    "odd head": setting("--head-width 3", "head_width is out of range", "Expected an even number", "got 3"),
+    "rate not a number": setting("--matrix-rate nan", "matrix_rate is out of range", "Expected above 0", "got nan"),
+    "endless rate": setting("--matrix-rate inf", "matrix_rate is out of range", "got inf"),
+    "long warm-up": setting("--warmup 0.8", "warmup + cooldown is out of range", "Expected at most 1, got 1.3"),
+    "run folder that exists": setting("--run taken", "taken exists already", "--run", "--resume", "remove it"),
+    "run folder that is a file": setting("--run notes.txt", "notes.txt exists already", "--resume"),
+    "run folder with an endless name": setting(f"--run {'n' * 300}", "File name too long", "Check the path"),
+    "resumed run that is none": Case(("train", "--resume", "absent"), ("No run at absent", "`mlx-tiny train` wrote")),
+    "resumed folder that is no run": Case(
+        ("train", "--resume", "taken"), ("No run at taken", "`mlx-tiny train` wrote")
+    ),
+    "generation without a run": Case(("generate", "absent"), ("No run at absent", "`mlx-tiny train` wrote")),
+    "generation from a file": Case(("generate", "notes.txt"), ("No run at notes.txt",)),
+    "generation without an argument": Case(("generate",), ("Missing argument 'RUN'", "--help"), USAGE),
+    "evaluation without a run": Case(("eval", "absent", "notes.txt"), ("No run at absent",)),
+    "evaluation without a text": Case(("eval", "absent"), ("Missing argument 'TEXT'",), USAGE),
+    "negative temperature": Case(
+        ("generate", "absent", "--temperature", "-1"), ("temperature is out of range", "Expected 0 or more, got -1")
+    ),
+    "top-p 0": Case(("generate", "absent", "--top-p", "0"), ("top_p is out of range", "Expected above 0 to 1, got 0")),
+    "no tokens": Case(("generate", "absent", "--max-tokens", "0"), ("max_tokens is out of range", "at least 1, got 0")),
+}
+
+
+@pytest.fixture
+def bad_files(place: Path) -> Path:
+    (place / "empty.txt").touch()
+    (place / "blank.txt").write_text(" \n\n\t\n")
+    (place / "pictures").mkdir()
+    (place / "pictures" / "one.png").write_bytes(b"\x89PNG")
+    (place / "taken").mkdir()
+    (place / "a.bin").write_bytes(b"abc")
+    (place / "binary.txt").write_bytes(b"abc\0\x01\x02")
+    (place / "wide.txt").write_text("hello", encoding="utf-16")
+    (place / "latin.txt").write_bytes(b"good\n\nA caf\xe9.\n")
+    (place / "broken.jsonl").write_text('{"text": "one"}\n\n{"text": "two"\n{"text": "three"}\n')
+    (place / "good.jsonl").write_text('{"id": 1, "body": "one"}\n{"id": 2, "body": "two"}\n')
+    (place / "table.csv").write_text("left,right\none,two\nthree,four\n")
+    (place / "cut.txt.gz").write_bytes(gzip.compress(b"one\n\ntwo\n" * 100)[:-12])
+    (place / "single.txt").write_text("Only one document.")
+    return place
+
+
+def assert_explained(finished: Finished, case: Case) -> None:
+    assert finished.code == case.code, finished.err
+    assert finished.out == "" and "Traceback" not in finished.err
+    lines = finished.err.splitlines()
+    if case.code == USAGE:
+        (paragraph,) = [line for line in lines if line.startswith("Error: ")]
+        assert paragraph == lines[-1] and lines[0].startswith("Usage: mlx-tiny")
+        paragraph = " ".join(lines)
+    else:
+        (paragraph,) = [line for line in lines if line.startswith("mlx-tiny: ")]
+        assert paragraph == lines[-1] and paragraph.endswith(".") and ".." not in paragraph
+    for words in case.words:
+        assert words in paragraph
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    """All files in a folder, and all folders but those that the cache is made of."""
+    folders = {str(path.relative_to(folder)): b"" for path in folder.rglob("*") if path.is_dir()}
+    return {**{name: b"" for name in folders if name not in ("home", "home/prepared")}, **files_below(folder)}
+
+
+@pytest.mark.usefixtures("bad_files")
+@pytest.mark.parametrize("name", [*DATA_CASES, *SETTING_CASES])
+def test_a_bad_input_is_explained_and_leaves_nothing(name: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = {**DATA_CASES, **SETTING_CASES}[name]
+    monkeypatch.setattr(train_command, "_train", lambda *_, **__: pytest.fail("training has begun"))
+    before = everything(place)
+    assert_explained(call(*case.arguments), case)
+    after = everything(place)
+    if name in ("corpus shorter than a window",):  # what was prepared is good, and kept for the next attempt
+        after = {path: content for path, content in after.items() if not path.startswith("home/")}
+    assert after == before
+
+
+def test_interrupted_preparation_leaves_nothing(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Tokenizer, "encode_bytes", interrupted)
+    before = everything(place)
+    finished = call(*NOTES)
+    assert (finished.code, finished.out) == (130, "") and finished.err.endswith("mlx-tiny: Interrupted.\n")
+    assert everything(place) == before
+
+
+def test_debug_shows_where_an_error_was_raised(trained: Path) -> None:
+    with pytest.raises(TinyError, match="absent does not exist"):
+        main(["--debug", "eval", str(trained), "absent"])
+    with pytest.raises(OSError, match="File name too long"):
+        main(["--debug", *NOTES, "--run", "n" * 300])
+    shown = call_process("--debug", "train", "--data", "absent.txt")
+    assert shown.code == USER and "Traceback (most recent call last):" in shown.err
+    assert "mlx_tiny.errors.TinyError: " in shown.err and "absent.txt does not exist" in shown.err.splitlines()[-1]
+
+
+def test_tinystories_out_of_reach_says_so_at_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        closed = int(server.getsockname()[1])
+    for name in ("HF_HUB_OFFLINE", "http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{closed}")
+    began = time.monotonic()
+    finished = call(*TRAIN, "--data", "tinystories")
+    assert time.monotonic() - began < REACH_SECONDS
+    words = ("TinyStories is not in the cache", f"127.0.0.1:{closed}", "--data FILE", "--data stories")
+    assert_explained(finished, Case((), words))
+    assert set(everything(place)) == {"notes.txt"}
+
+
+@contextlib.contextmanager
+def unprivileged() -> Iterator[None]:
+    """Lay down the rights of root, which no file mode stops; for others nothing changes."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def guarded(trained: Path) -> Iterator[Path]:
+    """A folder for everyone with one to read only (`closed`), one to keep out of (`secret`), and an unreadable file."""
+    folder = Path(tempfile.mkdtemp(prefix="mlx_tiny_test_"))
+    modes = {".": 0o777, "closed": 0o555, "secret": 0o000, "mixed": 0o777}
+    for name in modes:
+        (folder / name).mkdir(exist_ok=True)
+    for name in ("notes.txt", "unreadable.txt", "mixed/one.txt", "mixed/two.txt"):
+        write_notes(folder / name, 60)
+    (folder / "unreadable.txt").chmod(0)
+    (folder / "mixed" / "two.txt").chmod(0)
+    for name, mode in modes.items():
+        (folder / name).chmod(mode)
+    # Imports come first (the trained run's, and these), for a stranger may not be allowed to read the modules.
+    assert [call(*arguments).code for arguments in (("train", "--data", "absent"), ("generate", "absent"))] == [1, 1]
+    try:
+        with workplace(folder):
+            yield folder
+    finally:
+        (folder / "secret").chmod(0o700)
+        shutil.rmtree(folder)
+
+
+PERMISSION_CASES: dict[str, tuple[dict[str, str], Case]] = {
+    "run folder": ({}, setting("--run closed/r", "No permission for closed", "--run", "change its permissions")),
+    "run below a secret folder": ({}, setting("--run secret/x/r", "secret/x/r", "Permission denied")),
+    "cache": ({"MLX_TINY_HOME": "closed/home"}, setting("", "No permission for closed/home", "MLX_TINY_HOME")),
+    "data": ({}, data("unreadable.txt", "No permission to read", "unreadable.txt", "chmod u+r")),
+    "data in a folder": ({}, data("mixed", "No permission to read", "mixed/two.txt")),
+    "data below a secret folder": ({}, data("secret/notes.txt", "secret/notes.txt", "Permission denied")),
+    "secret folder of data": ({}, data("secret", "No permission to read", "secret")),
+    "run to read": ({}, Case(("generate", "secret"), ("secret/config.json", "Permission denied"))),
+    "run to resume below a secret folder": ({}, Case(("train", "--resume", "secret/r"), ("secret/r", "Permission"))),
+}
+
+
+@pytest.mark.parametrize("name", PERMISSION_CASES)
+def test_missing_permission_is_explained(name: str, guarded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes, case = PERMISSION_CASES[name]
+    for variable, value in changes.items():
+        monkeypatch.setenv(variable, value)
+    before = set(guarded.rglob("*"))
+    with unprivileged():
+        with pytest.raises(PermissionError):
+            (guarded / "closed" / "probe").touch()
+        finished = call(*case.arguments)
+    assert_explained(finished, case)
+    prepared = {guarded / "home", *(guarded / "home").rglob("*")}
+    assert set(guarded.rglob("*")) - prepared == before
+    assert not [path for path in prepared if path.name.startswith(".")]
+
+
+@pytest.fixture
+def copied(trained: Path, place: Path) -> Path:
+    """A copy of the trained run for the test to damage."""
+    return Path(shutil.copytree(trained, place / "copied"))
+
+
+def longer(header: bytes) -> bytes:
+    """The file with a header that claims to be longer than the file."""
+    return struct.pack("<Q", 1 << 60) + header[8:]
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda whole: b"",
+    "seven bytes": lambda whole: whole[:7],
+    "half": lambda whole: whole[: len(whole) // 2],
+    "one byte short": lambda whole: whole[:-1],
+    "header no JSON": lambda whole: whole[:8] + b"\xff" + whole[9:],
+    "header too long": longer,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("kind", ["checkpoint", "weights file"])
+def test_damaged_arrays_are_explained(kind: str, damage: str, copied: Path) -> None:
+    path = copied / ("checkpoints/last.safetensors" if kind == "checkpoint" else "weights.safetensors")
+    path.write_bytes(DAMAGES[damage](path.read_bytes()))
+    before = files_below(copied)
+    command = ("train", "--resume", copied) if kind == "checkpoint" else ("generate", copied)
+    assert_explained(call(*command), Case((), (f"The {kind} {path} is damaged", "Restore it from a copy")))
+    assert files_below(copied) == before
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(copied: Path) -> None:
+    change_configuration(copied, "model", "layers", 3)
+    before = files_below(copied)
+    words = ("belongs to a run of another configuration", "Expected identity", "got", "Resume the run that wrote it")
+    assert_explained(call("train", "--resume", copied), Case((), words))
+    assert_explained(
+        call("generate", copied), Case((), ("does not fit the run's configuration at parameter", "Expected", "got"))
+    )
+    assert files_below(copied) == before
+
+
+def change_configuration(run: Path, section: str, name: str, value: object) -> None:
+    saved = json.loads((run / "config.json").read_text())
+    saved["config"][section][name] = value
+    (run / "config.json").write_text(json.dumps(saved))
+
+
+def test_a_run_without_a_checkpoint_cannot_write(copied: Path) -> None:
+    (copied / "weights.safetensors").unlink()
+    (copied / "checkpoints" / "last.safetensors").unlink()
+    assert_explained(call("generate", copied), Case((), ("No checkpoint at", "start it again")))
+
+
+CONFIGURATIONS = {
+    "no JSON": ("{", ("config.json cannot be read", "line 1 column 2")),
+    "a list": ("[]", ("config.json is malformed", "Expected a JSON object, got list")),
+    "no text": (b"\xff\xfe\x00", ("config.json cannot be read",)),
+    "without a version": ("{}", ("another version of mlx_tiny", "Expected format 1")),
+    "another version": ({"format_version": 2}, ("another version of mlx_tiny", "Expected format 1, got 2")),
+    "unknown section": (
+        {"config.extra": {}},
+        ("Unknown key extra in the configuration", "Expected one of data, model"),
+    ),
+    "unknown key": ({"config.model.depth": 3}, ("Unknown key model.depth in the configuration", "another version")),
+    "wrong type": ({"config.model.layers": "two"}, ("model.layers has the wrong type", "Expected int, got 'two'")),
+    "out of range": ({"config.model.layers": 0}, ("layers is out of range", "Expected at least 1, got 0")),
+    "section no object": ({"config.model": [1]}, ("malformed", "Expected an object")),
+}
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_a_malformed_configuration_is_explained(name: str, copied: Path) -> None:
+    change, words = CONFIGURATIONS[name]
+    path = copied / "config.json"
+    if isinstance(change, dict):
+        saved = json.loads(path.read_text())
+        for place, value in change.items():
+            *parents, last = place.split(".")
+            inner = saved
+            for parent in parents:
+                inner = inner[parent]
+            inner[last] = value
+        change = json.dumps(saved)
+    path.write_bytes(change.encode() if isinstance(change, str) else change)
+    before = files_below(copied)
+    for command in (("generate", copied), ("eval", copied, "notes.txt"), ("train", "--resume", copied)):
+        assert_explained(call(*command), Case((), words))
+    assert files_below(copied) == before
+
+
+@pytest.mark.parametrize("content", [None, b"no tokenizer"])
+def test_a_lost_or_damaged_tokenizer_is_explained(copied: Path, content: bytes | None) -> None:
+    path = copied / "tokenizer.model"
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    words = "tokenizer.model does not exist" if content is None else "tokenizer.model is not a tokenizer"
+    assert_explained(call("generate", copied), Case((), (words,)))
+
+
+@pytest.mark.parametrize("budget", ["5parsec", "", "-1s", "5kJ"])
+def test_a_bad_budget_leaves_a_resumed_run_as_it_was(copied: Path, budget: str) -> None:
+    before = files_below(copied)
+    finished = call("train", "--resume", copied, "--budget", budget)
+    assert_explained(finished, Case((), (repr(budget),)))
+    assert files_below(copied) == before
+
+
+@contextlib.contextmanager
+def files_up_to(size: int) -> Iterator[None]:
+    """Let the system refuse to write a file beyond `size` bytes, as a full disk would."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_leaves_the_previous_checkpoint_whole(copied: Path) -> None:
+    change_configuration(copied, "train", "compile", False)  # which writes files of its own
+    last = copied / "checkpoints" / "last.safetensors"
+    before, report = last.read_bytes(), read_report(copied)
+    further = ("train", "--resume", copied, "--budget", f"{report['tokens'] + 500}tok")
+    succeeded(call("train", "--resume", copied))  # prepares the data before the disk is full
+    before = last.read_bytes()
+    with files_up_to(len(before) // 2):
+        finished = call(*further)
+    assert_explained(finished, Case((), ("The disk is full: ", f"{copied}", "what was there before is untouched")))
+    assert last.read_bytes() == before
+    assert not [name for name in files_below(copied) if name.rpartition("/")[2].startswith(".")]
+    resumed = succeeded(call(*further))
+    assert f"resumed at step {report['steps']}, " in resumed.err
+    assert read_report(copied)["steps"] == report["steps"] + 4
+
+
+def test_a_full_disk_during_preparation_leaves_nothing(place: Path) -> None:
+    before = everything(place)
+    with files_up_to(20_000):
+        finished = call(*NOTES, *FEW_PAUSES)
+    assert_explained(finished, Case((), ("The disk is full: ", "MLX_TINY_HOME", "Free some space")))
+    assert everything(place) == before
+
+
+def test_a_prompt_longer_than_the_context_is_explained(trained: Path) -> None:
+    words = ("prompt does not fit the model's context", "Expected 1 to 32 tokens, got", "Shorten the prompt")
+    finished = call("generate", trained, "--prompt", "Ben lost the cake. " * 30)
+    assert_explained(finished, Case((), words))
+
+
+def test_bad_text_to_evaluate_is_explained(trained: Path, bad_files: Path) -> None:
+    for name, words in (
+        ("empty.txt", "is empty"),
+        ("blank.txt", "There is no text to evaluate"),
+        ("latin.txt", "is not valid UTF-8"),
+        ("broken.jsonl", "Line 3 of broken.jsonl is not valid JSON"),
+        ("table.csv", "does not say which column"),
+        ("absent.txt", "does not exist"),
+    ):
+        assert_explained(call("eval", trained, name), Case((), (words,)))
+
+
+def test_a_narrow_encoding_of_the_output_is_no_error(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    monkeypatch.setattr(sys, "stdout", out)
+    main(["generate", str(trained), "--prompt", "🙂 storm", "--max-tokens", "4"])
+    assert text_of(out).startswith("? storm")
+
+
+def test_a_reader_that_went_away_hears_no_complaint(trained: Path) -> None:
+    command = [*MODULE, "generate", str(trained), "--max-tokens", "20"]
+    process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == b"" and process.wait(timeout=30) in (0, 1)
+    process.stderr.close()
+
+
+def test_a_full_disk_behind_the_output_is_explained(trained: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    with open("/dev/full", "w") as full:
+        command = [*MODULE, "generate", str(trained), "--max-tokens", "4"]
+        done = subprocess.run(command, env=environment(), stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == USER and "Traceback" not in done.stderr
+    assert done.stderr.startswith("mlx-tiny: The system refused a file: No space left on device.")

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import gzip
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mlx_tiny.checkpoint import RunFolder
+from mlx_tiny.data.sources import FileSource
+from mlx_tiny.data.tokenizer import Tokenizer
+from mlx_tiny.evaluate import evaluate
+
+from .command_line import call, files_below, read_report, succeeded
+
+TEXTS = [
+    "Ann found the ball.\r\nBen lost it.  ",
+    "A storm: Ünter den Linden, 東京, 🙂!",
+    "",
+    "Story 7. Cleo painted the kite. " * 20,
+]
+
+
+@pytest.fixture
+def text(place: Path) -> Path:
+    path = place / "other.txt"
+    path.write_text("\n<|endoftext|>\n".join(TEXTS), encoding="utf-8", newline="")
+    return path
+
+
+def measure(run: Path, *arguments: str | Path) -> dict[str, float]:
+    """What `eval --json` says."""
+    finished = succeeded(call("eval", run, *arguments, "--json"))
+    assert finished.err == "" and len(finished.out.splitlines()) == 1
+    return dict(json.loads(finished.out))
+
+
+def test_a_text_is_measured_by_the_protocol(trained: Path, text: Path) -> None:
+    """BOS before each document and at the end; every other token predicted once; bytes of the documents' text."""
+    run = RunFolder(trained)
+    tokenizer = Tokenizer.load(run.tokenizer_model)
+    documents = [document.replace("\r\n", "\n").strip() for document in TEXTS if document]
+    tokens = [part for document in documents for part in (tokenizer.bos, *tokenizer.encode(document))]
+    size = sum(len(document.encode()) for document in documents)
+    array = np.array([*tokens, tokenizer.bos], dtype=np.uint16)
+    expected = evaluate(run.load_weights(), run.config.model, array, size / (len(array) - 1))
+    measured = measure(trained, text)
+    assert (measured["tokens"], measured["bytes"]) == (len(tokens), size)
+    assert measured["bits_per_byte"] == pytest.approx(expected.nats / math.log(2) / size, rel=1e-9)
+    assert measured["perplexity_per_token"] == pytest.approx(math.exp(expected.nats / len(tokens)), rel=1e-9)
+
+
+def test_the_same_documents_measure_the_same_in_every_form(trained: Path, text: Path, place: Path) -> None:
+    rows = [{"id": number, "text": document} for number, document in enumerate(TEXTS)]
+    (place / "other.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (place / "other.txt.gz").write_bytes(gzip.compress(text.read_bytes()))
+    two = [{"title": f"t{number}", "body": document} for number, document in enumerate(TEXTS)]
+    (place / "two.jsonl").write_text("".join(json.dumps(row) + "\n" for row in two))
+    expected = measure(trained, text)
+    assert measure(trained, "other.jsonl") == expected
+    assert measure(trained, "other.txt.gz") == expected
+    assert measure(trained, "two.jsonl", "--text-column", "body") == expected
+    assert measure(trained, "two.jsonl", "--text-column", "title") != expected
+    assert measure(trained, "oth*.txt") == expected
+
+
+def test_the_validation_documents_measure_what_the_report_says(trained: Path, place: Path) -> None:
+    held_out = [d.text for d in FileSource(RunFolder(trained).config.data).documents() if d.held_out]
+    (place / "valid.txt").write_text("\n<|endoftext|>\n".join(held_out), encoding="utf-8")
+    measured, report = measure(trained, "valid.txt"), read_report(trained)
+    assert measured["bits_per_byte"] == pytest.approx(report["bits_per_byte"], rel=1e-9)
+    assert measured["perplexity_per_token"] == pytest.approx(report["perplexity_per_token"], rel=1e-9)
+    assert measured["tokens"] == report["evaluated_tokens"]
+
+
+def test_text_is_the_same_numbers_and_the_run_is_left_as_it_was(trained: Path, text: Path) -> None:
+    before = files_below(trained)
+    measured = measure(trained, text)
+    shown = succeeded(call("eval", trained, text)).results()
+    assert shown == {
+        "bits_per_byte": f"{measured['bits_per_byte']:.4f}",
+        "perplexity_per_token": f"{measured['perplexity_per_token']:.4f}",
+        "tokens": str(measured["tokens"]),
+        "bytes": str(measured["bytes"]),
+    }
+    assert files_below(trained) == before
+
+
+def test_the_text_that_was_learned_is_easier_than_another(trained: Path, place: Path) -> None:
+    (place / "noise.txt").write_text("Zqx vjk wpf! " * 40)
+    assert measure(trained, "notes.txt")["bits_per_byte"] < measure(trained, "noise.txt")["bits_per_byte"] - 1

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlx_tiny import generate
+from mlx_tiny.checkpoint import RunFolder
+from mlx_tiny.cli import main
+from mlx_tiny.data.tokenizer import Tokenizer
+from mlx_tiny.generate import Sampling, generate_tokens
+
+from .command_line import call, files_below, succeeded, text_of
+
+Write = Callable[..., str]
+
+
+@pytest.fixture
+def write(trained: Path) -> Write:
+    """Output of `generate` on the trained run, without its last line end; the run is left as it was."""
+
+    def run(*arguments: str | int | float, stdin: str = "") -> str:
+        before = files_below(trained)
+        finished = succeeded(call("generate", trained, *map(str, arguments), stdin=stdin))
+        assert finished.err == "" and finished.out.endswith("\n")
+        assert files_below(trained) == before
+        return finished.out[:-1]
+
+    return run
+
+
+def by_hand(trained: Path, prompt: str, **sampling: Any) -> str:
+    """What `generate` should write, from the parts that it is made of."""
+    run = RunFolder(trained)
+    tokenizer = Tokenizer.load(run.tokenizer_model)
+    ids = [tokenizer.bos, *tokenizer.encode(prompt)]
+    drawn = generate_tokens(run.load_weights(), run.config.model, ids, Sampling(**sampling), stop=tokenizer.bos)
+    return prompt + tokenizer.decode(list(drawn))
+
+
+@pytest.mark.parametrize("prompt", ["", "Story 5. Ann", "Ünter ▁ 🙂\n"])
+def test_the_text_is_that_of_the_settings_and_keeps_the_prompt(trained: Path, write: Write, prompt: str) -> None:
+    sampling = {"temperature": 0.7, "top_p": 0.9, "seed": 3, "max_tokens": 12}
+    flags = [part for name, value in sampling.items() for part in (f"--{name.replace('_', '-')}", value)]
+    text = write("--prompt", prompt, *flags)
+    assert text == by_hand(trained, prompt, **sampling)
+    assert text.startswith(prompt) and len(text) > len(prompt)
+
+
+def test_defaults_are_those_of_sampling(trained: Path, write: Write) -> None:
+    assert write() == by_hand(trained, "")
+
+
+def test_the_seed_decides_and_at_temperature_0_it_does_not(write: Write) -> None:
+    assert write("--seed", 1, "--max-tokens", 30) == write("--seed", 1, "--max-tokens", 30)
+    assert write("--seed", 1, "--max-tokens", 30) != write("--seed", 2, "--max-tokens", 30)
+    greedy = [write("--temperature", 0, "--seed", seed, "--max-tokens", 30) for seed in (1, 2)]
+    assert greedy[0] == greedy[1] != ""
+
+
+def test_a_shorter_text_is_the_beginning_of_a_longer_one(trained: Path, write: Write) -> None:
+    # The prompt fills much of the context (32), so that the longer text goes beyond it.
+    prompt = "Ann found the ball. Ben lost the cake."
+    short, long = (write("--prompt", prompt, "--max-tokens", count) for count in (4, 40))
+    assert long.startswith(short) and len(long) > len(short) > len(prompt)
+
+
+def test_the_text_appears_as_it_grows(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    seen: list[int] = []
+
+    def watched(*arguments: Any, **settings: Any) -> Iterator[int]:
+        for token in generate_tokens(*arguments, **settings):
+            seen.append(len(out.buffer.getvalue()))  # type: ignore[attr-defined]
+            yield token
+
+    monkeypatch.setattr(generate, "generate_tokens", watched)
+    monkeypatch.setattr(sys, "stdout", out)
+    main(["generate", str(trained), "--prompt", "Ann", "--max-tokens", "12", "--temperature", "0"])
+    assert len(seen) >= 5 and seen == sorted(seen)
+    # Nothing before the first token; then every token of whole characters is there before the next is asked for.
+    assert seen[0] == 0 and len(set(seen)) > len(seen) // 2 and seen[-1] < len(text_of(out))
+
+
+def test_interactive_asks_until_the_end_of_input(trained: Path) -> None:
+    prompts = ["Ann found", "", "Ben lost the cake. " * 30, "Cleo"]
+    arguments = ("generate", trained, "--interactive", "--max-tokens", "6", "--seed", "5")
+    finished = succeeded(call(*arguments, stdin="\n".join(prompts) + "\n"))
+    texts = [by_hand(trained, prompts[n], max_tokens=6, seed=5 + n) for n in (0, 1, 3)]
+    assert finished.out == "".join(f"{text}\n" for text in texts)
+    assert "does not fit the model's context" in finished.err and len(finished.err.splitlines()) == 1
+    assert succeeded(call(*arguments)).out == ""
+
+
+def test_the_last_checkpoint_serves_where_the_run_has_not_ended(
+    trained: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = place / "copy"
+    for name, content in files_below(trained).items():
+        if name not in ("weights.safetensors", "checkpoints/best.safetensors"):
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            (copy / name).write_bytes(content)
+    text = succeeded(call("generate", copy, "--max-tokens", "8")).out
+    assert text == by_hand(trained, "", max_tokens=8) + "\n"

@@ -1,0 +1,389 @@
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import importlib.util
+import json
+import math
+import os
+import pty
+import re
+import select
+import shlex
+import shutil
+import signal
+import struct
+import subprocess
+import termios
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlx_tiny.cli import train_command
+from mlx_tiny.cli.display import Display, printable
+from mlx_tiny.cli.options import SECTIONS, flag_name
+from mlx_tiny.config import RunConfig, to_dict
+from mlx_tiny.data.tokenizer import Tokenizer
+from mlx_tiny.watch import Interruption
+
+from .command_line import (
+    FEW_PAUSES,
+    MODULE,
+    STEP_TOKENS,
+    TINY,
+    Finished,
+    call,
+    environment,
+    files_below,
+    read_metrics,
+    read_report,
+    succeeded,
+    workplace,
+    write_notes,
+)
+
+RUN_FILES = {
+    "config.json",
+    "tokenizer.model",
+    "metrics.jsonl",
+    "checkpoints/best.safetensors",
+    "checkpoints/last.safetensors",
+    "weights.safetensors",
+    "report.json",
+    "report.md",
+}
+PREFIXES = {"k": 1e3, "M": 1e6, "G": 1e9}
+TRAIN = ("train", "--data", "notes.txt", *TINY)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A finished run and what it said."""
+
+    folder: Path
+    finished: Finished
+    report: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    with workplace(tmp_path_factory.mktemp("run")) as folder:
+        write_notes(folder / "notes.txt")
+        finished = succeeded(call(*TRAIN, "--budget", "3000tok", "--run", "r", "--no-tied"))
+    return Run(folder / "r", finished, read_report(folder / "r"))
+
+
+@pytest.fixture
+def own_run(run: Run, place: Path) -> Path:
+    """A copy of the run that the test may change; its data is that of the original."""
+    return Path(shutil.copytree(run.folder, place / "r"))
+
+
+def number(text: str) -> float:
+    """A number of the result block, such as 2.94k, 109MB or 2.0%."""
+    digits, unit = re.fullmatch(r"([-+.e0-9]+)([kMG]?)[B%]?", text).groups()  # type: ignore[union-attr]
+    return float(digits) * PREFIXES.get(unit, 1.0) / (100 if text.endswith("%") else 1)
+
+
+def test_a_run_leaves_its_files_and_no_others(run: Run) -> None:
+    drawn = {"loss.png"} if importlib.util.find_spec("matplotlib") else set()
+    assert set(files_below(run.folder)) == RUN_FILES | drawn
+
+
+def test_the_model_has_learned_something(run: Run) -> None:
+    checks = [r["validation_bits_per_byte"] for r in read_metrics(run.folder) if "validation_bits_per_byte" in r]
+    assert len(checks) == 4 and run.report["bits_per_byte"] < checks[0]
+
+
+def test_a_budget_of_tokens_is_met_to_half_a_step(run: Run) -> None:
+    assert abs(run.report["tokens"] - 3000) <= STEP_TOKENS / 2
+    assert run.report["steps"] * STEP_TOKENS == run.report["tokens"]
+    assert [r["step"] for r in read_metrics(run.folder) if "loss" in r] == list(range(1, run.report["steps"] + 1))
+
+
+def test_the_reports_numbers_fit_together(run: Run) -> None:
+    report = run.report
+    assert sum(report["parameters_by_kind"].values()) == report["parameters"] > 0
+    assert report["tokens_per_s"] == pytest.approx(report["tokens"] / report["seconds"])
+    assert report["flops"] == pytest.approx(report["tokens"] * report["training_flops_per_token"])
+    assert 0 < report["utilisation"] == pytest.approx(report["training_flops_per_s"] / report["peak_flops_per_s"])
+    assert 1e7 < report["peak_memory_bytes"] < 1e10
+    # A vocabulary of 512 learned from this text: no token is worse than uniform, and none is certain.
+    assert 1 < report["perplexity_per_token"] < 512
+    assert {"prepare data", "compile and warm up", "training", "evaluation"} <= report["phases_s"].keys()
+    assert all(seconds >= 0 for seconds in report["phases_s"].values())
+    assert len(report["samples"]) == 3 and all(isinstance(text, str) for text in report["samples"])
+    assert report["machine"]["versions"]["mlx"] and report["interrupted"] is False
+    assert report["data"].startswith("own text: ") and report["config"]["data"]["source"].endswith("notes.txt")
+    assert report["entropy_floor_bits_per_byte"] is None and report["excess_bits_per_byte"] is None
+
+
+def test_the_result_block_agrees_with_the_report(run: Run) -> None:
+    shown, report = run.finished.results(), run.report
+    for key, value, precision in (
+        ("bits_per_byte", report["bits_per_byte"], 5e-5),
+        ("perplexity_per_token", report["perplexity_per_token"], 5e-4),
+        ("seconds", report["seconds"], 0.05),
+        ("utilisation", report["utilisation"], 5e-4),
+        ("tokens_per_s", report["tokens_per_s"], 0.5),
+        ("tokens", report["tokens"], 0.005 * report["tokens"]),
+        ("flops", report["flops"], 0.005 * report["flops"]),
+        ("parameters", report["parameters"], 0.005 * report["parameters"]),
+        ("multiply_adds_per_token", report["multiply_adds_per_token"], 0.005 * report["multiply_adds_per_token"]),
+        ("peak_memory", report["peak_memory_bytes"], 0.005 * report["peak_memory_bytes"]),
+    ):
+        assert number(shown.pop(key)) == pytest.approx(value, abs=precision), key
+    assert shown == {"run": "r"}
+
+
+def test_only_the_result_is_on_stdout(run: Run) -> None:
+    sample = printable(run.report["samples"][0]).strip()
+    assert run.finished.out.startswith(f"\n{sample}\n\nbits_per_byte: ")
+    assert all(re.fullmatch(r"[a-z_]+: \S+", line) for line in run.finished.out[len(sample) + 3 :].splitlines())
+
+
+def test_the_first_line_names_the_data_and_the_rest_is_plain(run: Run) -> None:
+    lines = run.finished.err.splitlines()
+    assert lines[0].startswith(f"data: own text: {run.folder.parent / 'notes.txt'} (1 file, ")
+    assert "\r" not in run.finished.err + run.finished.out
+    assert sum("validation" in line and "bits per byte" in line for line in lines) == 4
+    assert sum(line.endswith("a sample:") for line in lines) == 3
+
+
+def test_the_header_shows_every_setting_and_stars_what_was_changed(run: Run) -> None:
+    lines = run.finished.err.splitlines()
+    saved = json.loads((run.folder / "config.json").read_text())["config"]
+    defaults = to_dict(RunConfig())
+    for section, settings in saved.items():
+        words = [
+            f"{flag_name(section, name)[2:]} {value}{'*' if value != defaults[section][name] else ''}"
+            for name, value in settings.items()
+        ]
+        assert f"{section}: {', '.join(words)}" in lines
+    assert any("batch-size 4*" in line for line in lines) and any(" seed 0," in line for line in lines)
+    assert "preset: tiny (as asked)" in lines and "run: r" in lines
+
+
+def test_given_flags_reach_the_saved_configuration(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every setting once with a value that is not its default; training itself is left out."""
+    values: dict[str, dict[str, Any]] = {
+        "data": {"source": "notes.txt", "validation": "other.txt", "text_column": "body", "vocabulary_size": 520},
+        "model": {"activation": "swiglu", "context": 40, "width": 48, "heads": 6, "key_value_heads": 3, "layers": 1}
+        | {"rope_base": 500.0, "head_width": 8, "hidden": 96, "tied": True},
+        "optimizer": {"matrix_optimizer": "adamw", "coefficients": "quintic", "newton_schulz_steps": 3},
+        "schedule": {"warmup": 0.1, "cooldown": 0.2, "floor": 0.05},
+        "train": {"budget": "1e9flop", "preset": "mini", "dtype": "bfloat16", "compile": False, "micro_batches": 3}
+        | {"batch_size": 6},
+    }
+    flags: list[str] = []
+    for section, kind in SECTIONS.items():
+        for field in dataclasses.fields(kind):
+            if (section, field.name) == ("model", "vocabulary_size"):
+                continue
+            if field.name not in values[section]:
+                values[section][field.name] = field.default * (0.5 if isinstance(field.default, float) else 3) + (
+                    field.default == 0
+                )
+            value = values[section][field.name]
+            flag = flag_name(section, field.name)
+            flags += [flag if value else flag.replace("--", "--no-")] if isinstance(value, bool) else [flag, str(value)]
+    values["model"]["vocabulary_size"] = 520
+    values["data"] |= {
+        name: str(place / f"{file}.txt") for name, file in (("source", "notes"), ("validation", "other"))
+    }
+    write_notes(place / "other.txt", 20)
+    monkeypatch.setattr(train_command, "_train", lambda *_, **__: None)
+    succeeded(call("train", "--run", "r", *flags))
+    assert json.loads((place / "r" / "config.json").read_text())["config"] == values
+
+
+def test_without_a_name_a_run_is_called_by_the_time(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train_command, "_train", lambda *_, **__: None)
+    before = time.strftime("%Y%m%d-%H%M%S")
+    succeeded(call(*TRAIN, "--budget", "1ktok"))
+    (found,) = (place / "runs").iterdir()
+    assert before <= found.name <= time.strftime("%Y%m%d-%H%M%S")
+
+
+def test_generated_stories_have_a_floor_and_an_excess(place: Path) -> None:
+    sizes = ("--train-bytes", "200000", "--validation-bytes", "20000")
+    finished = succeeded(
+        call("train", "--data", "stories", *TINY, *sizes, *FEW_PAUSES, "--budget", "1000tok", "--run", "r")
+    )
+    report, shown = read_report(place / "r"), finished.results()
+    assert finished.err.startswith("data: stories: generated, 200kB for training and 20kB for validation")
+    floor, excess = report["entropy_floor_bits_per_byte"], report["excess_bits_per_byte"]
+    assert 0 < floor < report["bits_per_byte"] and excess == pytest.approx(report["bits_per_byte"] - floor)
+    assert (shown["entropy_floor"], shown["excess"]) == (f"{floor:.4f}", f"{excess:.4f}")
+
+
+def test_a_budget_of_seconds_is_kept(place: Path) -> None:
+    began = time.monotonic()
+    succeeded(call(*TRAIN, "--budget", "4s", "--run", "r"))
+    report = read_report(place / "r")
+    assert abs(report["seconds"] - 4) < 2
+    assert report["seconds"] < time.monotonic() - began
+    assert report["phases_s"]["training"] < report["seconds"] + 0.1
+
+
+def test_the_same_data_is_prepared_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    succeeded(call(*TRAIN, *FEW_PAUSES, "--budget", "300tok", "--run", "first"))
+    before = {path: path.stat().st_mtime_ns for path in (place / "home").rglob("*")}
+    monkeypatch.setattr(Tokenizer, "train", lambda *_: pytest.fail("a second tokenizer is trained"))
+    succeeded(call(*TRAIN, *FEW_PAUSES, "--budget", "300tok", "--run", "again", "--width", "64"))
+    assert {path: path.stat().st_mtime_ns for path in (place / "home").rglob("*")} == before
+    # Opening takes a few milliseconds, hashing the text included.
+    assert read_report(place / "again")["phases_s"]["prepare data"] < 0.5
+
+
+def test_a_finished_run_goes_on_with_a_larger_budget(own_run: Path) -> None:
+    first = read_report(own_run)
+    finished = succeeded(call("train", "--resume", own_run, "--budget", "3600tok"))
+    report = read_report(own_run)
+    assert f"resumed at step {first['steps']}, after {first['tokens']:,} tokens" in finished.err
+    assert abs(report["tokens"] - 3600) <= STEP_TOKENS / 2 < report["tokens"] - first["tokens"]
+    assert report["seconds"] > first["seconds"]
+    assert report["budget"] == "3600tok" and "3600tok" in (own_run / "report.md").read_text()
+    records = read_metrics(own_run)
+    assert [r["step"] for r in records if "loss" in r] == list(range(1, report["steps"] + 1))
+    assert [r["step"] for r in records if "final_bits_per_byte" in r] == [report["steps"]]
+
+
+def test_a_run_resumed_in_another_folder_finds_its_data(
+    own_run: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    succeeded(call("train", "--resume", own_run, "--budget", "3200tok"))
+
+
+def test_a_resumed_run_keeps_its_settings(own_run: Path) -> None:
+    before = files_below(own_run)
+    for other in ("--batch-size 8", "--data notes.txt", "--no-compile", "--run other", "--vocabulary-size 512"):
+        finished = call("train", "--resume", own_run, *other.split(), "--budget", "9000tok")
+        assert (finished.code, finished.out) == (2, ""), other
+        assert "only --budget can go with it" in finished.err
+    assert files_below(own_run) == before
+
+
+def test_a_run_whose_data_changed_is_not_resumed(place: Path) -> None:
+    succeeded(call(*TRAIN, *FEW_PAUSES, "--budget", "300tok", "--run", "r"))
+    before = files_below(place / "r")
+    write_notes(place / "notes.txt", 500)
+    finished = call("train", "--resume", "r", "--budget", "9000tok")
+    assert (finished.code, finished.out) == (1, "")
+    error = finished.err.splitlines()[-1]
+    assert "has changed since it was started" in error and "Expected prepared data" in error and "Restore" in error
+    assert files_below(place / "r") == before
+
+
+def test_an_interrupted_run_is_saved_and_goes_on(place: Path) -> None:
+    settings = ["--samples", "0", "--evaluations", "500", "--evaluation-tokens", "64", "--checkpoints", "0"]
+    process = subprocess.Popen(
+        [*MODULE, *TRAIN, *settings, "--budget", "9000000tok", "--run", "runs/my notes"],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr is not None
+        assert any("step 1 " in line for line in process.stderr), "no step was taken"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 0, err
+    run = place / "runs" / "my notes"
+    report = read_report(run)
+    assert report["interrupted"] is True and report["evaluated_whole_file"] is False
+    assert "the run was interrupted" in (run / "report.md").read_text()
+    assert RUN_FILES - {"checkpoints/best.safetensors"} <= set(files_below(run))
+    assert not [name for name in files_below(run) if name.rpartition("/")[2].startswith(".")]
+    (line,) = [line for line in out.splitlines() if line.startswith("Interrupted")]
+    assert "everything is saved" in line and Finished(0, out, err).results()["run"] == "runs/my notes"
+    program, *arguments = shlex.split(line.partition("To go on: ")[2])
+    assert (program, arguments) == ("mlx-tiny", ["train", "--resume", "runs/my notes"])
+    succeeded(call(*arguments, "--budget", f"{report['tokens'] + 4 * STEP_TOKENS}tok"))
+    assert read_report(run)["steps"] == report["steps"] + 4 and read_report(run)["interrupted"] is False
+
+
+def test_the_way_on_names_a_budget_that_was_changed(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextlib.contextmanager
+    def interrupted(self: Interruption) -> Any:
+        self.requested = True
+        yield self
+
+    monkeypatch.setattr(Interruption, "watching", interrupted)
+    assert f"To go on: mlx-tiny train --resume {own_run}\n" in call("train", "--resume", own_run).out
+    finished = succeeded(call("train", "--resume", own_run, "--budget", "2Mtok"))
+    assert f"To go on: mlx-tiny train --resume {own_run} --budget 2Mtok\n" in finished.out
+
+
+def on_terminal(columns: int) -> str:
+    """All that a run shows on a terminal of this width; 0 where it does not tell."""
+    terminal, inner = pty.openpty()
+    fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    process = subprocess.Popen(
+        [*MODULE, *TRAIN, *FEW_PAUSES, "--budget", "6000tok", "--run", "r"],
+        env=environment(),
+        stdout=inner,
+        stderr=inner,
+        stdin=subprocess.DEVNULL,
+    )
+    os.close(inner)
+    try:
+        shown = read_terminal(terminal, limit_s=60)
+        assert process.wait(timeout=10) == 0, shown
+    finally:
+        process.kill()
+        os.close(terminal)
+    return shown.replace("\r\n", "\n")
+
+
+def test_on_a_terminal_a_bar_is_drawn() -> None:
+    shown = on_terminal(columns=120)
+    bars = re.findall(r"\r *(\d+)%\|[^|\r\n]*\| loss [0-9.]+ [^\r\n]*tok/s  mfu \d+%", shown)
+    assert len(set(bars)) > 1 and bars == sorted(bars, key=int) and int(bars[-1]) <= 100
+    after = shown.rpartition("%|")[2].rpartition("\r")[2]
+    assert "\nbits_per_byte: " in after and after.endswith("run: r\n")
+
+
+def test_a_terminal_of_unknown_width_gets_plain_lines() -> None:
+    shown = on_terminal(columns=0)
+    assert "\r" not in shown and "  step 1  loss " in shown and shown.endswith("run: r\n")
+
+
+def test_what_a_young_model_writes_does_not_reach_the_terminals_controls(capsys: pytest.CaptureFixture[str]) -> None:
+    Display(1.0, 1.0, interactive=False).sample(0.5, "one\x1b[2Jtwo\rthree\x08 \x9bé…🙂\n")
+    assert capsys.readouterr().err == " 50.0%  a sample:\n    one\ufffd[2Jtwo\ufffdthree\ufffd \ufffdé…🙂\n"
+
+
+def read_terminal(terminal: int, limit_s: float) -> str:
+    """All that appears until the other side is closed."""
+    parts, until = [], time.monotonic() + limit_s
+    while time.monotonic() < until:
+        if not select.select([terminal], [], [], 1.0)[0]:
+            continue
+        try:
+            part = os.read(terminal, 65536)
+        except OSError:  # Linux tells the end so
+            break
+        if not part:
+            break
+        parts.append(part)
+    return b"".join(parts).decode()
+
+
+def test_perplexity_and_bits_per_byte_are_of_one_measurement(run: Run) -> None:
+    report = run.report
+    final = [r for r in read_metrics(run.folder) if "final_bits_per_byte" in r]
+    assert [r["final_bits_per_byte"] for r in final] == [report["bits_per_byte"]]
+    bits_per_token = math.log2(report["perplexity_per_token"])
+    bytes_per_token = bits_per_token / report["bits_per_byte"]
+    # Pieces of one byte (the alphabet) at the least, whole words at the most.
+    assert 1 < bytes_per_token < 8
+    (shown,) = re.findall(r"([0-9.]+) bytes a token", run.finished.err)
+    assert bytes_per_token == pytest.approx(float(shown), abs=0.005)

@@ -1,0 +1,240 @@
+"""README.md is executed: its commands run, its flags exist, every command is shown, and its file map is the tree.
+
+A command is a line of a fenced block that begins with `mlx-tiny` (or a path to it) or `./scripts/`. The file map is the
+fenced block below the heading `Files`: a tree by indentation, in each line an entry or several with commas between, and
+after two spaces what they are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from cli.command_line import call, succeeded, workplace, write_notes
+
+from mlx_tiny.cli import COMMANDS, cli
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+SHELLS = ("", "bash", "sh", "shell", "console")
+SMALL = (
+    "--preset tiny --vocabulary-size 512 --context 32 --train-bytes 300000 --validation-bytes 30000 --evaluations 1"
+).split()
+TOKENS_MORE = 640
+"""Budgets become small, each larger than the one before, so that a run that the README continues can go on."""
+TREE_STEP = 2
+
+Command = list[str]
+
+
+def readme() -> str:
+    return README.read_text(encoding="utf-8")
+
+
+def fenced_blocks(text: str) -> list[tuple[str, str]]:
+    """Language and content of each fenced block."""
+    return re.findall(r"^```(\w*)[^\n]*\n(.*?)^```\s*$", text, re.MULTILINE | re.DOTALL)
+
+
+def commands(text: str) -> list[Command]:
+    """The words of each command, without prompts and comments, continued lines joined."""
+    found = []
+    for language, block in fenced_blocks(text):
+        if language in SHELLS:
+            for line in block.replace("\\\n", " ").splitlines():
+                words = shlex.split(line.removeprefix("$ "), comments=True)
+                if words and (Path(words[0]).name == "mlx-tiny" or words[0].startswith("./scripts/")):
+                    found.append(words)
+    return found
+
+
+def mlx_tiny_arguments(text: str) -> list[Command]:
+    """Arguments of the commands that start mlx-tiny itself."""
+    return [words[1:] for words in commands(text) if Path(words[0]).name == "mlx-tiny"]
+
+
+def check_arguments(arguments: Command) -> None:
+    """Raise a UsageError where `mlx-tiny ARGUMENTS` would."""
+    name = next((word for word in arguments if not word.startswith("-")), None)
+    context = click.Context(cli, info_name="mlx-tiny")
+    if name is None:
+        assert all(word in {flag for p in cli.get_params(context) for flag in p.opts} for word in arguments), arguments
+        return
+    command = cli.get_command(context, name)
+    if command is None:
+        raise click.UsageError(f"no command {name}")
+    with contextlib.suppress(click.exceptions.Exit):  # as --help does
+        command.make_context(name, arguments[arguments.index(name) + 1 :])
+
+
+def known_flags() -> set[str]:
+    """Every flag of every command."""
+    context = click.Context(cli)
+    groups = [cli, *(cli.get_command(context, name) for name in COMMANDS)]
+    parameters = [p for command in groups if command is not None for p in command.get_params(click.Context(command))]
+    return {flag for p in parameters for flag in (*p.opts, *p.secondary_opts) if flag.startswith("--")}
+
+
+def made_small(arguments: Command, tokens: int) -> Command:
+    """The same command on a budget for a test, and on data that needs no network."""
+    if arguments[0] != "train":
+        return arguments
+    arguments = ["stories" if word == "tinystories" else word for word in arguments]
+    budget = ["--budget", f"{tokens}tok"]
+    kept = [word for word in arguments if not word.startswith("--budget=")]
+    while "--budget" in kept:
+        place = kept.index("--budget")
+        del kept[place : place + 2]
+    resumed = any(word.partition("=")[0] == "--resume" for word in kept)
+    return [*kept, *budget, *([] if resumed else SMALL)]
+
+
+def section(text: str, heading: str) -> str:
+    """What stands below a heading, up to the next of its level."""
+    found = re.search(rf"^(#+) {heading}[^\n]*\n(.*?)(?=^#{{1,2}} |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert found, f"README.md has no heading {heading}"
+    return found[2]
+
+
+def mapped(tree: str) -> Iterator[str]:
+    """Paths that a file map names; a folder's own with its slash."""
+    parents: list[str] = []
+    for line in tree.splitlines():
+        if line.strip():
+            depth = (len(line) - len(line.lstrip())) // TREE_STEP
+            names = re.split(r" {2,}", line.strip())[0].split(", ")
+            del parents[depth:]
+            assert len(parents) == depth, f"this line hangs below nothing: {line}"
+            yield from ("".join(parents) + name for name in names)
+            parents.append(names[-1])
+
+
+def file_map(text: str) -> list[str]:
+    blocks = fenced_blocks(section(text, "Files"))
+    assert blocks, "there is no file map below the heading Files"
+    return list(mapped(blocks[0][1]))
+
+
+def top_level() -> set[str]:
+    """What a visitor sees in the checkout: no hidden, ignored or empty entries; folders with their slash."""
+    ignored = [line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines() if line]
+    return {
+        f"{path.name}/" if path.is_dir() else path.name
+        for path in ROOT.iterdir()
+        if not path.name.startswith(".")
+        and not any(fnmatch.fnmatch(path.name, pattern) for pattern in ignored)
+        and (path.is_file() or any(inner.is_file() for inner in path.rglob("*")))
+    }
+
+
+def modules() -> set[str]:
+    """Every module of the package, folders' `__init__.py` left out."""
+    paths = (ROOT / "mlx_tiny").rglob("*.py")
+    return {path.relative_to(ROOT).as_posix() for path in paths if path.name != "__init__.py"}
+
+
+def test_every_command_is_shown() -> None:
+    shown = {arguments[0] for arguments in mlx_tiny_arguments(readme()) if arguments}
+    assert set(COMMANDS) <= shown, f"README.md has no example of {set(COMMANDS) - shown}"
+
+
+def test_every_command_and_flag_is_known() -> None:
+    for words in commands(readme()):
+        if Path(words[0]).name == "mlx-tiny":
+            check_arguments(words[1:])
+        else:
+            assert (ROOT / words[0]).is_file(), words[0]
+            if words[0] == "./scripts/train":
+                check_arguments(["train", *words[1:]])
+            elif flags := [word.partition("=")[0] for word in words[1:] if word.startswith("-")]:
+                pytest_help = subprocess.run([sys.executable, "-m", "pytest", "--help"], capture_output=True, text=True)
+                assert not [flag for flag in flags if not re.search(rf"(^|[\s,]){flag}\b", pytest_help.stdout)]
+
+
+def test_every_flag_in_the_prose_is_known() -> None:
+    prose = re.sub(r"^```.*?^```", "", readme(), flags=re.MULTILINE | re.DOTALL)
+    named = {
+        flag for code in re.findall(r"`([^`]+)`", prose) for flag in re.findall(r"(?:^|\s)(--[a-z][-a-z0-9]*)", code)
+    }
+    assert not named - known_flags()
+
+
+def test_the_commands_run_in_their_order(tmp_path: Path) -> None:
+    write_notes(tmp_path / "notes.txt")
+    with workplace(tmp_path):
+        for number, arguments in enumerate(mlx_tiny_arguments(readme()), 1):
+            succeeded(call(*made_small(arguments, tokens=number * TOKENS_MORE)))
+
+
+def test_the_file_map_names_everything() -> None:
+    missing = (top_level() | modules()) - set(file_map(readme()))
+    assert not missing, f"the file map leaves out {sorted(missing)}"
+
+
+def test_the_file_map_names_nothing_that_is_not_there() -> None:
+    paths = file_map(readme())
+    assert len(paths) == len(set(paths))
+    wrong = [path for path in paths if not ((ROOT / path).is_dir() if path.endswith("/") else (ROOT / path).is_file())]
+    assert not wrong, f"the file map names {wrong}"
+
+
+EXAMPLE = """
+```bash
+$ mlx-tiny train --data "my notes.txt" \\
+    --budget 5m   # five minutes
+.venv/bin/mlx-tiny info
+./scripts/train --budget 30s
+pip install .
+```
+```python
+mlx-tiny = 3
+```
+```
+mlx-tiny generate runs/a
+```
+mlx-tiny eval
+"""
+
+
+def test_commands_are_found_in_fenced_blocks_only() -> None:
+    assert commands(EXAMPLE) == [
+        ["mlx-tiny", "train", "--data", "my notes.txt", "--budget", "5m"],
+        [".venv/bin/mlx-tiny", "info"],
+        ["./scripts/train", "--budget", "30s"],
+        ["mlx-tiny", "generate", "runs/a"],
+    ]
+
+
+@pytest.mark.parametrize(
+    "line", ["train --budgte 5m", "trian", "train --batch-size x", "generate", "eval r", "info --jsn"]
+)
+def test_a_wrong_command_is_noticed(line: str) -> None:
+    with pytest.raises(click.UsageError):
+        check_arguments(line.split())
+
+
+@pytest.mark.parametrize("line", ["train --help", "--version", "train --no-compile --seed 3", "generate r --top-p 0.5"])
+def test_a_right_command_is_accepted(line: str) -> None:
+    check_arguments(line.split())
+
+
+def test_commands_are_made_small() -> None:
+    assert made_small("train --budget 5m --run r".split(), 64) == [*"train --run r --budget 64tok".split(), *SMALL]
+    assert made_small("train --resume r --budget=5m".split(), 64) == "train --resume r --budget 64tok".split()
+    assert made_small("train --data tinystories".split(), 64)[:3] == "train --data stories".split()
+    assert made_small("generate r --seed 3".split(), 64) == "generate r --seed 3".split()
+
+
+def test_a_file_map_is_read_as_a_tree() -> None:
+    tree = "README.md         this\na/                one\n  b.py, c.py      two\n  d/\n    e.py\nf, g  last\n"
+    assert list(mapped(tree)) == ["README.md", "a/", "a/b.py", "a/c.py", "a/d/", "a/d/e.py", "f", "g"]
+    with pytest.raises(AssertionError, match="hangs below nothing"):
+        list(mapped("a/\n    b.py\n"))
