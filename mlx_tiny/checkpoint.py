@@ -96,6 +96,7 @@ class RunFolder:
                 f"{path} exists already",
                 remedy="Name another folder with --run, continue that run with --resume, or remove it",
             )
+        remove_leftovers(path.parent)
         with atomic_folder(path) as aside:
             shutil.copyfile(tokenizer_model, aside / "tokenizer.model")
             write_json(

@@ -87,7 +87,8 @@ def _next_scores(
 def _draw(scores_V: mx.array, sampling: Sampling, key: mx.array) -> mx.array:
     if sampling.temperature == 0:
         return mx.argmax(scores_V)
-    scores_V = scores_V / sampling.temperature
+    # Differences first: scores themselves, over a tiny temperature, would overflow.
+    scores_V = (scores_V - mx.max(scores_V)) / sampling.temperature
     if sampling.top_p < 1:
         scores_V = _nucleus(scores_V, sampling.top_p)
     return mx.random.categorical(scores_V, key=key)

@@ -22,7 +22,8 @@ def rate_multiplier(config: ScheduleConfig, fraction: float) -> float:
 
 def muon_momentum(config: OptimizerConfig, fraction: float) -> float:
     """Linear rise from `momentum_start` to `momentum` over the first `momentum_warmup` of the budget."""
+    fraction = max(fraction, 0.0)
     if fraction >= config.momentum_warmup:
         return config.momentum
-    share = max(fraction, 0.0) / config.momentum_warmup
+    share = fraction / config.momentum_warmup
     return config.momentum_start + share * (config.momentum - config.momentum_start)

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 @dataclass(frozen=True)
 class Bounds:
-    """The error allowed at every entry of an array: `relative` times the largest expected magnitude, plus `absolute`."""
+    """The error allowed at any entry of an array: `relative` times its largest expected magnitude, plus `absolute`."""
 
     relative: float
     absolute: float
@@ -42,7 +42,40 @@ class Bounds:
 # Half a unit in the last place of 1, the rounding error of one operation: 24, 11 and 8 bits of mantissa.
 _FLOAT32, _FLOAT16, _BFLOAT16 = 2.0**-24, 2.0**-11, 2.0**-8
 
-TABLE: dict[tuple[str, str], Bounds] = {}
+_SUMS = "sums of some hundred rounded products"
+
+TABLE: dict[tuple[str, str], Bounds] = {
+    ("attention", "float32"): Bounds(3e-6, 1e-6, "the CPU's exponential is 2e-6 off; see ops/exponential.py"),
+    ("attention", "float16"): Bounds(4 * _FLOAT16, 0.0, "scores, weights and output are rounded to the type"),
+    ("attention", "bfloat16"): Bounds(6 * _BFLOAT16, 0.0, "scores, weights and output are rounded to the type"),
+    ("attention gradient", "float32"): Bounds(5e-6, 1e-6, "the exponential's error, and differences of equal terms"),
+    ("attention gradient", "float16"): Bounds(12 * _FLOAT16, 2e-3, "as the output, and differences of equal terms"),
+    ("attention gradient", "bfloat16"): Bounds(8 * _BFLOAT16, 2e-2, "as the output, and differences of equal terms"),
+    ("attention of extreme scores", "float32"): Bounds(1000 * _FLOAT32, 0.0, "scores of 1000, rounded, in exponents"),
+    ("cross-entropy", "float32"): Bounds(16 * _FLOAT32, 1e-6, f"{_SUMS}; the loss is a difference of logits"),
+    ("cross-entropy", "float16"): Bounds(2 * _FLOAT16, 0.0, "logits are rounded to the type"),
+    ("cross-entropy", "bfloat16"): Bounds(_BFLOAT16, 0.0, "logits are rounded to the type"),
+    ("cross-entropy gradient", "float32"): Bounds(3e-6, 1e-6, "the exponential's error"),
+    ("cross-entropy gradient", "float16"): Bounds(8 * _FLOAT16, 0.0, "logits and their gradients are rounded"),
+    ("cross-entropy gradient", "bfloat16"): Bounds(6 * _BFLOAT16, 0.0, "logits and their gradients are rounded"),
+    ("rotary", "float32"): Bounds(200 * _FLOAT32, 0.0, "angles of up to 230 radians, rounded"),
+    ("rotary", "float16"): Bounds(4 * _FLOAT16, 0.0, "table, two products and their sum, each rounded"),
+    ("rotary", "bfloat16"): Bounds(4 * _BFLOAT16, 0.0, "table, two products and their sum, each rounded"),
+    ("rotary scores", "float32"): Bounds(0.0, 5e-6, "angles of up to 40 radians, rounded, times products near 3"),
+    ("Newton-Schulz", "float32"): Bounds(
+        5e-5, 0.0, "rounding, which five steps raise by up to 8 each where X is small"
+    ),
+    ("Newton-Schulz", "bfloat16"): Bounds(0.15, 0.0, "the same rounding in bfloat16; Muon needs only the direction"),
+    ("model", "float32"): Bounds(5e-6, 0.0, "the errors of attention and products, through a few layers"),
+    ("model", "bfloat16"): Bounds(5e-3, 0.0, "of a mean loss, whose tokens' errors of 2 % mostly cancel"),
+    ("model gradient", "float32"): Bounds(15e-6, 0.0, "as the output, three times as many operations"),
+    ("model gradient", "bfloat16"): Bounds(0.2, 0.0, "some ten roundings to 8 bits between loss and parameter"),
+    ("cache", "float32"): Bounds(1e-5, 0.0, "other shapes are summed in another order"),
+    ("parts of a batch", "float32"): Bounds(1e-5, 0.0, "means of parts are added up in another order"),
+    ("training losses", "bfloat16"): Bounds(2e-3, 0.0, "of losses near ln V over a dozen steps"),
+    ("AdamW", "float32"): Bounds(1e-5, 5e-6, "20 steps, each rounding weights near 4 by 2e-7"),
+    ("Muon", "float32"): Bounds(3e-5, 5e-6, "as AdamW, and Newton-Schulz's error"),
+}
 
 
 def bounds(operation: str, dtype: str) -> Bounds:

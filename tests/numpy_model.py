@@ -1,0 +1,78 @@
+"""The transformer once more, in float64 numpy, written from the description in model.py and not from its code."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mlx_tiny.config import ModelConfig
+from mlx_tiny.model import parameter_specs
+
+Arrays = dict[str, np.ndarray]
+
+
+def random_parameters(config: ModelConfig, seed: int = 0) -> Arrays:
+    """Numbers of a sensible scale everywhere, also where training starts at zero; exact in float32."""
+    generator = np.random.default_rng(seed)
+    arrays = {}
+    for name, spec in parameter_specs(config).items():
+        values = generator.standard_normal(spec.shape)
+        arrays[name] = 1 + 0.3 * values if spec.kind == "gain" else values / np.sqrt(spec.shape[-1])
+    return {name: array.astype(np.float32).astype(np.float64) for name, array in arrays.items()}
+
+
+def normalized(x: np.ndarray, epsilon: float) -> np.ndarray:
+    return x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + epsilon)
+
+
+def turned(x: np.ndarray, base: float) -> np.ndarray:
+    """Rotary positions on [T, heads, K], the pairs (i, i + K/2) as complex numbers."""
+    T, _, K = x.shape
+    angles = np.arange(T)[:, None, None] * base ** (-2 * np.arange(K // 2) / K)
+    pairs = (x[..., : K // 2] + 1j * x[..., K // 2 :]) * np.exp(1j * angles)
+    return np.concatenate([pairs.real, pairs.imag], axis=-1)
+
+
+def attention(query: np.ndarray, key: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """Query [T, H, K], key and value [T, G, K]; query head h uses key head h // (H/G)."""
+    T, H, K = query.shape
+    mixed = np.zeros_like(query)
+    for h in range(H):
+        g = h // (H // key.shape[1])
+        for t in range(T):
+            scores = key[: t + 1, g] @ query[t, h] / np.sqrt(K)
+            weights = np.exp(scores - scores.max())
+            mixed[t, h] = weights / weights.sum() @ value[: t + 1, g]
+    return mixed
+
+
+def logits(parameters: Arrays, c: ModelConfig, tokens: np.ndarray) -> np.ndarray:
+    """Scores [T, V] after each token of one window."""
+    H, G, K = c.heads, c.key_value_heads, c.head_width
+    x = normalized(parameters["embedding"][tokens], c.norm_epsilon)
+    for layer in range(c.layers):
+        weights = {name: array[layer] for name, array in parameters.items() if name not in ("embedding", "head")}
+        stacked = (normalized(x, c.norm_epsilon) @ weights["query_key_value"].T).reshape(-1, H + 2 * G, K)
+        query, key, value = stacked[:, :H], stacked[:, H : H + G], stacked[:, H + G :]
+        query = turned(normalized(query, c.norm_epsilon) * weights["query_gain"], c.rope_base)
+        key = turned(normalized(key, c.norm_epsilon) * weights["key_gain"], c.rope_base)
+        mixed = attention(query, key, value).reshape(len(tokens), H * K)
+        x = weights["stream_scale"][0] * x + mixed @ weights["attention_output"].T
+        hidden = normalized(x, c.norm_epsilon) @ weights["mlp_input"].T
+        if c.activation == "swiglu":
+            gate, up = hidden[:, : c.hidden], hidden[:, c.hidden :]
+            hidden = gate / (1 + np.exp(-gate)) * up
+        else:
+            hidden = np.maximum(hidden, 0) ** 2
+        x = weights["stream_scale"][1] * x + hidden @ weights["mlp_output"].T
+    return normalized(x, c.norm_epsilon) @ parameters["embedding" if c.tied else "head"].T
+
+
+def losses(parameters: Arrays, config: ModelConfig, tokens: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Negative log-likelihoods [B, T] in nats."""
+    result = np.zeros(targets.shape)
+    for row, (window, target) in enumerate(zip(tokens, targets, strict=True)):
+        scores = logits(parameters, config, window)
+        largest = scores.max(axis=1)
+        totals = np.log(np.exp(scores - largest[:, None]).sum(axis=1)) + largest
+        result[row] = totals - scores[np.arange(len(target)), target]
+    return result

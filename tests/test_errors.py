@@ -1,0 +1,34 @@
+"""What a user sees of an error."""
+
+from __future__ import annotations
+
+import pytest
+
+from mlx_tiny.errors import CheckFailed, TinyError
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({}, "It broke."),
+        ({"expected": 3}, "It broke. Expected 3."),
+        ({"got": "none"}, "It broke. Got none."),
+        ({"expected": 3, "got": 4}, "It broke. Expected 3, got 4."),
+        ({"expected": 0, "got": ""}, "It broke. Expected 0, got ."),
+        ({"remedy": "Mend it"}, "It broke. Mend it."),
+        ({"expected": "a", "got": "B", "remedy": "Mend it"}, "It broke. Expected a, got B. Mend it."),
+    ],
+)
+def test_an_error_is_one_paragraph(arguments: dict, text: str) -> None:
+    assert str(TinyError("It broke", **arguments)) == text
+
+
+def test_parts_can_be_asked_for() -> None:
+    error = TinyError("It broke", expected=1, got=2, remedy="Mend it")
+    assert (error.failed, error.expected, error.got, error.remedy) == ("It broke", 1, 2, "Mend it")
+
+
+def test_exit_codes() -> None:
+    assert TinyError("x").exit_code == 1
+    assert CheckFailed("x").exit_code == 3
+    assert isinstance(CheckFailed("x"), TinyError)

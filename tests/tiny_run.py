@@ -1,0 +1,136 @@
+"""A run small enough for a test: its text, its configuration, its folder, and a listener that remembers."""
+
+from __future__ import annotations
+
+import os
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mlx_tiny.checkpoint import RunFolder
+from mlx_tiny.config import DataConfig, ModelConfig, OptimizerConfig, RunConfig, ScheduleConfig, TrainConfig
+from mlx_tiny.data.prepare import PreparedCorpus, prepare
+from mlx_tiny.train import Outcome, StepReport, Trainer
+from mlx_tiny.watch import Interruption
+
+VOCABULARY, CONTEXT, BATCH = 512, 32, 4
+STEP_TOKENS = BATCH * CONTEXT
+
+MODEL = ModelConfig(
+    vocabulary_size=VOCABULARY,
+    context=CONTEXT,
+    layers=2,
+    width=32,
+    heads=2,
+    key_value_heads=1,
+    head_width=16,
+    hidden=64,
+)
+
+
+# Fixed, so that tests of the loop do not depend on how well the defaults are tuned.
+RATES = {"matrix_rate": 0.02, "embedding_rate": 0.01, "head_rate": 0.003, "gain_rate": 0.01}
+
+
+def subprocess_environment(**changes: str) -> dict[str, str]:
+    """This process's environment, in which a child finds mlx_tiny and the tests' helpers as well."""
+    tests = Path(__file__).parent
+    path = [str(tests.parent), str(tests), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path), **changes}
+
+
+def story(number: int) -> str:
+    """A few sentences with something to learn, different for each number."""
+    chance = random.Random(number)
+    names = ["Ann", "Ben", "Cleo", "Dan", "Eve", "Finn", "Gus", "Hana"]
+    things = ["ball", "boat", "cake", "cart", "drum", "fish", "frog", "hill", "kite", "lamp"]
+    deeds = ["found", "lost", "washed", "painted", "dropped", "wanted", "followed"]
+    lines = [f"{chance.choice(names)} {chance.choice(deeds)} the {chance.choice(things)}." for _ in range(8)]
+    return f"Story {number}. {' '.join(lines)} The end."
+
+
+def tiny_data(folder: Path) -> DataConfig:
+    """Settings for a small text file in `folder`, which is written if it is not there."""
+    path = folder / "stories.txt"
+    if not path.exists():
+        path.write_text("\n<|endoftext|>\n".join(story(number) for number in range(400)), encoding="utf-8")
+    return DataConfig(source=str(path), held_out=0.1, vocabulary_size=VOCABULARY)
+
+
+def tiny_config(
+    folder: Path,
+    *,
+    model: dict[str, Any] | None = None,
+    optimizer: dict[str, Any] | None = None,
+    schedule: dict[str, Any] | None = None,
+    **train: Any,
+) -> RunConfig:
+    """A configuration for the text in `folder`: uncompiled, without samples, 40 steps unless told otherwise."""
+    defaults = {
+        "budget": f"{40 * STEP_TOKENS}tok",
+        "batch_size": BATCH,
+        "compile": False,
+        "evaluations": 2,
+        "evaluation_tokens": 512,
+        "checkpoints": 3,
+        "samples": 0,
+    }
+    return RunConfig(
+        data=tiny_data(folder),
+        model=replace(MODEL, **(model or {})),
+        optimizer=OptimizerConfig(**{**RATES, **(optimizer or {})}),
+        schedule=ScheduleConfig(**(schedule or {})),
+        train=TrainConfig(**{**defaults, **train}),
+    )
+
+
+def tiny_corpus(config: RunConfig) -> PreparedCorpus:
+    """The prepared text of a configuration."""
+    return prepare(config.data)
+
+
+def create_run(path: Path, config: RunConfig) -> RunFolder:
+    """A fresh run folder at `path`."""
+    corpus = tiny_corpus(config)
+    return RunFolder.create(
+        path,
+        config,
+        {"key": corpus.key, "tokenizer": corpus.meta["tokenizer_hash"]},
+        corpus.directory / "tokenizer.model",
+    )
+
+
+class Recorder:
+    """A listener that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+        self.steps: list[StepReport] = []
+        self.evaluations: list[tuple[int, float, float]] = []
+        self.samples: list[tuple[float, str]] = []
+
+    def message(self, text: str) -> None:
+        self.messages.append(text)
+
+    def step(self, report: StepReport) -> None:
+        self.steps.append(report)
+
+    def evaluation(self, step: int, fraction: float, bits_per_byte: float) -> None:
+        self.evaluations.append((step, fraction, bits_per_byte))
+
+    def sample(self, fraction: float, text: str) -> None:
+        self.samples.append((fraction, text))
+
+
+def tiny_trainer(
+    run: RunFolder, listener: Any = None, interruption: Interruption | None = None, **kwargs: Any
+) -> Trainer:
+    """A session of `run` on its own text."""
+    return Trainer(run, prepare(run.config.data), listener or Recorder(), interruption or Interruption(), **kwargs)
+
+
+def train_whole(path: Path, config: RunConfig) -> tuple[RunFolder, Outcome, Recorder]:
+    """Create a run and spend its budget."""
+    run, recorder = create_run(path, config), Recorder()
+    return run, tiny_trainer(run, recorder).train(), recorder
