@@ -35,7 +35,7 @@ class DataConfig:
     vocabulary_size: int = 2048
     """Pieces of the byte-pair vocabulary, 512 to 32768."""
     train_bytes: int = 40_000_000
-    """Upper bound on the bytes of training text prepared from an endless or streamed source."""
+    """Bytes of training text from an endless or streamed source; with `preset="auto"`, what the budget can use."""
     validation_bytes: int = 1_000_000
     """Upper bound on the bytes of validation text from an endless or streamed source."""
     stories_scale: float = 1.0

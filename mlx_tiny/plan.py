@@ -8,6 +8,7 @@ head's parameters. Measured here and there, far from optimal everywhere; every c
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,6 +25,11 @@ from mlx_tiny.step import TrainingStep
 # was measured to be stronger from about half a token a parameter on, and as strong at 0.8 (benchmarks/LOG.md).
 TOKENS_PER_PARAMETER = 0.9
 _MEASURED_SECONDS = 0.7
+
+# Text is asked for in these steps, so that two runs of one budget meet the same prepared data although their
+# measurements differ. 4.5 bytes a token is more than any vocabulary up to 8192 gives on TinyStories, whose training
+# text, 2.2 GB, is within the largest step.
+_LEAST_TEXT_BYTES, _MOST_TEXT_BYTES, _BYTES_PER_TOKEN = 10_000_000, 2_560_000_000, 4.5
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,8 @@ class Choice:
 
     preset: Preset
     reason: str
+    tokens: float | None = None
+    """Tokens that the budget is expected to pay for; None where that was not asked."""
 
 
 def choose(name: str, budget: Budget) -> Choice:
@@ -98,7 +106,7 @@ def choose(name: str, budget: Budget) -> Choice:
             raise TinyError(f"Unknown preset {name!r}", expected=f"auto, {', '.join(PRESETS)}")
         return Choice(PRESETS[name], "as asked")
     if budget.quantity == "tokens":
-        return _largest(lambda preset: budget.amount, f"{budget.describe()}")
+        return _largest(lambda preset: budget.amount, budget.describe())
     if budget.quantity == "flops":
         return _largest_for_flops(budget.amount, budget.describe())
     rate = measured_flops_per_s()
@@ -135,7 +143,15 @@ def _largest_for_flops(flops: float, description: str) -> Choice:
     return _largest(lambda preset: flops / training_flops_per_token(preset.model_config()), description)
 
 
-def _largest(tokens_for: Any, description: str) -> Choice:
+def text_bytes(tokens: float) -> int:
+    """Training text to take of an endless or streamed source for this many tokens, so that none is seen twice."""
+    amount = _LEAST_TEXT_BYTES
+    while amount < min(_BYTES_PER_TOKEN * tokens, _MOST_TEXT_BYTES):
+        amount *= 2
+    return amount
+
+
+def _largest(tokens_for: Callable[[Preset], float], description: str) -> Choice:
     fitting = [
         preset
         for preset in PRESETS.values()
@@ -144,4 +160,4 @@ def _largest(tokens_for: Any, description: str) -> Choice:
     chosen = fitting[-1] if fitting else next(iter(PRESETS.values()))
     tokens = tokens_for(chosen)
     ratio = tokens / matrix_parameters(chosen.model_config())
-    return Choice(chosen, f"{description}: about {tokens / 1e6:.2g}M tokens, {ratio:.0f} a parameter")
+    return Choice(chosen, f"{description}: about {tokens / 1e6:.2g}M tokens, {ratio:.2g} a parameter", tokens)

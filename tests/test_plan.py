@@ -11,7 +11,15 @@ from mlx_tiny.budget import Budget
 from mlx_tiny.config import RunConfig, from_dict, to_dict
 from mlx_tiny.errors import TinyError
 from mlx_tiny.model import parameter_count, parameter_specs, training_flops_per_token
-from mlx_tiny.plan import PRESETS, TOKENS_PER_PARAMETER, Choice, choose, matrix_parameters, measured_flops_per_s
+from mlx_tiny.plan import (
+    PRESETS,
+    TOKENS_PER_PARAMETER,
+    Choice,
+    choose,
+    matrix_parameters,
+    measured_flops_per_s,
+    text_bytes,
+)
 
 MEASURED_FLOPS_PER_S = 50e9
 NAMES = list(PRESETS)
@@ -90,7 +98,13 @@ def test_the_reason_says_what_was_reckoned(text: str, words: str) -> None:
     tokens = tokens_within(Budget(text), choice.preset.name)
     ratio = tokens / matrix_parameters(choice.preset.config().model)
     assert words in choice.reason
-    assert choice.reason.endswith(f"about {tokens / 1e6:.2g}M tokens, {ratio:.0f} a parameter")
+    assert choice.reason.endswith(f"about {tokens / 1e6:.2g}M tokens, {ratio:.2g} a parameter")
+    assert choice.tokens == tokens
+
+
+def test_text_is_asked_for_in_steps_that_hold_the_tokens_once() -> None:
+    steps = [text_bytes(tokens) for tokens in (1, 2e6, 2.3e6, 20e6, 500e6, 1e12)]
+    assert steps == [10_000_000, 10_000_000, 20_000_000, 160_000_000, 2_560_000_000, 2_560_000_000]
 
 
 @pytest.mark.parametrize("name", NAMES)

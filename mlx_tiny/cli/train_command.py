@@ -57,6 +57,8 @@ def _start(path: Path, flags: dict[str, Any]) -> None:
         )
     config, reason = _planned(flags)
     source = resolve(config.data)
+    # So that a resumed run meets the same data even if TinyStories has come into the cache meanwhile.
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, source=source.name))
     click.echo(f"data: {source.description}", err=True)
     corpus, prepare_s = _prepared(config, source)
     require_windows(corpus, config.model.context)
@@ -86,12 +88,15 @@ def _planned(flags: dict[str, Any]) -> tuple[RunConfig, str]:
     """The preset's configuration with the user's flags on top, and why the preset was chosen."""
     from mlx_tiny.budget import Budget
     from mlx_tiny.config import TrainConfig
-    from mlx_tiny.plan import choose
+    from mlx_tiny.plan import choose, text_bytes
 
     asked = {section: given(flags, section) for section in _SECTIONS}
-    train = TrainConfig(**asked["train"]) if "micro_batches" not in asked["train"] else TrainConfig()
-    choice = choose(asked["train"].get("preset", train.preset), Budget(asked["train"].get("budget", train.budget)))
+    standard = TrainConfig()
+    budget = Budget(asked["train"].get("budget", standard.budget))
+    choice = choose(asked["train"].get("preset", standard.preset), budget)
     values = to_dict(choice.preset.config())
+    if choice.tokens is not None:
+        values["data"]["train_bytes"] = text_bytes(choice.tokens)
     for section, settings in asked.items():
         values[section].update(settings)
     values["model"]["vocabulary_size"] = values["data"]["vocabulary_size"]

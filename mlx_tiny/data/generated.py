@@ -18,6 +18,7 @@ _FIRST_COUNT = 256
 class StoriesSource:
     """Stories of the grammar: first those of validation, then training stories, none in validation."""
 
+    name = "stories"
     shuffled = True
 
     def __init__(self, config: DataConfig) -> None:

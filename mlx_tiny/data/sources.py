@@ -20,6 +20,10 @@ class Source(Protocol):
     """A corpus that can be named, hashed, and read from the start as often as needed."""
 
     @property
+    def name(self) -> str:
+        """What `DataConfig.source` says to mean this source, later as well."""
+
+    @property
     def description(self) -> str:
         """One line for the header of a run."""
 
@@ -86,6 +90,7 @@ class FileSource:
     shuffled = False
 
     def __init__(self, config: DataConfig) -> None:
+        self.name = config.source
         self._config = config
         self._validation = find_files(config.validation) if config.validation is not None else []
         self._train = _without(find_files(config.source), self._validation, config)

@@ -69,6 +69,8 @@ class TinyStoriesSource:
 
     def __init__(self, config: DataConfig, *, cached_only: bool = False) -> None:
         self._config = config
+        # By its name it would fetch what the cache lacks.
+        self.name = "auto" if cached_only else "tinystories"
         self._part = cached(config)
         self._to_fetch = False
         self._note = ""

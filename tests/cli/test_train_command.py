@@ -208,6 +208,12 @@ def test_without_a_name_a_run_is_called_by_the_time(place: Path, monkeypatch: py
     assert before <= found.name <= time.strftime("%Y%m%d-%H%M%S")
 
 
+def test_auto_is_saved_as_what_it_meant(place: Path) -> None:
+    sizes = ("--train-bytes", "200000", "--validation-bytes", "20000")
+    succeeded(call("train", *TINY, *sizes, *FEW_PAUSES, "--budget", "1000tok", "--run", "r"))
+    assert json.loads((place / "r/config.json").read_text())["config"]["data"]["source"] == "stories"
+
+
 def test_generated_stories_have_a_floor_and_an_excess(place: Path) -> None:
     sizes = ("--train-bytes", "200000", "--validation-bytes", "20000")
     finished = succeeded(
