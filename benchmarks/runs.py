@@ -121,10 +121,10 @@ def _measures(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """Commit of the checkout, with `+changes` where files differ from it; None without git."""
+    """Commit of the checkout, with `+changes` where files beside the results differ from it; None without git."""
     try:
         named = _git("rev-parse", "--short=12", "HEAD")
-        return f"{named}+changes" if _git("status", "--porcelain") else named
+        return f"{named}+changes" if _git("status", "--porcelain", "--", ".", ":!benchmarks/results") else named
     except (OSError, subprocess.SubprocessError):
         return None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 
 from mlx_tiny.config import RunConfig
 from mlx_tiny.model import Parameters, initialize, parameter_specs, token_losses
-from mlx_tiny.ops.runtime import lane, lanes_for, on_cpu
+from mlx_tiny.ops.runtime import lane, lanes_for, why_not_compiled
 from mlx_tiny.optim import Optimizer, State
 
 
@@ -127,9 +126,5 @@ def decide_compilation(wanted: bool) -> tuple[bool, str]:
     """Whether to compile the step, and where not, why, for the setting `compile`."""
     if not wanted:
         return False, "as asked"
-    if on_cpu() and shutil.which("g++") is None:
-        return (
-            False,
-            "MLX compiles its CPU graphs with g++, which is not on the PATH; steps take somewhat longer",
-        )
-    return True, ""
+    reason = why_not_compiled()
+    return (True, "") if reason is None else (False, f"{reason}; steps take longer")

@@ -7,10 +7,11 @@ only products and sums, which g++ turns into vector code when MLX compiles the f
 from __future__ import annotations
 
 import functools
-import shutil
 from collections.abc import Callable
 
 import mlx.core as mx
+
+from mlx_tiny.ops.runtime import why_not_compiled
 
 _SQUARINGS = 4
 # Down to here the polynomial of degree 6 falls with its argument; exp(-32) is 1e-14, beside the 1 in every shifted row.
@@ -35,7 +36,7 @@ def shifted_exponential(x: mx.array, shift: mx.array) -> mx.array:
 
 @functools.cache
 def _implementation() -> Callable[[mx.array, mx.array], mx.array]:
-    if shutil.which("g++") is None:
+    if why_not_compiled() is not None:
         return lambda x, shift: mx.exp(x - shift)
     compiled: Callable[[mx.array, mx.array], mx.array] = mx.compile(_by_polynomial)
     return compiled

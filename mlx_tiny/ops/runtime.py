@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import shutil
 from collections.abc import Iterator
 
 import mlx.core as mx
@@ -41,6 +42,20 @@ def prepare() -> blas.BlasStatus:
     if on_cpu() and len(lanes()) > 1:
         blas.set_blas_threads(1)
     return status
+
+
+@functools.cache
+def why_not_compiled() -> str | None:
+    """The reason why `mx.compile` does not work on this machine, or None: on a CPU MLX compiles with g++ and loads it."""
+    if not on_cpu():
+        return None
+    if shutil.which("g++") is None:
+        return "MLX compiles its CPU graphs with g++, which is not on the PATH"
+    try:
+        mx.eval(mx.compile(lambda x: mx.abs(x) * x + 1)(mx.ones(3)))
+    except RuntimeError as error:  # a broken g++, or a temporary folder that is full or mounted noexec
+        return f"MLX could not compile a CPU graph ({str(error).strip().splitlines()[0]})"
+    return None
 
 
 @functools.cache
