@@ -17,6 +17,7 @@ from typing import Any
 
 import click
 
+from benchmarks.command_line import start
 from benchmarks.pairs import SIDES, Run, disturbed, summarize, table, verdict
 from benchmarks.runs import ROOT, Study, perform
 from mlx_tiny.config import DataConfig, TrainConfig
@@ -139,14 +140,5 @@ def command(seeds: str, output: Path, rehearse: bool, repeat_disturbed: bool, **
     click.echo(f"\n{table(results.runs)}\n\n{verdict(results.runs)}")
 
 
-def main() -> None:
-    """Run the command; an error that the user can mend is one paragraph."""
-    try:
-        command()
-    except TinyError as error:
-        click.echo(f"Error: {error}", err=True)
-        raise SystemExit(error.exit_code) from None
-
-
 if __name__ == "__main__":
-    main()
+    start(command)

@@ -26,6 +26,7 @@ import sentencepiece
 import torch
 from torch import Tensor
 
+from benchmarks.command_line import start
 from benchmarks.gpt2_model import GPT2, adamw, sample_tokens
 from mlx_tiny import __version__
 from mlx_tiny.budget import Budget
@@ -358,14 +359,5 @@ def command(data: str, validation: str | None, output: Path | None, **settings: 
     click.echo(_block(record))
 
 
-def main() -> None:
-    """Run the command; an error that the user can mend is one paragraph."""
-    try:
-        command()
-    except TinyError as error:
-        click.echo(f"Error: {error}", err=True)
-        raise SystemExit(error.exit_code) from None
-
-
 if __name__ == "__main__":
-    main()
+    start(command)

@@ -1,4 +1,4 @@
-"""The SwiGLU model is one that the architecture `qwen3` represents: its weights fold into qwen3's names and forward pass.
+"""The SwiGLU model is one that the architecture `qwen3` represents: its weights fold into qwen3's forward pass.
 
 The forward pass below is qwen3's (transformers' `modeling_qwen3.py` as a description): a plain residual stream, RMSNorm
 with a weight, QK-norm before the rotary positions, no scales and no norm after the embedding.

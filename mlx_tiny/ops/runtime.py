@@ -46,7 +46,7 @@ def prepare() -> blas.BlasStatus:
 
 @functools.cache
 def why_not_compiled() -> str | None:
-    """The reason why `mx.compile` does not work on this machine, or None: on a CPU MLX compiles with g++ and loads it."""
+    """Why `mx.compile` does not work on this machine, or None where it does: on a CPU MLX needs g++ for it."""
     if not on_cpu():
         return None
     if shutil.which("g++") is None:

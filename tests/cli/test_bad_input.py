@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import gzip
 import io
-import json
 import os
-import resource
 import shutil
 import socket
-import struct
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,17 +21,12 @@ from mlx_tiny.cli import main, train_command
 from mlx_tiny.data.tokenizer import Tokenizer
 from mlx_tiny.errors import TinyError
 
+from .cases import NOTES, TRAIN, USAGE, USER, Case, assert_explained, everything
 from .command_line import (
-    FEW_PAUSES,
     MODULE,
-    TINY,
-    Finished,
     call,
     call_process,
     environment,
-    files_below,
-    read_report,
-    succeeded,
     text_of,
     workplace,
     write_notes,
@@ -43,24 +34,6 @@ from .command_line import (
 
 REACH_SECONDS = 3.0
 NOBODY = 65534
-USAGE, USER = 2, 1
-TRAIN = ("train", *TINY, "--run", "r")
-NOTES = (*TRAIN, "--data", "notes.txt")
-
-
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """A bad input.
-
-    Args:
-        arguments: of `mlx-tiny`.
-        words: that the paragraph must hold: what failed, expected and got, the remedy.
-        code: exit code.
-    """
-
-    arguments: tuple[str, ...]
-    words: tuple[str, ...]
-    code: int = USER
 
 
 def data(name: str, *words: str, flags: tuple[str, ...] = ()) -> Case:
@@ -175,27 +148,6 @@ def bad_files(place: Path) -> Path:
     return place
 
 
-def assert_explained(finished: Finished, case: Case) -> None:
-    assert finished.code == case.code, finished.err
-    assert finished.out == "" and "Traceback" not in finished.err
-    lines = finished.err.splitlines()
-    if case.code == USAGE:
-        (paragraph,) = [line for line in lines if line.startswith("Error: ")]
-        assert paragraph == lines[-1] and lines[0].startswith("Usage: mlx-tiny")
-        paragraph = " ".join(lines)
-    else:
-        (paragraph,) = [line for line in lines if line.startswith("mlx-tiny: ")]
-        assert paragraph == lines[-1] and paragraph.endswith(".") and ".." not in paragraph
-    for words in case.words:
-        assert words in paragraph
-
-
-def everything(folder: Path) -> dict[str, bytes]:
-    """All files in a folder, and all folders but those that the cache is made of."""
-    folders = {str(path.relative_to(folder)): b"" for path in folder.rglob("*") if path.is_dir()}
-    return {**{name: b"" for name in folders if name not in ("home", "home/prepared")}, **files_below(folder)}
-
-
 @pytest.mark.usefixtures("bad_files")
 @pytest.mark.parametrize("name", [*DATA_CASES, *SETTING_CASES])
 def test_a_bad_input_is_explained_and_leaves_nothing(name: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -308,152 +260,6 @@ def test_missing_permission_is_explained(name: str, guarded: Path, monkeypatch: 
     prepared = {guarded / "home", *(guarded / "home").rglob("*")}
     assert set(guarded.rglob("*")) - prepared == before
     assert not [path for path in prepared if path.name.startswith(".")]
-
-
-@pytest.fixture
-def copied(trained: Path, place: Path) -> Path:
-    """A copy of the trained run for the test to damage."""
-    return Path(shutil.copytree(trained, place / "copied"))
-
-
-def longer(header: bytes) -> bytes:
-    """The file with a header that claims to be longer than the file."""
-    return struct.pack("<Q", 1 << 60) + header[8:]
-
-
-DAMAGES: dict[str, Callable[[bytes], bytes]] = {
-    "empty": lambda whole: b"",
-    "seven bytes": lambda whole: whole[:7],
-    "half": lambda whole: whole[: len(whole) // 2],
-    "one byte short": lambda whole: whole[:-1],
-    "header no JSON": lambda whole: whole[:8] + b"\xff" + whole[9:],
-    "header too long": longer,
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("kind", ["checkpoint", "weights file"])
-def test_damaged_arrays_are_explained(kind: str, damage: str, copied: Path) -> None:
-    path = copied / ("checkpoints/last.safetensors" if kind == "checkpoint" else "weights.safetensors")
-    path.write_bytes(DAMAGES[damage](path.read_bytes()))
-    before = files_below(copied)
-    command = ("train", "--resume", copied) if kind == "checkpoint" else ("generate", copied)
-    assert_explained(call(*command), Case((), (f"The {kind} {path} is damaged", "Restore it from a copy")))
-    assert files_below(copied) == before
-
-
-def test_a_checkpoint_of_another_configuration_is_refused(copied: Path) -> None:
-    change_configuration(copied, "model", "layers", 3)
-    before = files_below(copied)
-    words = ("belongs to a run of another configuration", "Expected identity", "got", "Resume the run that wrote it")
-    assert_explained(call("train", "--resume", copied), Case((), words))
-    assert_explained(
-        call("generate", copied), Case((), ("does not fit the run's configuration at parameter", "Expected", "got"))
-    )
-    assert files_below(copied) == before
-
-
-def change_configuration(run: Path, section: str, name: str, value: object) -> None:
-    saved = json.loads((run / "config.json").read_text())
-    saved["config"][section][name] = value
-    (run / "config.json").write_text(json.dumps(saved))
-
-
-def test_a_run_without_a_checkpoint_cannot_write(copied: Path) -> None:
-    (copied / "weights.safetensors").unlink()
-    (copied / "checkpoints" / "last.safetensors").unlink()
-    assert_explained(call("generate", copied), Case((), ("No checkpoint at", "start it again")))
-
-
-CONFIGURATIONS = {
-    "no JSON": ("{", ("config.json cannot be read", "line 1 column 2")),
-    "a list": ("[]", ("config.json is malformed", "Expected a JSON object, got list")),
-    "no text": (b"\xff\xfe\x00", ("config.json cannot be read",)),
-    "without a version": ("{}", ("another version of mlx_tiny", "Expected format 1")),
-    "another version": ({"format_version": 2}, ("another version of mlx_tiny", "Expected format 1, got 2")),
-    "unknown section": (
-        {"config.extra": {}},
-        ("Unknown key extra in the configuration", "Expected one of data, model"),
-    ),
-    "unknown key": ({"config.model.depth": 3}, ("Unknown key model.depth in the configuration", "another version")),
-    "wrong type": ({"config.model.layers": "two"}, ("model.layers has the wrong type", "Expected int, got 'two'")),
-    "out of range": ({"config.model.layers": 0}, ("layers is out of range", "Expected at least 1, got 0")),
-    "section no object": ({"config.model": [1]}, ("malformed", "Expected an object")),
-}
-
-
-@pytest.mark.parametrize("name", CONFIGURATIONS)
-def test_a_malformed_configuration_is_explained(name: str, copied: Path) -> None:
-    change, words = CONFIGURATIONS[name]
-    path = copied / "config.json"
-    if isinstance(change, dict):
-        saved = json.loads(path.read_text())
-        for place, value in change.items():
-            *parents, last = place.split(".")
-            inner = saved
-            for parent in parents:
-                inner = inner[parent]
-            inner[last] = value
-        change = json.dumps(saved)
-    path.write_bytes(change.encode() if isinstance(change, str) else change)
-    before = files_below(copied)
-    for command in (("generate", copied), ("eval", copied, "notes.txt"), ("train", "--resume", copied)):
-        assert_explained(call(*command), Case((), words))
-    assert files_below(copied) == before
-
-
-@pytest.mark.parametrize("content", [None, b"no tokenizer"])
-def test_a_lost_or_damaged_tokenizer_is_explained(copied: Path, content: bytes | None) -> None:
-    path = copied / "tokenizer.model"
-    path.unlink()
-    if content is not None:
-        path.write_bytes(content)
-    words = "tokenizer.model does not exist" if content is None else "tokenizer.model is not a tokenizer"
-    assert_explained(call("generate", copied), Case((), (words,)))
-
-
-@pytest.mark.parametrize("budget", ["5parsec", "", "-1s", "5kJ"])
-def test_a_bad_budget_leaves_a_resumed_run_as_it_was(copied: Path, budget: str) -> None:
-    before = files_below(copied)
-    finished = call("train", "--resume", copied, "--budget", budget)
-    assert_explained(finished, Case((), (repr(budget),)))
-    assert files_below(copied) == before
-
-
-@contextlib.contextmanager
-def files_up_to(size: int) -> Iterator[None]:
-    """Let the system refuse to write a file beyond `size` bytes, as a full disk would."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-def test_a_full_disk_leaves_the_previous_checkpoint_whole(copied: Path) -> None:
-    change_configuration(copied, "train", "compile", False)  # which writes files of its own
-    last = copied / "checkpoints" / "last.safetensors"
-    before, report = last.read_bytes(), read_report(copied)
-    further = ("train", "--resume", copied, "--budget", f"{report['tokens'] + 500}tok")
-    succeeded(call("train", "--resume", copied))  # prepares the data before the disk is full
-    before = last.read_bytes()
-    with files_up_to(len(before) // 2):
-        finished = call(*further)
-    assert_explained(finished, Case((), ("The disk is full: ", f"{copied}", "what was there before is untouched")))
-    assert last.read_bytes() == before
-    assert not [name for name in files_below(copied) if name.rpartition("/")[2].startswith(".")]
-    resumed = succeeded(call(*further))
-    assert f"resumed at step {report['steps']}, " in resumed.err
-    assert read_report(copied)["steps"] == report["steps"] + 4
-
-
-def test_a_full_disk_during_preparation_leaves_nothing(place: Path) -> None:
-    before = everything(place)
-    with files_up_to(20_000):
-        finished = call(*NOTES, *FEW_PAUSES)
-    assert_explained(finished, Case((), ("The disk is full: ", "MLX_TINY_HOME", "Free some space")))
-    assert everything(place) == before
 
 
 def test_a_prompt_longer_than_the_context_is_explained(trained: Path) -> None:

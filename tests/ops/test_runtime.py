@@ -43,7 +43,7 @@ def test_without_a_compiler_the_reason_names_it(tmp_path: Path) -> None:
 def test_a_broken_compiler_is_found_out(tmp_path: Path) -> None:
     compiler = tmp_path / "g++"
     # It answers when asked for its version, as MLX does first, and then makes nothing.
-    compiler.write_text("#!/bin/sh\n[ \"$1\" = --version ]\n")
+    compiler.write_text('#!/bin/sh\n[ "$1" = --version ]\n')
     compiler.chmod(0o755)
     assert "could not compile a CPU graph" in asked(tmp_path)
 

@@ -1,0 +1,16 @@
+"""How the commands of this folder are started."""
+
+from __future__ import annotations
+
+import click
+
+from mlx_tiny.errors import TinyError
+
+
+def start(command: click.Command) -> None:
+    """Run a command; an error that the user can mend is one paragraph."""
+    try:
+        command()
+    except TinyError as error:
+        click.echo(f"Error: {error}", err=True)
+        raise SystemExit(error.exit_code) from None
