@@ -143,7 +143,7 @@ def _markdown(report: dict[str, Any]) -> str:
         "multiply-adds a token, forward": f"{report['multiply_adds_per_token']:,.0f}",
     }
     phases = {name: format_seconds(seconds) for name, seconds in report["phases_s"].items()}
-    machine = {name: _plain(value) for name, value in report["machine"].items() if value is not None}
+    machine = {name: _plain(name, value) for name, value in report["machine"].items() if value is not None}
     parts = [f"# A language model from {report['data']}", ""]
     for title, rows in (
         ("Strength", strength),
@@ -161,10 +161,10 @@ def _markdown(report: dict[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def _plain(value: Any) -> str:
+def _plain(name: str, value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{name} {version}" for name, version in value.items() if version)
-    return str(value)
+        return ", ".join(f"{package} {version}" for package, version in value.items() if version)
+    return format_bytes(value) if name.endswith("_bytes") else str(value)
 
 
 def _plot(run: RunFolder, path: Path) -> None:

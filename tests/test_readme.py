@@ -64,7 +64,7 @@ def mlx_tiny_arguments(text: str) -> list[Command]:
 def check_arguments(arguments: Command) -> None:
     """Raise a UsageError where `mlx-tiny ARGUMENTS` would."""
     name = next((word for word in arguments if not word.startswith("-")), None)
-    context = click.Context(cli, info_name="mlx-tiny")
+    context = click.Context(cli, info_name="mlx-tiny", **cli.context_settings)
     if name is None:
         assert all(word in {flag for p in cli.get_params(context) for flag in p.opts} for word in arguments), arguments
         return
@@ -72,14 +72,15 @@ def check_arguments(arguments: Command) -> None:
     if command is None:
         raise click.UsageError(f"no command {name}")
     with contextlib.suppress(click.exceptions.Exit):  # as --help does
-        command.make_context(name, arguments[arguments.index(name) + 1 :])
+        command.make_context(name, arguments[arguments.index(name) + 1 :], parent=context)
 
 
 def known_flags() -> set[str]:
     """Every flag of every command."""
-    context = click.Context(cli)
+    context = click.Context(cli, **cli.context_settings)
     groups = [cli, *(cli.get_command(context, name) for name in COMMANDS)]
-    parameters = [p for command in groups if command is not None for p in command.get_params(click.Context(command))]
+    contexts = [(command, click.Context(command, parent=context)) for command in groups if command is not None]
+    parameters = [parameter for command, own in contexts for parameter in command.get_params(own)]
     return {flag for p in parameters for flag in (*p.opts, *p.secondary_opts) if flag.startswith("--")}
 
 

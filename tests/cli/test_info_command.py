@@ -149,11 +149,11 @@ def test_the_examples_in_help_are_understood(name: str) -> None:
     for example in examples:
         command, *arguments = shlex.split(example)
         assert command == name
-        cli.get_command(click.Context(cli), command).make_context(command, arguments)  # type: ignore[union-attr]
+        cli.get_command(click.Context(cli, **cli.context_settings), command).make_context(command, arguments)  # type: ignore[union-attr]
 
 
 def parameters(name: str) -> list[click.Parameter]:
-    context = click.Context(cli)
+    context = click.Context(cli, **cli.context_settings)
     command = cli.get_command(context, name)
     assert command is not None
     return command.get_params(click.Context(command, info_name=name, parent=context))
