@@ -21,8 +21,8 @@ from mlx_tiny.errors import TinyError
 from mlx_tiny.model import parameter_specs, training_flops_per_token
 from mlx_tiny.step import TrainingStep
 
-# Far below the 20 of Hoffmann et al. 2022 (arXiv 2203.15556): within minutes on TinyStories, the larger of two presets
-# was measured to be stronger from about half a token a parameter on, and as strong at 0.8 (benchmarks/LOG.md).
+# Far below the 20 of Hoffmann et al. 2022 (arXiv 2203.15556): within minutes on TinyStories, `mini` beat `tiny` at 0.95
+# tokens a parameter, and `small` lost to `mini` at 0.8 (single runs, benchmarks/LOG.md).
 TOKENS_PER_PARAMETER = 0.9
 _MEASURED_SECONDS = 0.7
 
