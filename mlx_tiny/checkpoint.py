@@ -85,17 +85,22 @@ class RunFolder:
         """Key, description, tokenizer hash and counts of the prepared data."""
 
     @staticmethod
+    def require_free(path: Path) -> None:
+        """Raise a TinyError where something is in the place of a new run."""
+        if path.exists():
+            raise TinyError(
+                f"{path} exists already",
+                remedy="Name another folder with --run, continue that run with --resume, or remove it",
+            )
+
+    @staticmethod
     def create(path: Path, config: RunConfig, corpus: dict[str, Any], tokenizer_model: Path) -> RunFolder:
         """Make the folder with configuration and tokenizer in one rename.
 
         Raises:
             TinyError: something is there already, or the place cannot be written.
         """
-        if path.exists():
-            raise TinyError(
-                f"{path} exists already",
-                remedy="Name another folder with --run, continue that run with --resume, or remove it",
-            )
+        RunFolder.require_free(path)
         remove_leftovers(path.parent)
         with atomic_folder(path) as aside:
             shutil.copyfile(tokenizer_model, aside / "tokenizer.model")

@@ -50,11 +50,7 @@ def _start(path: Path, flags: dict[str, Any]) -> None:
     from mlx_tiny.data.prepare import require_windows
     from mlx_tiny.data.sources import resolve
 
-    if path.exists():
-        raise TinyError(
-            f"{path} exists already",
-            remedy="Name another folder with --run, continue that run with --resume, or remove it",
-        )
+    RunFolder.require_free(path)  # before the data is prepared for nothing
     config, reason = _planned(flags)
     source = resolve(config.data)
     # So that a resumed run meets the same data even if TinyStories has come into the cache meanwhile.
