@@ -10,6 +10,14 @@ from typing import Any, TypeVar
 from mlx_tiny.errors import TinyError
 
 FORMAT_VERSION = 1
+DTYPES = ("float32", "bfloat16")
+ATTENTION_IMPLEMENTATIONS = ("auto", "plain", "metal", "mlx", "cpu")
+MUON_IMPLEMENTATIONS = ("auto", "plain", "metal")
+BACKENDS = {
+    "mlx": {"attention": ATTENTION_IMPLEMENTATIONS, "muon": MUON_IMPLEMENTATIONS},
+    "torch": {"attention": ("auto", "plain", "torch"), "muon": ("auto", "plain")},
+}
+"""What trains, and which implementations each knows."""
 SMALLEST_VOCABULARY, LARGEST_VOCABULARY = 512, 32768
 
 C = TypeVar("C")
@@ -194,6 +202,13 @@ class TrainConfig:
     """Gradient accumulation: equal parts into which a batch is cut to save memory."""
     dtype: str = "float32"
     """Compute type of activations and matrix products: `float32` or `bfloat16`; weights and moments stay float32."""
+    backend: str = "mlx"
+    """What trains: `mlx`, or `torch` (the reference in PyTorch, on CUDA, MPS or the CPU, the first that is there)."""
+    attention: str = "auto"
+    """Attention, with QK-norm and rotary positions: `auto`, `plain`, `metal` (own kernels), `mlx` or `cpu`; with the
+    backend torch `auto`, `plain` or `torch` (its own fused one, which `auto` takes)."""
+    muon: str = "auto"
+    """Muon's update: `auto`, `plain` or `metal` (own kernels)."""
     compile: bool = True
     """Compile the step to one graph, where the machine can (on a CPU MLX needs g++)."""
     seed: int = 0
@@ -218,7 +233,11 @@ class TrainConfig:
             f"a divisor of the batch size ({self.batch_size})",
             self.micro_batches,
         )
-        _require(self.dtype in ("float32", "bfloat16"), "dtype", "float32 or bfloat16", self.dtype)
+        for name, allowed in {"dtype": DTYPES, "backend": tuple(BACKENDS)}.items():
+            _require(getattr(self, name) in allowed, name, " or ".join(allowed), getattr(self, name))
+        for name, allowed in BACKENDS[self.backend].items():
+            expected = f"{' or '.join(allowed)} with the backend {self.backend}"
+            _require(getattr(self, name) in allowed, name, expected, getattr(self, name))
 
 
 @dataclass(frozen=True)

@@ -147,7 +147,7 @@ def describe() -> Machine:
         system="macOS" if mac else platform.system(),
         release=platform.mac_ver()[0] if mac else platform.release(),
         architecture=platform.machine(),
-        chip=_chip(),
+        chip=chip(),
         cores=usable_cores(),
         performance_cores=performance,
         efficiency_cores=efficiency,
@@ -297,7 +297,8 @@ def _repeat(work: Callable[[], None], seconds: float) -> list[float]:
     return durations
 
 
-def _chip() -> str:
+def chip() -> str:
+    """Name of the processor, such as "Apple M3 Max"."""
     if sys.platform == "darwin":
         return _sysctl("machdep.cpu.brand_string") or platform.machine()
     return _chip_of_linux(_text("/proc/cpuinfo"), _text("/proc/device-tree/model"), platform.machine())

@@ -51,7 +51,19 @@ TABLE: dict[tuple[str, str], Bounds] = {
     ("attention gradient", "float32"): Bounds(5e-6, 1e-6, "the exponential's error, and differences of equal terms"),
     ("attention gradient", "float16"): Bounds(12 * _FLOAT16, 2e-3, "as the output, and differences of equal terms"),
     ("attention gradient", "bfloat16"): Bounds(8 * _BFLOAT16, 2e-2, "as the output, and differences of equal terms"),
-    ("attention of extreme scores", "float32"): Bounds(1000 * _FLOAT32, 0.0, "scores of 1000, rounded, in exponents"),
+    ("fused attention gradient", "float32"): Bounds(
+        5e-6, 5e-6, "a first row's gradient is 0: the difference of two sums of K products"
+    ),
+    ("attention of extreme scores", "float32"): Bounds(
+        3000 * _FLOAT32, 0.0, "scores of 1000 are sums, rounded several times, and exponents"
+    ),
+    ("attention kernel", "float32"): Bounds(2e-5, 5e-6, "exp2 and log2 of a GPU; a first row's gradient is 0"),
+    ("attention self-test", "float32"): Bounds(2e-5, 5e-6, "as the kernel"),
+    ("attention self-test", "float16"): Bounds(12 * _FLOAT16, 2e-3, "cotangents and results are rounded to the type"),
+    ("attention self-test", "bfloat16"): Bounds(8 * _BFLOAT16, 2e-2, "cotangents and results are rounded to the type"),
+    ("heads kernel", "float32"): Bounds(32 * _FLOAT32, 0.0, "norm, gain and rotation in a row, and sums over all rows"),
+    ("heads kernel", "float16"): Bounds(4 * _FLOAT16, 0.0, "float32 inside; the cotangents and the result are rounded"),
+    ("heads kernel", "bfloat16"): Bounds(4 * _BFLOAT16, 0.0, "float32 inside; cotangents and result are rounded"),
     ("cross-entropy", "float32"): Bounds(16 * _FLOAT32, 1e-6, f"{_SUMS}; the loss is a difference of logits"),
     ("cross-entropy", "float16"): Bounds(2 * _FLOAT16, 0.0, "logits are rounded to the type"),
     ("cross-entropy", "bfloat16"): Bounds(_BFLOAT16, 0.0, "logits are rounded to the type"),
@@ -66,16 +78,44 @@ TABLE: dict[tuple[str, str], Bounds] = {
         5e-5, 0.0, "rounding, which five steps raise by up to 8 each where X is small"
     ),
     ("Newton-Schulz", "bfloat16"): Bounds(0.15, 0.0, "the same rounding in bfloat16; Muon needs only the direction"),
+    ("Newton-Schulz kernel", "float32"): Bounds(1e-4, 0.0, "its distance to the plain path: two such roundings"),
+    ("Newton-Schulz kernel", "bfloat16"): Bounds(
+        0.15, 0.0, "its distance to the plain path: sums in another order round to neighbours, which five steps raise"
+    ),
+    ("symmetric product", "float32"): Bounds(16 * _FLOAT32, 0.0, _SUMS),
+    ("symmetric product", "bfloat16"): Bounds(_BFLOAT16 + 16 * _FLOAT32, 0.0, "float32 inside; the result is rounded"),
+    ("Muon pack", "float32"): Bounds(16 * _FLOAT32, 0.0, "two weighted means in a row, and sums of their squares"),
+    ("Muon pack", "bfloat16"): Bounds(_BFLOAT16 + 16 * _FLOAT32, 0.0, "the same, and the result is rounded"),
     ("model", "float32"): Bounds(5e-6, 0.0, "the errors of attention and products, through a few layers"),
     ("model", "bfloat16"): Bounds(5e-3, 0.0, "of a mean loss, whose tokens' errors of 2 % mostly cancel"),
     ("model gradient", "float32"): Bounds(15e-6, 0.0, "as the output, three times as many operations"),
     ("model gradient", "bfloat16"): Bounds(0.2, 0.0, "some ten roundings to 8 bits between loss and parameter"),
+    ("both sides", "float32"): Bounds(5e-6, 0.0, "both in float32: the errors of attention and products twice"),
+    ("both sides' gradient", "float32"): Bounds(15e-6, 0.0, "as the output, three times as many operations"),
     ("cache", "float32"): Bounds(1e-5, 0.0, "other shapes are summed in another order"),
     ("parts of a batch", "float32"): Bounds(1e-5, 0.0, "means of parts are added up in another order"),
+    ("training with kernels", "float32"): Bounds(1e-4, 0.0, "rounding in another order, which 20 steps raise"),
     ("training losses", "bfloat16"): Bounds(2e-3, 0.0, "of losses near ln V over a dozen steps"),
     ("AdamW", "float32"): Bounds(1e-5, 5e-6, "20 steps, each rounding weights near 4 by 2e-7"),
     ("Muon", "float32"): Bounds(3e-5, 5e-6, "as AdamW, and Newton-Schulz's error"),
 }
+
+
+def kernel_bounds(operation: str, dtype: str, plain: ArrayLike, expected: ArrayLike) -> Bounds:
+    """What a kernel is allowed: the table's entry in float32, and in a 16-bit type twice what the plain path needs.
+
+    Args:
+        plain: the plain path's result in the same type.
+        expected: the float64 reference, of the same shape.
+    """
+    if dtype == "float32":
+        return bounds(operation, dtype)
+    exact = np.asarray(expected, dtype=np.float64)
+    rounding = {"float16": _FLOAT16, "bfloat16": _BFLOAT16}[dtype] * float(np.abs(exact).max())
+    error = float(np.abs(np.asarray(plain, dtype=np.float64) - exact).max())
+    # Where zeros are expected, float32's own rounding is left.
+    floor = bounds(operation, "float32").absolute
+    return Bounds(0.0, max(2 * error, rounding, floor), "twice the plain path's own error, at least one rounding")
 
 
 def bounds(operation: str, dtype: str) -> Bounds:

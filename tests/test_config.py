@@ -9,6 +9,7 @@ import math
 import pytest
 
 from mlx_tiny.config import (
+    BACKENDS,
     DataConfig,
     ModelConfig,
     OptimizerConfig,
@@ -54,6 +55,9 @@ REJECTED = [
     *((TrainConfig, name, [-1]) for name in ("checkpoints", "samples")),
     (TrainConfig, "micro_batches", [3, 32]),
     (TrainConfig, "dtype", ["float16", "fp32", ""]),
+    (TrainConfig, "backend", ["jax", "MLX", ""]),
+    (TrainConfig, "attention", ["torch", "flash", ""]),
+    (TrainConfig, "muon", ["mlx", "cpu", ""]),
 ]
 # Any value of the type will do: text, paths, seeds, switches.
 FREE = {"source", "validation", "text_column", "seed", "tied", "budget", "preset", "compile"}
@@ -98,6 +102,19 @@ def test_every_setting_is_checked_or_free() -> None:
 def test_values_at_the_edge_are_taken(section: type, values: dict) -> None:
     config = section(**values)
     assert {name: getattr(config, name) for name in values} == values
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("setting", ["attention", "muon"])
+def test_implementations_belong_to_their_backend(backend: str, setting: str) -> None:
+    known = BACKENDS[backend][setting]
+    assert {"auto", "plain"} <= set(known)
+    for value in {value for names in BACKENDS.values() for value in names[setting]}:
+        if value in known:
+            assert getattr(TrainConfig(**{"backend": backend, setting: value}), setting) == value
+        else:
+            with pytest.raises(TinyError, match=f"with the backend {backend}, got '{value}'"):
+                TrainConfig(**{"backend": backend, setting: value})
 
 
 def test_warm_up_and_cool_down_fit_into_the_budget_together() -> None:
