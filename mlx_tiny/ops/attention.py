@@ -1,4 +1,6 @@
-"""Causal attention over [B, T, H, K] arrays: plain MLX, MLX's built-in one, and one for the CPU.
+"""Causal attention over [B, T, H, K] arrays: plain MLX, MLX's built-in one, one in Metal, and one for the CPU.
+
+The Metal one is in `attention_metal.py`.
 
 The CPU's is the softmax of the plain path taken in blocks of queries, each meeting only the keys up to its last row,
 with a fast exponential, and with a gradient of its own: from E = exp(S - max) kept by the forward pass, l its row sums,
@@ -13,12 +15,17 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import mlx.core as mx
+import numpy as np
 
 from mlx_tiny.errors import TinyError
+from mlx_tiny.ops import dispatch
+from mlx_tiny.ops.attention_metal import attend_on_metal, check_metal
+from mlx_tiny.ops.dispatch import Choice
 from mlx_tiny.ops.exponential import row_maximum, shifted_exponential
-from mlx_tiny.ops.runtime import on_cpu
+from mlx_tiny.ops.self_test import disagreement
+from mlx_tiny.tolerances import bounds
 
-IMPLEMENTATIONS = ("auto", "plain", "mlx", "cpu")
+IMPLEMENTATIONS = ("auto", "plain", "metal", "mlx", "cpu")
 
 # Rows of a query block: smaller skips more of the masked half, larger makes better products.
 _BLOCK = 64
@@ -41,35 +48,63 @@ def causal_attention(
         key_BSGK: same dtype [B, S, G, K] with S >= T; G divides H, and H/G neighbouring query heads share a key head.
         value_BSGK: same dtype [B, S, G, K].
         scale: factor on the scores before the softmax.
-        implementation: `plain`, `mlx` (`mx.fast.scaled_dot_product_attention`), `cpu` (float32, T = S), or `auto`:
-            `mlx` on a GPU, where it is fused; elsewhere `cpu` where it applies, and `plain` otherwise.
+        implementation: `plain`, `metal` (the project's kernels, for training: T = S, and a head width they take),
+            `mlx` (`mx.fast.scaled_dot_product_attention`), `cpu` (float32, T = S), or `auto`: what `ops/dispatch.py`
+            chooses.
 
     Returns:
         [B, T, H, K] in the dtype of the query; scores and softmax are float32.
 
     Raises:
-        TinyError: shapes or types that do not fit, or an unknown implementation.
+        TinyError: shapes or types that do not fit, an unknown implementation, or `metal` where there is none.
     """
+    choice = choose(query_BTHK, key_BSGK, value_BSGK, implementation)
+    attend = {"plain": _plain, "metal": attend_on_metal, "mlx": _built_in, "cpu": _on_cpu}[choice.implementation]
+    return attend(query_BTHK, key_BSGK, value_BSGK, scale)
+
+
+def _heads_first(attend: Callable[..., mx.array]) -> Callable[..., mx.array]:
+    """The function over [B, T, H, K] for one over [B, H, T, K]."""
+
+    @functools.wraps(attend)
+    def swapped(query_BTHK: mx.array, key_BSGK: mx.array, value_BSGK: mx.array, scale: float) -> mx.array:
+        return attend(*(a.swapaxes(1, 2) for a in (query_BTHK, key_BSGK, value_BSGK)), scale).swapaxes(1, 2)
+
+    return swapped
+
+
+def choose(query_BTHK: mx.array, key_BSGK: mx.array, value_BSGK: mx.array, implementation: str = "auto") -> Choice:
+    """What serves these inputs, which are not evaluated, and why; arguments and errors as of `causal_attention`."""
     _check(query_BTHK, key_BSGK, value_BSGK, implementation)
-    if implementation == "auto":
-        implementation = _choose(query_BTHK, key_BSGK)
-    attend: Callable[..., mx.array] = {"plain": _plain, "mlx": _built_in, "cpu": _on_cpu}[implementation]
-    query_BHTK, key_BGSK, value_BGSK = (a.swapaxes(1, 2) for a in (query_BTHK, key_BSGK, value_BSGK))
-    mixed_BHTK = attend(query_BHTK, key_BGSK, value_BGSK, scale)
-    return mixed_BHTK.swapaxes(1, 2)
+    if implementation != "auto":
+        return Choice(implementation, dispatch.AS_ASKED)
+    (_, T, _, K), S, dtype = query_BTHK.shape, key_BSGK.shape[1], query_BTHK.dtype
+    here = dispatch.situation("attention", dtype, width=K, queries=T, keys=S)
+    return dispatch.choose(here, lambda: self_test(dtype, K))
 
 
-def _choose(query_BTHK: mx.array, key_BSGK: mx.array) -> str:
-    if not on_cpu():
-        return "mlx"
-    whole = query_BTHK.shape[1] == key_BSGK.shape[1] > 1
-    return "cpu" if whole and query_BTHK.dtype == mx.float32 else "plain"
+def self_test(dtype: mx.Dtype, width: int) -> str | None:
+    """Evaluate the kernels on a small ragged shape; what is wrong with them on this machine, or None."""
+    generator = np.random.default_rng(0)
+    inputs = [
+        mx.array(generator.standard_normal((2, 37, heads, width)), dtype=mx.float32).astype(dtype)
+        for heads in (4, 2, 2)
+    ]
+    attend = functools.partial(causal_attention, scale=width**-0.5)
+    return disagreement(
+        functools.partial(attend, implementation="metal"),
+        functools.partial(attend, implementation="plain"),
+        inputs,
+        bounds("attention self-test", str(dtype).removeprefix("mlx.core.")),
+    )
 
 
+@_heads_first
 def _built_in(query_BHTK: mx.array, key_BGSK: mx.array, value_BGSK: mx.array, scale: float) -> mx.array:
     return mx.fast.scaled_dot_product_attention(query_BHTK, key_BGSK, value_BGSK, scale=scale, mask="causal")
 
 
+@_heads_first
 def _plain(query_BHTK: mx.array, key_BGSK: mx.array, value_BGSK: mx.array, scale: float) -> mx.array:
     B, H, T, K = query_BHTK.shape
     G, S = key_BGSK.shape[1:3]
@@ -83,6 +118,7 @@ def _plain(query_BHTK: mx.array, key_BGSK: mx.array, value_BGSK: mx.array, scale
     return (weights @ value).reshape(B, H, T, K)
 
 
+@_heads_first
 def _on_cpu(query_BHTK: mx.array, key_BGSK: mx.array, value_BGSK: mx.array, scale: float) -> mx.array:
     B, H, T, K = query_BHTK.shape
     G = key_BGSK.shape[1]
@@ -178,12 +214,14 @@ def _check(query_BTHK: mx.array, key_BSGK: mx.array, value_BSGK: mx.array, imple
         raise TinyError("Attention takes arrays of four axes", expected="[B, T, H, K]", got=shapes)
     B, T, H, K = query_BTHK.shape
     S, G = key_BSGK.shape[1:3]
-    if key_BSGK.shape != (B, S, G, K) or value_BSGK.shape != key_BSGK.shape or H % G or S < T:
+    if key_BSGK.shape != (B, S, G, K) or value_BSGK.shape != key_BSGK.shape or G < 1 or H % G or S < T:
         raise TinyError(
             "The shapes of the attention's inputs do not fit",
             expected="query [B, T, H, K], key and value [B, S, G, K] with G a divisor of H and S >= T",
             got=shapes,
         )
+    if implementation == "metal":
+        check_metal(query_BTHK, key_BSGK, value_BSGK)
     if implementation == "cpu" and (T != S or query_BTHK.dtype != mx.float32):
         raise TinyError(
             "The attention implementation 'cpu' takes float32 and no cache",

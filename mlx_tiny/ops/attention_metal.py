@@ -1,0 +1,156 @@
+"""Fused causal attention for training in Metal: three launches, and no [T, T] matrix in device memory.
+
+The forward pass (`kernels/attention_forward.metal`) keeps two numbers a row beside its output, the parts of the scores'
+log-sum-exp L: the largest score, and the logarithm of the sum above it. From them the backward pass recomputes the
+weights P = exp(S - L), tile by tile, in two kernels: one owns queries and gives dQ and delta = rowsum(dO O), the other
+owns keys and gives dK and dV. Each number of a result is summed by one simdgroup in a fixed order, so that equal inputs
+give equal bits. See `kernels/README.md`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import mlx.core as mx
+
+from mlx_tiny.errors import TinyError
+from mlx_tiny.ops.dispatch import ATTENTION_WIDTHS, require_metal
+from mlx_tiny.ops.metal import MetalKernel
+
+DTYPES = (mx.float32, mx.float16, mx.bfloat16)
+"""Types that the kernels take; they compute in float32."""
+
+# Of the kernels' text: queries or keys that a threadgroup owns, and its threads, four simdgroups with 8 rows each.
+_BLOCK, _THREADS = 32, 128
+
+_FORWARD = MetalKernel("attention_forward", ("query", "key", "value", "scale"), ("output", "log_sum_exp"))
+_BACKWARD_QUERY = MetalKernel(
+    "attention_backward_query",
+    ("query", "key", "value", "output", "log_sum_exp", "cotangent", "scale"),
+    ("query_gradient", "delta"),
+)
+_BACKWARD_KEY_VALUE = MetalKernel(
+    "attention_backward_key_value",
+    ("query", "key", "value", "log_sum_exp", "delta", "cotangent", "scale"),
+    ("key_gradient", "value_gradient"),
+)
+
+
+def attend_on_metal(query_BTHK: mx.array, key_BTGK: mx.array, value_BTGK: mx.array, scale: float) -> mx.array:
+    """Causal attention by the Metal kernels, with their gradient.
+
+    Only builds the launches: whether the text compiles shows when the result is evaluated. Inputs and cotangents that
+    are not row-contiguous are copied first.
+
+    Args:
+        query_BTHK: float32, float16 or bfloat16 [B, T, H, K], K one of `dispatch.ATTENTION_WIDTHS`.
+        key_BTGK: same dtype [B, T, G, K], G a divisor of H.
+        value_BTGK: same dtype [B, T, G, K].
+        scale: factor on the scores before the softmax.
+
+    Returns:
+        [B, T, H, K] in the inputs' dtype.
+    """
+    mixed_BTHK: mx.array = _fused_attention(scale)(query_BTHK, key_BTGK, value_BTGK)[0]
+    return mixed_BTHK
+
+
+def check_metal(query_BTHK: mx.array, key_BSGK: mx.array, value_BSGK: mx.array) -> None:
+    """Refuse what the kernels do not take, and machines that cannot run them.
+
+    Args:
+        query_BTHK, key_BSGK, value_BSGK: shapes that fit each other.
+
+    Raises:
+        TinyError: a head width, type or cache that the kernels do not take, no numbers at all, or no Metal.
+    """
+    problem = unsupported(query_BTHK.shape, key_BSGK.shape, query_BTHK.dtype) or _differing_types(
+        query_BTHK, key_BSGK, value_BSGK
+    )
+    if problem:
+        expected, got = problem
+        raise TinyError(
+            "The attention implementation 'metal' does not take these inputs",
+            expected=expected,
+            got=got,
+            remedy="Ask for 'auto', 'mlx' or 'plain'",
+        )
+    require_metal("attention")
+
+
+def unsupported(query_shape: tuple[int, ...], key_shape: tuple[int, ...], dtype: mx.Dtype) -> tuple[str, str] | None:
+    """What the kernels expect and what they got instead, or None where they take such inputs.
+
+    Args:
+        query_shape: (B, T, H, K).
+        key_shape: (B, S, G, K), fitting the query's.
+        dtype: of all three inputs.
+    """
+    T, S, K = query_shape[1], key_shape[1], query_shape[3]
+    if K not in ATTENTION_WIDTHS:
+        return f"a head width K of {', '.join(map(str, ATTENTION_WIDTHS))}", f"{K}"
+    if dtype not in DTYPES:
+        return "float32, float16 or bfloat16", f"{dtype}"
+    if T != S:
+        return "as many queries as keys, since it is for training", f"{T} queries and {S} keys"
+    if 0 in query_shape or 0 in key_shape:
+        return "at least one sequence, position and head", f"query {query_shape}, key {key_shape}"
+    return None
+
+
+def _differing_types(*arrays: mx.array) -> tuple[str, str] | None:
+    if len({array.dtype for array in arrays}) == 1:
+        return None
+    return "query, key and value of one type", ", ".join(str(array.dtype) for array in arrays)
+
+
+@functools.cache
+def _fused_attention(scale: float) -> Callable[..., Any]:
+    """The differentiable function for one scale; its second output, L, is kept for the gradient only."""
+    attend = mx.custom_function(functools.partial(_forward, scale))
+    attend.vjp(functools.partial(_gradient, scale))
+    return attend
+
+
+def _forward(scale: float, query_BTHK: mx.array, key_BTGK: mx.array, value_BTGK: mx.array) -> list[mx.array]:
+    B, T, H, K = query_BTHK.shape
+    return _FORWARD(
+        [query_BTHK, key_BTGK, value_BTGK, mx.array([scale], dtype=mx.float32)],
+        template={"T": query_BTHK.dtype, "K": K},
+        threadgroups=(H, _blocks(T), B),
+        threads=_THREADS,
+        outputs=[(query_BTHK.shape, query_BTHK.dtype), ((B, H, T, 2), mx.float32)],
+    )
+
+
+def _gradient(
+    scale: float, primals: list[mx.array], cotangents: list[mx.array], outputs: list[mx.array]
+) -> tuple[mx.array, mx.array, mx.array]:
+    query, key, value = primals
+    output, log_sum_exp_BHT2 = outputs
+    cotangent = cotangents[0]
+    B, T, H, K = query.shape
+    G = key.shape[2]
+    template: dict[str, int | bool | mx.Dtype] = {"T": query.dtype, "K": K}
+    scale_1 = mx.array([scale], dtype=mx.float32)
+    query_gradient, delta_BHT = _BACKWARD_QUERY(
+        [query, key, value, output, log_sum_exp_BHT2, cotangent, scale_1],
+        template=template,
+        threadgroups=(H, _blocks(T), B),
+        threads=_THREADS,
+        outputs=[(query.shape, query.dtype), ((B, H, T), mx.float32)],
+    )
+    key_gradient, value_gradient = _BACKWARD_KEY_VALUE(
+        [query, key, value, log_sum_exp_BHT2, delta_BHT, cotangent, scale_1],
+        template=template,
+        threadgroups=(G, _blocks(T), B),
+        threads=_THREADS,
+        outputs=[(key.shape, key.dtype), (value.shape, value.dtype)],
+    )
+    return query_gradient, key_gradient, value_gradient
+
+
+def _blocks(T: int) -> int:
+    return -(-T // _BLOCK)
