@@ -20,7 +20,8 @@ import mlx.core as mx
 from mlx_tiny.config import ModelConfig
 from mlx_tiny.ops.attention import causal_attention
 from mlx_tiny.ops.cross_entropy import head_cross_entropy
-from mlx_tiny.ops.rotary import rotary_tables, rotate
+from mlx_tiny.ops.heads import split_heads
+from mlx_tiny.ops.rotary import rotary_tables
 
 Parameters = dict[str, mx.array]
 
@@ -103,7 +104,8 @@ def hidden_states(
         token_BT: integer [B, T].
         dtype: of activations and matrix products; the parameters stay float32.
         cache: keys and values of the positions before this window, from an earlier call.
-        attention: implementation, as `causal_attention` takes it.
+        attention: implementation, as `causal_attention` takes it; `metal` and `auto` hold for `split_heads` too, which
+            serves the others by its plain path.
 
     Returns:
         The normalised output [B, T, D] that the head multiplies, and the cache with this window appended.
@@ -174,9 +176,15 @@ def _attention(
     B, T, _ = x_BTD.shape
     H, G, K = config.heads, config.key_value_heads, config.head_width
     projected = (x_BTD @ layer["query_key_value"].T).reshape(B, T, H + 2 * G, K)
-    query_BTHK, key_BTGK, value_BTGK = mx.split(projected, [H, H + G], axis=2)
-    query_BTHK = rotate(mx.fast.rms_norm(query_BTHK, layer["query_gain"], config.norm_epsilon), tables)
-    key_BTGK = rotate(mx.fast.rms_norm(key_BTGK, layer["key_gain"], config.norm_epsilon), tables)
+    query_BTHK, key_BTGK, value_BTGK = split_heads(
+        projected,
+        layer["query_gain"],
+        layer["key_gain"],
+        tables,
+        key_value_heads=G,
+        epsilon=config.norm_epsilon,
+        implementation=heads_implementation(implementation),
+    )
     if past is not None:
         key_BTGK = mx.concatenate([past[0], key_BTGK], axis=1)
         value_BTGK = mx.concatenate([past[1], value_BTGK], axis=1)
@@ -184,6 +192,11 @@ def _attention(
         query_BTHK, key_BTGK, value_BTGK, scale=1 / math.sqrt(K), implementation=implementation
     )
     return mixed_BTHK.reshape(B, T, H * K) @ layer["attention_output"].T, (key_BTGK, value_BTGK)
+
+
+def heads_implementation(attention: str) -> str:
+    """What `split_heads` is asked for beside an implementation of attention: its own kernels, or no kernel at all."""
+    return attention if attention in ("auto", "metal") else "plain"
 
 
 def _mlp(layer: Parameters, config: ModelConfig, x_BTD: mx.array) -> mx.array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -11,6 +12,7 @@ import mlx.core as mx
 import numpy as np
 import numpy_model
 import pytest
+from emulator import emulated_metal
 from numeric import assert_close, to_float64
 from numpy_model import random_parameters
 
@@ -105,6 +107,25 @@ def test_a_token_changes_nothing_before_it(config: ModelConfig, implementation: 
         after = to_float64(hidden_states(parameters, config, mx.array(changed), attention=implementation)[0])
         np.testing.assert_array_equal(before[:, :t], after[:, :t])
         assert (before[:, t:] != after[:, t:]).any(axis=-1).all(), "and everything from it on"
+
+
+def test_the_kernels_serve_every_layer_both_ways() -> None:
+    config = replace(SMALL, head_width=32, key_value_heads=2)
+    parameters = to_mlx(random_parameters(config))
+    tokens, targets = (mx.array(array) for array in random_tokens(config))
+
+    def loss(implementation: str, arrays):
+        return token_losses(arrays, config, tokens, targets, attention=implementation).mean()
+
+    with emulated_metal() as launches:
+        got, gradients = mx.value_and_grad(partial(loss, "metal"))(parameters)
+        mx.eval(got, gradients)
+    counts = Counter(launch.name for launch in launches)
+    assert {counts["heads_forward"], counts["heads_backward"], counts["attention_forward"]} == {config.layers}
+    expected, expected_gradients = mx.value_and_grad(partial(loss, "plain"))(parameters)
+    assert_close(got, to_float64(expected), "model", "float32")
+    for name, gradient in gradients.items():
+        assert_close(gradient, to_float64(expected_gradients[name]), "model gradient", "float32", name)
 
 
 @each_config

@@ -1,0 +1,208 @@
+"""From the packed projection to attention's inputs: QK-norm and rotary positions, plain MLX, and one kernel each way.
+
+A row x of a query or key head becomes R (g n) with n = x r, r = 1 / sqrt(mean(x^2) + epsilon), the gain g, and the
+rotation R of its position. Backward, from the cotangent d: m = R^T d; the gain's gradient is the sum of m n over all
+rows, and that of x is r (g m - n mean(g m n)). The kernels compute r anew, which costs less than storing it.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from mlx_tiny.errors import TinyError
+from mlx_tiny.ops import dispatch
+from mlx_tiny.ops.dispatch import Choice
+from mlx_tiny.ops.metal import MetalKernel
+from mlx_tiny.ops.rotary import rotary_tables, rotate
+from mlx_tiny.ops.self_test import disagreement
+from mlx_tiny.tolerances import bounds
+
+IMPLEMENTATIONS = ("auto", "plain", "metal")
+Tables = tuple[mx.array, mx.array]
+Heads = tuple[mx.array, mx.array, mx.array]
+
+_INPUTS = ("projected", "query_gain", "key_gain", "cosine", "sine", "epsilon")
+_FORWARD = MetalKernel("heads_forward", _INPUTS, ("query", "key", "value"))
+_BACKWARD = MetalKernel(
+    "heads_backward",
+    (*_INPUTS, "query_gradient", "key_gradient", "value_gradient"),
+    ("projected_gradient", "gain_gradient"),
+)
+_SIMDGROUPS = 4
+# A threadgroup of the backward kernel owns so many tokens: more mean fewer partial sums, fewer mean more threadgroups.
+_TOKENS = 8
+
+
+def split_heads(
+    projected_BTXK: mx.array,
+    query_gain_K: mx.array,
+    key_gain_K: mx.array,
+    tables: Tables,
+    *,
+    key_value_heads: int,
+    epsilon: float,
+    implementation: str = "auto",
+) -> Heads:
+    """Take the packed projection apart; normalise query and key over K, scale them by their gains, and rotate them.
+
+    Args:
+        projected_BTXK: float32, float16 or bfloat16 [B, T, H + 2G, K] with K even: H query heads, then G key heads,
+            then G value heads.
+        query_gain_K: same dtype [K].
+        key_gain_K: same dtype [K].
+        tables: as `rotary_tables` gives them, float32 [T, 1, K/2]; they are constants, no gradient flows to them.
+        key_value_heads: G.
+        epsilon: added to the mean square, above 0.
+        implementation: `plain`, `metal` (one kernel each way, float32 inside, K up to 256), or `auto`: what
+            `ops/dispatch.py` chooses.
+
+    Returns:
+        Query [B, T, H, K], key [B, T, G, K] and value [B, T, G, K], in the dtype of the projection.
+
+    Raises:
+        TinyError: shapes or types that do not fit, an unknown implementation, or `metal` where no kernel can run.
+    """
+    _check(projected_BTXK, query_gain_K, key_gain_K, tables, key_value_heads, implementation)
+    implementation = choose(projected_BTXK.dtype, projected_BTXK.shape[3], implementation).implementation
+    constants = mx.stop_gradient(tables[0]), mx.stop_gradient(tables[1])
+    if implementation == "plain":
+        return _plain(projected_BTXK, query_gain_K, key_gain_K, constants, key_value_heads, epsilon)
+    dispatch.require_metal("QK-norm and rotary positions")
+    query_BTHK, key_BTGK, value_BTGK = _fused(key_value_heads)(
+        projected_BTXK, query_gain_K, key_gain_K, *constants, mx.array([epsilon], dtype=mx.float32)
+    )
+    return query_BTHK, key_BTGK, value_BTGK
+
+
+def _plain(
+    projected_BTXK: mx.array,
+    query_gain_K: mx.array,
+    key_gain_K: mx.array,
+    tables: Tables,
+    key_value_heads: int,
+    epsilon: float,
+) -> Heads:
+    H = projected_BTXK.shape[2] - 2 * key_value_heads
+    query_BTHK, key_BTGK, value_BTGK = mx.split(projected_BTXK, [H, H + key_value_heads], axis=2)
+    query_BTHK = rotate(mx.fast.rms_norm(query_BTHK, query_gain_K, epsilon), tables)
+    key_BTGK = rotate(mx.fast.rms_norm(key_BTGK, key_gain_K, epsilon), tables)
+    return query_BTHK, key_BTGK, value_BTGK
+
+
+@functools.cache
+def _fused(key_value_heads: int) -> Callable[..., Any]:
+    """The kernels as one function of the projection, gains, tables and epsilon, with its gradient."""
+
+    def template(projected_BTXK: mx.array) -> dict[str, int | bool | mx.Dtype]:
+        _, _, heads, K = projected_BTXK.shape
+        return {"Element": projected_BTXK.dtype, "K": K, "H": heads - 2 * key_value_heads, "G": key_value_heads}
+
+    def split(projected_BTXK: mx.array, *others: mx.array) -> list[mx.array]:
+        B, T, heads, K = projected_BTXK.shape
+        key_value_shape = (B, T, key_value_heads, K)
+        return _FORWARD(
+            [projected_BTXK, *others],
+            template=template(projected_BTXK),
+            threadgroups=(math.ceil(B * T * heads / _SIMDGROUPS), 1, 1),
+            threads=32 * _SIMDGROUPS,
+            outputs=[
+                (shape, projected_BTXK.dtype)
+                for shape in ((B, T, heads - 2 * key_value_heads, K), key_value_shape, key_value_shape)
+            ],
+        )
+
+    def gradient(primals: list[mx.array], cotangents: list[mx.array], _: list[mx.array]) -> list[mx.array]:
+        projected_BTXK, query_gain_K, _key_gain_K, *constants = primals
+        B, T, _heads, K = projected_BTXK.shape
+        groups = math.ceil(B * T / _TOKENS)
+        projected_gradient, partial_P2K = _BACKWARD(
+            [*primals, *cotangents],
+            template={**template(projected_BTXK), "TOKENS": _TOKENS, "SIMDGROUPS": _SIMDGROUPS},
+            threadgroups=(groups, 1, 1),
+            threads=32 * _SIMDGROUPS,
+            outputs=[(projected_BTXK.shape, projected_BTXK.dtype), ((groups, 2, K), mx.float32)],
+        )
+        # Views of the sum, where indexing would be two more launches.
+        gains = mx.split(mx.sum(partial_P2K, axis=0).astype(query_gain_K.dtype).flatten(), 2)
+        return [projected_gradient, *gains, *map(mx.zeros_like, constants)]
+
+    fused = mx.custom_function(split)
+    fused.vjp(gradient)
+    return fused
+
+
+def choose(dtype: mx.Dtype, width: int, implementation: str = "auto") -> Choice:
+    """What serves heads of this width on this machine, and why."""
+    if implementation != "auto":
+        return Choice(implementation, dispatch.AS_ASKED)
+    return dispatch.choose(dispatch.situation("heads", dtype, width=width), lambda: self_test(dtype, width))
+
+
+def self_test(dtype: mx.Dtype, width: int) -> str | None:
+    """Evaluate the kernels on a small ragged shape; what is wrong with them on this machine, or None."""
+    generator = np.random.default_rng(0)
+    inputs = [
+        mx.array(generator.standard_normal(shape), dtype=mx.float32).astype(dtype)
+        for shape in ((2, 7, 5, width), (width,), (width,))
+    ]
+    tables = rotary_tables(7, width, 100.0)
+
+    def split(implementation: str, projected: mx.array, query_gain: mx.array, key_gain: mx.array) -> Heads:
+        return split_heads(
+            projected, query_gain, key_gain, tables, key_value_heads=1, epsilon=1e-6, implementation=implementation
+        )
+
+    allowed = bounds("heads kernel", str(dtype).rsplit(".", 1)[-1])
+    return disagreement(functools.partial(split, "metal"), functools.partial(split, "plain"), inputs, allowed)
+
+
+def _check(
+    projected_BTXK: mx.array,
+    query_gain_K: mx.array,
+    key_gain_K: mx.array,
+    tables: Tables,
+    key_value_heads: int,
+    implementation: str,
+) -> None:
+    if implementation not in IMPLEMENTATIONS:
+        raise TinyError(
+            f"Unknown implementation {implementation!r} of QK-norm and rotary positions",
+            expected=f"one of {', '.join(IMPLEMENTATIONS)}",
+        )
+    shape = projected_BTXK.shape
+    if len(shape) != 4 or key_value_heads < 1 or shape[2] <= 2 * key_value_heads:
+        raise TinyError(
+            "The packed projection has the wrong shape",
+            expected=f"[B, T, H + 2G, K] with at least one query head and G = {max(key_value_heads, 1)}",
+            got=f"{shape} with G = {key_value_heads}",
+        )
+    _, T, _, K = shape
+    if K % 2:
+        raise TinyError("The head width does not fit rotary pairs", expected="an even number", got=K)
+    if implementation == "metal" and K > dispatch.LARGEST_HEADS_WIDTH:
+        raise TinyError(
+            "The head width is too large for the Metal kernels",
+            expected=f"at most {dispatch.LARGEST_HEADS_WIDTH}",
+            got=K,
+            remedy="Take `auto` or `plain`",
+        )
+    shapes = [array.shape for array in (query_gain_K, key_gain_K, *tables)]
+    if shapes != [(K,), (K,), (T, 1, K // 2), (T, 1, K // 2)]:
+        raise TinyError(
+            "The gains or rotary tables do not fit the packed projection",
+            expected=f"gains {(K,)} and tables {(T, 1, K // 2)} for a projection {shape}",
+            got=", ".join(map(str, shapes)),
+        )
+    types = [array.dtype for array in (projected_BTXK, query_gain_K, key_gain_K, *tables)]
+    if types[0] not in (mx.float32, mx.float16, mx.bfloat16) or types[1:] != [types[0]] * 2 + [mx.float32] * 2:
+        raise TinyError(
+            "The types of the packed projection, gains or rotary tables do not fit",
+            expected="projection and gains all float32, float16 or bfloat16, and tables float32",
+            got=", ".join(map(str, types)),
+        )

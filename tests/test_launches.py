@@ -1,0 +1,56 @@
+"""The counter of launches: on chains, views, kernels and trees whose count is known."""
+
+from __future__ import annotations
+
+import mlx.core as mx
+import pytest
+from launches import count_launches
+
+from mlx_tiny.ops import dispatch, metal
+
+
+def kernel(x: mx.array) -> mx.array:
+    call = mx.fast.metal_kernel(name="copy", input_names=["x"], output_names=["y"], source="y[0] = x[0];")
+    return call(
+        inputs=[x],
+        template=[("T", x.dtype)],
+        grid=(32, 1, 1),
+        threadgroup=(32, 1, 1),
+        output_shapes=[x.shape],
+        output_dtypes=[x.dtype],
+    )[0]
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (lambda x: x.T.reshape(3, 8)[:, :2].squeeze()[None], {}),
+        (lambda x: mx.split(mx.stop_gradient(x), 2), {}),
+        (lambda x: mx.exp(2 * x + 1) - x, {"Compiled": 1}),
+        (lambda x: (x @ x.T).sum() * 2, {"Matmul": 1, "Sum": 1, "Multiply": 1}),
+        (lambda x: mx.concatenate([x, x, x]), {"Concatenate": 3}),
+        # The chain is cut at a kernel.
+        (lambda x: mx.exp(kernel(mx.exp(x + 1)) + 1), {"Compiled": 2, "CustomKernel": 1}),
+        (lambda x: mx.fast.rms_norm(x, None, 1e-5), {"CustomKernel": 1}),
+        (lambda x: mx.vjp(lambda a: mx.fast.rms_norm(a, None, 1e-5), [x], [x])[1], {"CustomKernel": 1}),
+        (lambda x: mx.vjp(lambda w: mx.fast.rms_norm(x, w, 1e-5), [x[0]], [x]), {"CustomKernel": 2, "Sum": 1}),
+        (lambda x: {"a": [x + x], "b": -x}, {"Add": 1, "Negative": 1}),
+        (lambda x: mx.zeros((5,)), {"Full": 1}),
+    ],
+)
+def test_launches_by_name(function, expected: dict[str, int]) -> None:
+    got = dict(count_launches(function, mx.ones((6, 4))))
+    # Which row is taken is an index in memory.
+    got.pop("Gather", None)
+    assert got == expected
+
+
+def test_arguments_are_trees_and_what_made_them_is_not_counted() -> None:
+    tree = {"matrix": mx.ones((4, 4)) * 2, "list": [mx.arange(4) + 1]}
+    assert count_launches(lambda t: t["matrix"] @ t["list"][0].astype(mx.float32), tree) == {"AsType": 1, "Matmul": 1}
+
+
+def test_nothing_is_left_behind() -> None:
+    before = mx.fast.metal_kernel, mx.fast.rms_norm, metal.why_not_metal(), dict(dispatch._verdicts)
+    count_launches(kernel, mx.ones((3,)))
+    assert before == (mx.fast.metal_kernel, mx.fast.rms_norm, metal.why_not_metal(), dispatch._verdicts)
