@@ -61,6 +61,7 @@ def evaluate(
     limit_tokens: int | None = None,
     batch_tokens: int = 4096,
     dtype: mx.Dtype = mx.float32,
+    attention: str = "auto",
 ) -> Evaluation:
     """Bits per byte of `tokens` under the model.
 
@@ -70,6 +71,7 @@ def evaluate(
         limit_tokens: evaluate about this many tokens from the file's start instead of all.
         batch_tokens: tokens evaluated at once; the result does not depend on it beyond rounding.
         dtype: of activations.
+        attention: implementation, as `model.hidden_states` takes it.
 
     Returns:
         Totals; a limited evaluation counts bytes by the file's mean.
@@ -84,7 +86,9 @@ def evaluate(
         for index, part in enumerate(group):
             with lane(index):
                 input_BT, target_BT = mx.array(windows.inputs[part]), mx.array(windows.targets[part])
-                losses.append(token_losses(parameters, config, input_BT, target_BT, dtype=dtype))
+                losses.append(
+                    token_losses(parameters, config, input_BT, target_BT, dtype=dtype, attention=attention)
+                )
         mx.eval(losses)
         for part, losses_BT in zip(group, losses, strict=True):
             total += float(np.sum(np.asarray(losses_BT, dtype=np.float64) * windows.mask[part]))

@@ -19,7 +19,8 @@ import mlx.core as mx
 
 from mlx_tiny.config import OptimizerConfig
 from mlx_tiny.model import Parameters, ParameterSpec
-from mlx_tiny.ops.newton_schulz import orthogonalize
+from mlx_tiny.ops import muon_pack
+from mlx_tiny.ops.newton_schulz import choose, orthogonalize
 from mlx_tiny.ops.runtime import lane
 
 State = dict[str, mx.array]
@@ -42,11 +43,21 @@ class Optimizer:
     Args:
         config: rates and constants.
         specs: of all parameters, as `model.parameter_specs` gives them.
+        muon: `plain`, `metal` (own kernels), or `auto`: what `ops/dispatch.py` chooses; the attribute
+            `muon` says which it is. The state is the same.
+
+    Raises:
+        TinyError: an unknown `muon`, or `metal` where no kernel can run.
     """
 
-    def __init__(self, config: OptimizerConfig, specs: dict[str, ParameterSpec]) -> None:
+    def __init__(self, config: OptimizerConfig, specs: dict[str, ParameterSpec], muon: str = "auto") -> None:
         self.config, self.specs = config, specs
         self._muon = groups(specs)["matrix"] if config.matrix_optimizer == "muon" else []
+        self.choice = choose(mx.float32, muon)
+        """What computes Muon's update, `plain` or `metal`, and why."""
+        self._layout = muon_pack.make_layout(
+            [specs[name].shape for name in self._muon], [specs[name].blocks for name in self._muon]
+        )
 
     def initialize(self) -> State:
         """Zero moments, in float32, and the number of steps taken."""
@@ -81,7 +92,10 @@ class Optimizer:
         if self.config.clip_norm:
             gradients = clipped(gradients, self.config.clip_norm)
         new_state = {"step": state["step"] + 1}
-        new_parameters = self._muon_step(parameters, gradients, state, new_state, multiplier, momentum)
+        muon_step = (
+            self._muon_step_by_kernels if self.choice.implementation == "metal" and self._muon else self._muon_step
+        )
+        new_parameters = muon_step(parameters, gradients, state, new_state, multiplier, momentum)
         for index, name in enumerate(name for name in self.specs if name not in self._muon):
             with lane(index):
                 rate = multiplier * self._adamw_rate(self.specs[name].kind)
@@ -131,9 +145,48 @@ class Optimizer:
         keep = 1 - rate * self.config.matrix_decay
         return {name: keep * parameters[name] - rate * directions[name] for name in self._muon}
 
-    def _orthogonalized(self, bank_NRC: mx.array) -> mx.array:
+    def _muon_step_by_kernels(
+        self,
+        parameters: Parameters,
+        gradients: Parameters,
+        state: State,
+        new_state: State,
+        multiplier: mx.array,
+        momentum: mx.array,
+    ) -> Parameters:
+        """The same from one packing launch, kernels for the symmetric products, and one update a parameter."""
+        packed = muon_pack.pack(
+            [gradients[name] for name in self._muon],
+            [state[f"momentum.{name}"] for name in self._muon],
+            momentum,
+            self._layout,
+            implementation="metal",
+        )
+        new_state.update({f"momentum.{name}": array for name, array in zip(self._muon, packed.momenta, strict=True)})
+        banks = [self._orthogonalized(*both) for both in zip(packed.banks, packed.partials, strict=True)]
+        rate = multiplier * self.config.matrix_rate
+        keep = 1 - rate * self.config.matrix_decay
+        changed: dict[str, list[mx.array]] = {name: [] for name in self._muon}
+        for run in sorted(self._layout.runs, key=lambda run: (run.parameter, run.first_row)):
+            name = self._muon[run.parameter]
+            layers = self.specs[name].shape[0]
+            weight = parameters[name][:, run.first_row : run.first_row + run.count * run.rows]
+            direction = muon_pack.run_view(run, layers, banks[run.bank])
+            scale = math.sqrt(max(1.0, run.rows / run.columns))
+            # In the shape of the direction, whose view a reshape would have to copy.
+            new = keep * weight.reshape(direction.shape) - rate * scale * direction
+            changed[name].append(new.reshape(weight.shape))
+        return {name: mx.concatenate(parts, axis=1) if len(parts) > 1 else parts[0] for name, parts in changed.items()}
+
+    def _orthogonalized(self, bank_NRC: mx.array, partials_NP2: mx.array | None = None) -> mx.array:
         c = self.config
-        return orthogonalize(bank_NRC, steps=c.newton_schulz_steps, coefficients=c.coefficients)
+        return orthogonalize(
+            bank_NRC,
+            steps=c.newton_schulz_steps,
+            coefficients=c.coefficients,
+            implementation=self.choice.implementation,
+            partials_NP2=partials_NP2,
+        )
 
 
 def over_banks(

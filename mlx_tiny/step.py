@@ -10,7 +10,9 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_tiny.config import RunConfig
-from mlx_tiny.model import Parameters, initialize, parameter_specs, token_losses
+from mlx_tiny.model import Parameters, heads_implementation, initialize, parameter_specs, token_losses
+from mlx_tiny.ops import attention, heads
+from mlx_tiny.ops.dispatch import Choice
 from mlx_tiny.ops.runtime import lane, lanes_for, why_not_compiled
 from mlx_tiny.optim import Optimizer, State
 
@@ -35,16 +37,34 @@ class TrainingStep:
     Args:
         config: of the run; its optimizer, model, dtype and accumulation settings are baked in.
         compiled: one `mx.compile`d graph; False runs the same operations uncompiled.
+
+    Raises:
+        TinyError: an implementation is asked for that does not take this model, or cannot run here.
     """
 
     def __init__(self, config: RunConfig, *, compiled: bool) -> None:
         self.config, self.compiled = config, compiled
-        self.optimizer = Optimizer(config.optimizer, parameter_specs(config.model))
+        self.optimizer = Optimizer(config.optimizer, parameter_specs(config.model), muon=config.train.muon)
         self._dtype = getattr(mx, config.train.dtype)
+        self.choices = self._choose()
+        """What serves the step, by operation, and why."""
         wrap: Callable[[Any], Any] = mx.compile if compiled else lambda function: function
         self._gradients = wrap(self._average_gradients)
         self._update = wrap(self.optimizer.update)
         self._whole = wrap(self._whole_step)
+
+    def _choose(self) -> dict[str, Choice]:
+        c, asked = self.config.model, self.config.train.attention
+        query, key = (
+            mx.zeros((1, c.context, count, c.head_width), dtype=self._dtype) for count in (c.heads, c.key_value_heads)
+        )
+        choices = {
+            "attention": attention.choose(query, key, key, asked),
+            "QK-norm and rotary positions": heads.choose(self._dtype, c.head_width, heads_implementation(asked)),
+        }
+        if self.config.optimizer.matrix_optimizer == "muon":
+            choices["Muon"] = self.optimizer.choice
+        return choices
 
     def initial_state(self) -> TrainingState:
         """Fresh parameters from the run's seed, zero moments."""
@@ -118,7 +138,14 @@ class TrainingStep:
         return loss, gradients
 
     def _mean_loss(self, parameters: Parameters, token_BT1: mx.array) -> mx.array:
-        losses_BT = token_losses(parameters, self.config.model, token_BT1[:, :-1], token_BT1[:, 1:], dtype=self._dtype)
+        losses_BT = token_losses(
+            parameters,
+            self.config.model,
+            token_BT1[:, :-1],
+            token_BT1[:, 1:],
+            dtype=self._dtype,
+            attention=self.config.train.attention,
+        )
         return losses_BT.mean()
 
 

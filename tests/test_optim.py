@@ -7,10 +7,13 @@ from dataclasses import replace
 import mlx.core as mx
 import numpy as np
 import pytest
+from emulator import emulated_metal
+from mlx.optimizers import Muon
 from numeric import assert_close, to_float64
 from test_model import CONFIGS, SMALL
 
 from mlx_tiny.config import ModelConfig, OptimizerConfig
+from mlx_tiny.errors import TinyError
 from mlx_tiny.model import parameter_count, parameter_specs
 from mlx_tiny.ops import newton_schulz
 from mlx_tiny.optim import Optimizer, clipped, global_norm, groups, over_banks
@@ -256,3 +259,92 @@ def test_a_rate_of_zero_changes_no_weight(kind: str) -> None:
     for name, array in exact.items():
         np.testing.assert_array_equal(to_float64(weights[name]), array)
     assert mx.any(state["first.embedding"]).item()
+
+
+def test_muon_is_mlx_s_where_the_variant_is_the_same() -> None:
+    """MLX's has the quintic, one momentum from the start, a fixed rate; its decay is another, so there is none."""
+    config = OptimizerConfig(coefficients="quintic", matrix_decay=0.0)
+    specs = {name: spec for name, spec in parameter_specs(CONFIGS["grouped"]).items() if spec.kind == "matrix"}
+    generator = np.random.default_rng(7)
+    start = {name: array for name, array in random_arrays(CONFIGS["grouped"], generator).items() if name in specs}
+    ours, theirs = Optimizer(config, specs), Muon(config.matrix_rate, momentum=0.9, weight_decay=0.0)
+    weights, state = to_mlx(start), ours.initialize()
+    single = one_by_one(weights, specs)
+    for _ in range(3):
+        gradients = to_mlx({name: generator.standard_normal(spec.shape) for name, spec in specs.items()})
+        weights, state = ours.update(weights, gradients, state, mx.array(1.0), mx.array(0.9))
+        single = theirs.apply_gradients(one_by_one(gradients, specs), single)
+    before = one_by_one(to_mlx(start), specs)
+    for name, array in one_by_one(weights, specs).items():
+        change = to_float64(single[name]) - to_float64(before[name])
+        assert_close(to_float64(array) - to_float64(before[name]), change, "Muon", "float32", name)
+
+
+def one_by_one(arrays: dict[str, mx.array], specs: dict) -> dict[str, mx.array]:
+    """Every matrix of the banks as an array of its own."""
+    return {
+        f"{name} {layer} {block}": part[layer]
+        for name, array in arrays.items()
+        for block, part in enumerate(mx.split(array, np.cumsum(specs[name].blocks)[:-1].tolist(), axis=1))
+        for layer in range(len(part))
+    }
+
+
+@pytest.mark.parametrize("name", ["relu2", "grouped", "odd sizes"])
+def test_the_kernels_update_as_the_plain_path_does(name: str) -> None:
+    """Three steps: parameters and all of the state, names and shapes included."""
+    model, config = CONFIGS[name], OptimizerConfig(matrix_decay=0.5, clip_norm=1.0)
+    specs, generator = parameter_specs(model), np.random.default_rng(8)
+    plain = Optimizer(config, specs, muon="plain")
+    start = random_arrays(model, generator)
+    with emulated_metal() as launches:
+        kernels = Optimizer(config, specs, muon="metal")
+        results = [(to_mlx(start), plain.initialize()), (to_mlx(start), kernels.initialize())]
+        for _ in range(3):
+            gradients = to_mlx(random_arrays(model, generator))
+            results = [
+                optimizer.update(weights, gradients, state, mx.array(1.0), mx.array(0.9))
+                for optimizer, (weights, state) in zip((plain, kernels), results, strict=True)
+            ]
+        mx.eval(results)
+    assert sum(launch.name == "muon_pack" for launch in launches) == 3
+    (weights, state), (got_weights, got_state) = results
+    for got, expected in ((got_weights, weights), (got_state, state)):
+        assert list(got) == list(expected)
+        for key, array in expected.items():
+            assert got[key].shape == array.shape and got[key].dtype == array.dtype
+            subtracted = start.get(key, 0.0)
+            change = to_float64(array.astype(mx.float32)) - subtracted
+            assert_close(to_float64(got[key].astype(mx.float32)) - subtracted, change, "Muon", "float32", key)
+
+
+def test_the_kernels_give_the_same_bits_every_time() -> None:
+    specs = parameter_specs(SMALL)
+    generator = np.random.default_rng(9)
+    weights, gradients = (to_mlx(random_arrays(SMALL, generator)) for _ in range(2))
+    results = []
+    for _ in range(2):
+        with emulated_metal():
+            optimizer = Optimizer(OptimizerConfig(), specs, muon="metal")
+            results.append(optimizer.update(weights, gradients, optimizer.initialize(), mx.array(1.0), mx.array(0.9)))
+            mx.eval(results[-1])
+    for name, array in results[0][0].items():
+        np.testing.assert_array_equal(np.array(array), np.array(results[1][0][name]))
+
+
+def test_without_hidden_matrices_the_kernels_have_nothing_to_do() -> None:
+    specs = parameter_specs(SMALL)
+    weights = to_mlx(random_arrays(SMALL, np.random.default_rng(10)))
+    with emulated_metal() as launches:
+        optimizer = Optimizer(OptimizerConfig(matrix_optimizer="adamw"), specs, muon="metal")
+        mx.eval(optimizer.update(weights, weights, optimizer.initialize(), mx.array(1.0), mx.array(0.9)))
+    assert launches == []
+
+
+def test_an_implementation_that_is_not_there_is_refused() -> None:
+    with pytest.raises(TinyError, match="'cuda'"):
+        Optimizer(OptimizerConfig(), parameter_specs(SMALL), muon="cuda")
+    if not mx.metal.is_available():
+        assert Optimizer(OptimizerConfig(), parameter_specs(SMALL)).choice.implementation == "plain"
+        with pytest.raises(TinyError, match="cannot run here"):
+            Optimizer(OptimizerConfig(), parameter_specs(SMALL), muon="metal")

@@ -1,10 +1,21 @@
-"""Orthogonalisation of banks of matrices by Newton-Schulz iterations, the heart of Muon."""
+"""Orthogonalisation of banks of matrices by Newton-Schulz iterations, the heart of Muon: plain MLX, and with a kernel.
+
+A step X <- a X + (b A + c A A) X with A = X X^T costs three products for X [n, m], of n^2 m, n^3 and n^2 m
+multiply-adds. A and A A = A A^T are symmetric: the kernel computes one triangle of their tiles and mirrors it, half of
+the first two.
+"""
 
 from __future__ import annotations
 
 import mlx.core as mx
+import numpy as np
 
+from mlx_tiny.config import MUON_IMPLEMENTATIONS
 from mlx_tiny.errors import TinyError
+from mlx_tiny.ops import dispatch, muon_pack
+from mlx_tiny.ops.dispatch import Choice
+from mlx_tiny.ops.metal import MetalKernel
+from mlx_tiny.tolerances import bounds
 
 # Jordan et al. 2024, "Muon": one quintic for every step, steepest at zero; singular values end in about [0.7, 1.2].
 _QUINTIC = (3.4445, -4.7750, 2.0315)
@@ -23,8 +34,21 @@ _SAFETY = {"quintic": 1.0, "polar_express": 1.01}
 # Keeps a zero matrix zero instead of NaN; far below any gradient's norm.
 _SMALLEST_NORM = 1e-20
 
+_SYMMETRIC_PRODUCT = MetalKernel("symmetric_product", ("x", "addend", "factors"), ("product",))
+_THREADS = 128
+# A threadgroup's tile has 16 rows for each block. Large tiles read less, small ones keep more of the GPU at work; where
+# the one overtakes the other has not been measured.
+_BLOCKS, _LARGE_BLOCKS, _LARGE_ROWS = 2, 4, 256
 
-def orthogonalize(bank_NRC: mx.array, *, steps: int = 5, coefficients: str = "polar_express") -> mx.array:
+
+def orthogonalize(
+    bank_NRC: mx.array,
+    *,
+    steps: int = 5,
+    coefficients: str = "polar_express",
+    implementation: str = "auto",
+    partials_NP2: mx.array | None = None,
+) -> mx.array:
     """Replace the singular values of every matrix of a bank by values near 1.
 
     X <- a X + (b A + c A A) X with A = X X^T, after division by the Frobenius norm, which is taken in float32.
@@ -33,32 +57,118 @@ def orthogonalize(bank_NRC: mx.array, *, steps: int = 5, coefficients: str = "po
         bank_NRC: float32 or bfloat16 [N, rows, columns]; computed on the transposed bank where rows > columns.
         steps: iterations; five suffice for training.
         coefficients: `quintic` or `polar_express`.
+        implementation: `plain`, `metal` (symmetric products by a kernel), or `auto`: what `ops/dispatch.py` chooses.
+        partials_NP2: of P parts of each matrix, float32: the largest magnitude, above zero, and the sum of the squares
+            in units of it, as `muon_pack` gives them; computed here where absent.
 
     Returns:
         The bank with (nearly) orthonormal rows or columns, in its shape and dtype; zero matrices stay zero.
 
     Raises:
-        TinyError: another number of axes, or unknown coefficients.
+        TinyError: another number of axes or type, unknown coefficients or implementation, or `metal` where no kernel
+            can run.
     """
-    if bank_NRC.ndim != 3:
-        raise TinyError("Newton-Schulz takes a bank of matrices", expected="[N, rows, columns]", got=bank_NRC.shape)
+    polynomials = _polynomials(coefficients, steps)
+    _check(bank_NRC)
+    implementation = choose(bank_NRC.dtype, implementation).implementation
     transposed = bank_NRC.shape[1] > bank_NRC.shape[2]
     x = bank_NRC.swapaxes(1, 2) if transposed else bank_NRC
-    x = _normalized(x, _SAFETY.get(coefficients, 1.0))
-    for a, b, c in _polynomials(coefficients, steps):
-        gram = x @ x.swapaxes(1, 2)
-        polynomial = mx.addmm(gram, gram, gram, alpha=c, beta=b)
+    x = _normalized(x, partials_NP2, _SAFETY[coefficients])
+    for a, b, c in polynomials:
+        polynomial = _polynomial_by_kernel(x, b, c) if implementation == "metal" else _polynomial(x, b, c)
         x = mx.addmm(x, polynomial, x, alpha=1.0, beta=a)
     return x.swapaxes(1, 2) if transposed else x
 
 
-def _normalized(x: mx.array, safety: float) -> mx.array:
+def symmetric_product(
+    bank_NRC: mx.array,
+    *,
+    alpha: float = 1.0,
+    beta: float = 0.0,
+    addend_NRR: mx.array | None = None,
+    blocks: int | None = None,
+) -> mx.array:
+    """alpha X X^T + beta addend for every matrix of a bank, by the Metal kernel; symmetric to the bit.
+
+    Args:
+        bank_NRC: float32 or bfloat16 [N, rows, columns], all at least 1; multiplied and added up in float32.
+        alpha, beta: factors.
+        addend_NRR: symmetric matrices in the dtype of the bank; of each, one triangle is read.
+        blocks: a tile has 16 rows for each, 2 or 4; by the number of rows where absent.
+
+    Returns:
+        [N, rows, rows] in the dtype of the bank.
+    """
+    N, R, _ = bank_NRC.shape
+    blocks = blocks or (_LARGE_BLOCKS if R >= _LARGE_ROWS else _BLOCKS)
+    tiles = -(-R // (16 * blocks))
+    return _SYMMETRIC_PRODUCT(
+        [bank_NRC, bank_NRC if addend_NRR is None else addend_NRR, mx.array([alpha, beta], dtype=mx.float32)],
+        template={"T": bank_NRC.dtype, "BLOCKS": blocks, "ADDS": addend_NRR is not None},
+        threadgroups=(tiles * (tiles + 1) // 2, N, 1),
+        threads=_THREADS,
+        outputs=[((N, R, R), bank_NRC.dtype)],
+    )[0]
+
+
+def choose(dtype: mx.Dtype, implementation: str = "auto") -> Choice:
+    """What serves Muon on this machine in this type, and why.
+
+    Raises:
+        TinyError: an unknown implementation, or `metal` where no kernel can run.
+    """
+    if implementation not in MUON_IMPLEMENTATIONS:
+        raise TinyError(
+            f"Unknown implementation {implementation!r} of Muon", expected=f"one of {', '.join(MUON_IMPLEMENTATIONS)}"
+        )
+    if implementation == "metal":
+        dispatch.require_metal("Muon")
+    if implementation != "auto":
+        return Choice(implementation, dispatch.AS_ASKED)
+    return dispatch.choose(dispatch.situation("muon", dtype), lambda: self_test(dtype))
+
+
+def self_test(dtype: mx.Dtype) -> str | None:
+    """Evaluate Muon's kernels against their plain paths on ragged matrices; how they fail, or None."""
+    if (failure := muon_pack.self_test(dtype)) is not None:
+        return failure
+    bank_NRC = mx.random.normal((2, 67, 70), key=mx.random.key(0)).astype(dtype)
+    results = [orthogonalize(bank_NRC, implementation=name) for name in ("metal", "plain")]
+    wide_NRC = bank_NRC.astype(mx.float32)
+    products = [symmetric_product(bank_NRC, blocks=_LARGE_BLOCKS), wide_NRC @ wide_NRC.swapaxes(1, 2)]
+    name = str(dtype).removeprefix("mlx.core.")
+    for operation, (got, right) in (("Newton-Schulz kernel", results), ("symmetric product", products)):
+        excess = bounds(operation, name).excess(np.array(got.astype(mx.float32)), np.array(right.astype(mx.float32)))
+        if not excess <= 1:
+            return f"the {operation} is {excess:.1f} times as far from the plain path as {name} allows"
+    return None
+
+
+def _polynomial(x_NRC: mx.array, b: float, c: float) -> mx.array:
+    """b A + c A A with A = X X^T."""
+    gram = x_NRC @ x_NRC.swapaxes(1, 2)
+    return mx.addmm(gram, gram, gram, alpha=c, beta=b)
+
+
+def _polynomial_by_kernel(x_NRC: mx.array, b: float, c: float) -> mx.array:
+    gram = symmetric_product(x_NRC)
+    return symmetric_product(gram, alpha=c, beta=b, addend_NRR=gram)
+
+
+def _normalized(x: mx.array, partials_NP2: mx.array | None, safety: float) -> mx.array:
     """The bank over its Frobenius norms: divided by the largest entry first, so that the squares cannot overflow."""
-    wide = x.astype(mx.float32)
-    largest = mx.max(mx.abs(wide), axis=(1, 2), keepdims=True)
-    wide = wide / mx.maximum(largest, _SMALLEST_NORM)
-    norm = mx.sqrt(mx.sum(mx.square(wide), axis=(1, 2), keepdims=True))
-    return (wide / mx.maximum(safety * norm, _SMALLEST_NORM)).astype(x.dtype)
+    if partials_NP2 is None:
+        magnitude = mx.abs(x)
+        largest = mx.max(magnitude, axis=(1, 2), keepdims=True)
+        # Not one shared node but one a use: shared, it and the quotient would each be a launch of their own.
+        squares = mx.square(magnitude / mx.maximum(_SMALLEST_NORM, largest).astype(mx.float32))
+        largest = mx.maximum(largest, _SMALLEST_NORM).astype(mx.float32)
+    else:
+        largests_NP1 = partials_NP2[..., :1]
+        largest = mx.max(largests_NP1, axis=1, keepdims=True)
+        squares = partials_NP2[..., 1:] * mx.square(largests_NP1 / largest)
+    norm = mx.sqrt(mx.sum(squares, axis=(1, 2), keepdims=True))
+    return (x / largest / mx.maximum(safety * norm, _SMALLEST_NORM)).astype(x.dtype)
 
 
 def _polynomials(coefficients: str, steps: int) -> list[tuple[float, float, float]]:
@@ -67,3 +177,17 @@ def _polynomials(coefficients: str, steps: int) -> list[tuple[float, float, floa
     if coefficients == "polar_express":
         return [_POLAR_EXPRESS[min(step, len(_POLAR_EXPRESS) - 1)] for step in range(steps)]
     raise TinyError(f"Unknown coefficients {coefficients!r}", expected="quintic or polar_express")
+
+
+def _check(bank_NRC: mx.array) -> None:
+    if bank_NRC.ndim != 3 or bank_NRC.size == 0:
+        raise TinyError(
+            "Newton-Schulz takes a bank of matrices", expected="[N, rows, columns], none of them 0", got=bank_NRC.shape
+        )
+    if bank_NRC.dtype not in (mx.float32, mx.bfloat16):
+        raise TinyError(
+            "Newton-Schulz takes float32 or bfloat16",
+            expected="mlx.core.float32 or mlx.core.bfloat16",
+            got=bank_NRC.dtype,
+            remedy="Convert the bank first; float16 would overflow",
+        )

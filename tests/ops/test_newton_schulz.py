@@ -150,8 +150,38 @@ def test_bfloat16_is_close_to_float32(kind: str) -> None:
     assert_close(got, np.stack([reference(matrix, kind) for matrix in exact]), "Newton-Schulz", "bfloat16")
 
 
-def test_what_does_not_fit_is_refused() -> None:
+def test_parts_of_the_norm_may_be_given() -> None:
+    """Of halves of each matrix: largest magnitude, and sum of squares in units of it."""
+    bank, exact = normal(np.random.default_rng(8), (3, 6, 10))
+    halves = exact.reshape(3, 2, 30)
+    largest = np.abs(halves).max(axis=2, keepdims=True)
+    parts = np.concatenate([largest, ((halves / largest) ** 2).sum(axis=2, keepdims=True)], axis=2)
+    got = orthogonalize(bank, partials_NP2=rounded(parts, "float32")[0])
+    assert_close(got, to_float64(orthogonalize(bank)), "Newton-Schulz", "float32")
+
+
+@pytest.mark.parametrize("dtype", ["float16", "int32", "uint8", "bool_"])
+def test_other_types_are_refused(dtype: str) -> None:
+    with pytest.raises(TinyError, match="float32 or bfloat16"):
+        orthogonalize(mx.ones((1, 3, 3)).astype(getattr(mx, dtype)))
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (3,), (1, 2, 3, 4), (0, 3, 3), (1, 0, 3), (1, 3, 0)], ids=str)
+def test_what_is_no_bank_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(TinyError, match="bank of matrices"):
-        orthogonalize(mx.zeros((3, 3)))
+        orthogonalize(mx.zeros(shape))
+
+
+def test_unknown_names_are_refused() -> None:
     with pytest.raises(TinyError, match="cubic"):
         orthogonalize(mx.zeros((1, 3, 3)), coefficients="cubic")
+    with pytest.raises(TinyError, match="'cuda'"):
+        orthogonalize(mx.zeros((1, 3, 3)), implementation="cuda")
+
+
+@pytest.mark.skipif(mx.metal.is_available(), reason="there is a Metal GPU here")
+def test_the_kernel_is_refused_where_there_is_no_metal() -> None:
+    with pytest.raises(TinyError, match="cannot run here"):
+        orthogonalize(mx.zeros((1, 3, 3)), implementation="metal")
+    expected = orthogonalize(mx.ones((1, 3, 3)), implementation="plain")
+    assert mx.array_equal(orthogonalize(mx.ones((1, 3, 3)), implementation="auto"), expected)
