@@ -1,0 +1,231 @@
+"""Turns translated kernels into shared libraries, and keeps them by the hash of all that went into them."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import importlib.util
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import instrumentation
+from .instrumentation import with_lines, with_nans
+from .translation import FILE
+
+RUNTIME = Path(__file__).parent / "runtime"
+FLAGS = (
+    # 16-bit and float operations round where they are written; -w because the text is Metal's, not ours to mend here.
+    *"-std=c++17 -fPIC -fvisibility=hidden -fno-exceptions -fno-rtti -fno-threadsafe-statics -w".split(),
+    *"-ffp-contract=off -fno-math-errno -fno-strict-aliasing -fsigned-char -fno-builtin".split(),
+    # Line numbers for instrumentation.py; a jump in place of a call would hide an access from it.
+    *"-g1 -fno-optimize-sibling-calls".split(),
+)
+
+
+# gcc takes an unset variable for whatever suits it best, even where it fills it, unless these passes are off.
+_KEEP_UNSET = ("-fno-tree-ccp", "-fno-tree-fre")
+_WARNINGS = ("-Wuninitialized", "-Wmaybe-uninitialized")
+_CLANG_WARNINGS = ("-Wuninitialized", "-Wsometimes-uninitialized", "-Wconditional-uninitialized")
+
+
+# Zig's own defaults are to trap on undefined behaviour, and a C++ library that nothing here needs.
+_ZIG = ("-nostdinc++", "-nostdlib++", "-fno-sanitize=undefined", "-fno-sanitize-trap=all")
+
+
+class CompileError(Exception):
+    """The compiler's own words; lines are those of the captured source."""
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """A C++ compiler.
+
+    Args:
+        command: how it is called.
+        name: its version, as it says itself.
+        flags: for this machine.
+    """
+
+    command: tuple[str, ...]
+    name: str
+    flags: tuple[str, ...]
+
+    @property
+    def clang(self) -> bool:
+        """Clang, else gcc."""
+        return "clang" in self.name
+
+    def run(self, *arguments: str) -> str:
+        """Call it; returns what it wrote to the standard error.
+
+        Raises:
+            CompileError: it failed.
+        """
+        finished = subprocess.run([*self.command, *arguments], capture_output=True, text=True)
+        if finished.returncode:
+            raise CompileError(finished.stderr)
+        return finished.stderr
+
+
+@functools.cache
+def compiler() -> Compiler:
+    """The system's `c++`, else ziglang from PyPI.
+
+    Raises:
+        CompileError: there is neither.
+    """
+    machine = ("-march=native",) if platform.machine() in ("x86_64", "AMD64") else ()
+    if (path := shutil.which("c++")) and (version := _version(path)):
+        return Compiler((path,), version, machine)
+    if importlib.util.find_spec("ziglang"):
+        command = (sys.executable, "-m", "ziglang", "c++")
+        if version := _version(*command):
+            return Compiler(command, version, (*machine, *_ZIG))
+    raise CompileError("There is no C++ compiler: install g++ 12 or clang 16 as `c++`, or `pip install ziglang`")
+
+
+def _version(*command: str) -> str | None:
+    """What the compiler says, or None where it is too old to fill variables with a pattern."""
+    said = subprocess.run([*command, "--version"], capture_output=True, text=True).stdout
+    found = re.search(r"(clang version|\)) (\d+)\.", said)
+    if not found or int(found[2]) < (16 if "clang" in said else 12):
+        return None
+    return said
+
+
+def cache_folder() -> Path:
+    """Where compiled kernels are kept: $MLX_TINY_EMULATOR_CACHE, else below the user's cache."""
+    given = os.environ.get("MLX_TINY_EMULATOR_CACHE")
+    folder = Path(given) if given else Path.home() / ".cache" / "mlx_tiny" / "emulator"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@dataclass(frozen=True)
+class Build:
+    """One way to compile a kernel and the runtime below it.
+
+    Args:
+        flags: for both.
+        kernel_flags: for the kernel alone.
+        edit: of the kernel's assembly.
+    """
+
+    flags: tuple[str, ...]
+    kernel_flags: tuple[str, ...]
+    edit: Callable[[str], str]
+
+
+def plain_build(other_lane_map: bool) -> Build:
+    """Fast."""
+    return Build(_map_flags(other_lane_map), ("-O2", "-ftrivial-auto-var-init=pattern"), with_nans)
+
+
+def nan_build(other_lane_map: bool) -> Build:
+    """Local variables hold a NaN until they are given a value."""
+    return Build(_map_flags(other_lane_map), ("-O0", "-ftrivial-auto-var-init=pattern"), with_nans)
+
+
+def checking_build(other_lane_map: bool) -> Build:
+    """Every load and store goes through the checks; local variables hold zero until they are given a value."""
+    # Clang's `bounds` brings a second check of the same with an interface of its own.
+    bounds = "array-bounds" if compiler().clang else "bounds"
+    checks = f"{bounds},shift,integer-divide-by-zero,signed-integer-overflow,alignment,null"
+    return Build(
+        ("-DEMULATOR_CHECKING", *_map_flags(other_lane_map)),
+        ("-O1", *_keep_unset(), "-fsanitize=thread", f"-fsanitize={checks}", "-ftrivial-auto-var-init=zero"),
+        with_lines,
+    )
+
+
+def _keep_unset() -> tuple[str, ...]:
+    return () if compiler().clang else _KEEP_UNSET
+
+
+def _map_flags(other_lane_map: bool) -> tuple[str, ...]:
+    return ("-DEMULATOR_OTHER_LANE_MAP",) if other_lane_map else ()
+
+
+def library(text: str, build: Build) -> Path:
+    """The shared library of a translation unit, compiled unless it is at hand.
+
+    Raises:
+        CompileError: the text is not valid.
+    """
+    path = _path(text, (*build.flags, *build.kernel_flags), ".so")
+    if not path.exists():
+        objects = [str(_runtime_object(source, build.flags)) for source in sorted(RUNTIME.glob("*.cpp"))]
+        with _workplace() as folder:
+            unit, assembly, compiled, built = (folder / f"unit.{end}" for end in ("cpp", "s", "o", "so"))
+            unit.write_text(text)
+            _compile("-S", unit, assembly, (*build.flags, *build.kernel_flags))
+            assembly.write_text(build.edit(assembly.read_text()))
+            compiler().run("-c", str(assembly), "-o", str(compiled))
+            compiler().run("-shared", "-o", str(built), str(compiled), *objects, "-lm")
+            built.replace(path)
+    return path
+
+
+def uninitialised(text: str) -> list[int]:
+    """Lines of the captured source in which the compiler sees a variable read that may have no value."""
+    with _workplace() as folder:
+        unit, assembly = folder / "unit.cpp", folder / "unit.s"
+        unit.write_text(text)
+        warnings = ("-O1", *_keep_unset(), *(_CLANG_WARNINGS if compiler().clang else _WARNINGS))
+        said = _compile("-S", unit, assembly, warnings, without=("-w",))
+    found = re.findall(rf"^{FILE}:(\d+):\d+: warning: .*\[-W.*uninitialized", said, re.MULTILINE)
+    return sorted({int(line) for line in found})
+
+
+def _runtime_object(source: Path, flags: tuple[str, ...]) -> Path:
+    path = _path(source.name, flags, ".o")
+    if not path.exists():
+        with _workplace() as folder:
+            built = folder / "runtime.o"
+            _compile("-c", source, built, ("-O2", *flags))
+            # In place in one move: other processes build the same.
+            built.replace(path)
+    return path
+
+
+def _compile(action: str, source: Path, target: Path, flags: tuple[str, ...], without: tuple[str, ...] = ()) -> str:
+    own = [flag for flag in (*FLAGS, *compiler().flags, *flags) if flag not in without]
+    return compiler().run(action, *own, f"-I{RUNTIME}", str(source), "-o", str(target))
+
+
+@contextlib.contextmanager
+def _workplace() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir=cache_folder()) as folder:
+        yield Path(folder)
+
+
+def _path(text: str, flags: tuple[str, ...], suffix: str) -> Path:
+    digest = hashlib.sha256()
+    for part in (text, *flags, *FLAGS, *compiler().flags, compiler().name, _machine(), _runtime_text()):
+        digest.update(part.encode() + b"\0")
+    return cache_folder() / (digest.hexdigest()[:32] + suffix)
+
+
+@functools.cache
+def _runtime_text() -> str:
+    files = [path for path in sorted(RUNTIME.iterdir()) if path.suffix in (".h", ".cpp")]
+    return "".join(path.read_text() for path in (*files, Path(instrumentation.__file__)))
+
+
+@functools.cache
+def _machine() -> str:
+    """What -march=native means here."""
+    try:
+        flags = re.search(r"^flags.*$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        flags = None
+    return platform.platform(terse=True) + platform.machine() + (flags[0] if flags else "")

@@ -1,0 +1,214 @@
+"""Runs a captured launch on NumPy arrays."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from .capture import Captured
+from .compiler import Build, CompileError, checking_build, library, nan_build, plain_build, uninitialised
+from .faults import Fault, KernelFault, Kind, RawReport, told
+from .translation import FILE, Translation, translate
+
+# The runtime keeps the running launch in global variables.
+_ONE_AT_A_TIME = threading.Lock()
+_MOST_THREADS = 1024
+_LANE_MAPS = ("apple", "other")
+
+Arrays = dict[str, np.ndarray]
+
+
+class _RawBuffer(ctypes.Structure):
+    """`Buffer` of runtime/state.h."""
+
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("bytes", ctypes.c_ulong),
+        ("granule", ctypes.c_uint),
+        ("writable", ctypes.c_int),
+        ("initialised", ctypes.c_int),
+    )
+
+
+class _RawLaunch(ctypes.Structure):
+    """`Launch` of runtime/state.h."""
+
+    _fields_ = (
+        ("grid", ctypes.c_uint * 3),
+        ("threadgroup", ctypes.c_uint * 3),
+        ("buffers", ctypes.POINTER(_RawBuffer)),
+        ("buffer_count", ctypes.c_int),
+    )
+
+
+@dataclass(frozen=True)
+class Mode:
+    """How to run.
+
+    Args:
+        checking: watch every access, and raise what is found.
+        lane_map: of the 8x8 matrices, `apple` or `other`.
+    """
+
+    checking: bool = False
+    lane_map: str = "apple"
+
+    def __post_init__(self) -> None:
+        if self.lane_map not in _LANE_MAPS:
+            raise ValueError(f"expected a lane map of {_LANE_MAPS}, got {self.lane_map!r}")
+
+
+@dataclass(frozen=True)
+class Execution:
+    """A launch, and all that its runs share.
+
+    Args:
+        launch: text and sizes.
+        inputs: one C-contiguous array a name.
+        initialised: whether the outputs hold what a kernel may read before it writes.
+        lane_map: of the 8x8 matrices.
+        place: names a line of the source for messages.
+    """
+
+    launch: Captured
+    inputs: Arrays
+    initialised: bool
+    lane_map: str
+    place: Callable[[int], str]
+
+    def run(self, outputs: Arrays, build: Callable[[bool], Build]) -> None:
+        """Run once; what the kernel does not write of an output keeps its bytes.
+
+        Raises:
+            KernelFault: what the kernel did wrong.
+        """
+        translation = _translated(self.launch.source)
+        arrays = [_bound(name, self.inputs, outputs) for name in translation.buffers]
+        buffers = (_RawBuffer * len(arrays))(
+            *(
+                _RawBuffer(array.ctypes.data, array.nbytes, array.itemsize, name in outputs, self.initialised)
+                for name, array in zip(translation.buffers, arrays, strict=True)
+            )
+        )
+        sizes = (ctypes.c_uint * 3)(*self.launch.grid), (ctypes.c_uint * 3)(*self.launch.threadgroup)
+        report = RawReport()
+        function = _function(translation.text, build, self.lane_map)
+        with _ONE_AT_A_TIME:
+            failed = function(ctypes.byref(_RawLaunch(*sizes, buffers, len(arrays))), ctypes.byref(report))
+        if failed:
+            raise MemoryError(f"no memory for the launch of {self.launch.name}")
+        found = [told(raw, translation.buffers, self.place) for raw in report.faults[: report.count]]
+        if found:
+            raise KernelFault(self.launch.name, found)
+
+    def run_plain(self, outputs: Arrays, again: Arrays) -> None:
+        """Run once, and after a fault of which the plain build does not know the line, once more with the checks.
+
+        Raises:
+            KernelFault: what the kernel did wrong.
+        """
+        try:
+            self.run(outputs, plain_build)
+        except KernelFault as fault:
+            if fault.faults[0].line is None:
+                self.run(again, checking_build)
+            raise
+
+    def compare(self, zeros: Arrays, nans: Arrays) -> None:
+        """Require that a run with zeros in unset local variables gave what one with NaNs gave.
+
+        Raises:
+            KernelFault: it did not, so a variable is read that has no value.
+        """
+        differing = [name for name in zeros if not _same(zeros[name], nans[name])]
+        if not differing:
+            return
+        lines = uninitialised(_translated(self.launch.source).text)
+        suspects = f"; the compiler suspects {', '.join(map(self.place, lines))}" if lines else ""
+        place = self.place(lines[0]) if lines else self.launch.name
+        message = f"{place}: a local variable without a value reaches {', '.join(differing)}{suspects}"
+        fault = Fault(Kind.UNINITIALISED_LOCAL, message, lines[0] if lines else None, place)
+        raise KernelFault(self.launch.name, [fault])
+
+
+def execute(
+    launch: Captured,
+    inputs: Arrays,
+    outputs: Arrays,
+    *,
+    initialised: bool = False,
+    mode: Mode = Mode(),
+    place: Callable[[int], str] = "line {}".format,
+) -> None:
+    """Run a launch; the outputs are written in place.
+
+    Args:
+        launch: text and sizes.
+        inputs: one C-contiguous array a name.
+        outputs: the same.
+        initialised: whether the outputs hold what a kernel may read before it writes.
+        mode: plain or checking, and the lane map.
+        place: names a line of the source for messages.
+
+    Raises:
+        KernelFault: what the kernel did wrong.
+        NotTranslatable, CompileError: the text is not what the emulator takes.
+    """
+    if not all(launch.threadgroup) or np.prod(launch.threadgroup) > _MOST_THREADS:
+        raise ValueError(f"{launch.name}: expected 1 to 1024 threads in a threadgroup, got {launch.threadgroup}")
+    execution = Execution(launch, inputs, initialised, mode.lane_map, place)
+    again = {name: array.copy() for name, array in outputs.items()}
+    try:
+        if not mode.checking:
+            execution.run_plain(outputs, again)
+        else:
+            execution.run(outputs, checking_build)
+            execution.run(again, nan_build)
+            execution.compare(outputs, again)
+    except CompileError as error:
+        said = re.sub(rf"\b{FILE}:(\d+)", lambda line: place(int(line[1])), str(error))
+        raise CompileError(said) from None
+
+
+def _same(one: np.ndarray, other: np.ndarray) -> bool:
+    """Equal in every bit, but for which NaN it is."""
+    if one.dtype == np.uint16:
+        # Perhaps bfloat16.
+        nan = ((one & 0x7FFF) > 0x7F80) & ((other & 0x7FFF) > 0x7F80)
+        return bool(((one == other) | nan).all())
+    if np.issubdtype(one.dtype, np.floating):
+        signs = np.signbit(one) == np.signbit(other)
+        return bool(((one == other) & signs | np.isnan(one) & np.isnan(other)).all())
+    return bool((one == other).all())
+
+
+@functools.lru_cache(maxsize=256)
+def _translated(source: str) -> Translation:
+    return translate(source)
+
+
+@functools.lru_cache(maxsize=512)
+def _function(text: str, build: Callable[[bool], Build], lane_map: str) -> Callable[..., int]:
+    function: Callable[..., int] = ctypes.CDLL(str(library(text, build(lane_map == "other")))).emulator_launch
+    return function
+
+
+def _bound(name: str, inputs: Arrays, outputs: Arrays) -> np.ndarray:
+    """The array behind a parameter: an output, an input, or what MLX tells of an input's shape."""
+    array = outputs.get(name, inputs.get(name))
+    if array is not None:
+        return array
+    owner, _, what = name.rpartition("_")
+    shape = inputs[owner].shape
+    if what == "ndim":
+        return np.array([len(shape)], np.int32)
+    if what == "shape":
+        return np.array(shape, np.int32)
+    # Row-contiguous, counted in elements.
+    return np.array([int(np.prod(shape[axis + 1 :])) for axis in range(len(shape))], np.int64)

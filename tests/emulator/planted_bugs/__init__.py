@@ -1,0 +1,10 @@
+"""Small kernels that are right, and bugs planted in them and in the project's own: what proves that the gates work."""
+
+from .behaviour import CHECKED, COMPUTED
+from .missed import MISSED
+from .project import PROJECT
+from .text import LINTED, TYPED
+
+BUGS = [*TYPED, *LINTED, *CHECKED, *COMPUTED, *PROJECT]
+
+__all__ = ["BUGS", "MISSED"]

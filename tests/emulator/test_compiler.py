@@ -1,0 +1,129 @@
+"""Which compiler is taken, what it is told, and what becomes of its errors."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlx.core as mx
+import pytest
+
+from . import CompileError, KernelFault, compiler, executor
+from .checker_cases import BOUNDS, CLEAN, MEETINGS, RACES, UNSET, Case
+from .instrumentation import with_lines, with_nans
+from .single_kernel import run_kernel
+
+needs_zig = pytest.mark.skipif(importlib.util.find_spec("ziglang") is None, reason="ziglang is not installed")
+SQUARE = "uint i = thread_position_in_grid.x; o[i] = a[i] * a[i];"
+
+
+@pytest.fixture
+def without_a_system_compiler(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    _forget()
+    yield
+    _forget()
+
+
+def _forget() -> None:
+    compiler.compiler.cache_clear()
+    executor._function.cache_clear()
+
+
+@needs_zig
+@pytest.mark.usefixtures("without_a_system_compiler")
+@pytest.mark.parametrize(
+    "cases", [CLEAN[-1:], RACES[-1:], UNSET[5:6], BOUNDS[:1], MEETINGS[:1]], ids=lambda c: c[0].name
+)
+def test_ziglang_serves_where_there_is_no_other(cases: tuple[Case, ...]) -> None:
+    assert "ziglang" in compiler.compiler().command
+    (case,) = cases
+    arguments = {"threads": case.threads, "threadgroups": (2, 1, 1), "checking": True}
+    inputs = mx.arange(64).astype(mx.float32) - 30, mx.array([1.0, 2.0])
+    if not case.kinds:
+        mx.eval(run_kernel(case.body, *inputs, **arguments))
+        return
+    with pytest.raises(KernelFault) as caught:
+        run_kernel(case.body, *inputs, **arguments)
+    assert {fault.kind for fault in caught.value.faults} & set(case.kinds)
+    assert case.line is None or f"line {case.line}" in str(caught.value)
+
+
+@pytest.mark.usefixtures("without_a_system_compiler")
+def test_no_compiler_at_all_is_said_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(CompileError, match="pip install ziglang"):
+        run_kernel(SQUARE, mx.ones(32))
+
+
+@pytest.mark.parametrize(
+    ("said", "usable"),
+    [
+        ("g++ (Debian 12.2.0-14) 12.2.0", True),
+        ("g++ (Ubuntu 11.4.0) 11.4.0", False),
+        ("clang version 21.1.0 (https://...)", True),
+        ("Apple clang version 17.0.0 (clang-1700)", True),
+        ("clang version 14.0.6", False),
+        ("something else", False),
+    ],
+)
+def test_compilers_that_cannot_fill_variables_are_passed_over(said: str, usable: bool, tmp_path: Path) -> None:
+    script = tmp_path / "c++"
+    script.write_text(f"#!/bin/sh\necho '{said}'\n")
+    script.chmod(0o755)
+    assert (compiler._version(str(script)) is not None) == usable
+
+
+def test_an_error_of_the_text_is_told_with_its_line() -> None:
+    with pytest.raises(CompileError, match=r"body of sample, line 2:\d+: error: .*missing"):
+        run_kernel("\no[0] = missing;")
+
+
+def test_a_kernel_is_compiled_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MLX_TINY_EMULATOR_CACHE", str(tmp_path))
+    _forget()
+    mx.eval(run_kernel(SQUARE, mx.ones(32)))
+    first = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    _forget()
+    mx.eval(run_kernel(SQUARE, mx.ones(32)))
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == first
+    # Another text is another library, on the same runtime.
+    mx.eval(run_kernel(SQUARE + " ", mx.ones(32)))
+    assert len(list(tmp_path.glob("*.so"))) == 2
+    assert set(tmp_path.glob("*.o")) == {path for path in first if path.suffix == ".o"}
+    _forget()
+
+
+def test_lines_are_told_to_the_calls_of_the_kernel_s_own_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = """
+    .file 1 "folder" "kernel.metal"
+    .file 2 "folder" "vectors.h"
+    .loc 1 7 3
+    call __tsan_read4@PLT
+    .loc 2 90 1
+    call\t__tsan_unaligned_write8
+    .loc 1 8 0
+    call __tsan_write_range
+    call __tsan_memset
+    call __tsan_func_entry
+    """
+    monkeypatch.setattr("emulator.instrumentation._ARM", False)
+    monkeypatch.setattr("emulator.instrumentation._REGISTERS", ("%esi", "%edx", "%ecx"))
+    moves = [line.split() for line in with_lines(text).splitlines() if "mov" in line]
+    assert moves == [
+        ["movl", f"${line},", register] for line, register in [(7, "%esi"), (7, "%esi"), (8, "%edx"), (8, "%ecx")]
+    ]
+    monkeypatch.setattr("emulator.instrumentation._ARM", True)
+    monkeypatch.setattr("emulator.instrumentation._REGISTERS", ("w1", "w2", "w3"))
+    moves = [line.split() for line in with_lines(text.replace("call", "bl")).splitlines() if "mov" in line]
+    assert moves == [
+        ["mov", f"{register},", f"#{line}"] for line, register in [(7, "w1"), (7, "w1"), (8, "w2"), (8, "w3")]
+    ]
+
+
+def test_the_pattern_of_unset_variables_turns_to_nans() -> None:
+    assert with_nans("movl $-16843010, %eax\n.quad -72340172838076674\n.long -168430101") == (
+        "movl $-1, %eax\n.quad -1\n.long -168430101"
+    )
