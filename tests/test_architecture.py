@@ -18,7 +18,7 @@ FLOORS = (
     {"data"},
     {"ops"},
     {"model", "optim", "schedule", "step"},
-    {"budget", "checkpoint", "distributed", "energy", "evaluate", "generate", "train", "watch"},
+    {"backend", "budget", "checkpoint", "distributed", "energy", "evaluate", "generate", "train", "watch"},
     {"bench", "export", "plan", "reference", "report", "sweep", "validate"},
     {"__main__", "cli"},
 )
@@ -41,7 +41,7 @@ OWNERS = {
     "sentencepiece": ("data/tokenizer.py",),
     "click": ("cli/", "__main__.py"),
     "tqdm": ("cli/",),
-    "torch": ("reference/", "validate.py", "bench.py", "export.py"),
+    "torch": ("reference/", "validate/", "bench.py", "export.py"),
     "datasets": ("data/",),
     "pyarrow": ("data/",),
 }

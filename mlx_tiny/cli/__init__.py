@@ -17,6 +17,7 @@ COMMANDS = {
     "train": "Spend a budget on training a model, and report how strong it is.",
     "generate": "Let a trained model write.",
     "eval": "Bits per byte of a trained model on any text.",
+    "validate": "Hold what this machine computes against references.",
     "info": "Show this machine, versions, devices and cache.",
 }
 

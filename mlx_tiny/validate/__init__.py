@@ -1,0 +1,1 @@
+"""Results held against references that share no code with them."""
