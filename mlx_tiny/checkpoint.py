@@ -40,6 +40,10 @@ from mlx_tiny.files import (
 from mlx_tiny.model import Parameters, parameter_specs
 from mlx_tiny.step import TrainingState
 
+# Settings of training that may change between the sessions of a run.
+_HOW_OFTEN = ("evaluations", "evaluation_tokens", "checkpoints", "samples")
+_BY_WHAT = ("backend", "attention", "muon", "compile")
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -218,10 +222,10 @@ class RunFolder:
     def identity(self) -> str:
         """Fingerprint of all that a checkpoint must share with the run that loads it.
 
-        How often the run looks at itself, and whether it is compiled, may change between sessions.
+        How often the run looks at itself, and what computes it, may change between sessions.
         """
         config = to_dict(self.config)
-        for name in ("compile", "evaluations", "evaluation_tokens", "checkpoints", "samples", "budget"):
+        for name in (*_HOW_OFTEN, *_BY_WHAT, "budget"):
             config["train"].pop(name)
         return hash_text(json.dumps(config, sort_keys=True), self.corpus.get("tokenizer"), self.corpus.get("key"))[:16]
 

@@ -12,14 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import mlx.core as mx
 import numpy as np
 
+from mlx_tiny.backend import Backend, MlxBackend
 from mlx_tiny.budget import Budget
 from mlx_tiny.config import ModelConfig, RunConfig
 from mlx_tiny.errors import TinyError
 from mlx_tiny.model import parameter_specs, training_flops_per_token
-from mlx_tiny.step import TrainingStep
 
 # Far below the 20 of Hoffmann et al. 2022 (arXiv 2203.15556): within minutes on TinyStories, `mini` beat `tiny` at 0.95
 # tokens a parameter, and `small` lost to `mini` at 0.8 (single runs, benchmarks/LOG.md).
@@ -95,8 +94,11 @@ class Choice:
     """Tokens that the budget is expected to pay for; None where that was not asked."""
 
 
-def choose(name: str, budget: Budget) -> Choice:
+def choose(name: str, budget: Budget, measure: Callable[[], float] | None = None) -> Choice:
     """The preset called `name`, or for `auto` the one that fits the budget on this machine.
+
+    Args:
+        measure: gives the model FLOPs a second of training, where that is needed; `measured_flops_per_s` by default.
 
     Raises:
         TinyError: no such preset.
@@ -109,25 +111,25 @@ def choose(name: str, budget: Budget) -> Choice:
         return _largest(lambda preset: budget.amount, budget.describe())
     if budget.quantity == "flops":
         return _largest_for_flops(budget.amount, budget.describe())
-    rate = measured_flops_per_s()
+    rate = (measure or measured_flops_per_s)()
     return _largest_for_flops(
         rate * budget.amount, f"{budget.describe()} at a measured {rate / 1e9:,.0f} GFLOP/s of training"
     )
 
 
-def measured_flops_per_s() -> float:
+def measured_flops_per_s(make_backend: Callable[[RunConfig], Backend] = MlxBackend) -> float:
     """Model FLOPs a second that uncompiled training steps of the preset `mini` reach on this machine."""
     config = PRESETS["mini"].config()
-    step = TrainingStep(config, compiled=False)
-    state = step.initial_state()
+    backend = make_backend(replace(config, train=replace(config.train, compile=False)))
+    state = backend.initial_state()
     shape = (config.train.batch_size, config.model.context + 1)
     batch = np.random.default_rng(0).integers(0, config.model.vocabulary_size, shape, dtype=np.int32)
     durations: list[float] = []
     started = time.monotonic()
     while len(durations) < 2 or time.monotonic() - started < _MEASURED_SECONDS:
         before = time.monotonic()
-        state, loss = step(state, batch, 0.0, 0.0)
-        mx.eval(loss, state.arrays())
+        state, loss = backend.step(state, batch, 0.0, 0.0)
+        backend.wait(state, loss)
         durations.append(time.monotonic() - before)
     tokens = config.train.batch_size * config.model.context
     return tokens * training_flops_per_token(config.model) / min(durations)

@@ -7,21 +7,17 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-import mlx.core as mx
-import numpy as np
-
+from mlx_tiny.backend import Backend, MlxBackend, State
 from mlx_tiny.budget import Budget
-from mlx_tiny.checkpoint import Progress, RunFolder, all_finite
+from mlx_tiny.checkpoint import Progress, RunFolder
 from mlx_tiny.data.batches import BatchStream
 from mlx_tiny.data.prepare import PreparedCorpus
 from mlx_tiny.errors import TinyError
-from mlx_tiny.evaluate import Evaluation, evaluate
-from mlx_tiny.generate import sample_text
+from mlx_tiny.evaluate import Evaluation
 from mlx_tiny.model import training_flops_per_token
 from mlx_tiny.schedule import muon_momentum, rate_multiplier
-from mlx_tiny.step import TrainingState, TrainingStep, decide_compilation
 from mlx_tiny.watch import Diverged, Interruption, LossWatch, device_errors_explained
 
 # Steps in flight before the oldest loss is read: the device never waits for the host, which is never far ahead.
@@ -60,7 +56,7 @@ class Listener(Protocol):
 class Outcome:
     """What a run ended with."""
 
-    state: TrainingState
+    state: State
     progress: Progress
     evaluation: Evaluation
     """Of the final weights: the whole validation file, or its beginning after an interruption."""
@@ -106,6 +102,7 @@ class Trainer:
         interruption: asked after every step whether to stop.
         resume: continue from the run's last checkpoint, where there is one.
         budget: overrides the configuration's, to let a finished run go on.
+        backend: what computes; MLX where none is given.
     """
 
     def __init__(
@@ -117,14 +114,13 @@ class Trainer:
         *,
         resume: bool = False,
         budget: str | None = None,
+        backend: Backend | None = None,
     ) -> None:
         _require_data_of(run, corpus)
         self.run, self.corpus, self.listener, self.interruption = run, corpus, listener, interruption
         self.config = run.config
-        compiled, why = decide_compilation(self.config.train.compile)
-        if not compiled and self.config.train.compile:
-            listener.message(f"step not compiled: {why}")
-        self.step = TrainingStep(self.config, compiled=compiled)
+        self.backend: Backend = backend or MlxBackend(self.config, listener.message)
+        self.step = self.backend.step
         self.stream = BatchStream(
             corpus.train,
             batch_size=self.config.train.batch_size,
@@ -137,21 +133,22 @@ class Trainer:
         self.step_number, self.best = progress.step, progress.best_bits_per_byte
         self.watch = LossWatch(**progress.losses)
         self.phases: dict[str, float] = dict(progress.phases)
-        self._pending: deque[tuple[int, mx.array, float, float]] = deque()
+        self._pending: deque[tuple[int, Any, float, float]] = deque()
         self._durations: deque[float] = deque(maxlen=16)
         self._last_settled = 0.0
         self._tokens_per_step = self.config.train.batch_size * self.config.model.context
         self._flops_per_step = self._tokens_per_step * training_flops_per_token(self.config.model)
 
-    def _start(self, resume: bool) -> tuple[TrainingState, Progress]:
+    def _start(self, resume: bool) -> tuple[State, Progress]:
         self.run.remove_leftovers()
         if resume and self.run.checkpoint("last").exists():
-            state, progress = self.run.load_checkpoint("last")
+            state, account = self.backend.load_checkpoint(self.run, "last")
+            progress = Progress(**account)
             self.run.rewind_metrics(progress.step)
             self.listener.message(f"resumed at step {progress.step}, after {progress.tokens:,} tokens")
             return state, progress
         self.run.rewind_metrics(-1)
-        return self.step.initial_state(), Progress()
+        return self.backend.initial_state(), Progress()
 
     def train(self) -> Outcome:
         """Spend the budget, then evaluate on the whole validation file and write the weights.
@@ -173,7 +170,7 @@ class Trainer:
         """Run one step on a batch and drop its result, so that compilation does not count as training."""
         position = self.stream.position
         state, loss = self.step(self.state, self.stream.next_batch(), 0.0, 0.0)
-        mx.eval(loss, state.arrays())
+        self.backend.wait(state, loss)
         self.stream.seek(position)
 
     def _spend(self) -> None:
@@ -202,7 +199,7 @@ class Trainer:
             batch = self.stream.next_batch()
         with self._phase("training"):
             self.state, loss = self.step(self.state, batch, multiplier, muon_momentum(self.config.optimizer, fraction))
-            mx.async_eval(loss, self.state.arrays())
+            self.backend.start(self.state, loss)
             self.step_number += 1
             self.budget.charge(self._tokens_per_step, self._flops_per_step)
             self._pending.append((self.step_number, loss, fraction, multiplier))
@@ -212,7 +209,7 @@ class Trainer:
     def _settle(self) -> None:
         """Read the oldest loss in flight, which waits until its step is done."""
         step, loss, fraction, multiplier = self._pending.popleft()
-        value = float(np.asarray(loss))
+        value = float(loss)
         self.watch.see(step, value)
         now = self.budget.seconds
         self._durations.append(now - self._last_settled)
@@ -265,22 +262,16 @@ class Trainer:
             self.best = bits_per_byte
             self._checkpoint("best")
 
-    def _evaluate(self, state: TrainingState, limit_tokens: int | None) -> Evaluation:
+    def _evaluate(self, state: State, limit_tokens: int | None) -> Evaluation:
         with self._pause("evaluation" if limit_tokens else "final evaluation"):
-            return evaluate(
-                state.parameters,
-                self.config.model,
-                self.corpus.valid,
-                self.corpus.bytes_per_token,
-                limit_tokens=limit_tokens,
-                dtype=getattr(mx, self.config.train.dtype),
-            )
+            nats, tokens = self.backend.evaluate(state, self.corpus.valid, limit_tokens)
+            return Evaluation(nats, tokens, tokens * self.corpus.bytes_per_token)
 
     def _checkpoint(self, name: str) -> None:
         with self._pause("checkpoints"):
-            if not all_finite(self.state.parameters):
+            if not self.backend.all_finite(self.state):
                 raise Diverged(f"A weight became NaN or infinite by step {self.step_number}")
-            self.run.save_checkpoint(name, self.state, self.progress())
+            self.backend.save_checkpoint(self.run, name, self.state, asdict(self.progress()))
 
     def progress(self) -> Progress:
         """Where the session stands; only meaningful with no step in flight."""
@@ -297,13 +288,7 @@ class Trainer:
 
     def _sample(self, fraction: float) -> None:
         with self._pause("samples"):
-            text = sample_text(
-                self.state.parameters,
-                self.config.model,
-                self.corpus.tokenizer,
-                max_tokens=_SAMPLE_TOKENS,
-                seed=0,
-            )
+            text = self.backend.sample(self.state, self.corpus.tokenizer, max_tokens=_SAMPLE_TOKENS, seed=0)
         self.listener.sample(fraction, text)
 
     def _finish(self) -> Outcome:
@@ -322,13 +307,13 @@ class Trainer:
                 "final_bits_per_byte": evaluation.bits_per_byte,
             }
         )
-        self.run.save_weights(state.parameters)
+        self.backend.save_weights(self.run, state)
         return Outcome(state, progress, evaluation, interrupted, dict(self.phases), source)
 
-    def _best_or(self, last: TrainingState) -> tuple[TrainingState, str]:
+    def _best_or(self, last: State) -> tuple[State, str]:
         """The best checkpoint; where it was lost or damaged the run still ends, with its last weights."""
         try:
-            return self.run.load_checkpoint("best")[0], "best"
+            return self.backend.load_checkpoint(self.run, "best")[0], "best"
         except TinyError as error:
             self.listener.message(f"the last weights are kept, although earlier ones were better: {error}")
             return last, "last"

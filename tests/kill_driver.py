@@ -12,7 +12,7 @@ from typing import Any
 
 from tiny_run import Recorder, create_run, tiny_trainer
 
-from mlx_tiny import train
+from mlx_tiny import backend
 from mlx_tiny.checkpoint import RunFolder
 from mlx_tiny.config import RunConfig, from_dict
 
@@ -44,7 +44,7 @@ def live(config_path: Path, run_path: Path) -> None:
     for owner, method, word in (
         (RunFolder, "save_checkpoint", "saving"),
         (RunFolder, "rewind_metrics", "rewinding"),
-        (train, "evaluate", "evaluating"),
+        (backend, "evaluate", "evaluating"),
     ):
         announced(owner, method, word)
     say("begun")

@@ -179,6 +179,9 @@ def test_a_run_of_other_data_is_refused(run, state, key: str) -> None:
         ("checkpoints", 0),
         ("samples", 1),
         ("compile", True),
+        ("backend", "torch"),
+        ("attention", "plain"),
+        ("muon", "plain"),
     ],
 )
 def test_how_often_a_run_looks_at_itself_may_change(run, state, key: str, value: object) -> None:

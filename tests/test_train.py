@@ -239,7 +239,7 @@ def test_a_finished_run_can_go_on_with_more(tmp_path: Path) -> None:
     more = tiny_trainer(run, recorder, resume=True, budget=tokens(15)).train()
     assert more.progress.step == 15
     assert [report.step for report in recorder.steps] == [11, 12, 13, 14, 15]
-    assert recorder.messages == [f"resumed at step 10, after {10 * STEP_TOKENS:,} tokens"]
+    assert recorder.messages[-1] == f"resumed at step 10, after {10 * STEP_TOKENS:,} tokens"
     records = run.read_metrics()
     assert [r["step"] for r in records if "loss" in r] == list(range(1, 16))
     assert len([r for r in records if "final_bits_per_byte" in r]) == 1

@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlx_tiny.cli.options import config_options, flag_name, given
-from mlx_tiny.config import RunConfig, from_dict, to_dict
+from mlx_tiny.config import RunConfig, TrainConfig, from_dict, to_dict
 from mlx_tiny.errors import TinyError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mlx_tiny.backend import Backend
     from mlx_tiny.checkpoint import RunFolder
     from mlx_tiny.data.prepare import PreparedCorpus
     from mlx_tiny.train import Outcome
@@ -38,6 +41,7 @@ def command(run_path: Path | None, resume_path: Path | None, **flags: Any) -> No
       mlx-tiny train --budget 30s
       mlx-tiny train --data notes.txt --budget 20Mtok --run runs/notes
       mlx-tiny train --resume runs/notes --budget 40Mtok
+      mlx-tiny train --resume runs/notes --budget 60Mtok --backend torch
     """
     if resume_path is not None:
         _resume(resume_path, run_path, flags)
@@ -67,13 +71,20 @@ def _resume(path: Path, run_path: Path | None, flags: dict[str, Any]) -> None:
     from mlx_tiny.checkpoint import RunFolder
     from mlx_tiny.data.sources import resolve
 
-    budget = flags.pop("train_budget")
+    budget, backend = flags.pop("train_budget"), flags.pop("train_backend")
     changed = [name for section in _SECTIONS for name in given(flags, section)]
     if changed or run_path:
-        raise click.UsageError("--resume continues a run with its own settings; only --budget can go with it")
+        raise click.UsageError(
+            "--resume continues a run with its own settings; only --budget and --backend can go with it"
+        )
     if budget is not None:
         Budget(budget)  # says now what is wrong with it
     run = RunFolder(path)
+    if backend not in (None, run.config.train.backend):
+        # The implementations of the one are not those of the other.
+        train = dataclasses.replace(run.config.train, backend=backend, attention="auto", muon="auto")
+        run.config = dataclasses.replace(run.config, train=train)
+    _backend_kind(run.config.train.backend)  # says now if PyTorch is missing
     source = resolve(run.config.data)
     click.echo(f"data: {source.description}", err=True)
     corpus, prepare_s = _prepared(run.config, source)
@@ -83,13 +94,14 @@ def _resume(path: Path, run_path: Path | None, flags: dict[str, Any]) -> None:
 def _planned(flags: dict[str, Any]) -> tuple[RunConfig, str]:
     """The preset's configuration with the user's flags on top, and why the preset was chosen."""
     from mlx_tiny.budget import Budget
-    from mlx_tiny.config import TrainConfig
-    from mlx_tiny.plan import choose, text_bytes
+    from mlx_tiny.plan import choose, measured_flops_per_s, text_bytes
 
     asked = {section: given(flags, section) for section in _SECTIONS}
     standard = TrainConfig()
     budget = Budget(asked["train"].get("budget", standard.budget))
-    choice = choose(asked["train"].get("preset", standard.preset), budget)
+    make_backend = _backend_kind(asked["train"].get("backend", standard.backend))
+    preset = asked["train"].get("preset", standard.preset)
+    choice = choose(preset, budget, lambda: measured_flops_per_s(make_backend))
     values = to_dict(choice.preset.config())
     if choice.tokens is not None:
         values["data"]["train_bytes"] = text_bytes(choice.tokens)
@@ -109,6 +121,24 @@ def _absolute(pattern: str) -> str:
     if not pattern:
         raise TinyError("The name of the text is empty", expected="a file, a folder or a glob")
     return str(Path.cwd() / Path(pattern).expanduser())
+
+
+def _backend_kind(name: str) -> Callable[..., Backend]:
+    """The class of a backend.
+
+    Raises:
+        TinyError: an unknown name, or PyTorch is missing or too old.
+    """
+    if TrainConfig(backend=name).backend == "torch":
+        from mlx_tiny.reference.requirement import require_torch
+
+        require_torch()
+        from mlx_tiny.reference.backend import TorchBackend
+
+        return TorchBackend
+    from mlx_tiny.backend import MlxBackend
+
+    return MlxBackend
 
 
 def _prepared(config: RunConfig, source: Any) -> tuple[PreparedCorpus, float]:
@@ -131,37 +161,36 @@ def _train(
     run: RunFolder, corpus: PreparedCorpus, reason: str, prepare_s: float, *, resume: bool, budget: str | None
 ) -> None:
     from mlx_tiny.cli.display import Display
-    from mlx_tiny.machine import keep_awake, matmul_peak
+    from mlx_tiny.machine import keep_awake
     from mlx_tiny.model import training_flops_per_token
     from mlx_tiny.train import Trainer
     from mlx_tiny.watch import Interruption
 
-    config = run.config
-    peak = matmul_peak(config.train.dtype)
+    config, notes = run.config, list[str]()
+    backend = _backend_kind(config.train.backend)(config, notes.append)
+    peak = backend.matmul_peak()
     display = Display(training_flops_per_token(config.model), peak)
-    for line in _header(run, corpus, reason, peak):
+    for line in [*_header(run, corpus, reason, backend, peak), *notes]:
         display.message(line)
     with run.locked(), contextlib.closing(display), keep_awake():
-        trainer = Trainer(run, corpus, display, Interruption(), resume=resume, budget=budget)
+        trainer = Trainer(run, corpus, display, Interruption(), resume=resume, budget=budget, backend=backend)
         outcome = trainer.train()
-    _report(run, corpus, outcome, peak, prepare_s, budget)
+    _report(run, corpus, backend, outcome, peak, prepare_s, budget)
 
 
-def _header(run: RunFolder, corpus: PreparedCorpus, reason: str, peak: float) -> list[str]:
+def _header(run: RunFolder, corpus: PreparedCorpus, reason: str, backend: Backend, peak: float) -> list[str]:
     """All settings of the run, those that differ from the defaults marked by a star."""
     from mlx_tiny.model import parameter_count, training_flops_per_token
-    from mlx_tiny.ops.runtime import lanes, prepare
     from mlx_tiny.units import format_count
 
     config, defaults = run.config, RunConfig()
-    blas = prepare()
     lines = [
         f"run: {run.path}",
         f"preset: {config.train.preset} ({reason})",
         f"model: {format_count(parameter_count(config.model))} parameters, "
         f"{format_count(training_flops_per_token(config.model))}FLOPs a token; train {len(corpus.train):,} tokens, "
         f"validation {len(corpus.valid):,} tokens, {corpus.bytes_per_token:.2f} bytes a token",
-        f"machine: {len(lanes())} lanes, {peak / 1e9:,.0f} GFLOP/s in matrix products; {blas.reason}",
+        f"machine: {peak / 1e9:,.0f} GFLOP/s in matrix products; {backend.description}",
     ]
     for section in _SECTIONS:
         settings, standard = getattr(config, section), getattr(defaults, section)
@@ -175,19 +204,24 @@ def _header(run: RunFolder, corpus: PreparedCorpus, reason: str, peak: float) ->
 
 
 def _report(
-    run: RunFolder, corpus: PreparedCorpus, outcome: Outcome, peak: float, prepare_s: float, budget: str | None
+    run: RunFolder,
+    corpus: PreparedCorpus,
+    backend: Backend,
+    outcome: Outcome,
+    peak: float,
+    prepare_s: float,
+    budget: str | None,
 ) -> None:
     from mlx_tiny import report
     from mlx_tiny.cli.display import printable
-    from mlx_tiny.generate import sample_text
-    from mlx_tiny.machine import describe, peak_memory_bytes
+    from mlx_tiny.machine import describe
 
     samples = [
-        sample_text(outcome.state.parameters, run.config.model, corpus.tokenizer, max_tokens=200, seed=seed)
-        for seed in range(_FINAL_SAMPLES)
+        backend.sample(outcome.state, corpus.tokenizer, max_tokens=200, seed=seed) for seed in range(_FINAL_SAMPLES)
     ]
     spent = budget or run.config.train.budget
-    around = report.Circumstances(spent, describe().to_dict(), peak, peak_memory_bytes(), prepare_s, samples)
+    machine = {**describe().to_dict(), "backend": backend.description}
+    around = report.Circumstances(spent, machine, peak, backend.peak_memory_bytes(), prepare_s, samples)
     built = report.build(run, corpus, outcome, around)
     report.write(run, built)
     click.echo(f"\n{printable(samples[0]).strip()}\n")

@@ -176,7 +176,7 @@ def test_given_flags_reach_the_saved_configuration(place: Path, monkeypatch: pyt
         "optimizer": {"matrix_optimizer": "adamw", "coefficients": "quintic", "newton_schulz_steps": 3},
         "schedule": {"warmup": 0.1, "cooldown": 0.2, "floor": 0.05},
         "train": {"budget": "1e9flop", "preset": "mini", "dtype": "bfloat16", "compile": False, "micro_batches": 3}
-        | {"batch_size": 6},
+        | {"batch_size": 6, "backend": "torch", "attention": "plain", "muon": "plain"},
     }
     flags: list[str] = []
     for section, kind in SECTIONS.items():
@@ -196,6 +196,7 @@ def test_given_flags_reach_the_saved_configuration(place: Path, monkeypatch: pyt
     }
     write_notes(place / "other.txt", 20)
     monkeypatch.setattr(train_command, "_train", lambda *_, **__: None)
+    monkeypatch.setattr(train_command, "_backend_kind", lambda *_: None)  # PyTorch may be missing
     succeeded(call("train", "--run", "r", *flags))
     assert json.loads((place / "r" / "config.json").read_text())["config"] == values
 
@@ -270,7 +271,7 @@ def test_a_resumed_run_keeps_its_settings(own_run: Path) -> None:
     for other in ("--batch-size 8", "--data notes.txt", "--no-compile", "--run other", "--vocabulary-size 512"):
         finished = call("train", "--resume", own_run, *other.split(), "--budget", "9000tok")
         assert (finished.code, finished.out) == (2, ""), other
-        assert "only --budget can go with it" in finished.err
+        assert "only --budget and --backend can go with it" in finished.err
     assert files_below(own_run) == before
 
 

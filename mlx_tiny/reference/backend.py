@@ -1,0 +1,152 @@
+"""The reference behind the training loop: `mlx-tiny train --backend torch`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from mlx_tiny.config import RunConfig
+from mlx_tiny.machine import peak_memory_bytes
+from mlx_tiny.reference.checkpoint import load_checkpoint, save_checkpoint, save_weights
+from mlx_tiny.reference.evaluate import evaluate
+from mlx_tiny.reference.generate import generate_tokens
+from mlx_tiny.reference.step import TrainingState, initial_state, training_step
+
+# Of the samples that a run shows; those of `mlx-tiny generate` begin there too.
+_TEMPERATURE, _TOP_P = 0.8, 0.95
+_PEAK_SIZES = {"cuda": 8192, "mps": 4096, "cpu": 1024}
+_PEAK_SECONDS = 0.3
+
+
+class Run(Protocol):
+    """What is asked of a run's folder."""
+
+    @property
+    def weights(self) -> Path: ...
+    def checkpoint(self, name: str) -> Path: ...
+    def identity(self) -> str: ...
+
+
+class Tokenizer(Protocol):
+    """What is asked of a tokenizer."""
+
+    @property
+    def bos(self) -> int: ...
+    def decode(self, ids: list[int]) -> str: ...
+
+
+def choose_device() -> torch.device:
+    """CUDA, else MPS (the GPU of a Mac), else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+class TorchBackend:
+    """PyTorch on the best device that it finds; the methods are those that `mlx_tiny/backend.py` describes.
+
+    Args:
+        config: of the run. Attention is torch's own (`auto` or `torch`) or the explicit one (`plain`).
+        tell: told in a line what is not as it was asked to be.
+        device: instead of the one that `choose_device` finds.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        tell: Callable[[str], None] = lambda _: None,
+        device: torch.device | None = None,
+    ) -> None:
+        self.config, self.device = config, device or choose_device()
+        self._dtype = getattr(torch, config.train.dtype)
+        self._attention = "plain" if config.train.attention == "plain" else "fused"
+        self.step: Callable[[Any, np.ndarray, float, float], tuple[Any, Any]] = self._step
+        if config.train.compile:
+            tell("step not compiled: the backend torch runs operation by operation")
+
+    @property
+    def description(self) -> str:
+        """Version, device and attention."""
+        where = f"{self.device.type}, {torch.get_num_threads()} threads"
+        if self.device.type == "cuda":
+            where = f"cuda ({torch.cuda.get_device_name(self.device)})"
+        elif self.device.type == "mps":
+            where = "mps"
+        return f"torch {torch.__version__} on {where}; {self._attention} attention"
+
+    def _step(
+        self, state: TrainingState, batch: np.ndarray, multiplier: float, momentum: float
+    ) -> tuple[TrainingState, torch.Tensor]:
+        return training_step(state, self.config, batch, multiplier, momentum, attention=self._attention)
+
+    def initial_state(self) -> TrainingState:
+        return initial_state(self.config, device=self.device)
+
+    def start(self, state: TrainingState, loss: torch.Tensor) -> None:
+        """Nothing to do: torch begins to compute when an operation is called."""
+
+    def wait(self, state: TrainingState, loss: torch.Tensor) -> None:
+        self._synchronize()
+
+    def _synchronize(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
+
+    def evaluate(self, state: TrainingState, tokens: np.ndarray, limit_tokens: int | None) -> tuple[float, int]:
+        result = evaluate(
+            state.parameters,
+            self.config.model,
+            tokens,
+            bytes_per_token=1.0,
+            limit_tokens=limit_tokens,
+            dtype=self._dtype,
+            attention=self._attention,
+        )
+        return result.nats, result.tokens
+
+    def sample(self, state: TrainingState, tokenizer: Tokenizer, *, max_tokens: int, seed: int) -> str:
+        drawn = generate_tokens(
+            state.parameters,
+            self.config.model,
+            [tokenizer.bos],
+            max_tokens=max_tokens,
+            temperature=_TEMPERATURE,
+            top_p=_TOP_P,
+            seed=seed,
+            stop=tokenizer.bos,
+        )
+        return tokenizer.decode(list(drawn))
+
+    def all_finite(self, state: TrainingState) -> bool:
+        return all(bool(torch.isfinite(weight).all()) for weight in state.parameters.values())
+
+    def save_checkpoint(self, run: Run, name: str, state: TrainingState, progress: dict[str, Any]) -> None:
+        save_checkpoint(run.checkpoint(name), state, run.identity(), progress)
+
+    def load_checkpoint(self, run: Run, name: str) -> tuple[TrainingState, dict[str, Any]]:
+        return load_checkpoint(run.checkpoint(name), self.config.model, run.identity(), device=self.device)
+
+    def save_weights(self, run: Run, state: TrainingState) -> None:
+        save_weights(run.weights, state.parameters)
+
+    def matmul_peak(self) -> float:
+        size = _PEAK_SIZES[self.device.type]
+        matrix = torch.ones((size, size), dtype=self._dtype, device=self.device)
+        durations: list[float] = []
+        while len(durations) < 4 or sum(durations) < _PEAK_SECONDS:
+            began = time.perf_counter()
+            matrix @ matrix
+            self._synchronize()
+            durations.append(time.perf_counter() - began)
+        return 2.0 * size**3 / min(durations)
+
+    def peak_memory_bytes(self) -> int:
+        held = torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else 0
+        return max(peak_memory_bytes(), held)

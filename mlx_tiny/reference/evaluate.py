@@ -1,0 +1,76 @@
+"""Bits per byte: how many bits the model needs for each byte of a text that it has not seen."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from mlx_tiny.config import ModelConfig
+from mlx_tiny.errors import TinyError
+from mlx_tiny.reference.model import Parameters, token_losses
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Outcome of one evaluation."""
+
+    nats: float
+    """Total negative log-likelihood."""
+    tokens: int
+    """Predicted tokens."""
+    bytes: float
+    """Of the text that they stand for."""
+
+    @property
+    def bits_per_byte(self) -> float:
+        return self.nats / math.log(2) / self.bytes
+
+
+def evaluate(
+    parameters: Parameters,
+    config: ModelConfig,
+    tokens: np.ndarray,
+    bytes_per_token: float,
+    *,
+    limit_tokens: int | None = None,
+    batch_tokens: int = 4096,
+    dtype: torch.dtype | None = None,
+    attention: str = "plain",
+) -> Evaluation:
+    """Predict every token after the first once, from those before it in its window.
+
+    The windows lie side by side, each of `config.context` predictions, the last one of those that are left; the
+    log-likelihoods are added up in float64.
+
+    Args:
+        tokens: integers [n], a prepared validation file.
+        bytes_per_token: bytes of text over predicted tokens.
+        limit_tokens: predict only the first so many tokens.
+        batch_tokens: tokens predicted at once.
+        dtype, attention: as `model.logits` takes them.
+
+    Raises:
+        TinyError: fewer than two tokens.
+    """
+    T = config.context
+    count = min(len(tokens) - 1, len(tokens) if limit_tokens is None else limit_tokens)
+    if count < 1:
+        raise TinyError("The validation data is too short", expected="at least 2 tokens", got=len(tokens))
+    taken = np.asarray(tokens[: count + 1], dtype=np.int64)
+    whole = count // T * T
+    windows = np.stack([taken[:whole].reshape(-1, T), taken[1 : whole + 1].reshape(-1, T)])
+    rows = max(1, batch_tokens // T)
+    parts = [windows[:, start : start + rows] for start in range(0, windows.shape[1], rows)]
+    if whole < count:
+        parts.append(np.stack([taken[None, whole:-1], taken[None, whole + 1 :]]))
+    nats = 0.0
+    device = parameters["embedding"].device
+    with torch.inference_mode():
+        for part in parts:
+            input_BT, target_BT = torch.from_numpy(part).to(device)
+            losses_BT = token_losses(parameters, config, input_BT, target_BT, dtype=dtype, attention=attention)
+            nats += float(losses_BT.cpu().double().sum())
+    return Evaluation(nats, count, count * bytes_per_token)

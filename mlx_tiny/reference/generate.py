@@ -1,0 +1,68 @@
+"""Text from a model: the whole window is read anew for every token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from mlx_tiny.config import ModelConfig
+from mlx_tiny.errors import TinyError
+from mlx_tiny.reference.model import Parameters, logits
+
+
+def generate_tokens(
+    parameters: Parameters,
+    config: ModelConfig,
+    prompt: list[int],
+    *,
+    max_tokens: int,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    seed: int = 0,
+    stop: int | None = None,
+) -> Iterator[int]:
+    """Draw tokens after `prompt`, one by one, until `stop` is drawn or `max_tokens` are given.
+
+    A window that outgrows the context is cut to the last half of the context.
+
+    Args:
+        prompt: at least one and at most `config.context` ids.
+        temperature: the scores are divided by it; 0 takes the likeliest token always.
+        top_p: draw from the smallest set of tokens whose probabilities add up to this.
+        seed: of the draws, which are torch's and not those of MLX.
+        stop: id that ends the text, itself not given; None never stops early.
+
+    Raises:
+        TinyError: a prompt that is empty or longer than the context.
+    """
+    if not 1 <= len(prompt) <= config.context:
+        raise TinyError(
+            "The prompt does not fit the model's context", expected=f"1 to {config.context} tokens", got=len(prompt)
+        )
+    generator = torch.Generator().manual_seed(seed)
+    window = list(prompt)
+    for _ in range(max_tokens):
+        if len(window) > config.context:
+            window = window[-max(1, config.context // 2) :]
+        with torch.inference_mode():
+            token_1T = torch.tensor([window], device=parameters["embedding"].device)
+            scores_V = logits(parameters, config, token_1T)[0, -1].cpu()
+        token = draw(scores_V, temperature, top_p, generator)
+        if token == stop:
+            return
+        yield token
+        window.append(token)
+
+
+def draw(scores_V: Tensor, temperature: float, top_p: float, generator: torch.Generator) -> int:
+    """One token by its score."""
+    if temperature == 0:
+        return int(scores_V.argmax())
+    scores_V = scores_V.double()
+    probability_V = torch.softmax((scores_V - scores_V.max()) / temperature, dim=0)
+    ordered, order = probability_V.sort(descending=True)
+    # A token stays if those before it do not reach top_p yet, so that the likeliest always stays.
+    kept = ordered * (ordered.cumsum(0) - ordered < top_p)
+    return int(order[torch.multinomial(kept, 1, generator=generator)])

@@ -1,0 +1,215 @@
+"""Muon and AdamW, one matrix at a time, with nothing folded into anything.
+
+Who is whose follows from the name: the four banks of hidden matrices are Muon's (AdamW's under
+`matrix_optimizer="adamw"`); the embedding, the head, the gains and the scales are always AdamW's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from mlx_tiny.config import ModelConfig, OptimizerConfig
+from mlx_tiny.reference.model import Parameters
+
+State = dict[str, Tensor]
+
+BANKS = ("query_key_value", "attention_output", "mlp_input", "mlp_output")
+GAINS = ("query_gain", "key_gain", "stream_scale")
+
+# Jordan et al. 2024: one polynomial for all steps.
+QUINTIC = (3.4445, -4.7750, 2.0315)
+# Amsel et al. 2025 (arXiv 2505.16932): one for each step, the last one for all that follow.
+POLAR_EXPRESS = (
+    (8.15655, -22.48329, 15.87877),
+    (4.04293, -2.80892, 0.50002),
+    (3.89167, -2.77248, 0.50606),
+    (3.28575, -2.36813, 0.46449),
+    (2.34654, -1.70978, 0.42324),
+)
+# By how much more than its norm a matrix is divided: rounding must not lift a singular value above 1.
+SAFETY = {"quintic": 1.0, "polar_express": 1.01}
+# Keeps a zero matrix zero instead of NaN.
+SMALLEST = 1e-20
+
+
+def muon_banks(config: OptimizerConfig) -> tuple[str, ...]:
+    """Names of the parameters that Muon updates; all others are AdamW's."""
+    return BANKS if config.matrix_optimizer == "muon" else ()
+
+
+def initialize(parameters: Parameters, config: OptimizerConfig) -> State:
+    """Zero moments in the type of the parameters, and the number of steps taken."""
+    state = {"step": torch.tensor(0, dtype=torch.int32)}
+    for name, weight in parameters.items():
+        if name in muon_banks(config):
+            state[f"momentum.{name}"] = torch.zeros_like(weight)
+        else:
+            state[f"first.{name}"] = torch.zeros_like(weight)
+            state[f"second.{name}"] = torch.zeros_like(weight)
+    return state
+
+
+def update(
+    parameters: Parameters,
+    gradients: Parameters,
+    state: State,
+    model: ModelConfig,
+    config: OptimizerConfig,
+    multiplier: float,
+    momentum: float,
+) -> tuple[Parameters, State]:
+    """One step of both optimizers.
+
+    Args:
+        parameters, gradients: same names, shapes and types.
+        state: as `initialize` or the last `update` gave it.
+        multiplier: in [0, 1], on every learning rate.
+        momentum: Muon's.
+
+    Returns:
+        New parameters and new state; the arguments are left as they are.
+    """
+    if config.clip_norm:
+        gradients = clip(gradients, config.clip_norm)
+    new_parameters, new_state = {}, {"step": state["step"] + 1}
+    for name, weight in parameters.items():
+        if name in muon_banks(config):
+            new_parameters[name], new_state[f"momentum.{name}"] = muon(
+                weight,
+                gradients[name],
+                state[f"momentum.{name}"],
+                block_rows(name, model),
+                config,
+                multiplier,
+                momentum,
+            )
+        else:
+            new_parameters[name], new_state[f"first.{name}"], new_state[f"second.{name}"] = adamw(
+                weight,
+                gradients[name],
+                state[f"first.{name}"],
+                state[f"second.{name}"],
+                step=int(new_state["step"]),
+                rate=multiplier * adamw_rate(name, config),
+                decay=0.0 if name in GAINS else config.adamw_decay,
+                config=config,
+            )
+    return new_parameters, new_state
+
+
+def adamw_rate(name: str, config: OptimizerConfig) -> float:
+    """AdamW's peak learning rate of a parameter."""
+    if name in BANKS:
+        return config.matrix_adamw_rate
+    return {"embedding": config.embedding_rate, "head": config.head_rate}.get(name, config.gain_rate)
+
+
+def adamw(
+    weight: Tensor,
+    gradient: Tensor,
+    first: Tensor,
+    second: Tensor,
+    *,
+    step: int,
+    rate: float,
+    decay: float,
+    config: OptimizerConfig,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Loshchilov and Hutter 2019 (arXiv 1711.05101): weight decay decoupled, epsilon outside the root.
+
+    Args:
+        weight, gradient, first, second: of one shape; the moments as the last step left them.
+        step: number of this step, from 1.
+
+    Returns:
+        Weight, first and second moment after the step.
+    """
+    first = config.adam_beta1 * first + (1 - config.adam_beta1) * gradient
+    second = config.adam_beta2 * second + (1 - config.adam_beta2) * gradient**2
+    mean = first / (1 - config.adam_beta1**step)
+    square = second / (1 - config.adam_beta2**step)
+    weight = weight - rate * decay * weight
+    return weight - rate * mean / (torch.sqrt(square) + config.adam_epsilon), first, second
+
+
+def muon(
+    bank_LRC: Tensor,
+    gradient_LRC: Tensor,
+    average_LRC: Tensor,
+    blocks: tuple[int, ...],
+    config: OptimizerConfig,
+    multiplier: float,
+    momentum: float,
+) -> tuple[Tensor, Tensor]:
+    """Jordan et al. 2024: an averaged gradient with Nesterov's look-ahead, made orthogonal matrix by matrix.
+
+    A matrix of `rows` rows moves by rate sqrt(max(1, rows / columns)) against its orthogonalised direction, after it
+    was shrunk by rate times decay.
+
+    Args:
+        bank_LRC: L layers of matrices that lie below each other.
+        average_LRC: the averaged gradient as the last step left it.
+        blocks: row counts of the matrices in a layer.
+
+    Returns:
+        The bank and the averaged gradient after the step.
+    """
+    average_LRC = momentum * average_LRC + (1 - momentum) * gradient_LRC
+    ahead_LRC = momentum * average_LRC + (1 - momentum) * gradient_LRC
+    rate = multiplier * config.matrix_rate
+    new_LRC = bank_LRC.clone()
+    for new, old, direction in zip(*(matrices(bank, blocks) for bank in (new_LRC, bank_LRC, ahead_LRC)), strict=True):
+        rows, columns = old.shape
+        orthogonal = orthogonalize(direction, steps=config.newton_schulz_steps, coefficients=config.coefficients)
+        new.copy_(old - rate * config.matrix_decay * old - rate * math.sqrt(max(1.0, rows / columns)) * orthogonal)
+    return new_LRC, average_LRC
+
+
+def block_rows(name: str, model: ModelConfig) -> tuple[int, ...]:
+    """Row counts of the matrices that lie below each other in one layer of a bank."""
+    query_rows, key_rows = model.heads * model.head_width, model.key_value_heads * model.head_width
+    return {
+        "query_key_value": (query_rows, key_rows, key_rows),
+        "attention_output": (model.width,),
+        "mlp_input": (model.hidden, model.hidden) if model.activation == "swiglu" else (model.hidden,),
+        "mlp_output": (model.width,),
+    }[name]
+
+
+def matrices(bank_LRC: Tensor, blocks: tuple[int, ...]) -> Iterator[Tensor]:
+    """Every single matrix of a bank, as a view: layer by layer, from top to bottom."""
+    for layer_RC in bank_LRC:
+        yield from torch.split(layer_RC, list(blocks))
+
+
+def orthogonalize(matrix_RC: Tensor, *, steps: int, coefficients: str) -> Tensor:
+    """Newton-Schulz: the matrix with its singular values moved near 1, in the type of the matrix.
+
+    X <- a X + b (X X^T) X + c (X X^T)^2 X, from X = matrix / norm. A wide X has the smaller X X^T, so a tall matrix
+    is transposed on the way. A zero matrix stays zero.
+
+    Args:
+        coefficients: `quintic` or `polar_express`.
+    """
+    tall = matrix_RC.shape[0] > matrix_RC.shape[1]
+    x = matrix_RC.T if tall else matrix_RC
+    # Twice: in float32 the squares of numbers near 1e-20 would vanish.
+    x = x / x.abs().max().clamp(min=SMALLEST)
+    x = x / (SAFETY[coefficients] * torch.sqrt((x * x).sum())).clamp(min=SMALLEST)
+    for step in range(steps):
+        a, b, c = QUINTIC if coefficients == "quintic" else POLAR_EXPRESS[min(step, len(POLAR_EXPRESS) - 1)]
+        gram = x @ x.T
+        x = a * x + b * gram @ x + c * gram @ gram @ x
+    return x.T if tall else x
+
+
+def clip(gradients: Parameters, largest_norm: float) -> Parameters:
+    """All gradients, times one factor that brings their common Euclidean norm down to `largest_norm`."""
+    norm = math.sqrt(sum(float((gradient**2).sum()) for gradient in gradients.values()))
+    if norm <= largest_norm:
+        return gradients
+    return {name: gradient * (largest_norm / norm) for name, gradient in gradients.items()}

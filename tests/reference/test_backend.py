@@ -1,0 +1,193 @@
+"""The training loop with PyTorch under it: budget, checkpoints, kills, and runs that change sides."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_run import STEP_TOKENS, Recorder, create_run, subprocess_environment, tiny_config, tiny_corpus, tiny_trainer
+
+from mlx_tiny.backend import MlxBackend
+from mlx_tiny.checkpoint import RunFolder
+from mlx_tiny.config import RunConfig
+from mlx_tiny.errors import TinyError
+from mlx_tiny.evaluate import evaluate
+from mlx_tiny.generate import Sampling
+from mlx_tiny.model import training_flops_per_token
+from mlx_tiny.plan import measured_flops_per_s
+from mlx_tiny.reference import backend
+from mlx_tiny.reference.backend import TorchBackend
+from mlx_tiny.train import Outcome
+
+pytestmark = pytest.mark.torch
+CPU = torch.device("cpu")
+
+
+def tokens(steps: int) -> str:
+    return f"{steps * STEP_TOKENS}tok"
+
+
+def torch_config(folder: Path, **changes: object) -> RunConfig:
+    return tiny_config(folder, **{"backend": "torch", **changes})
+
+
+def train(run: RunFolder, kind: type = TorchBackend, listener: Recorder | None = None, **kwargs: object) -> Outcome:
+    if kind is TorchBackend:
+        made = TorchBackend(run.config, device=CPU)
+    else:
+        train = replace(run.config.train, backend="mlx", attention="auto")
+        made = kind(replace(run.config, train=train))
+    return tiny_trainer(run, listener or Recorder(), backend=made, **kwargs).train()
+
+
+def bits(arrays: dict) -> dict[str, bytes]:
+    return {name: np.asarray(array).tobytes() for name, array in arrays.items()}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("attention", ["auto", "plain"])
+def test_the_loss_falls_and_everything_is_reported(tmp_path: Path, attention: str, dtype: str) -> None:
+    config = torch_config(tmp_path, budget=tokens(60), evaluations=4, samples=1, attention=attention, dtype=dtype)
+    run, recorder = create_run(tmp_path / "run", config), Recorder()
+    outcome = train(run, listener=recorder)
+    losses = [report.loss for report in recorder.steps]
+    assert losses[0] == pytest.approx(math.log(config.model.vocabulary_size), rel=1e-6)
+    assert np.mean(losses[-5:]) < losses[0] - 1.5
+    assert [step for step, _, _ in recorder.evaluations] == [15, 30, 45]
+    assert len(recorder.samples) == 1 and isinstance(recorder.samples[0][1], str)
+    assert (outcome.progress.step, outcome.interrupted, outcome.weights_from) == (60, False, "last")
+    assert bits(run.load_weights()) == bits(outcome.state.parameters)
+    corpus = tiny_corpus(config)
+    expected = evaluate(run.load_weights(), config.model, corpus.valid, corpus.bytes_per_token)
+    allowed = 1e-6 if dtype == "float32" else 1e-2
+    assert outcome.evaluation.bits_per_byte == pytest.approx(expected.bits_per_byte, abs=allowed)
+    assert (outcome.evaluation.tokens, outcome.evaluation.bytes) == (expected.tokens, expected.bytes)
+    assert recorder.steps[-1].flops == pytest.approx(60 * STEP_TOKENS * training_flops_per_token(config.model))
+
+
+@pytest.mark.parametrize(("first", "second"), [(TorchBackend, MlxBackend), (MlxBackend, TorchBackend)])
+def test_a_run_begun_with_one_backend_goes_on_with_the_other(tmp_path: Path, first: type, second: type) -> None:
+    config = torch_config(tmp_path, budget=tokens(50), schedule={"cooldown": 0.0})
+    run, whole = (create_run(tmp_path / name, config) for name in ("broken", "whole"))
+    recorder = Recorder()
+    train(run, first)
+    outcome = train(run, second, recorder, resume=True, budget=tokens(100))
+    assert recorder.messages == [f"resumed at step 50, after {50 * STEP_TOKENS:,} tokens"]
+    assert [report.step for report in recorder.steps] == list(range(51, 101))
+    train(whole, second)
+    expected = train(whole, second, resume=True, budget=tokens(100))
+    assert outcome.evaluation.loss == pytest.approx(expected.evaluation.loss, rel=5e-3)
+
+
+DRIVER = """
+import os, signal, sys
+from pathlib import Path
+from tiny_run import Recorder, tiny_trainer
+from mlx_tiny.checkpoint import RunFolder
+from mlx_tiny.reference.backend import TorchBackend
+
+class Mortal(Recorder):
+    def step(self, report):
+        if report.step == int(sys.argv[2]):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+run = RunFolder(Path(sys.argv[1]))
+tiny_trainer(run, Mortal(), resume=True, backend=TorchBackend(run.config)).train()
+"""
+
+
+def drive(run: RunFolder, die_at: int) -> int:
+    command = [sys.executable, "-c", DRIVER, str(run.path), str(die_at)]
+    environment = subprocess_environment(CUDA_VISIBLE_DEVICES="")
+    return subprocess.run(command, env=environment, capture_output=True, timeout=120).returncode
+
+
+@pytest.mark.skipif(torch.backends.mps.is_available(), reason="the driver would train on MPS")
+def test_twenty_steps_a_kill_and_twenty_more_are_forty_bit_for_bit(tmp_path: Path) -> None:
+    config = torch_config(tmp_path, optimizer={"clip_norm": 0.5}, micro_batches=2)
+    whole, broken = (create_run(tmp_path / name, config) for name in ("whole", "broken"))
+    assert drive(whole, -1) == 0
+    assert drive(broken, 22) == -signal.SIGKILL
+    assert broken.load_checkpoint("last")[1].step == 20 and not broken.weights.exists()
+    assert drive(broken, -1) == 0
+    for name in ("last", "best"):
+        (state, progress), (other, others) = whole.load_checkpoint(name), broken.load_checkpoint(name)
+        assert bits(state.parameters) == bits(other.parameters) and bits(state.optimizer) == bits(other.optimizer)
+        assert (progress.losses, progress.best_bits_per_byte) == (others.losses, others.best_bits_per_byte)
+    assert not [path for path in broken.path.rglob(".*")]
+
+
+@pytest.mark.parametrize("bad", ["nan", "inf"])
+@pytest.mark.parametrize(("at_step", "kept"), [(25, 20), (40, 30)])
+def test_a_bad_weight_stops_the_run_and_spares_the_checkpoint(
+    tmp_path: Path, at_step: int, kept: int, bad: str
+) -> None:
+    run = create_run(tmp_path / "run", torch_config(tmp_path))
+    made = TorchBackend(run.config, device=CPU)
+    calls = [0]
+
+    def step(*arguments):
+        state, loss = made._step(*arguments)
+        calls[0] += 1
+        if calls[0] == at_step + 1:  # the rehearsal came first
+            state.parameters["head"][0, 0] = float(bad)
+        return state, loss
+
+    made.step = step
+    with pytest.raises(TinyError, match="last good checkpoint is kept"):
+        tiny_trainer(run, backend=made).train()
+    assert run.load_checkpoint("last")[1].step == kept
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
+    run = create_run(tmp_path / "run", torch_config(tmp_path, budget=tokens(2)))
+    train(run)
+    other = create_run(tmp_path / "other", torch_config(tmp_path, budget=tokens(2), optimizer={"matrix_rate": 0.5}))
+    os.replace(run.checkpoint("last"), other.checkpoint("last"))
+    with pytest.raises(TinyError, match="another configuration"):
+        train(other, resume=True)
+
+
+def test_what_is_not_done_as_asked_is_told(tmp_path: Path) -> None:
+    told: list[str] = []
+    TorchBackend(torch_config(tmp_path, compile=True), told.append)
+    assert len(told) == 1 and "not compiled" in told[0]
+    TorchBackend(torch_config(tmp_path, compile=False), told.append)
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize(("attention", "taken"), [("auto", "fused"), ("torch", "fused"), ("plain", "plain")])
+def test_version_device_and_attention_are_named(tmp_path: Path, attention: str, taken: str) -> None:
+    made = TorchBackend(torch_config(tmp_path, attention=attention), device=CPU)
+    assert made.description.startswith(f"torch {torch.__version__} on cpu, ")
+    assert made.description.endswith(f"; {taken} attention")
+
+
+def test_devices_are_taken_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = {"cuda": True, "mps": True}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there["cuda"])
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: there["mps"])
+    assert backend.choose_device().type == "cuda"
+    there["cuda"] = False
+    assert backend.choose_device().type == "mps"
+    there["mps"] = False
+    assert backend.choose_device().type == "cpu"
+
+
+def test_samples_are_drawn_as_on_the_other_side() -> None:
+    assert (Sampling().temperature, Sampling().top_p) == (backend._TEMPERATURE, backend._TOP_P)
+
+
+def test_rates_of_this_machine_are_measured(tmp_path: Path) -> None:
+    made = TorchBackend(torch_config(tmp_path), device=CPU)
+    assert 1e8 < made.matmul_peak() < 1e15
+    assert 1e7 < made.peak_memory_bytes() < 1e11
+    assert 1e7 < measured_flops_per_s(lambda config: TorchBackend(config, device=CPU)) < made.matmul_peak()

@@ -1,0 +1,178 @@
+"""Checkpoints of either side are read by the other bit for bit, and what is none is refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+import pytest
+import torch
+from tiny_run import create_run, tiny_config
+
+from mlx_tiny.checkpoint import Progress, RunFolder
+from mlx_tiny.config import FORMAT_VERSION
+from mlx_tiny.errors import TinyError
+from mlx_tiny.reference import checkpoint
+from mlx_tiny.reference.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
+from mlx_tiny.reference.step import TrainingState, initial_state
+from mlx_tiny.step import TrainingStep
+
+pytestmark = pytest.mark.torch
+PROGRESS = Progress(
+    step=7,
+    windows=28,
+    tokens=896,
+    flops=1 / 3,
+    seconds=0.1 + 0.2,
+    losses={"mean": float("nan"), "lowest": float("inf")},
+    phases={"training": 1e-17},
+)
+
+
+@pytest.fixture(params=["muon", "adamw"])
+def run(tmp_path: Path, request: pytest.FixtureRequest) -> RunFolder:
+    return create_run(tmp_path / "run", tiny_config(tmp_path, optimizer={"matrix_optimizer": request.param}))
+
+
+def odd_numbers(shape: tuple[int, ...], seed: int) -> np.ndarray:
+    """Float32 numbers with the smallest, negative zero, and random ones."""
+    values = np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+    values.flat[0], values.flat[-1] = 1e-45, -0.0
+    return values
+
+
+def odd_state(run: RunFolder) -> TrainingState:
+    state = initial_state(run.config)
+    for seed, arrays in enumerate((state.parameters, state.optimizer)):
+        for name, tensor in arrays.items():
+            arrays[name] = tensor + 7 if name == "step" else torch.from_numpy(odd_numbers(tuple(tensor.shape), seed))
+    return state
+
+
+def bits(arrays: dict) -> dict[str, tuple]:
+    """Type, shape and bytes of the arrays of either side."""
+    return {name: (np.asarray(a).dtype, tuple(a.shape), np.asarray(a).tobytes()) for name, a in arrays.items()}
+
+
+def same_progress(one: Progress, other: Progress) -> bool:
+    """Equality under which NaN equals itself."""
+    return json.dumps(asdict(one)) == json.dumps(asdict(other))
+
+
+def save(run: RunFolder, state: TrainingState) -> None:
+    save_checkpoint(run.checkpoint("last"), state, run.identity(), asdict(PROGRESS))
+
+
+def load(run: RunFolder, **where: object) -> tuple[TrainingState, dict]:
+    return load_checkpoint(run.checkpoint("last"), run.config.model, run.identity(), **where)
+
+
+def test_mlx_reads_what_torch_wrote(run: RunFolder) -> None:
+    state = odd_state(run)
+    save(run, state)
+    loaded, progress = run.load_checkpoint("last")
+    assert bits(loaded.parameters) == bits(state.parameters)
+    assert bits(loaded.optimizer) == bits(state.optimizer)
+    assert same_progress(progress, PROGRESS)
+
+
+def test_torch_reads_what_mlx_wrote(run: RunFolder) -> None:
+    state = TrainingStep(run.config, compiled=False).initial_state()
+    for arrays in (state.parameters, state.optimizer):
+        for name, array in arrays.items():
+            arrays[name] = array + 7 if name == "step" else mx.array(odd_numbers(array.shape, len(name)))
+    run.save_checkpoint("last", state, PROGRESS)
+    loaded, progress = load(run)
+    assert bits(loaded.parameters) == bits(state.parameters)
+    assert list(loaded.parameters) == list(state.parameters)
+    assert bits(loaded.optimizer) == bits(state.optimizer)
+    assert same_progress(Progress(**progress), PROGRESS)
+
+
+def test_weights_go_both_ways(run: RunFolder) -> None:
+    state = odd_state(run)
+    save_weights(run.weights, state.parameters)
+    loaded = run.load_weights()
+    assert bits(loaded) == bits(state.parameters)
+    run.weights.unlink()
+    run.save_weights({name: array * 2 for name, array in loaded.items()})
+    again = load_weights(run.weights, run.config.model)
+    assert bits(again) == bits({name: tensor * 2 for name, tensor in state.parameters.items()})
+
+
+def test_float64_is_saved_in_float32(run: RunFolder) -> None:
+    state = odd_state(run)
+    save(run, state)
+    exact, progress = load(run, dtype=torch.float64)
+    assert all(weight.dtype == torch.float64 for weight in exact.parameters.values())
+    assert exact.optimizer["step"].dtype == torch.int32
+    save_checkpoint(run.checkpoint("best"), exact, run.identity(), progress)
+    again = run.load_checkpoint("best")[0]
+    assert bits(again.parameters) == bits(state.parameters) and bits(again.optimizer) == bits(state.optimizer)
+
+
+def test_the_arrays_begin_at_a_multiple_of_eight(run: RunFolder) -> None:
+    save(run, odd_state(run))
+    assert int.from_bytes(run.checkpoint("last").read_bytes()[:8], "little") % 8 == 0
+
+
+def test_a_file_cut_at_any_length_is_refused(run: RunFolder) -> None:
+    save(run, odd_state(run))
+    path = run.checkpoint("last")
+    whole = path.read_bytes()
+    header = 8 + int.from_bytes(whole[:8], "little")
+    generator = np.random.default_rng(0)
+    for length in [0, 1, 7, 8, 9, header - 1, header, len(whole) - 1, *generator.integers(0, len(whole), 30)]:
+        path.write_bytes(whole[:length])
+        with pytest.raises(TinyError, match=r"damaged \(.* is cut short\)"):
+            load(run)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\0" * 5000,
+        b"\xff" * 5000,
+        b"no checkpoint at all" * 100,
+        b"\x02" + b"\0" * 7 + b"[]",
+        b'\x0d\0\0\0\0\0\0\0{"a": "array"}',
+        b'\x4c\0\0\0\0\0\0\0{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}               \0\0\0\0',
+    ],
+)
+def test_a_file_of_something_else_is_refused(run: RunFolder, content: bytes) -> None:
+    run.checkpoint("last").write_bytes(content)
+    with pytest.raises(TinyError):
+        load(run)
+
+
+def test_a_missing_file_is_named(run: RunFolder) -> None:
+    with pytest.raises(TinyError, match=r"No file .*last\.safetensors"):
+        load(run)
+
+
+def test_checkpoints_of_others_are_refused(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    state, path = odd_state(run), run.checkpoint("last")
+    save(run, state)
+    with pytest.raises(TinyError, match="another configuration"):
+        load_checkpoint(path, run.config.model, "0" * 16)
+    with pytest.raises(TinyError, match="at parameter query_key_value"):
+        load_checkpoint(path, replace(run.config.model, layers=3), run.identity())
+    with pytest.raises(TinyError, match="at parameter head"):
+        load_checkpoint(path, replace(run.config.model, tied=True), run.identity())
+    assert load_checkpoint(path, run.config.model)[1]["step"] == PROGRESS.step
+    monkeypatch.setattr(checkpoint, "FORMAT_VERSION", FORMAT_VERSION + 1)
+    with pytest.raises(TinyError, match="another version"):
+        load(run)
+
+
+def test_the_configuration_of_a_run_is_read(run: RunFolder, tmp_path: Path) -> None:
+    assert checkpoint.read_config(run.path) == run.config
+    with pytest.raises(TinyError, match="No run at"):
+        checkpoint.read_config(tmp_path)
+    saved = json.loads((run.path / "config.json").read_text())
+    (run.path / "config.json").write_text(json.dumps({**saved, "format_version": 99}))
+    with pytest.raises(TinyError, match="another version"):
+        checkpoint.read_config(run.path)

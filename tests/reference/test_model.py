@@ -1,0 +1,191 @@
+"""The reference against finite differences, float64 numpy, and the MLX side: scores, losses and every gradient."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import mlx.core as mx
+import numpy as np
+import numpy_model
+import pytest
+import torch
+
+from mlx_tiny import model as mlx_model
+from mlx_tiny.config import ModelConfig
+from mlx_tiny.reference import model
+from mlx_tiny.reference.step import loss_and_gradients
+
+from .alike import CONFIGS, SMALL, assert_alike, random_batch, to_mlx, to_numpy, to_torch, weights
+
+pytestmark = pytest.mark.torch
+each_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+
+
+def mlx_loss_and_gradients(arrays: dict, config: ModelConfig, batch: np.ndarray, attention: str = "auto"):
+    inputs, targets = mx.array(batch[:, :-1]), mx.array(batch[:, 1:])
+    return mx.value_and_grad(lambda p: mlx_model.token_losses(p, config, inputs, targets, attention=attention).mean())(
+        to_mlx(arrays)
+    )
+
+
+@each_config
+def test_names_and_shapes_are_those_of_the_other_side_in_their_order(config: ModelConfig) -> None:
+    expected = {name: spec.shape for name, spec in mlx_model.parameter_specs(config).items()}
+    assert list(model.parameter_shapes(config).items()) == list(expected.items())
+
+
+@each_config
+def test_scores_in_float64_are_those_of_numpy(config: ModelConfig) -> None:
+    arrays, batch = weights(config), random_batch(config)
+    got = model.logits(to_torch(arrays, torch.float64), config, torch.from_numpy(batch).long())
+    assert got.dtype == torch.float64
+    expected = np.stack([numpy_model.logits(arrays, config, window) for window in batch])
+    np.testing.assert_allclose(got.numpy(), expected, rtol=1e-10, atol=1e-12)
+
+
+@each_config
+@pytest.mark.parametrize("attention", ["plain", "auto"])
+def test_both_sides_agree_in_float32(config: ModelConfig, attention: str) -> None:
+    arrays, batch = weights(config), random_batch(config)
+    scores, _ = mlx_model.logits(to_mlx(arrays), config, mx.array(batch[:, :-1]))
+    token_BT = torch.from_numpy(batch[:, :-1]).long()
+    assert_alike(model.logits(to_torch(arrays), config, token_BT), scores, "both sides", "scores")
+    loss, gradients = loss_and_gradients(to_torch(arrays), config, batch)
+    other_loss, others = mlx_loss_and_gradients(arrays, config, batch, attention)
+    assert_alike(loss, other_loss, "both sides", "loss")
+    assert list(gradients) == list(others)
+    for name, gradient in gradients.items():
+        assert gradient.dtype == torch.float32
+        assert_alike(gradient, others[name], "both sides' gradient", name)
+
+
+@each_config
+def test_gradients_are_the_slopes_of_the_loss(config: ModelConfig) -> None:
+    """Central differences in float64, along one random direction in each parameter."""
+    parameters, batch = to_torch(weights(config, seed=3), torch.float64), random_batch(config)
+    _, gradients = loss_and_gradients(parameters, config, batch)
+    generator = torch.Generator().manual_seed(0)
+    for name, weight in parameters.items():
+        direction = torch.randn(weight.shape, generator=generator, dtype=torch.float64)
+        losses = [
+            loss_and_gradients({**parameters, name: weight + step * direction}, config, batch)[0].item()
+            for step in (1e-6, -1e-6)
+        ]
+        slope = (losses[0] - losses[1]) / 2e-6
+        assert (gradients[name] * direction).sum().item() == pytest.approx(slope, rel=1e-6, abs=1e-9), name
+
+
+@each_config
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_torch_s_own_attention_is_the_plain_one(config: ModelConfig, dtype: torch.dtype) -> None:
+    parameters, batch = to_torch(weights(config), dtype), random_batch(config)
+    loss, gradients = loss_and_gradients(parameters, config, batch, attention="fused")
+    other_loss, others = loss_and_gradients(parameters, config, batch, attention="plain")
+    tolerance = 1e-10 if dtype == torch.float64 else 2e-5
+    assert loss.item() == pytest.approx(other_loss.item(), rel=tolerance)
+    for name, gradient in gradients.items():
+        allowed = tolerance * others[name].abs().max().item()
+        torch.testing.assert_close(gradient, others[name], rtol=0, atol=allowed, msg=name)
+
+
+@each_config
+def test_bfloat16_is_close_to_float32(config: ModelConfig) -> None:
+    parameters, batch = to_torch(weights(config)), random_batch(config)
+    loss, gradients = loss_and_gradients(parameters, config, batch, dtype=torch.bfloat16)
+    exact_loss, exact = loss_and_gradients(parameters, config, batch)
+    assert_alike(loss, exact_loss, "model", dtype="bfloat16")
+    assert loss.dtype == torch.float32
+    for name, gradient in gradients.items():
+        assert gradient.dtype == torch.float32
+        assert_alike(gradient, exact[name], "model gradient", name, dtype="bfloat16")
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_parts_of_a_batch_add_up(parts: int) -> None:
+    parameters, batch = to_torch(weights(SMALL), torch.float64), random_batch(SMALL, rows=4)
+    loss, gradients = loss_and_gradients(parameters, SMALL, batch, micro_batches=parts)
+    whole_loss, whole = loss_and_gradients(parameters, SMALL, batch)
+    torch.testing.assert_close(loss, whole_loss)
+    for name, gradient in whole.items():
+        torch.testing.assert_close(gradients[name], gradient)
+
+
+def test_a_record_holds_every_step_in_order_and_gradients_reach_it() -> None:
+    record: dict[str, torch.Tensor] = {}
+    batch = torch.from_numpy(random_batch(SMALL)).long()
+    parameters = {name: weight.requires_grad_() for name, weight in to_torch(weights(SMALL)).items()}
+    losses = model.token_losses(parameters, SMALL, batch[:, :-1], batch[:, 1:], record=record)
+    of_a_layer = [
+        "attention.query",
+        "attention.key",
+        "attention.value",
+        "attention.mixed",
+        "attention.output",
+        "after_attention",
+        "mlp.hidden",
+        "mlp.output",
+        "after_mlp",
+    ]
+    layers = [f"layer.{index}.{name}" for index in range(SMALL.layers) for name in of_a_layer]
+    assert list(record) == ["embedded", *layers, "normalized", "logits"]
+    gradients = torch.autograd.grad(losses.mean(), list(record.values()))
+    assert all(gradient.abs().max() > 0 for gradient in gradients)
+    assert record["layer.1.attention.query"].shape == (2, SMALL.context, SMALL.heads, SMALL.head_width)
+
+
+def test_a_fault_shows_first_where_it_was_made() -> None:
+    """What a comparison in lockstep rests on: before a changed weight, no recorded number differs."""
+    arrays, batch = weights(SMALL), torch.from_numpy(random_batch(SMALL)).long()
+    sound, faulty = ({} for _ in range(2))
+    model.logits(to_torch(arrays), SMALL, batch, record=sound)
+    arrays["mlp_output"][1] *= -1
+    model.logits(to_torch(arrays), SMALL, batch, record=faulty)
+    differing = [name for name in sound if not torch.equal(sound[name], faulty[name])]
+    assert differing == ["layer.1.mlp.output", "layer.1.after_mlp", "normalized", "logits"]
+
+
+@each_config
+def test_fresh_parameters_have_the_distributions_of_the_other_side(config: ModelConfig) -> None:
+    wide = replace(config, width=96, hidden=192, vocabulary_size=512)
+    got, others = model.initialize(wide, seed=1), mlx_model.initialize(wide, seed=1)
+    for name, weight in got.items():
+        values, expected = to_numpy(weight), to_numpy(others[name])
+        assert weight.dtype == torch.float32
+        if expected.std() == 0:
+            np.testing.assert_array_equal(values, expected)
+        else:
+            assert abs(values.mean()) < 5 * values.std() / math.sqrt(values.size)
+            assert values.std() == pytest.approx(expected.std(), rel=6 / math.sqrt(values.size)), name
+    again, other = model.initialize(wide, seed=1), model.initialize(wide, seed=2)
+    assert torch.equal(got["embedding"], again["embedding"]) and not torch.equal(got["embedding"], other["embedding"])
+
+
+def test_scores_of_any_size_overflow_nothing() -> None:
+    scores = torch.tensor([[1e4, 0.0, -1e4], [-1e30, 0.0, 1e30]], requires_grad=True)
+    losses = model.cross_entropy(scores, torch.tensor([1, 2]))
+    assert losses.tolist() == [1e4, 0.0]
+    (gradient,) = torch.autograd.grad(losses.sum(), scores)
+    assert gradient.tolist() == [[1.0, -1.0, 0.0], [0.0, 0.0, 0.0]]
+
+
+@pytest.mark.parametrize("attention", [model.plain_attention, model.fused_attention])
+def test_attention_of_extreme_scores(attention) -> None:
+    """Scores of some 10,000: the softmax is a choice of the largest."""
+    query = torch.zeros(1, 3, 1, 4)
+    query[..., 0] = 200.0
+    key, value = torch.zeros(1, 3, 1, 4), torch.randn(1, 3, 1, 4, generator=torch.Generator().manual_seed(0))
+    key[0, :, 0, 0] = torch.tensor([-100.0, 100.0, 50.0])
+    mixed = attention(query, key, value)
+    assert torch.equal(mixed[0, :, 0], value[0, [0, 1, 1], 0])
+
+
+def test_rows_of_a_batch_do_not_see_each_other_nor_the_future() -> None:
+    parameters, batch = to_torch(weights(SMALL), torch.float64), torch.from_numpy(random_batch(SMALL)).long()
+    scores = model.logits(parameters, SMALL, batch)
+    changed = batch.clone()
+    changed[0, 7:] = (changed[0, 7:] + 1) % SMALL.vocabulary_size
+    others = model.logits(parameters, SMALL, changed)
+    assert torch.equal(scores[1], others[1])
+    torch.testing.assert_close(scores[0, :7], others[0, :7])
+    assert (scores[0, 7:] - others[0, 7:]).abs().amax(dim=-1).min() > 1e-3

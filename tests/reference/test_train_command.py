@@ -1,0 +1,85 @@
+"""`mlx-tiny train --backend torch`, as a user calls it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from cli.cases import USER, Case, assert_explained
+from cli.command_line import FEW_PAUSES, STEP_TOKENS, TINY, call, read_report, succeeded, workplace, write_notes
+
+pytestmark = pytest.mark.torch
+NOTES = ("train", "--data", "notes.txt", *TINY, *FEW_PAUSES, "--run", "r")
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path) -> Iterator[Path]:
+    with workplace(tmp_path):
+        write_notes(tmp_path / "notes.txt")
+        yield tmp_path
+
+
+def test_a_run_by_torch_is_a_run(place: Path) -> None:
+    finished = succeeded(call(*NOTES, "--backend", "torch", "--budget", "3000tok"))
+    report = read_report(place / "r")
+    backend = report["machine"]["backend"]
+    assert backend.startswith(f"torch {torch.__version__} on ") and backend.endswith("fused attention")
+    assert f"GFLOP/s in matrix products; {backend}\n" in finished.err and "backend torch*" in finished.err
+    assert f"| backend | {backend} |" in (place / "r/report.md").read_text()
+    assert report["config"]["train"]["backend"] == "torch"
+    assert abs(report["tokens"] - 3000) <= STEP_TOKENS / 2
+    assert 1 < report["perplexity_per_token"] < 512 and 0 < report["utilisation"] < 1
+    assert len(report["samples"]) == 3 and float(finished.results()["bits_per_byte"]) > 0
+    # What it leaves serves the other commands, which run MLX.
+    succeeded(call("generate", "r", "--max-tokens", "5"))
+    measured = json.loads(succeeded(call("eval", "r", "notes.txt", "--json")).out)
+    assert 0 < measured["bits_per_byte"] < 8
+
+
+def test_the_report_of_mlx_names_it_too(place: Path) -> None:
+    succeeded(call(*NOTES, "--budget", "300tok"))
+    assert read_report(place / "r")["machine"]["backend"].startswith("mlx ")
+
+
+@pytest.mark.parametrize(("first", "second"), [("mlx", "torch"), ("torch", "mlx")])
+def test_a_run_goes_on_with_the_other_backend(place: Path, first: str, second: str) -> None:
+    succeeded(call(*NOTES, "--backend", first, "--attention", "plain", "--muon", "plain", "--budget", "3000tok"))
+    before, saved = read_report(place / "r"), (place / "r/config.json").read_text()
+    finished = succeeded(call("train", "--resume", "r", "--backend", second, "--budget", "6000tok"))
+    report = read_report(place / "r")
+    assert f"resumed at step {before['steps']}, after {before['tokens']:,} tokens" in finished.err
+    assert report["machine"]["backend"].startswith(second) and before["machine"]["backend"].startswith(first)
+    assert abs(report["tokens"] - 6000) <= STEP_TOKENS / 2
+    assert report["bits_per_byte"] < before["bits_per_byte"]
+    # The run is what it was started as; this session was another's.
+    assert (place / "r/config.json").read_text() == saved and f'"backend": "{first}"' in saved
+    assert report["config"]["train"]["attention"] == "auto"
+    succeeded(call("train", "--resume", "r", "--budget", "6300tok"))
+    assert read_report(place / "r")["machine"]["backend"].startswith(first)
+
+
+def test_a_fitting_size_is_chosen_by_what_torch_reaches(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlx_tiny.plan._MEASURED_SECONDS", 0.05)
+    monkeypatch.setattr("mlx_tiny.backend.TrainingStep", lambda *_, **__: pytest.fail("MLX was measured"))
+    sizes = ("--vocabulary-size", "512", "--context", "32", "--batch-size", "4", "--width", "32")
+    notes = ("train", "--data", "notes.txt", *sizes, *FEW_PAUSES, "--run", "r")
+    finished = succeeded(call(*notes, "--backend", "torch", "--budget", "1s"))
+    assert "GFLOP/s of training" in finished.err
+
+
+CASES = {
+    "attention of the other": (("--attention", "metal"), ("attention is out of range", "auto or plain or torch with")),
+    "attention of the CPU": (("--attention", "cpu"), ("Expected auto or plain or torch with the backend torch",)),
+    "Muon of the other": (("--muon", "metal"), ("muon is out of range", "auto or plain with the backend torch")),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_implementations_of_mlx_are_refused(name: str, place: Path) -> None:
+    flags, words = CASES[name]
+    case = Case((*NOTES, "--backend", "torch", *flags), words, USER)
+    assert_explained(call(*case.arguments), case)
+    assert not (place / "r").exists()
