@@ -176,6 +176,21 @@ RACES = (
         simdgroup_barrier(mem_flags::mem_threadgroup);
         o[i] = x[63 - t];  // here
     """, (Kind.RACE,)),
+    Case("a simdgroup's barrier across simdgroups, passed by the other", """
+        threadgroup float x[32];
+        if (t < 32) x[t] = a[t];
+        simdgroup_barrier(mem_flags::mem_threadgroup);
+        o[i] = x[t % 32];  // here
+    """, (Kind.RACE,)),
+    Case("one reader of many in another simdgroup", """
+        threadgroup float x[64];
+        x[t] = a[t];
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        o[i] = x[0];
+        simdgroup_barrier(mem_flags::mem_threadgroup);
+        threadgroup_barrier(mem_flags::mem_none);
+        if (t == 32) x[0] = 2.0f;  // here
+    """, (Kind.RACE,)),
     Case("a sum in place of a barrier", """
         threadgroup float x[64];
         x[t] = a[t];
@@ -324,6 +339,21 @@ MEETINGS = (
         if (t == 3) return;
         threadgroup_barrier(mem_flags::mem_none);  // here
     """, (Kind.RETURNED,)),
+    Case("a return before a barrier and a sum", """
+        o[i] = 1.0f;
+        if (t == 3) return;
+        if (t >= 40) o[i] = simd_sum(1.0f);
+        threadgroup_barrier(mem_flags::mem_none);  // here
+    """, (Kind.RETURNED,)),
+    Case("a return before a sum and a barrier", """
+        if (t == 3) return;
+        o[i] = simd_sum(1.0f);  // here
+        threadgroup_barrier(mem_flags::mem_none);
+    """, (Kind.RETURNED,)),
+    Case("two sums in place of one", """
+        if (t < 16) o[i] = simd_sum(1.0f);
+        else o[i] = simd_sum(2.0f);  // here
+    """, (Kind.DIFFERENT_PLACES,), 32),
     Case("two barriers in place of one", """
         o[i] = 1.0f;
         if (t < 32)

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,9 @@ _KEEP_UNSET = ("-fno-tree-ccp", "-fno-tree-fre")
 _WARNINGS = ("-Wuninitialized", "-Wmaybe-uninitialized")
 _CLANG_WARNINGS = ("-Wuninitialized", "-Wsometimes-uninitialized", "-Wconditional-uninitialized")
 
+
+# Libraries that no test has used for a month.
+_KEPT_S = 30 * 24 * 3600
 
 # Zig's own defaults are to trap on undefined behaviour, and a C++ library that nothing here needs.
 _ZIG = ("-nostdinc++", "-nostdlib++", "-fno-sanitize=undefined", "-fno-sanitize-trap=all")
@@ -162,7 +166,10 @@ def library(text: str, build: Build) -> Path:
         CompileError: the text is not valid.
     """
     path = _path(text, (*build.flags, *build.kernel_flags), ".so")
-    if not path.exists():
+    if path.exists():
+        path.touch()
+    else:
+        _forget_old()
         objects = [str(_runtime_object(source, build.flags)) for source in sorted(RUNTIME.glob("*.cpp"))]
         with _workplace() as folder:
             unit, assembly, compiled, built = (folder / f"unit.{end}" for end in ("cpp", "s", "o", "so"))
@@ -170,7 +177,8 @@ def library(text: str, build: Build) -> Path:
             _compile("-S", unit, assembly, (*build.flags, *build.kernel_flags))
             assembly.write_text(build.edit(assembly.read_text()))
             compiler().run("-c", str(assembly), "-o", str(compiled))
-            compiler().run("-shared", "-o", str(built), str(compiled), *objects, "-lm")
+            # Lines have been put into the calls, so the library needs no debug information.
+            compiler().run("-shared", "-Wl,-S", "-o", str(built), str(compiled), *objects, "-lm")
             built.replace(path)
     return path
 
@@ -200,6 +208,13 @@ def _runtime_object(source: Path, flags: tuple[str, ...]) -> Path:
 def _compile(action: str, source: Path, target: Path, flags: tuple[str, ...], without: tuple[str, ...] = ()) -> str:
     own = [flag for flag in (*FLAGS, *compiler().flags, *flags) if flag not in without]
     return compiler().run(action, *own, f"-I{RUNTIME}", str(source), "-o", str(target))
+
+
+def _forget_old() -> None:
+    for path in cache_folder().iterdir():
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > _KEPT_S and path.is_file():
+                path.unlink()
 
 
 @contextlib.contextmanager

@@ -19,6 +19,8 @@ from .translation import FILE, Translation, translate
 # The runtime keeps the running launch in global variables.
 _ONE_AT_A_TIME = threading.Lock()
 _MOST_THREADS = 1024
+# Of processor time; an endless loop must not hang the tests.
+_LIMIT_S = 100
 _LANE_MAPS = ("apple", "other")
 
 Arrays = dict[str, np.ndarray]
@@ -44,6 +46,7 @@ class _RawLaunch(ctypes.Structure):
         ("threadgroup", ctypes.c_uint * 3),
         ("buffers", ctypes.POINTER(_RawBuffer)),
         ("buffer_count", ctypes.c_int),
+        ("limit_s", ctypes.c_int),
     )
 
 
@@ -100,7 +103,7 @@ class Execution:
         report = RawReport()
         function = _function(translation.text, build, self.lane_map)
         with _ONE_AT_A_TIME:
-            failed = function(ctypes.byref(_RawLaunch(*sizes, buffers, len(arrays))), ctypes.byref(report))
+            failed = function(ctypes.byref(_RawLaunch(*sizes, buffers, len(arrays), _LIMIT_S)), ctypes.byref(report))
         if failed:
             raise MemoryError(f"no memory for the launch of {self.launch.name}")
         found = [told(raw, translation.buffers, self.place) for raw in report.faults[: report.count]]

@@ -27,6 +27,7 @@ class Kind(enum.IntEnum):
     STACK_OVERFLOW = 13
     DIFFERENT_ADDRESSES = 14
     DIFFERENT_ARRAYS = 15
+    TOO_LONG = 16
     # Below: found outside the runtime.
     UNINITIALISED_LOCAL = 100
 
@@ -122,6 +123,7 @@ def told(raw: RawFault, buffers: Sequence[str], place: Callable[[int], str]) -> 
         Kind.STACK_OVERFLOW: "the local variables of a thread take more than 192 KB",
         Kind.DIFFERENT_ADDRESSES: f"{one} gives a matrix operation another address than {other} ({group})",
         Kind.DIFFERENT_ARRAYS: f"{one} declares another threadgroup array than thread 0 in {there} ({group})",
+        Kind.TOO_LONG: "the launch does not end",
     }[kind]
     return Fault(kind, f"{here}: {sentence}", raw.line if raw.line > 0 else None, here)
 

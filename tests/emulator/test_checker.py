@@ -40,7 +40,7 @@ def test_what_is_wrong_is_found_on_its_line(case: Case) -> None:
 def test_every_kind_of_fault_is_among_the_cases_or_met_without_checks() -> None:
     """The rest is what a plain build meets, in `test_executor.py`."""
     among = {kind for case in FAULTY for kind in case.kinds}
-    assert set(Kind) - among == {Kind.READ_ONLY, Kind.BAD_ADDRESS, Kind.STACK_OVERFLOW}
+    assert set(Kind) - among == {Kind.READ_ONLY, Kind.BAD_ADDRESS, Kind.STACK_OVERFLOW, Kind.TOO_LONG}
 
 
 def test_a_fault_says_who_where_and_what() -> None:

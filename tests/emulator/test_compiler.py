@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,14 +87,31 @@ def test_a_kernel_is_compiled_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.setenv("MLX_TINY_EMULATOR_CACHE", str(tmp_path))
     _forget()
     mx.eval(run_kernel(SQUARE, mx.ones(32)))
-    first = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    first = {path: path.stat().st_ino for path in tmp_path.iterdir()}
     _forget()
     mx.eval(run_kernel(SQUARE, mx.ones(32)))
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == first
+    assert {path: path.stat().st_ino for path in tmp_path.iterdir()} == first
     # Another text is another library, on the same runtime.
     mx.eval(run_kernel(SQUARE + " ", mx.ones(32)))
     assert len(list(tmp_path.glob("*.so"))) == 2
     assert set(tmp_path.glob("*.o")) == {path for path in first if path.suffix == ".o"}
+    _forget()
+
+
+def test_what_nobody_has_used_for_a_month_is_forgotten(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MLX_TINY_EMULATOR_CACHE", str(tmp_path))
+    old, recent = tmp_path / "old.so", tmp_path / "recent.so"
+    for path, days in ((old, 31), (recent, 29)):
+        path.touch()
+        os.utime(path, (time.time() - days * 24 * 3600,) * 2)
+    _forget()
+    mx.eval(run_kernel(SQUARE, mx.ones(32)))
+    assert not old.exists() and recent.exists()
+    (library,) = set(tmp_path.glob("*.so")) - {recent}
+    os.utime(library, (0, 0))
+    _forget()
+    mx.eval(run_kernel(SQUARE, mx.ones(32)))
+    assert time.time() - library.stat().st_mtime < 3600
     _forget()
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numeric import to_float64
 
-from . import CompileError, KernelFault, NotTranslatable, emulated_metal
+from . import CompileError, KernelFault, NotTranslatable, emulated_metal, executor
 from .single_kernel import run_kernel
 
 THREAD = "uint i = thread_position_in_grid.x;\n"
@@ -93,6 +93,12 @@ def test_rounding_is_to_the_nearest_and_even_at_the_tie(dtype: mx.Dtype) -> None
     np.testing.assert_array_equal(to_float64(got), to_float64(a.astype(dtype)))
     nan = run_kernel(THREAD + "o[i] = T(a[0] - a[0]);", mx.array([float("inf")]), dtype=dtype, template=[("T", dtype)])
     assert np.isnan(to_float64(nan)).all()
+
+
+def test_a_nan_stays_one_whatever_its_bits() -> None:
+    a = mx.array([0x7F800001, 0x7FFFFFFF, 0xFF800001, 0xFFFFFFFF], mx.uint32).view(mx.float32)
+    got = run_kernel("o[thread_position_in_grid.x] = bfloat(a[thread_position_in_grid.x % 4]);", a, dtype=mx.bfloat16)
+    assert np.isnan(to_float64(got)).all()
 
 
 def test_half_turns_to_float_and_back_silently_and_bfloat_only_to_float() -> None:
@@ -185,6 +191,12 @@ def test_operations_of_a_simdgroup(call: str, expected, dtype: str) -> None:
     a = mx.array(values).astype(getattr(mx, dtype))
     got = run_kernel(THREAD + f"o[i] = {call};", a, dtype=a.dtype)
     np.testing.assert_array_equal(np.array(got.astype(mx.float32)), expected(values))
+
+
+def test_meetings_in_a_row_do_not_mix() -> None:
+    body = THREAD + "o[i] = 1000.0f * simd_shuffle_xor(a[i], ushort(1)) + simd_shuffle_xor(a[i] + 100.0f, ushort(2));"
+    got = run_kernel(body, mx.arange(32).astype(mx.float32))
+    np.testing.assert_array_equal(np.array(got), 1000 * (LANES ^ 1) + (LANES ^ 2) + 100)
 
 
 def test_simdgroups_of_a_threadgroup_do_not_mix_and_barriers_join_them() -> None:
@@ -284,7 +296,7 @@ def test_other_forms_of_threadgroup_variables_are_refused(declaration: str) -> N
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (THREAD + "\no[i + 100000] = 1.0f;", "body of sample, line 3: access outside of o"),
+        (THREAD + "\no[i + 32] = 1.0f;", "body of sample, line 3: access outside of o"),
         (THREAD + "o[i] = 4 / int(i * 0);", "body of sample, line 2: undefined: integer division by zero"),
         (THREAD + "const_cast<float*>(a)[i] = 1.0f;", "body of sample, line 2: write to an input: a"),
         (THREAD + "o[i] = *(device float*)(ulong(i) * 8ul);", "body of sample, line 2"),
@@ -295,3 +307,11 @@ def test_other_forms_of_threadgroup_variables_are_refused(declaration: str) -> N
 def test_the_plain_build_survives_a_crash_and_names_the_line(body: str, message: str) -> None:
     with pytest.raises(KernelFault, match=message.replace("(", r"\(")):
         run_kernel(body, numbers())
+
+
+@pytest.mark.parametrize("checking", [False, True])
+@pytest.mark.parametrize("inside", ["o[i] = a[i];", "simd_sum(1.0f);"])
+def test_an_endless_loop_ends(monkeypatch: pytest.MonkeyPatch, inside: str, checking: bool) -> None:
+    monkeypatch.setattr(executor, "_LIMIT_S", 1)
+    with pytest.raises(KernelFault, match="body of sample, line 2: the launch does not end"):
+        run_kernel(THREAD + f"while (a[i] < 2.0f) {inside}\no[i] = 1.0f;", mx.ones(32), checking=checking)

@@ -1,6 +1,8 @@
 // One launch: the threadgroups of the grid one after another.
+#include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/time.h>
 
 #include "state.h"
 
@@ -10,12 +12,19 @@ namespace {
 
 Report* report;
 char signal_stack[65536];
+pthread_t own_thread;
 
 // A signal ends the launch, not the process: it comes from the kernel's text.
 void on_signal(int number, siginfo_t* information, void*) {
-  if (!self) {
+  const bool own = pthread_equal(pthread_self(), own_thread);
+  if (number == SIGPROF && (!self || !own)) {
+    // A timer's signal may come to any thread of the process.
+    if (self) pthread_kill(own_thread, number);
+    return;
+  }
+  if (!self || !own) {
+    // Not the kernel's: the same instruction fails again, now with the usual end.
     signal(number, SIG_DFL);
-    raise(number);
     return;
   }
   Fiber& fiber = current();
@@ -23,7 +32,9 @@ void on_signal(int number, siginfo_t* information, void*) {
   const bool memory = number == SIGSEGV || number == SIGBUS;
   const bool stack = memory && in_stack(information->si_addr, guard);
   const int buffer = memory ? buffer_of(information->si_addr) : ELSEWHERE;
-  if (!memory) {
+  if (number == SIGPROF) {
+    fault(TOO_LONG, fiber.line);
+  } else if (!memory) {
     // A compiler that sees the division puts a trap in its place.
     fault(UNDEFINED, fiber.line).detail = number == SIGFPE ? "integer division by zero" : "a path without a meaning";
   } else if (stack && guard) {
@@ -40,7 +51,7 @@ void on_signal(int number, siginfo_t* information, void*) {
   abandon();
 }
 
-constexpr int SIGNALS[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP};
+constexpr int SIGNALS[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGPROF};
 constexpr int SIGNAL_COUNT = sizeof(SIGNALS) / sizeof(SIGNALS[0]);
 
 // Makes signals come to `on_signal`, on a stack of their own, as long as it lives.
@@ -48,7 +59,8 @@ struct SignalGuard {
   struct sigaction before[SIGNAL_COUNT];
   stack_t stack_before;
 
-  SignalGuard() {
+  explicit SignalGuard(int limit_s) {
+    own_thread = pthread_self();
     stack_t stack = {};
     stack.ss_sp = signal_stack;
     stack.ss_size = sizeof(signal_stack);
@@ -58,10 +70,19 @@ struct SignalGuard {
     // The handler does not return, so the signal must not stay blocked.
     action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
     for (int i = 0; i < SIGNAL_COUNT; ++i) sigaction(SIGNALS[i], &action, &before[i]);
+    set_timer(limit_s);
   }
   ~SignalGuard() {
+    set_timer(0);
     for (int i = 0; i < SIGNAL_COUNT; ++i) sigaction(SIGNALS[i], &before[i], nullptr);
     sigaltstack(&stack_before, nullptr);
+  }
+
+  // In seconds of processor time, so that a busy machine does not count.
+  static void set_timer(int limit_s) {
+    itimerval timer = {};
+    timer.it_value.tv_sec = limit_s;
+    setitimer(ITIMER_PROF, &timer, nullptr);
   }
 };
 
@@ -131,7 +152,7 @@ bool run_threadgroups(const Launch& launch) {
   Index counts;
   unsigned* sizes[] = {&counts.x, &counts.y, &counts.z};
   for (int i = 0; i < 3; ++i) *sizes[i] = (launch.grid[i] + launch.threadgroup[i] - 1) / launch.threadgroup[i];
-  SignalGuard guard;
+  SignalGuard guard(launch.limit_s);
   for (unsigned z = 0; z < counts.z; ++z) {
     for (unsigned y = 0; y < counts.y; ++y) {
       for (unsigned x = 0; x < counts.x; ++x) {

@@ -23,6 +23,7 @@ enum Kind {
   STACK_OVERFLOW,
   DIFFERENT_ADDRESSES,
   DIFFERENT_ARRAYS,
+  TOO_LONG,
 };
 
 constexpr int NOWHERE = -1;  // no line, no thread
@@ -53,7 +54,7 @@ struct Buffer {
 struct Launch {
   unsigned grid[3], threadgroup[3];
   const Buffer* buffers;
-  int buffer_count;
+  int buffer_count, limit_s;
 };
 
 struct Simdgroup : Meeting {
