@@ -52,7 +52,7 @@ for (int head = group * sharing; head < (group + 1) * sharing; head++) {
     fill_tile<T, K>(query_tile, query + tile_start, query_step, length - first_query, index);
     fill_tile<T, K>(cotangent_tile, cotangent + tile_start, query_step, length - first_query, index);
     if (index < 2 * rows) {
-      // An infinite sum gives queries beyond the end no weight.
+      // Queries beyond the end have neither cotangent nor delta; an infinite sum takes their weight as well.
       const bool inside = first_query + index / 2 < length;
       log_sums[index] = inside ? log_sum_exp[2 * (statistics + ulong(first_query)) + ulong(index)] : INFINITY;
     }

@@ -17,6 +17,7 @@ float query_first[pairs];
 float query_second[pairs];
 float key_first[pairs];
 float key_second[pairs];
+#pragma unroll
 for (uint pair = 0; pair < pairs; ++pair) {
   query_first[pair] = 0.0f;
   query_second[pair] = 0.0f;
@@ -30,6 +31,7 @@ for (uint row = group * group_rows + simdgroup; row < end; row += uint(SIMDGROUP
     float first[pairs];
     float second[pairs];
     float squares = 0.0f;
+#pragma unroll
     for (uint pair = 0; pair < pairs; ++pair) {
       uint i = lane + 32 * pair;
       bool mine = i < half_width;
@@ -43,6 +45,7 @@ for (uint row = group * group_rows + simdgroup; row < end; row += uint(SIMDGROUP
     float first_gradient[pairs];
     float second_gradient[pairs];
     float along = 0.0f;
+#pragma unroll
     for (uint pair = 0; pair < pairs; ++pair) {
       uint i = lane + 32 * pair;
       first_gradient[pair] = 0.0f;
@@ -72,6 +75,7 @@ for (uint row = group * group_rows + simdgroup; row < end; row += uint(SIMDGROUP
       }
     }
     along = simd_sum(along) / float(K);
+#pragma unroll
     for (uint pair = 0; pair < pairs; ++pair) {
       uint i = lane + 32 * pair;
       if (i < half_width) {
@@ -87,6 +91,7 @@ for (uint row = group * group_rows + simdgroup; row < end; row += uint(SIMDGROUP
   }
 }
 
+#pragma unroll
 for (uint pair = 0; pair < pairs; ++pair) {
   uint i = lane + 32 * pair;
   if (i < half_width) {

@@ -12,6 +12,7 @@ HeadRow place = head_row<uint(H), uint(G), uint(K)>(row, uint(projected_shape[1]
 float first[pairs];
 float second[pairs];
 float squares = 0.0f;
+#pragma unroll
 for (uint pair = 0; pair < pairs; ++pair) {
   uint i = lane + 32 * pair;
   bool mine = row < rows && i < half_width;
@@ -21,6 +22,7 @@ for (uint pair = 0; pair < pairs; ++pair) {
 }
 float inverse = inverse_root_mean_square<uint(K)>(squares, epsilon[0]);
 
+#pragma unroll
 for (uint pair = 0; pair < pairs; ++pair) {
   uint i = lane + 32 * pair;
   if (row < rows && i < half_width) {

@@ -20,6 +20,7 @@ import mlx.core as mx
 from mlx_tiny.config import OptimizerConfig
 from mlx_tiny.model import Parameters, ParameterSpec
 from mlx_tiny.ops import muon_pack
+from mlx_tiny.ops.dispatch import Choice
 from mlx_tiny.ops.newton_schulz import choose, orthogonalize
 from mlx_tiny.ops.runtime import lane
 
@@ -43,8 +44,7 @@ class Optimizer:
     Args:
         config: rates and constants.
         specs: of all parameters, as `model.parameter_specs` gives them.
-        muon: `plain`, `metal` (own kernels), or `auto`: what `ops/dispatch.py` chooses; the attribute
-            `muon` says which it is. The state is the same.
+        muon: `plain`, `metal` (own kernels), or `auto`: what `ops/dispatch.py` chooses. The state is the same.
 
     Raises:
         TinyError: an unknown `muon`, or `metal` where no kernel can run.
@@ -53,11 +53,18 @@ class Optimizer:
     def __init__(self, config: OptimizerConfig, specs: dict[str, ParameterSpec], muon: str = "auto") -> None:
         self.config, self.specs = config, specs
         self._muon = groups(specs)["matrix"] if config.matrix_optimizer == "muon" else []
-        self.choice = choose(mx.float32, muon)
-        """What computes Muon's update, `plain` or `metal`, and why."""
         self._layout = muon_pack.make_layout(
             [specs[name].shape for name in self._muon], [specs[name].blocks for name in self._muon]
         )
+        self.choice = self._choose(muon)
+        """What computes Muon's update, `plain` or `metal`, and why."""
+
+    def _choose(self, muon: str) -> Choice:
+        if not self._muon:
+            return Choice("plain", "no matrix is trained by Muon")
+        if muon == "auto" and (reason := muon_pack.unfit(self._layout)) is not None:
+            return Choice("plain", reason)
+        return choose(mx.float32, muon)
 
     def initialize(self) -> State:
         """Zero moments, in float32, and the number of steps taken."""

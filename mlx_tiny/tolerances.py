@@ -46,8 +46,8 @@ _SUMS = "sums of some hundred rounded products"
 
 TABLE: dict[tuple[str, str], Bounds] = {
     ("attention", "float32"): Bounds(3e-6, 1e-6, "the CPU's exponential is 2e-6 off; see ops/exponential.py"),
-    ("attention", "float16"): Bounds(4 * _FLOAT16, 0.0, "scores, weights and output are rounded to the type"),
-    ("attention", "bfloat16"): Bounds(6 * _BFLOAT16, 0.0, "scores, weights and output are rounded to the type"),
+    ("attention", "float16"): Bounds(4 * _FLOAT16, 0.0, "weights and output are rounded to the type"),
+    ("attention", "bfloat16"): Bounds(6 * _BFLOAT16, 0.0, "weights and output are rounded to the type"),
     ("attention gradient", "float32"): Bounds(5e-6, 1e-6, "the exponential's error, and differences of equal terms"),
     ("attention gradient", "float16"): Bounds(12 * _FLOAT16, 2e-3, "as the output, and differences of equal terms"),
     ("attention gradient", "bfloat16"): Bounds(8 * _BFLOAT16, 2e-2, "as the output, and differences of equal terms"),
@@ -64,6 +64,15 @@ TABLE: dict[tuple[str, str], Bounds] = {
     ("heads kernel", "float32"): Bounds(32 * _FLOAT32, 0.0, "norm, gain and rotation in a row, and sums over all rows"),
     ("heads kernel", "float16"): Bounds(4 * _FLOAT16, 0.0, "float32 inside; the cotangents and the result are rounded"),
     ("heads kernel", "bfloat16"): Bounds(4 * _BFLOAT16, 0.0, "float32 inside; cotangents and result are rounded"),
+    ("heads", "float32"): Bounds(200 * _FLOAT32, 0.0, "as the rotary positions, whose angles are rounded"),
+    ("heads", "float16"): Bounds(6 * _FLOAT16, 0.0, "norm, gain, table and rotation are rounded to the type"),
+    ("heads", "bfloat16"): Bounds(6 * _BFLOAT16, 0.0, "norm, gain, table and rotation are rounded to the type"),
+    ("norm", "float32"): Bounds(16 * _FLOAT32, 0.0, "a sum of squares, its root, and differences in the gradient"),
+    ("norm", "float16"): Bounds(4 * _FLOAT16, 0.0, "float32 inside; the cotangents and the result are rounded"),
+    ("norm", "bfloat16"): Bounds(4 * _BFLOAT16, 0.0, "float32 inside; the cotangents and the result are rounded"),
+    ("MLP", "float32"): Bounds(16 * _FLOAT32, 0.0, f"{_SUMS}, twice"),
+    ("MLP", "float16"): Bounds(6 * _FLOAT16, 0.0, "both products and the activation are rounded to the type"),
+    ("MLP", "bfloat16"): Bounds(6 * _BFLOAT16, 0.0, "both products and the activation are rounded to the type"),
     ("cross-entropy", "float32"): Bounds(16 * _FLOAT32, 1e-6, f"{_SUMS}; the loss is a difference of logits"),
     ("cross-entropy", "float16"): Bounds(2 * _FLOAT16, 0.0, "logits are rounded to the type"),
     ("cross-entropy", "bfloat16"): Bounds(_BFLOAT16, 0.0, "logits are rounded to the type"),
@@ -78,9 +87,16 @@ TABLE: dict[tuple[str, str], Bounds] = {
         5e-5, 0.0, "rounding, which five steps raise by up to 8 each where X is small"
     ),
     ("Newton-Schulz", "bfloat16"): Bounds(0.15, 0.0, "the same rounding in bfloat16; Muon needs only the direction"),
+    ("Newton-Schulz of a preset", "float32"): Bounds(5e-4, 0.0, "as above, on matrices of up to 512 by 2048"),
+    ("Newton-Schulz of a preset", "bfloat16"): Bounds(0.25, 0.0, "as above, on matrices of up to 512 by 2048"),
+    ("step losses", "float32"): Bounds(2e-5, 0.0, "three steps, of which Newton-Schulz raises the rounding"),
+    ("step losses", "bfloat16"): Bounds(1e-2, 0.0, "as in float32, with activations of 8 bits"),
     ("Newton-Schulz kernel", "float32"): Bounds(1e-4, 0.0, "its distance to the plain path: two such roundings"),
     ("Newton-Schulz kernel", "bfloat16"): Bounds(
         0.15, 0.0, "its distance to the plain path: sums in another order round to neighbours, which five steps raise"
+    ),
+    ("Newton-Schulz kernel of rank one", "float32"): Bounds(
+        1e-3, 0.0, "rounding in directions where X is zero, which five steps of a polar express raise by up to 990"
     ),
     ("symmetric product", "float32"): Bounds(16 * _FLOAT32, 0.0, _SUMS),
     ("symmetric product", "bfloat16"): Bounds(_BFLOAT16 + 16 * _FLOAT32, 0.0, "float32 inside; the result is rounded"),
@@ -90,6 +106,14 @@ TABLE: dict[tuple[str, str], Bounds] = {
     ("model", "bfloat16"): Bounds(5e-3, 0.0, "of a mean loss, whose tokens' errors of 2 % mostly cancel"),
     ("model gradient", "float32"): Bounds(15e-6, 0.0, "as the output, three times as many operations"),
     ("model gradient", "bfloat16"): Bounds(0.2, 0.0, "some ten roundings to 8 bits between loss and parameter"),
+    ("stage", "float32"): Bounds(4e-5, 0.0, "products of up to 2048 terms, and rounded angles of 512 radians"),
+    ("stage", "bfloat16"): Bounds(8 * _BFLOAT16, 0.0, "a product, a norm and a rotation, each rounded"),
+    ("stage loss", "float32"): Bounds(0.0, 1e-4, "MLX adds up the exponentials of a vocabulary one after the other"),
+    ("stage loss", "bfloat16"): Bounds(2 * _BFLOAT16, 0.0, "logits and what the head multiplies are rounded"),
+    ("stage gradient", "float32"): Bounds(15e-6, 0.0, "as the stage, and differences of equal terms"),
+    ("stage gradient", "bfloat16"): Bounds(12 * _BFLOAT16, 0.0, "as the stage, and differences of equal terms"),
+    ("stage sum", "float32"): Bounds(1e-4, 0.0, "a sum over the whole stream, most of which cancels"),
+    ("stage sum", "bfloat16"): Bounds(0.2, 0.0, "a sum over the whole stream, most of which cancels"),
     ("both sides", "float32"): Bounds(5e-6, 0.0, "both in float32: the errors of attention and products twice"),
     ("both sides' gradient", "float32"): Bounds(15e-6, 0.0, "as the output, three times as many operations"),
     ("cache", "float32"): Bounds(1e-5, 0.0, "other shapes are summed in another order"),
@@ -98,6 +122,13 @@ TABLE: dict[tuple[str, str], Bounds] = {
     ("training losses", "bfloat16"): Bounds(2e-3, 0.0, "of losses near ln V over a dozen steps"),
     ("AdamW", "float32"): Bounds(1e-5, 5e-6, "20 steps, each rounding weights near 4 by 2e-7"),
     ("Muon", "float32"): Bounds(3e-5, 5e-6, "as AdamW, and Newton-Schulz's error"),
+    ("Muon in bfloat16", "float32"): Bounds(0.15, 0.0, "as Newton-Schulz in bfloat16, which torch.optim.Muon computes"),
+    ("moment", "float32"): Bounds(16 * _FLOAT32, 0.0, "20 weighted means in a row"),
+    ("clipping", "float32"): Bounds(16 * _FLOAT32, 0.0, "one norm of all gradients, and a product"),
+    ("first losses", "float32"): Bounds(1e-5, 0.0, "20 steps, of which each carries the errors of those before it on"),
+    ("losses", "float32"): Bounds(1e-3, 0.0, "200 steps, in which two roundings of one weight drift apart"),
+    ("bits per byte", "float32"): Bounds(0.0, 1e-6, "a mean of thousands of losses, whose rounding errors cancel"),
+    ("likeliest token", "float32"): Bounds(5e-6, 0.0, "as the model's: two scores closer than that are a tie"),
 }
 
 

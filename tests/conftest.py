@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,9 @@ import pytest
 
 from mlx_tiny.blas import use_fast_blas
 from mlx_tiny.machine import device
+
+# Where products would be rounded to TF32, as on an M5, float32 is to be float32; read at MLX's first product.
+os.environ.setdefault("MLX_ENABLE_TF32", "0")
 
 # Times of single examples say nothing on a shared machine; the suite has its own time limit.
 hypothesis.settings.register_profile("mlx_tiny", deadline=None)

@@ -15,7 +15,7 @@ from test_model import CONFIGS, SMALL
 from mlx_tiny.config import ModelConfig, OptimizerConfig
 from mlx_tiny.errors import TinyError
 from mlx_tiny.model import parameter_count, parameter_specs
-from mlx_tiny.ops import newton_schulz
+from mlx_tiny.ops import muon_pack, newton_schulz
 from mlx_tiny.optim import Optimizer, clipped, global_norm, groups, over_banks
 from mlx_tiny.schedule import muon_momentum
 
@@ -338,6 +338,20 @@ def test_without_hidden_matrices_the_kernels_have_nothing_to_do() -> None:
     with emulated_metal() as launches:
         optimizer = Optimizer(OptimizerConfig(matrix_optimizer="adamw"), specs, muon="metal")
         mx.eval(optimizer.update(weights, weights, optimizer.initialize(), mx.array(1.0), mx.array(0.9)))
+    assert launches == []
+
+
+def test_muon_is_not_asked_where_it_owns_nothing() -> None:
+    with emulated_metal() as launches:
+        optimizer = Optimizer(OptimizerConfig(matrix_optimizer="adamw"), parameter_specs(SMALL))
+    assert optimizer.choice.implementation == "plain" and launches == []
+
+
+def test_matrices_that_the_kernels_cannot_address_are_left_to_the_plain_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(muon_pack, "_MOST_ENTRIES", 100)
+    with emulated_metal() as launches:
+        optimizer = Optimizer(OptimizerConfig(), parameter_specs(SMALL))
+        assert optimizer.choice.implementation == "plain" and "100 entries" in optimizer.choice.reason
     assert launches == []
 
 

@@ -57,53 +57,30 @@ def attend_on_metal(query_BTHK: mx.array, key_BTGK: mx.array, value_BTGK: mx.arr
     return mixed_BTHK
 
 
-def check_metal(query_BTHK: mx.array, key_BSGK: mx.array, value_BSGK: mx.array) -> None:
+def check_metal(query_shape: tuple[int, ...], key_shape: tuple[int, ...]) -> None:
     """Refuse what the kernels do not take, and machines that cannot run them.
-
-    Args:
-        query_BTHK, key_BSGK, value_BSGK: shapes that fit each other.
-
-    Raises:
-        TinyError: a head width, type or cache that the kernels do not take, no numbers at all, or no Metal.
-    """
-    problem = unsupported(query_BTHK.shape, key_BSGK.shape, query_BTHK.dtype) or _differing_types(
-        query_BTHK, key_BSGK, value_BSGK
-    )
-    if problem:
-        expected, got = problem
-        raise TinyError(
-            "The attention implementation 'metal' does not take these inputs",
-            expected=expected,
-            got=got,
-            remedy="Ask for 'auto', 'mlx' or 'plain'",
-        )
-    require_metal("attention")
-
-
-def unsupported(query_shape: tuple[int, ...], key_shape: tuple[int, ...], dtype: mx.Dtype) -> tuple[str, str] | None:
-    """What the kernels expect and what they got instead, or None where they take such inputs.
 
     Args:
         query_shape: (B, T, H, K).
         key_shape: (B, S, G, K), fitting the query's.
-        dtype: of all three inputs.
+
+    Raises:
+        TinyError: a head width or a cache that the kernels do not take, or no Metal.
     """
     T, S, K = query_shape[1], key_shape[1], query_shape[3]
-    if K not in ATTENTION_WIDTHS:
-        return f"a head width K of {', '.join(map(str, ATTENTION_WIDTHS))}", f"{K}"
-    if dtype not in DTYPES:
-        return "float32, float16 or bfloat16", f"{dtype}"
-    if T != S:
-        return "as many queries as keys, since it is for training", f"{T} queries and {S} keys"
-    if 0 in query_shape or 0 in key_shape:
-        return "at least one sequence, position and head", f"query {query_shape}, key {key_shape}"
-    return None
-
-
-def _differing_types(*arrays: mx.array) -> tuple[str, str] | None:
-    if len({array.dtype for array in arrays}) == 1:
-        return None
-    return "query, key and value of one type", ", ".join(str(array.dtype) for array in arrays)
+    problems = {
+        f"a head width K of {', '.join(map(str, ATTENTION_WIDTHS))}": None if K in ATTENTION_WIDTHS else K,
+        "as many queries as keys, since it is for training": None if T == S else f"{T} queries and {S} keys",
+    }
+    for expected, got in problems.items():
+        if got is not None:
+            raise TinyError(
+                "The attention implementation 'metal' does not take these inputs",
+                expected=expected,
+                got=got,
+                remedy="Ask for 'auto', 'mlx' or 'plain'",
+            )
+    require_metal("attention")
 
 
 @functools.cache

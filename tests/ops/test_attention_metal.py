@@ -217,8 +217,8 @@ def test_a_compiled_step_builds_the_same_launches(monkeypatch: pytest.MonkeyPatc
     [
         ((1, 4, 2, 40), (1, 4, 2, 40), "float32 float32", "a head width K of 32, 48, .* got 40.* 'auto'"),
         ((1, 3, 2, 32), (1, 4, 2, 32), "float32 float32", "as many queries as keys.* got 3 queries and 4 keys"),
-        ((1, 4, 2, 32), (1, 4, 2, 32), "float32 float16", "of one type, got mlx.core.float32, mlx.core.float16"),
-        ((1, 4, 2, 32), (1, 4, 2, 32), "int32 int32", "float32, float16 or bfloat16, got mlx.core.int32"),
+        ((1, 4, 2, 32), (1, 4, 2, 32), "float32 float16", "all float32, float16 or bfloat16, got float32, float16"),
+        ((1, 4, 2, 32), (1, 4, 2, 32), "int32 int32", "all float32, float16 or bfloat16, got int32"),
         ((0, 4, 2, 32), (0, 4, 2, 32), "float32 float32", "at least one sequence"),
         ((1, 4, 32), (1, 4, 32), "float32 float32", "four axes"),
         ((1, 4, 3, 32), (1, 4, 2, 32), "float32 float32", "do not fit"),
@@ -230,6 +230,18 @@ def test_what_the_kernels_do_not_take_is_refused(query, key, dtypes: str, messag
     arrays = [mx.zeros(query, query_type), mx.zeros(key, key_type), mx.zeros(key, key_type)]
     with pytest.raises(TinyError, match=message):
         attend("metal")(*arrays)
+
+
+@pytest.mark.parametrize("implementation", ["auto", "plain", "mlx"])
+@pytest.mark.parametrize(
+    ("dtypes", "shape"),
+    [("float32 float16", (1, 40, 2, 32)), ("int32 int32", (1, 40, 2, 32)), ("float32 float32", (0, 40, 2, 32))],
+)
+def test_no_implementation_takes_what_attention_is_not_defined_for(implementation: str, dtypes: str, shape) -> None:
+    query, other = (mx.zeros(shape, getattr(mx, name)) for name in dtypes.split())
+    with emulated_metal() as launches, pytest.raises(TinyError, match=r"do not fit|are empty"):
+        causal_attention(query, other, other, scale=1.0, implementation=implementation)
+    assert launches == []
 
 
 def test_metal_is_refused_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

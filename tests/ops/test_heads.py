@@ -11,10 +11,10 @@ import pytest
 from emulator import emulated_metal
 from emulator.lint import lint
 from emulator.type_gate import check_types
-from launches import count_launches
 from numeric import assert_close, normal, rounded, to_float64
 
 from mlx_tiny.errors import TinyError
+from mlx_tiny.launches import count_launches
 from mlx_tiny.ops import dispatch, heads, metal
 from mlx_tiny.ops.heads import split_heads
 from mlx_tiny.ops.rotary import rotary_tables
@@ -105,7 +105,10 @@ def test_the_kernels_outputs_and_gradients(K: int, H: int, G: int, dtype: str, T
 
 
 @pytest.mark.parametrize("lane_map", ["apple", "other"])
-@pytest.mark.parametrize(("T", "K", "H", "G", "dtype"), [(7, 6, 2, 1, "float32"), (9, 48, 4, 1, "bfloat16")])
+@pytest.mark.parametrize(
+    ("T", "K", "H", "G", "dtype"),
+    [(7, 6, 2, 1, "float32"), (9, 48, 4, 1, "bfloat16"), (5, 80, 2, 2, "float16"), (3, 256, 2, 1, "float32")],
+)
 def test_the_kernels_are_free_of_faults(T: int, K: int, H: int, G: int, dtype: str, lane_map: str) -> None:
     """T = 9 ends a threadgroup's tokens and the rows of another in the middle."""
     Case(T, K, H, G, dtype).check(checking=True, lane_map=lane_map)

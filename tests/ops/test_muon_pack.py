@@ -18,7 +18,7 @@ from test_model import CONFIGS
 from mlx_tiny.errors import TinyError
 from mlx_tiny.model import parameter_specs
 from mlx_tiny.ops import muon_pack
-from mlx_tiny.ops.muon_pack import Packed, make_layout, pack, run_view
+from mlx_tiny.ops.muon_pack import Packed, make_layout, pack, run_view, unfit
 
 DTYPES = ("float32", "bfloat16")
 MU = 0.9
@@ -221,8 +221,14 @@ def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(TinyError, match="'cuda'"):
         pack(good, good, mu, layout, implementation="cuda")
     five = make_layout([(1, 4, 6)] * 5, [(4,)] * 5)
-    with emulated_metal(), pytest.raises(TinyError, match="at most 4"):
+    with emulated_metal(), pytest.raises(TinyError, match="packs up to 4 parameters, and here are 5"):
         pack(good * 5, good * 5, mu, five, implementation="metal")
+
+
+def test_layouts_that_the_kernels_cannot_address_are_known() -> None:
+    assert unfit(make_layout([(1, 4, 6)] * 4, [(4,)] * 4)) is None
+    assert unfit(make_layout([(1, 32768, 65535)], [(32768,)])) is None
+    assert "entries" in unfit(make_layout([(1, 32768, 65536)], [(32768,)]))
 
 
 @pytest.mark.skipif(mx.metal.is_available(), reason="there is a Metal GPU here")
