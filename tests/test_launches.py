@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import mlx.core as mx
 import pytest
-from launches import count_launches
 
-from mlx_tiny.ops import dispatch, metal
+from mlx_tiny.launches import count_launches
+from mlx_tiny.ops import dispatch, metal, runtime
 
 
 def kernel(x: mx.array) -> mx.array:
@@ -54,3 +54,24 @@ def test_nothing_is_left_behind() -> None:
     before = mx.fast.metal_kernel, mx.fast.rms_norm, metal.why_not_metal(), dict(dispatch._verdicts)
     count_launches(kernel, mx.ones((3,)))
     assert before == (mx.fast.metal_kernel, mx.fast.rms_norm, metal.why_not_metal(), dispatch._verdicts)
+
+
+def test_there_is_one_lane_as_on_every_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    streams = tuple(mx.new_stream(mx.default_device()) for _ in range(2))
+    monkeypatch.setattr(runtime, "lanes", lambda: streams)
+
+    def by_lanes(x: mx.array) -> list[mx.array]:
+        parts = []
+        for index, part in enumerate(mx.split(x, len(runtime.shares(len(x))))):
+            with runtime.lane(index):
+                parts.append(part @ part.T)
+        return parts
+
+    assert len(by_lanes(mx.ones((6, 4)))) == 2
+    assert count_launches(by_lanes, mx.ones((6, 4))) == {"Matmul": 1}
+
+
+def test_what_is_made_for_a_cpu_is_not_chosen() -> None:
+    asked: list[bool] = []
+    count_launches(lambda x: asked.append(runtime.on_cpu()) or x, mx.ones(3))
+    assert asked == [False]

@@ -3,7 +3,8 @@
 The graph is that of the compiled function, unevaluated, on any machine. What a GPU has a kernel for but a CPU spells
 out (`mx.fast.rms_norm`, and every `mx.fast.metal_kernel`) is replaced while the graph is built by one opaque node. As
 `mx.compile` cannot fuse such a node either, the rest is fused as on a GPU. Other functions of `mx.fast` are counted as
-their plain operations where no GPU is at hand. `implementation="auto"` stands for what a Mac with Metal would take.
+their plain operations where no GPU is at hand. `implementation="auto"` stands for what a Mac with Metal would take, and
+there is one lane, as on every GPU.
 
 What is counted is a lower bound: MLX also copies arrays that a kernel or a reshape needs contiguous and are not, and
 sums large arrays in two launches.
@@ -11,18 +12,19 @@ sums large arrays in two launches.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
-from unittest import mock
 
 import mlx.core as mx
-from mlx.utils import tree_flatten, tree_unflatten
+from mlx.utils import tree_flatten, tree_map
 
-from mlx_tiny.ops import dispatch, metal
+from mlx_tiny.ops import dispatch, metal, runtime
 
 VIEWS = {
     # Another shape or other strides over the same bytes.
@@ -62,24 +64,17 @@ def count_launches(function: Callable[..., Any], *arrays: Any) -> Counter[str]:
         function: takes and returns arrays, or trees of them; it is traced, not evaluated.
         arrays: its arguments.
     """
-    leaves = tree_flatten(list(arrays))
-    names = [name for name, _ in leaves]
+    leaves = _leaves(list(arrays))
 
     def flat(*values: mx.array) -> list[mx.array]:
-        arguments = tree_unflatten(list(zip(names, values, strict=True)))
-        return [leaf for _, leaf in tree_flatten([function(*arguments)])]
+        given = iter(values)
+        arguments = tree_map(lambda _: next(given), list(arrays))
+        return _leaves([function(*arguments)])
 
-    mx.eval([leaf for _, leaf in leaves])  # or what made them would be counted
+    mx.eval(leaves)  # or what made them would be counted
     text = io.StringIO()
-    with (
-        mock.patch.object(mx.fast, "metal_kernel", _metal_kernel),
-        mock.patch.object(mx.fast, "rms_norm", _rms_norm),
-        mock.patch.object(metal, "why_not_metal", return_value=None),
-        # The kernels compute nothing here, so their self-tests are taken as passed, and that is forgotten afterwards.
-        mock.patch.object(dispatch, "_failure", return_value=None),
-        mock.patch.dict(dispatch._verdicts, clear=True),
-    ):
-        mx.export_to_dot(text, *mx.compile(flat)(*(leaf for _, leaf in leaves)))
+    with _as_on_a_mac():
+        mx.export_to_dot(text, *mx.compile(flat)(*leaves))
     inputs = Counter(edge["node"] for edge in _EDGE.finditer(text.getvalue()))
     counts: Counter[str] = Counter()
     for node in _NODE.finditer(text.getvalue()):
@@ -88,6 +83,35 @@ def count_launches(function: Callable[..., Any], *arrays: Any) -> Counter[str]:
         if primitive not in VIEWS:
             counts[primitive] += inputs[node["node"]] if primitive == "Concatenate" else 1
     return counts
+
+
+def _leaves(tree: Any) -> list[mx.array]:
+    pairs: Any = tree_flatten(tree)
+    return [leaf for _, leaf in pairs]
+
+
+@contextlib.contextmanager
+def _as_on_a_mac() -> Iterator[None]:
+    """Let functions be traced inside the block as they would be where Metal is; kernels compute nothing there."""
+    gpu, stream = SimpleNamespace(type=mx.DeviceType.gpu), mx.default_stream(mx.default_device())
+    changes: list[tuple[Any, str, Any]] = [
+        (mx, "default_device", lambda: gpu),
+        (mx.fast, "metal_kernel", _metal_kernel),
+        (mx.fast, "rms_norm", _rms_norm),
+        (metal, "why_not_metal", lambda: None),
+        (runtime, "lanes", lambda: (stream,)),
+        # The kernels' self-tests are taken as passed, and that is forgotten afterwards.
+        (dispatch, "_failure", lambda _: None),
+        (dispatch, "_verdicts", {}),
+    ]
+    kept = [(owner, name, getattr(owner, name)) for owner, name, _ in changes]
+    try:
+        for owner, name, value in changes:
+            setattr(owner, name, value)
+        yield
+    finally:
+        for owner, name, value in kept:
+            setattr(owner, name, value)
 
 
 def _launch(inputs: list[mx.array], outputs: list[tuple[tuple[int, ...], mx.Dtype]]) -> list[mx.array]:
@@ -127,4 +151,5 @@ def _rms_norm(x: mx.array, weight: mx.array | None, eps: float) -> mx.array:
         gradient, terms = _launch([x, weight, cotangent], [(x.shape, x.dtype)] * 2)
         return gradient, terms.reshape(-1, weight.size).sum(axis=0)
 
-    return norm(x, weight)
+    normed: Any = norm(x, weight)
+    return normed  # type: ignore[no-any-return]
