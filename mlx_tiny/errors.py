@@ -1,4 +1,4 @@
-"""The one exception that reaches the user: what failed, expected, got, remedy."""
+"""The one exception that reaches the user: what failed, expected, got, remedy; and what others say, in a line."""
 
 from __future__ import annotations
 
@@ -38,3 +38,20 @@ class CheckFailed(TinyError):
     """A check that ran and found a fault (exit code 3), as opposed to bad input."""
 
     exit_code = 3
+
+
+def said(error: BaseException) -> str:
+    """What an exception says, in one line.
+
+    Args:
+        error: any exception; those of the libraries below may run over many lines, or be empty.
+
+    Returns:
+        The first line of its message and, where there is one, the first later line that names an error: a Metal
+        compiler opens with what it could not build, and says why further down. The type's name if the message is empty.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    why = next((line for line in lines[1:] if "error:" in line), None)
+    return lines[0] if why is None else f"{lines[0].rstrip(':')}: {why}"

@@ -86,9 +86,7 @@ def evaluate(
         for index, part in enumerate(group):
             with lane(index):
                 input_BT, target_BT = mx.array(windows.inputs[part]), mx.array(windows.targets[part])
-                losses.append(
-                    token_losses(parameters, config, input_BT, target_BT, dtype=dtype, attention=attention)
-                )
+                losses.append(token_losses(parameters, config, input_BT, target_BT, dtype=dtype, attention=attention))
         mx.eval(losses)
         for part, losses_BT in zip(group, losses, strict=True):
             total += float(np.sum(np.asarray(losses_BT, dtype=np.float64) * windows.mask[part]))

@@ -12,21 +12,26 @@ leading layer axis, a *bank*, so that the optimizer works on few large arrays in
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import mlx.core as mx
 
 from mlx_tiny.config import ModelConfig
+from mlx_tiny.ops.activation import activate
 from mlx_tiny.ops.attention import causal_attention
 from mlx_tiny.ops.cross_entropy import head_cross_entropy
 from mlx_tiny.ops.heads import split_heads
+from mlx_tiny.ops.norm import rms_norm
 from mlx_tiny.ops.rotary import rotary_tables
 
 Parameters = dict[str, mx.array]
 
 # One key and one value array [B, S, G, K] a layer.
 Cache = list[tuple[mx.array, mx.array]]
+
+# Is told name and value of an intermediate result; what it returns goes on in its place.
+Tap = Callable[[str, mx.array], mx.array]
 
 # All other parameters are banks with a leading layer axis.
 _UNLAYERED = ("embedding", "head")
@@ -97,6 +102,7 @@ def hidden_states(
     dtype: mx.Dtype = mx.float32,
     cache: Cache | None = None,
     attention: str = "auto",
+    tap: Tap = lambda _, array: array,
 ) -> tuple[mx.array, Cache]:
     """Run the layers over a window of tokens.
 
@@ -104,8 +110,10 @@ def hidden_states(
         token_BT: integer [B, T].
         dtype: of activations and matrix products; the parameters stay float32.
         cache: keys and values of the positions before this window, from an earlier call.
-        attention: implementation, as `causal_attention` takes it; `metal` and `auto` hold for `split_heads` too, which
-            serves the others by its plain path.
+        attention: implementation, as `causal_attention` takes it; `metal`, `cpu` and `auto` hold for `split_heads` too,
+            which serves the others by its plain path.
+        tap: let in on every intermediate result, in the order of computation, as "embedded",
+            "layer.0.attention.query" and so on.
 
     Returns:
         The normalised output [B, T, D] that the head multiplies, and the cache with this window appended.
@@ -113,16 +121,17 @@ def hidden_states(
     past = cache[0][0].shape[1] if cache else 0
     tables = rotary_tables(token_BT.shape[1], config.head_width, config.rope_base, offset=past)
     layers = _layers({name: array.astype(dtype) for name, array in parameters.items()}, config)
-    x_BTD = _norm(parameters["embedding"][token_BT].astype(dtype), config)
+    x_BTD = tap("embedded", embed(parameters, config, token_BT, dtype))
     grown: Cache = []
     for index, layer in enumerate(layers):
+        own = _tap_of_layer(tap, index)
         attended, key_value = _attention(
-            layer, config, _norm(x_BTD, config), tables, cache[index] if cache else None, attention
+            layer, config, normalize(x_BTD, config), tables, cache[index] if cache else None, attention, own
         )
-        x_BTD = layer["stream_scale"][0] * x_BTD + attended
-        x_BTD = layer["stream_scale"][1] * x_BTD + _mlp(layer, config, _norm(x_BTD, config))
+        x_BTD = own("after_attention", layer["stream_scale"][0] * x_BTD + attended)
+        x_BTD = own("after_mlp", layer["stream_scale"][1] * x_BTD + mlp(layer, config, normalize(x_BTD, config), own))
         grown.append(key_value)
-    return _norm(x_BTD, config), grown
+    return tap("normalized", normalize(x_BTD, config)), grown
 
 
 def token_losses(
@@ -133,9 +142,10 @@ def token_losses(
     *,
     dtype: mx.Dtype = mx.float32,
     attention: str = "auto",
+    tap: Tap = lambda _, array: array,
 ) -> mx.array:
-    """Negative log-likelihood of each target, float32 [B, T], nats."""
-    hidden_BTD, _ = hidden_states(parameters, config, token_BT, dtype=dtype, attention=attention)
+    """Negative log-likelihood of each target, float32 [B, T], nats; see `hidden_states` for the arguments."""
+    hidden_BTD, _ = hidden_states(parameters, config, token_BT, dtype=dtype, attention=attention, tap=tap)
     losses_N = head_cross_entropy(
         hidden_BTD.reshape(-1, config.width), head_matrix(parameters).astype(dtype), target_BT.reshape(-1)
     )
@@ -161,8 +171,18 @@ def _layers(parameters: Parameters, config: ModelConfig) -> Sequence[Parameters]
     return [{name: parts[index].squeeze(0) for name, parts in banks.items()} for index in range(config.layers)]
 
 
-def _norm(x_BTD: mx.array, config: ModelConfig) -> mx.array:
-    return mx.fast.rms_norm(x_BTD, None, config.norm_epsilon)
+def _tap_of_layer(tap: Tap, index: int) -> Tap:
+    return lambda name, array: tap(f"layer.{index}.{name}", array)
+
+
+def embed(parameters: Parameters, config: ModelConfig, token_BT: mx.array, dtype: mx.Dtype) -> mx.array:
+    """The tokens' rows of the embedding, normalised, [B, T, D]."""
+    return normalize(parameters["embedding"][token_BT].astype(dtype), config)
+
+
+def normalize(x_BTD: mx.array, config: ModelConfig) -> mx.array:
+    """RMSNorm without a gain (Zhang and Sennrich 2019, arXiv 1910.07467)."""
+    return rms_norm(x_BTD, config.norm_epsilon)
 
 
 def _attention(
@@ -172,6 +192,7 @@ def _attention(
     tables: tuple[mx.array, mx.array],
     past: tuple[mx.array, mx.array] | None,
     implementation: str,
+    tap: Tap,
 ) -> tuple[mx.array, tuple[mx.array, mx.array]]:
     B, T, _ = x_BTD.shape
     H, G, K = config.heads, config.key_value_heads, config.head_width
@@ -185,28 +206,33 @@ def _attention(
         epsilon=config.norm_epsilon,
         implementation=heads_implementation(implementation),
     )
+    query_BTHK, key_BTGK = tap("attention.query", query_BTHK), tap("attention.key", key_BTGK)
+    value_BTGK = tap("attention.value", value_BTGK)
     if past is not None:
         key_BTGK = mx.concatenate([past[0], key_BTGK], axis=1)
         value_BTGK = mx.concatenate([past[1], value_BTGK], axis=1)
     mixed_BTHK = causal_attention(
         query_BTHK, key_BTGK, value_BTGK, scale=1 / math.sqrt(K), implementation=implementation
     )
-    return mixed_BTHK.reshape(B, T, H * K) @ layer["attention_output"].T, (key_BTGK, value_BTGK)
+    mixed_BTHK = tap("attention.mixed", mixed_BTHK)
+    output_BTD = tap("attention.output", mixed_BTHK.reshape(B, T, H * K) @ layer["attention_output"].T)
+    return output_BTD, (key_BTGK, value_BTGK)
 
 
 def heads_implementation(attention: str) -> str:
-    """What `split_heads` is asked for beside an implementation of attention: its own kernels, or no kernel at all."""
-    return attention if attention in ("auto", "metal") else "plain"
+    """What `split_heads` is asked for beside an implementation of attention: the same where it has it, else `plain`."""
+    return attention if attention in ("auto", "metal", "cpu") else "plain"
 
 
-def _mlp(layer: Parameters, config: ModelConfig, x_BTD: mx.array) -> mx.array:
-    hidden = x_BTD @ layer["mlp_input"].T
-    if config.activation == "swiglu":
-        gate, up = mx.split(hidden, 2, axis=-1)
-        hidden = gate * mx.sigmoid(gate) * up
-    else:
-        hidden = hidden * mx.maximum(hidden, 0)
-    return hidden @ layer["mlp_output"].T
+def mlp(layer: Parameters, config: ModelConfig, x_BTD: mx.array, tap: Tap = lambda _, array: array) -> mx.array:
+    """A layer's MLP, [B, T, D]: squared ReLU, or SwiGLU (Shazeer 2020, arXiv 2002.05202).
+
+    Args:
+        layer: its slice of the banks `mlp_input` and `mlp_output`, in the dtype of `x_BTD`.
+        tap: as `hidden_states` takes it.
+    """
+    hidden = activate(x_BTD @ layer["mlp_input"].T, config.activation)
+    return tap("mlp.output", tap("mlp.hidden", hidden) @ layer["mlp_output"].T)
 
 
 def parameter_count(config: ModelConfig) -> int:

@@ -22,7 +22,7 @@ from mlx_tiny.model import Parameters, ParameterSpec
 from mlx_tiny.ops import muon_pack
 from mlx_tiny.ops.dispatch import Choice
 from mlx_tiny.ops.newton_schulz import choose, orthogonalize
-from mlx_tiny.ops.runtime import lane
+from mlx_tiny.ops.runtime import boundaries, lane, shares
 
 State = dict[str, mx.array]
 
@@ -209,11 +209,15 @@ def over_banks(
     for index, (_, _, piece) in enumerate(pieces):
         by_shape.setdefault(piece.shape[1:], []).append(index)
     changed: dict[int, mx.array] = {}
-    for number, members in enumerate(by_shape.values()):
-        counts = [pieces[index][2].shape[0] for index in members]
-        with lane(number):
-            bank = transform(mx.concatenate([pieces[index][2] for index in members]))
-            changed.update(zip(members, mx.split(bank, _boundaries(counts)), strict=True))
+    for members in by_shape.values():
+        bank = mx.concatenate([pieces[index][2] for index in members])
+        parts = []
+        for number, part in enumerate(mx.split(bank, boundaries(shares(len(bank))))):
+            with lane(number):
+                parts.append(transform(part))
+        whole = mx.concatenate(parts) if len(parts) > 1 else parts[0]
+        counts = [len(pieces[index][2]) for index in members]
+        changed.update(zip(members, mx.split(whole, boundaries(counts)), strict=True))
     blocks: dict[str, list[mx.array]] = {name: [] for name in arrays}
     for index, (name, tall, _) in enumerate(pieces):
         block = changed[index].swapaxes(1, 2) if tall else changed[index]
@@ -224,14 +228,9 @@ def over_banks(
 def _pieces(arrays: Parameters, specs: dict[str, ParameterSpec]) -> Iterator[tuple[str, bool, mx.array]]:
     """Each block as (parameter, whether it was transposed, [L, short side, long side])."""
     for name, array in arrays.items():
-        for block in mx.split(array, _boundaries(specs[name].blocks), axis=1):
+        for block in mx.split(array, boundaries(specs[name].blocks), axis=1):
             tall = block.shape[1] > block.shape[2]
             yield name, tall, block.swapaxes(1, 2) if tall else block
-
-
-def _boundaries(counts: list[int] | tuple[int, ...]) -> list[int]:
-    """Where `mx.split` cuts to give parts of these sizes."""
-    return [sum(counts[:index]) for index in range(1, len(counts))]
 
 
 def global_norm(gradients: Parameters) -> mx.array:

@@ -13,7 +13,7 @@ from mlx_tiny.config import RunConfig
 from mlx_tiny.model import Parameters, heads_implementation, initialize, parameter_specs, token_losses
 from mlx_tiny.ops import attention, heads
 from mlx_tiny.ops.dispatch import Choice
-from mlx_tiny.ops.runtime import lane, lanes_for, why_not_compiled
+from mlx_tiny.ops.runtime import boundaries, lane, lanes, shares, why_not_compiled
 from mlx_tiny.optim import Optimizer, State
 
 
@@ -36,7 +36,8 @@ class TrainingStep:
 
     Args:
         config: of the run; its optimizer, model, dtype and accumulation settings are baked in.
-        compiled: one `mx.compile`d graph; False runs the same operations uncompiled.
+        compiled: one `mx.compile`d graph, or with several lanes one for each lane's gradients and one for the update;
+            False runs the same operations uncompiled.
 
     Raises:
         TinyError: an implementation is asked for that does not take this model, or cannot run here.
@@ -49,18 +50,25 @@ class TrainingStep:
         self.choices = self._choose()
         """What serves the step, by operation, and why."""
         wrap: Callable[[Any], Any] = mx.compile if compiled else lambda function: function
-        self._gradients = wrap(self._average_gradients)
+        self._lane_gradients = wrap(mx.value_and_grad(self._share_of_loss))
         self._update = wrap(self.optimizer.update)
-        self._whole = wrap(self._whole_step)
+        # In one graph MLX lets lanes share constants, and what a constant of another lane enters is not fused well.
+        join: Callable[[Any], Any] = wrap if len(lanes()) == 1 else lambda function: function
+        self._gradients = join(self._average_gradients)
+        self._whole = join(self._whole_step)
 
     def _choose(self) -> dict[str, Choice]:
         c, asked = self.config.model, self.config.train.attention
         query, key = (
             mx.zeros((1, c.context, count, c.head_width), dtype=self._dtype) for count in (c.heads, c.key_value_heads)
         )
+        tokens = self.config.train.batch_size // self.config.train.micro_batches * c.context
+        counts = c.heads, c.key_value_heads
         choices = {
             "attention": attention.choose(query, key, key, asked),
-            "QK-norm and rotary positions": heads.choose(self._dtype, c.head_width, heads_implementation(asked)),
+            "QK-norm and rotary positions": heads.choose(
+                self._dtype, c.head_width, counts, tokens, heads_implementation(asked)
+            ),
         }
         if self.config.optimizer.matrix_optimizer == "muon":
             choices["Muon"] = self.optimizer.choice
@@ -109,7 +117,7 @@ class TrainingStep:
         momentum: mx.array,
     ) -> tuple[mx.array, Parameters, State]:
         loss, gradients = self._average_gradients(parameters, token_BT1)
-        return loss, *self.optimizer.update(parameters, gradients, optimizer, multiplier, momentum)
+        return loss, *self._update(parameters, gradients, optimizer, multiplier, momentum)
 
     def _accumulate(self, parameters: Parameters, batch: np.ndarray) -> tuple[mx.array, Parameters]:
         parts = np.split(batch, self.config.train.micro_batches)
@@ -123,19 +131,24 @@ class TrainingStep:
         return loss * share, {name: gradient * share for name, gradient in total.items()}
 
     def _average_gradients(self, parameters: Parameters, token_BT1: mx.array) -> tuple[mx.array, Parameters]:
-        """Mean loss and gradients, each lane taking an equal part of the windows."""
-        count = lanes_for(token_BT1.shape[0])
+        """Mean loss and gradients, each lane taking a part of the windows."""
+        rows = token_BT1.shape[0]
+        counts = shares(rows)
         results = []
-        for index, part in enumerate(mx.split(token_BT1, count)):
+        for index, part in enumerate(mx.split(token_BT1, boundaries(counts))):
             with lane(index):
-                results.append(mx.value_and_grad(self._mean_loss)(parameters, part))
-        loss = sum((loss for loss, _ in results[1:]), start=results[0][0]) / count
+                results.append(self._lane_gradients(parameters, part, counts[index] / rows))
+        loss = sum((loss for loss, _ in results[1:]), start=results[0][0])
         gradients = {}
         for index, name in enumerate(parameters):
             with lane(index):
-                total = sum((gradient[name] for _, gradient in results[1:]), start=results[0][1][name])
-                gradients[name] = total / count if count > 1 else total
+                gradients[name] = sum((gradient[name] for _, gradient in results[1:]), start=results[0][1][name])
         return loss, gradients
+
+    def _share_of_loss(self, parameters: Parameters, token_BT1: mx.array, share: float) -> mx.array:
+        """The mean loss of some windows, times their share of all windows."""
+        loss = self._mean_loss(parameters, token_BT1)
+        return loss if share == 1 else share * loss
 
     def _mean_loss(self, parameters: Parameters, token_BT1: mx.array) -> mx.array:
         losses_BT = token_losses(

@@ -82,7 +82,8 @@ class Milestones:
         return reached
 
 
-def _require_data_of(run: RunFolder, corpus: PreparedCorpus) -> None:
+def require_data_of(run: RunFolder, corpus: PreparedCorpus) -> None:
+    """Raise a TinyError when the prepared data is not what the run was started with."""
     if run.corpus.get("key") != corpus.key or run.corpus.get("tokenizer") != corpus.tokenizer.hash:
         raise TinyError(
             f"The data of the run at {run.path} has changed since it was started",
@@ -116,7 +117,7 @@ class Trainer:
         budget: str | None = None,
         backend: Backend | None = None,
     ) -> None:
-        _require_data_of(run, corpus)
+        require_data_of(run, corpus)
         self.run, self.corpus, self.listener, self.interruption = run, corpus, listener, interruption
         self.config = run.config
         self.backend: Backend = backend or MlxBackend(self.config, listener.message)

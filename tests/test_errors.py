@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mlx_tiny.errors import CheckFailed, TinyError
+from mlx_tiny.errors import CheckFailed, TinyError, said
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,35 @@ def test_exit_codes() -> None:
     assert TinyError("x").exit_code == 1
     assert CheckFailed("x").exit_code == 3
     assert isinstance(CheckFailed("x"), TinyError)
+
+
+METAL = """[metal::Device] Unable to build metal library from source
+program_source:3:10: warning: unused variable 'row'
+    float row = 0;
+program_source:7:5: error: use of undeclared identifier 'colum'
+    colum += 1;
+program_source:9:1: error: expected expression
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (RuntimeError("out of memory"), "out of memory"),
+        (RuntimeError("\n  out of memory\nstack: 0x12\n"), "out of memory"),
+        (RuntimeError(), "RuntimeError"),
+        (ValueError(" \n"), "ValueError"),
+        (
+            RuntimeError(METAL),
+            "[metal::Device] Unable to build metal library from source: "
+            "program_source:7:5: error: use of undeclared identifier 'colum'",
+        ),
+        (RuntimeError("It did not link:\nld: error: no symbol"), "It did not link: ld: error: no symbol"),
+        (RuntimeError("error: one thing\nanother"), "error: one thing"),
+        (TinyError("It broke", expected=1, got=2), "It broke. Expected 1, got 2."),
+        (ZeroDivisionError("float division by zero"), "float division by zero"),
+        (KeyboardInterrupt(), "KeyboardInterrupt"),
+    ],
+)
+def test_what_an_exception_says_fits_in_a_line(error: BaseException, line: str) -> None:
+    assert said(error) == line

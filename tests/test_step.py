@@ -90,27 +90,27 @@ LANES = """
 import sys
 import numpy as np
 from test_step import BATCH, parameters, random_batch, run_config, train
-from mlx_tiny.ops.runtime import lanes, lanes_for
+from mlx_tiny.ops.runtime import lanes, shares
 from mlx_tiny.step import TrainingStep
 
 loss, gradients = TrainingStep(run_config(), compiled=False).loss_and_gradients(parameters(), random_batch())
 state, losses = train(run_config(), 6)
 arrays = {f"gradient.{name}": np.array(array) for name, array in gradients.items()}
 arrays |= {f"state.{name}": array for name, array in state.items()}
-np.savez(sys.argv[1], loss=np.array(loss), losses=losses, lanes=[len(lanes()), lanes_for(BATCH)], **arrays)
+np.savez(sys.argv[1], loss=np.array(loss), losses=losses, lanes=[len(lanes()), len(shares(BATCH))], **arrays)
 """
 
 
 @pytest.fixture(scope="module")
 def by_lanes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, np.ndarray]]:
-    """The same steps in processes of one, two, two again, and three lanes; three do not divide the batch."""
+    """The same steps in processes of several numbers of lanes, two and five of them twice; five do not divide eight."""
     folder = tmp_path_factory.mktemp("lanes")
     results = {}
-    for name, lanes in (("1", "1"), ("2", "2"), ("2 again", "2"), ("3", "3")):
+    for name in ("1", "2", "2 again", "5", "5 again", "16"):
         path = folder / f"{name}.npz"
         done = subprocess.run(
             [sys.executable, "-c", LANES, str(path)],
-            env=subprocess_environment(MLX_TINY_LANES=lanes),
+            env=subprocess_environment(MLX_TINY_LANES=name.split()[0]),
             capture_output=True,
             text=True,
             timeout=120,
@@ -124,12 +124,13 @@ on_a_cpu = pytest.mark.skipif(mx.default_device().type != mx.cpu, reason="a GPU 
 
 
 @on_a_cpu
-def test_lanes_are_as_many_as_asked_and_divide_the_batch(by_lanes) -> None:
-    assert [list(result["lanes"]) for result in by_lanes.values()] == [[1, 1], [2, 2], [2, 2], [3, 2]]
+def test_lanes_are_as_many_as_asked_and_share_the_batch(by_lanes) -> None:
+    found = {name: list(result["lanes"]) for name, result in by_lanes.items()}
+    assert found == {"1": [1, 1], "2": [2, 2], "2 again": [2, 2], "5": [5, 5], "5 again": [5, 5], "16": [16, 8]}
 
 
 @on_a_cpu
-@pytest.mark.parametrize("lanes", ["2", "3"])
+@pytest.mark.parametrize("lanes", ["2", "5", "16"])
 def test_lanes_change_nothing_but_rounding(by_lanes, lanes: str) -> None:
     one, other = by_lanes["1"], by_lanes[lanes]
     assert_close(other["loss"], one["loss"], "parts of a batch", "float32")
@@ -140,8 +141,9 @@ def test_lanes_change_nothing_but_rounding(by_lanes, lanes: str) -> None:
 
 
 @on_a_cpu
-def test_the_same_seed_and_lanes_give_the_same_bits(by_lanes) -> None:
-    one, other = by_lanes["2"], by_lanes["2 again"]
+@pytest.mark.parametrize("lanes", ["2", "5"])
+def test_the_same_seed_and_lanes_give_the_same_bits(by_lanes, lanes: str) -> None:
+    one, other = by_lanes[lanes], by_lanes[f"{lanes} again"]
     assert set(one) == set(other)
     for name, array in one.items():
         assert array.tobytes() == other[name].tobytes(), name

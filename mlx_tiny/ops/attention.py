@@ -1,33 +1,24 @@
 """Causal attention over [B, T, H, K] arrays: plain MLX, MLX's built-in one, one in Metal, and one for the CPU.
 
-The Metal one is in `attention_metal.py`.
-
-The CPU's is the softmax of the plain path taken in blocks of queries, each meeting only the keys up to its last row,
-with a fast exponential, and with a gradient of its own: from E = exp(S - max) kept by the forward pass, l its row sums,
-and delta = rowsum(dO O), the gradient of the scores is dS = E (dO V^T - delta) / l, which is E times one product when
--delta / l is appended to dO / l as a column and ones to V.
+The last two are in `attention_metal.py` and `attention_cpu.py`.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import mlx.core as mx
 import numpy as np
 
 from mlx_tiny.errors import TinyError
 from mlx_tiny.ops import dispatch
+from mlx_tiny.ops.attention_cpu import attend_on_cpu
 from mlx_tiny.ops.attention_metal import DTYPES, attend_on_metal, check_metal
 from mlx_tiny.ops.dispatch import Choice
-from mlx_tiny.ops.exponential import row_maximum, shifted_exponential
 from mlx_tiny.ops.self_test import disagreement, dtype_name
 
 IMPLEMENTATIONS = ("auto", "plain", "metal", "mlx", "cpu")
-
-# Rows of a query block: smaller skips more of the masked half, larger makes better products.
-_BLOCK = 64
 
 
 def causal_attention(
@@ -58,7 +49,7 @@ def causal_attention(
         TinyError: shapes or types that do not fit, an unknown implementation, or `metal` where there is none.
     """
     choice = choose(query_BTHK, key_BSGK, value_BSGK, implementation)
-    attend = {"plain": _plain, "metal": attend_on_metal, "mlx": _built_in, "cpu": _on_cpu}[choice.implementation]
+    attend = {"plain": _plain, "metal": attend_on_metal, "mlx": _built_in, "cpu": attend_on_cpu}[choice.implementation]
     return attend(query_BTHK, key_BSGK, value_BSGK, scale)
 
 
@@ -115,85 +106,6 @@ def _plain(query_BHTK: mx.array, key_BGSK: mx.array, value_BGSK: mx.array, scale
         scores = scores + causal_mask(T, S)
     weights = mx.softmax(scores, axis=-1).astype(value.dtype)
     return (weights @ value).reshape(B, H, T, K)
-
-
-@_heads_first
-def _on_cpu(query_BHTK: mx.array, key_BGSK: mx.array, value_BGSK: mx.array, scale: float) -> mx.array:
-    B, H, T, K = query_BHTK.shape
-    G = key_BGSK.shape[1]
-    query_BGRTK = mx.contiguous((query_BHTK * scale).reshape(B, G, H // G, T, K))
-    output, *_ = _blocked_attention()(query_BGRTK, mx.contiguous(key_BGSK), _with_ones(value_BGSK))
-    mixed_BHTK: mx.array = output.reshape(B, H, T, K)
-    return mixed_BHTK
-
-
-@functools.cache
-def _blocked_attention() -> Callable[..., Any]:
-    """The forward pass and its gradient; outputs beyond the first are kept for the gradient only.
-
-    Inputs: scaled queries [B, G, R, T, K] (R query heads share a key head), keys [B, G, T, K], and values with a last
-    column of ones [B, G, T, K+1], whose product with E gives the row sums.
-    """
-    attend = mx.custom_function(_blocked_forward)
-    attend.vjp(_blocked_gradient)
-    return attend
-
-
-def _blocks(T: int) -> Iterator[tuple[int, int]]:
-    return ((start, min(start + _BLOCK, T)) for start in range(0, T, _BLOCK))
-
-
-def _blocked_forward(query_BGRTK: mx.array, key_BGTK: mx.array, value_BGTK: mx.array) -> list[mx.array]:
-    B, G, R, T, K = query_BGRTK.shape
-    outputs, exponentials, sums = [], [], []
-    for start, end in _blocks(T):
-        query = query_BGRTK[..., start:end, :].reshape(B, G, R * (end - start), K)
-        scores = query @ key_BGTK[:, :, :end].swapaxes(-1, -2) + mx.tile(causal_mask(end - start, end), (R, 1))
-        exponential = shifted_exponential(scores, row_maximum(scores))
-        mixed = exponential @ value_BGTK[:, :, :end]
-        outputs.append((mixed[..., :K] / mixed[..., K:]).reshape(B, G, R, end - start, K))
-        exponentials.append(exponential)
-        sums.append(mixed[..., K:])
-    return [mx.concatenate(outputs, axis=3), *exponentials, *sums]
-
-
-def _blocked_gradient(
-    primals: list[mx.array], cotangents: list[mx.array], outputs: list[mx.array]
-) -> tuple[mx.array, mx.array, mx.array]:
-    query_BGRTK, key_BGTK, value_BGTK = primals
-    B, G, R, T, K = query_BGRTK.shape
-    output, kept = outputs[0], outputs[1:]
-    delta = mx.sum(cotangents[0] * output, axis=-1, keepdims=True)
-    # The forward's ones become the column that meets -delta / l.
-    extended = mx.concatenate([cotangents[0], -delta], axis=-1)
-    query_gradients = []
-    key_gradient, value_gradient = mx.zeros(key_BGTK.shape), mx.zeros(key_BGTK.shape)
-    for index, (start, end) in enumerate(_blocks(T)):
-        rows = R * (end - start)
-        exponential, total = kept[index], kept[len(kept) // 2 + index]
-        query = query_BGRTK[..., start:end, :].reshape(B, G, rows, K)
-        weighted = extended[..., start:end, :].reshape(B, G, rows, K + 1) / total
-        score_gradient = exponential * (weighted @ value_BGTK[:, :, :end].swapaxes(-1, -2))
-        query_gradients.append((score_gradient @ key_BGTK[:, :, :end]).reshape(B, G, R, end - start, K))
-        key_gradient = _add_to_beginning(key_gradient, score_gradient.swapaxes(-1, -2) @ query)
-        value_gradient = _add_to_beginning(value_gradient, exponential.swapaxes(-1, -2) @ weighted[..., :K])
-    ones_gradient = mx.zeros((*value_gradient.shape[:-1], 1))
-    return (
-        mx.concatenate(query_gradients, axis=3),
-        key_gradient,
-        mx.concatenate([value_gradient, ones_gradient], axis=-1),
-    )
-
-
-def _with_ones(value_BGTK: mx.array) -> mx.array:
-    return mx.concatenate([value_BGTK, mx.ones((*value_BGTK.shape[:-1], 1))], axis=-1)
-
-
-def _add_to_beginning(total_BGTK: mx.array, part_BGSK: mx.array) -> mx.array:
-    """The sum over the first S positions, T >= S."""
-    end = part_BGSK.shape[2]
-    head = total_BGTK[:, :, :end] + part_BGSK
-    return head if end == total_BGTK.shape[2] else mx.concatenate([head, total_BGTK[:, :, end:]], axis=2)
 
 
 def causal_mask(queries: int, keys: int) -> mx.array:

@@ -1,7 +1,8 @@
 """The head's product and the cross-entropy of its logits, plain and for the CPU.
 
 The CPU's keeps E = exp(Z - max) of the logits Z = h W^T from the forward pass. With row sums l and a cotangent g a row,
-its gradients need no array of the logits' size: dh = (g / l) (E W) - g W[y] and dW = E^T ((g / l) h) - scatter(y, g h).
+the logits' gradient is g (E / l - [v = y]) = (g / l) R with R = E - l [v = y], so that dh = (g / l) (R W) and
+dW = R^T ((g / l) h). R is formed before the products: where a model is certain, R is small and E is not.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from typing import Any
 import mlx.core as mx
 
 from mlx_tiny.errors import TinyError
-from mlx_tiny.ops.exponential import row_maximum, shifted_exponential
-from mlx_tiny.ops.runtime import on_cpu
+from mlx_tiny.ops import dispatch
+from mlx_tiny.ops.exponential import shifted_exponential
+from mlx_tiny.ops.rows import apart, row_maximum, row_sum
 
 
 def head_cross_entropy(
@@ -26,7 +28,7 @@ def head_cross_entropy(
         hidden_ND: [N, D], float32 or bfloat16.
         head_VD: [V, D], same dtype.
         target_N: integer [N], 0 to V-1.
-        implementation: `plain`, `cpu` (float32), or `auto`: `cpu` on a CPU in float32, `plain` otherwise.
+        implementation: `plain`, `cpu` (float32), or `auto`: what `ops/dispatch.py` chooses.
 
     Returns:
         float32 [N], nats.
@@ -35,7 +37,7 @@ def head_cross_entropy(
         TinyError: an unknown implementation, or one that does not take the type.
     """
     if implementation == "auto":
-        implementation = "cpu" if on_cpu() and hidden_ND.dtype == mx.float32 else "plain"
+        implementation = dispatch.choose(dispatch.situation("cross-entropy", hidden_ND.dtype)).implementation
     if implementation not in ("plain", "cpu"):
         raise TinyError(
             f"Unknown implementation {implementation!r} of the cross-entropy", expected="auto, plain or cpu"
@@ -52,7 +54,7 @@ def head_cross_entropy(
 
 @functools.cache
 def _on_cpu() -> Callable[..., Any]:
-    """Losses, and what the gradient needs of the forward pass: E, its row sums, and the targets' rows of the head."""
+    """Losses, and what the gradient needs of the forward pass: R and the row sums."""
     function = mx.custom_function(_forward)
     function.vjp(_gradient)
     return function
@@ -62,20 +64,17 @@ def _forward(hidden_ND: mx.array, head_VD: mx.array, target_N: mx.array) -> list
     logits_NV = hidden_ND @ head_VD.T
     largest_N1 = row_maximum(logits_NV)
     exponential_NV = shifted_exponential(logits_NV, largest_N1)
-    sum_N1 = mx.sum(exponential_NV, axis=-1, keepdims=True)
-    target_row_ND = head_VD[target_N]
-    target_logit_N = mx.sum(hidden_ND * target_row_ND, axis=-1)
-    return [(mx.log(sum_N1) + largest_N1)[:, 0] - target_logit_N, exponential_NV, sum_N1, target_row_ND]
+    sum_N1 = row_sum(exponential_NV)
+    target_logit_N1 = mx.take_along_axis(logits_NV, target_N[:, None], axis=-1)
+    loss_N1 = mx.log(sum_N1) + largest_N1 - target_logit_N1
+    residual_NV = exponential_NV.at[mx.arange(target_N.size), target_N].add(-sum_N1[:, 0])
+    return [loss_N1[:, 0], residual_NV, sum_N1]
 
 
 def _gradient(
     primals: list[mx.array], cotangents: list[mx.array], outputs: list[mx.array]
 ) -> tuple[mx.array, mx.array, mx.array]:
     hidden_ND, head_VD, target_N = primals
-    _, exponential_NV, sum_N1, target_row_ND = outputs
-    weight_N1 = cotangents[0][:, None]
-    share_N1 = weight_N1 / sum_N1
-    hidden_gradient = share_N1 * (exponential_NV @ head_VD) - weight_N1 * target_row_ND
-    head_gradient = exponential_NV.T @ (share_N1 * hidden_ND)
-    head_gradient = head_gradient.at[target_N].add(-weight_N1 * hidden_ND)
-    return hidden_gradient, head_gradient, mx.zeros_like(target_N)
+    _, residual_NV, sum_N1 = outputs
+    share_N1 = apart(cotangents[0][:, None] / sum_N1)
+    return share_N1 * (residual_NV @ head_VD), residual_NV.T @ (share_N1 * hidden_ND), mx.zeros_like(target_N)

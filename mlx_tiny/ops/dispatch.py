@@ -12,10 +12,11 @@ import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import mlx.core as mx
 
-from mlx_tiny.errors import TinyError
+from mlx_tiny.errors import TinyError, said
 from mlx_tiny.machine import chip
 from mlx_tiny.ops import metal
 from mlx_tiny.ops.runtime import on_cpu
@@ -38,7 +39,7 @@ class Situation:
     """All that a choice depends on."""
 
     operation: str
-    """`attention`, `heads` (QK-norm and rotary positions) or `muon`."""
+    """`attention`, `heads` (QK-norm and rotary positions), `norm`, `activation`, `cross-entropy` or `muon`."""
     dtype: mx.Dtype
     device: str
     """`metal`, `cpu` or `cuda`, as `device_here` says."""
@@ -50,6 +51,10 @@ class Situation:
     """Window T."""
     keys: int = 0
     """Keys S, more than the queries where a cache holds the past."""
+    rows: int = 0
+    """Rows that an operation on rows meets: one where a single token is written."""
+    pipeline: tuple[int, ...] = ()
+    """What else a kernel is compiled for: to Metal's compiler another kernel, to be tested for itself."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,10 @@ class _Row:
     implementation: str
     reason: str
     holds: Callable[[Situation], bool]
+
+
+def _many_rows_on_cpu(here: Situation) -> bool:
+    return here.device == "cpu" and here.rows > 1 and here.dtype == mx.float32
 
 
 _TABLE = (
@@ -118,7 +127,18 @@ _TABLE = (
         "fused both ways, without the masked half; expected to be faster, not yet measured on a Mac",
         lambda s: True,
     ),
-    _Row("heads", "plain", "the kernels are Metal's", lambda s: s.device != "metal"),
+    _Row(
+        "heads",
+        "cpu",
+        "on a CPU rows lie head by head, and have a gradient of their own",
+        _many_rows_on_cpu,
+    ),
+    _Row(
+        "heads",
+        "plain",
+        "the kernels are Metal's, and a single token is a matter of few operations",
+        lambda s: s.device != "metal",
+    ),
     _Row(
         "heads",
         "plain",
@@ -131,6 +151,27 @@ _TABLE = (
         "one launch each way instead of several; expected to be faster, not yet measured on a Mac",
         lambda s: True,
     ),
+    _Row(
+        "norm",
+        "cpu",
+        "on a CPU the sums of rows are products, and inverse norms are computed once a row",
+        _many_rows_on_cpu,
+    ),
+    _Row("norm", "mlx", "MLX has one kernel each way", lambda s: True),
+    _Row(
+        "activation",
+        "cpu",
+        "on a CPU comparisons and exponentials are slow unless they become sums and products",
+        _many_rows_on_cpu,
+    ),
+    _Row("activation", "plain", "MLX fuses it into one kernel", lambda s: True),
+    _Row(
+        "cross-entropy",
+        "cpu",
+        "on a CPU one exponential serves both ways, and neither adds up a vocabulary number by number",
+        lambda s: s.device == "cpu" and s.dtype == mx.float32,
+    ),
+    _Row("cross-entropy", "plain", "MLX sums the logits' exponentials in one kernel", lambda s: True),
     _Row("muon", "plain", "the kernels are Metal's", lambda s: s.device != "metal"),
     _Row(
         "muon",
@@ -155,23 +196,23 @@ _FALLBACKS = {"attention": "mlx", "heads": "plain", "muon": "plain"}
 _verdicts: dict[Situation, str | None] = {}
 
 
-def situation(operation: str, dtype: mx.Dtype, *, width: int = 0, queries: int = 0, keys: int = 0) -> Situation:
-    """The situation of an operation on this machine."""
-    return Situation(operation, dtype, device_here(), generation_here(), width, queries, keys)
+def situation(operation: str, dtype: mx.Dtype, **others: Any) -> Situation:
+    """The situation of an operation on this machine; `others` are further fields of `Situation`."""
+    return Situation(operation, dtype, device_here(), generation_here(), **others)
 
 
-def choose(here: Situation, self_test: Callable[[], str | None]) -> Choice:
+def choose(here: Situation, self_test: Callable[[], str | None] = lambda: None) -> Choice:
     """The implementation that `auto` stands for.
 
     Args:
         here: what the choice depends on.
         self_test: evaluates the kernels against the plain path; what is wrong with them, or None. It is called at most
-            once a process for an operation, dtype and width, and only where the kernels would be chosen.
+            once a process for an operation, dtype, width and pipeline, and only where the kernels would be chosen.
     """
     row = next(row for row in _TABLE if row.operation == here.operation and row.holds(here))
     if row.implementation != "metal":
         return Choice(row.implementation, row.reason)
-    tested = dataclasses.replace(here, queries=0, keys=0)
+    tested = dataclasses.replace(here, queries=0, keys=0, rows=0)
     if tested not in _verdicts:
         _verdicts[tested] = _failure(self_test)
         if _verdicts[tested] is not None:
@@ -188,8 +229,8 @@ def choose(here: Situation, self_test: Callable[[], str | None]) -> Choice:
 def _failure(self_test: Callable[[], str | None]) -> str | None:
     try:
         return self_test()
-    except RuntimeError as error:  # Metal's compiler refused the text, or the device failed
-        return str(error).strip().splitlines()[0]
+    except (RuntimeError, ValueError) as error:  # Metal's compiler or the launch refused it, or the device failed
+        return said(error)
 
 
 def require_metal(operation: str) -> None:

@@ -1,4 +1,6 @@
-"""From the packed projection to attention's inputs: QK-norm and rotary positions, plain MLX, and one kernel each way.
+"""From the packed projection to attention's inputs: QK-norm and rotary positions.
+
+There are plain MLX, one Metal kernel each way, and a path for the CPU, whose rows are in `heads_cpu.py`.
 
 A row x of a query or key head becomes R (g n) with n = x r, r = 1 / sqrt(mean(x^2) + epsilon), the gain g, and the
 rotation R of its position. Backward, from the cotangent d: m = R^T d; the gain's gradient is the sum of m n over all
@@ -18,11 +20,12 @@ import numpy as np
 from mlx_tiny.errors import TinyError
 from mlx_tiny.ops import dispatch
 from mlx_tiny.ops.dispatch import Choice
+from mlx_tiny.ops.heads_cpu import normalize_and_rotate
 from mlx_tiny.ops.metal import MetalKernel
 from mlx_tiny.ops.rotary import rotary_tables, rotate
 from mlx_tiny.ops.self_test import disagreement
 
-IMPLEMENTATIONS = ("auto", "plain", "metal")
+IMPLEMENTATIONS = ("auto", "plain", "metal", "cpu")
 Tables = tuple[mx.array, mx.array]
 Heads = tuple[mx.array, mx.array, mx.array]
 
@@ -58,8 +61,8 @@ def split_heads(
         tables: as `rotary_tables` gives them, float32 [T, 1, K/2]; they are constants, no gradient flows to them.
         key_value_heads: G.
         epsilon: added to the mean square, above 0.
-        implementation: `plain`, `metal` (one kernel each way, float32 inside, K up to 256), or `auto`: what
-            `ops/dispatch.py` chooses.
+        implementation: `plain`, `metal` (one kernel each way, float32 inside, K up to 256), `cpu` (float32), or `auto`:
+            what `ops/dispatch.py` chooses.
 
     Returns:
         Query [B, T, H, K], key [B, T, G, K] and value [B, T, G, K], in the dtype of the projection.
@@ -68,10 +71,13 @@ def split_heads(
         TinyError: shapes or types that do not fit, an unknown implementation, or `metal` where no kernel can run.
     """
     _check(projected_BTXK, query_gain_K, key_gain_K, tables, key_value_heads, implementation)
-    implementation = choose(projected_BTXK.dtype, projected_BTXK.shape[3], implementation).implementation
+    B, T, X, K = projected_BTXK.shape
+    counts = X - 2 * key_value_heads, key_value_heads
+    implementation = choose(projected_BTXK.dtype, K, counts, B * T, implementation).implementation
     constants = mx.stop_gradient(tables[0]), mx.stop_gradient(tables[1])
-    if implementation == "plain":
-        return _plain(projected_BTXK, query_gain_K, key_gain_K, constants, key_value_heads, epsilon)
+    if implementation != "metal":
+        compute = _on_cpu if implementation == "cpu" else _plain
+        return compute(projected_BTXK, query_gain_K, key_gain_K, constants, key_value_heads, epsilon)
     dispatch.require_metal("QK-norm and rotary positions")
     query_BTHK, key_BTGK, value_BTGK = _fused(key_value_heads)(
         projected_BTXK, query_gain_K, key_gain_K, *constants, mx.array([epsilon], dtype=mx.float32)
@@ -91,6 +97,21 @@ def _plain(
     query_BTHK, key_BTGK, value_BTGK = mx.split(projected_BTXK, [H, H + key_value_heads], axis=2)
     query_BTHK = rotate(mx.fast.rms_norm(query_BTHK, query_gain_K, epsilon), tables)
     key_BTGK = rotate(mx.fast.rms_norm(key_BTGK, key_gain_K, epsilon), tables)
+    return query_BTHK, key_BTGK, value_BTGK
+
+
+def _on_cpu(
+    projected_BTXK: mx.array,
+    query_gain_K: mx.array,
+    key_gain_K: mx.array,
+    tables: Tables,
+    key_value_heads: int,
+    epsilon: float,
+) -> Heads:
+    H = projected_BTXK.shape[2] - 2 * key_value_heads
+    query_BTHK, key_BTGK, value_BTGK = mx.split(projected_BTXK, [H, H + key_value_heads], axis=2)
+    query_BTHK = normalize_and_rotate(query_BTHK, query_gain_K, tables, epsilon)
+    key_BTGK = normalize_and_rotate(key_BTGK, key_gain_K, tables, epsilon)
     return query_BTHK, key_BTGK, value_BTGK
 
 
@@ -136,25 +157,33 @@ def _fused(key_value_heads: int) -> Callable[..., Any]:
     return fused
 
 
-def choose(dtype: mx.Dtype, width: int, implementation: str = "auto") -> Choice:
-    """What serves heads of this width on this machine, and why."""
+def choose(dtype: mx.Dtype, width: int, counts: tuple[int, int], tokens: int, implementation: str = "auto") -> Choice:
+    """What serves heads of this type and width on this machine, and why.
+
+    Args:
+        counts: H and G, which the kernels are compiled for.
+        tokens: positions of all windows together.
+        implementation: as `split_heads` takes it.
+    """
     if implementation != "auto":
         return Choice(implementation, dispatch.AS_ASKED)
-    return dispatch.choose(dispatch.situation("heads", dtype, width=width), lambda: self_test(dtype, width))
+    here = dispatch.situation("heads", dtype, width=width, rows=tokens, pipeline=counts)
+    return dispatch.choose(here, lambda: self_test(dtype, width, counts))
 
 
-def self_test(dtype: mx.Dtype, width: int) -> str | None:
+def self_test(dtype: mx.Dtype, width: int, counts: tuple[int, int] = (3, 1)) -> str | None:
     """Evaluate the kernels on a small ragged shape; what is wrong with them on this machine, or None."""
+    H, G = counts
     generator = np.random.default_rng(0)
     inputs = [
         mx.array(generator.standard_normal(shape), dtype=mx.float32).astype(dtype)
-        for shape in ((2, 7, 5, width), (width,), (width,))
+        for shape in ((2, 7, H + 2 * G, width), (width,), (width,))
     ]
     tables = rotary_tables(7, width, 100.0)
 
     def split(implementation: str, projected: mx.array, query_gain: mx.array, key_gain: mx.array) -> Heads:
         return split_heads(
-            projected, query_gain, key_gain, tables, key_value_heads=1, epsilon=1e-6, implementation=implementation
+            projected, query_gain, key_gain, tables, key_value_heads=G, epsilon=1e-6, implementation=implementation
         )
 
     return disagreement(functools.partial(split, "metal"), functools.partial(split, "plain"), inputs, "heads kernel")
@@ -204,3 +233,5 @@ def _check(
             expected="projection and gains all float32, float16 or bfloat16, and tables float32",
             got=", ".join(map(str, types)),
         )
+    if implementation == "cpu" and types[0] != mx.float32:
+        raise TinyError("The implementation 'cpu' of QK-norm and rotary positions takes float32", got=types[0])

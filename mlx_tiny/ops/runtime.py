@@ -8,18 +8,27 @@ single products leave everything between the products to one core. A GPU has one
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
+import itertools
 import os
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 
 import mlx.core as mx
 
 from mlx_tiny import blas
+from mlx_tiny.errors import TinyError
 from mlx_tiny.machine import usable_cores
 
 # Beyond this, parts of a batch become too small to be worth a thread.
 _MOST_LANES = 16
+
+# glibc's malloc.h. MLX frees each result after its last use. Large blocks would go back to the system, which clears
+# other pages for the next result.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEPT_BYTES = 1 << 30
 
 
 def on_cpu() -> bool:
@@ -38,10 +47,20 @@ def prepare() -> blas.BlasStatus:
         # MLX walks its graph breadth first up to this width, and depth first beyond. At its default of 20 the lanes
         # of one graph are evaluated one after the other; it is read at the first evaluation.
         os.environ.setdefault("MLX_BFS_MAX_WIDTH", "200")
+        _keep_freed_memory()
     status = blas.use_fast_blas()
     if on_cpu() and len(lanes()) > 1:
         blas.set_blas_threads(1)
     return status
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc's malloc keep large freed blocks for the next ones; elsewhere nothing happens."""
+    if sys.platform == "linux":
+        with contextlib.suppress(AttributeError):  # musl has no mallopt
+            mallopt = ctypes.CDLL(None).mallopt
+            mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
+            mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 @functools.cache
@@ -63,11 +82,28 @@ def lanes() -> tuple[mx.Stream, ...]:
     """The streams to spread independent work over: one a usable core on a CPU, the default one on a GPU.
 
     `MLX_TINY_LANES` overrides the count.
+
+    Raises:
+        TinyError: it is no positive whole number.
     """
     if not on_cpu():
         return (mx.default_stream(mx.default_device()),)
-    count = int(os.environ.get("MLX_TINY_LANES", "0")) or min(usable_cores(), _MOST_LANES)
+    count = _asked_lanes() or min(usable_cores(), _MOST_LANES)
     return tuple(mx.new_stream(mx.cpu) for _ in range(count)) if count > 1 else (mx.default_stream(mx.cpu),)
+
+
+def _asked_lanes() -> int | None:
+    text = os.environ.get("MLX_TINY_LANES", "")
+    if not text:
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise TinyError(
+            "MLX_TINY_LANES is no number of lanes",
+            expected="a whole number, at least 1",
+            got=repr(text),
+            remedy="Unset it to have one lane a core",
+        )
+    return int(text)
 
 
 @contextlib.contextmanager
@@ -78,6 +114,12 @@ def lane(index: int) -> Iterator[None]:
         yield
 
 
-def lanes_for(rows: int) -> int:
-    """The largest number of lanes that divides `rows` equal parts among them."""
-    return max(count for count in range(1, len(lanes()) + 1) if rows % count == 0)
+def shares(rows: int) -> list[int]:
+    """How many of `rows` each lane takes: as equal as whole rows allow, and none of them empty."""
+    count = min(len(lanes()), rows)
+    return [rows // count + (index < rows % count) for index in range(count)]
+
+
+def boundaries(counts: Sequence[int]) -> list[int]:
+    """Where `mx.split` cuts to give parts of these sizes."""
+    return list(itertools.accumulate(counts[:-1]))

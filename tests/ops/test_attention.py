@@ -8,10 +8,9 @@ import pytest
 from numeric import assert_close, normal, rounded, to_float64
 
 from mlx_tiny.errors import TinyError
-from mlx_tiny.ops import attention
 from mlx_tiny.ops.attention import causal_attention
+from mlx_tiny.ops.attention_cpu import BLOCK
 
-BLOCK = attention._BLOCK
 TYPES = ("float32", "float16", "bfloat16")
 # (implementation, dtype): the CPU's own takes float32 alone.
 PATHS = [(name, dtype) for name in ("plain", "mlx") for dtype in TYPES] + [("cpu", "float32"), ("auto", "float32")]

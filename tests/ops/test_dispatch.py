@@ -11,7 +11,7 @@ import mlx.core as mx
 import pytest
 
 from mlx_tiny.errors import TinyError
-from mlx_tiny.ops import dispatch, metal
+from mlx_tiny.ops import activation, dispatch, heads, metal, norm
 from mlx_tiny.ops.dispatch import ATTENTION_WIDTHS, Situation, choose
 
 MAC = Situation("attention", mx.float32, "metal", generation=3, width=64, queries=256, keys=256)
@@ -46,7 +46,17 @@ def never() -> None:
         (replace(MAC, width=128), "mlx", "expected to be faster"),
         (replace(MAC, generation=5), "mlx", "matrix units"),
         (replace(MAC, generation=6), "mlx", "matrix units"),
-        (replace(CPU, operation="heads"), "plain", "Metal's"),
+        (replace(CPU, operation="heads", rows=512), "cpu", "head by head"),
+        (replace(CPU, operation="heads", rows=1), "plain", "Metal's"),
+        (replace(CPU, operation="heads", rows=512, dtype=mx.bfloat16), "plain", "Metal's"),
+        (replace(CPU, operation="norm", rows=512), "cpu", "once a row"),
+        (replace(CPU, operation="norm", rows=1), "mlx", "one kernel"),
+        (replace(MAC, operation="norm", rows=512), "mlx", "one kernel"),
+        (replace(CPU, operation="activation", rows=512), "cpu", "slow"),
+        (replace(MAC, operation="activation", rows=512), "plain", "one kernel"),
+        (replace(CPU, operation="cross-entropy", rows=512), "cpu", "both ways"),
+        (replace(CPU, operation="cross-entropy", dtype=mx.bfloat16), "plain", "one kernel"),
+        (replace(MAC, operation="cross-entropy"), "plain", "one kernel"),
         (replace(MAC, operation="heads", width=258), "plain", "up to 256"),
         (replace(CPU, operation="muon"), "plain", "Metal's"),
         (replace(MAC, operation="muon", generation=5), "plain", "matrix units"),
@@ -88,7 +98,7 @@ def test_a_text_that_metal_does_not_compile_fails_the_self_test() -> None:
     def self_test() -> None:
         raise RuntimeError("[metal::Device] Unable to build metal library\nprogram_source:1: error: no")
 
-    with pytest.warns(UserWarning, match="Unable to build metal library"):
+    with pytest.warns(UserWarning, match="Unable to build metal library.*error: no"):
         assert choose(MAC, self_test).implementation == "mlx"
 
 
@@ -102,8 +112,8 @@ def test_a_self_test_is_run_once_and_spoken_of_once() -> None:
     assert self_test.call_count == 1
 
 
-@pytest.mark.parametrize("other", [{"dtype": mx.bfloat16}, {"width": 32}, {"operation": "heads"}])
-def test_a_verdict_holds_for_one_operation_type_and_width(other: dict) -> None:
+@pytest.mark.parametrize("other", [{"dtype": mx.bfloat16}, {"width": 32}, {"operation": "heads"}, {"pipeline": (4, 1)}])
+def test_a_verdict_holds_for_one_operation_type_width_and_pipeline(other: dict) -> None:
     self_test = mock.Mock(return_value=None)
     choose(MAC, self_test)
     choose(replace(MAC, **other), self_test)
@@ -132,3 +142,15 @@ def test_the_device_is_named() -> None:
         assert dispatch.device_here() == "metal"
     with mock.patch.object(metal, "why_not_metal", return_value="no"):
         assert dispatch.device_here() == "cpu" if mx.default_device() == mx.cpu else "cuda"
+
+
+@pytest.mark.skipif(dispatch.device_here() != "cpu", reason="MLX computes on a GPU here")
+def test_on_a_cpu_a_training_step_meets_the_cpu_s_implementations() -> None:
+    """The table's rows are of use only where the operations ask with what the rows look at."""
+    hidden_BTF = mx.zeros((2, 8, 16))
+    assert norm.choose(hidden_BTF).implementation == "cpu"
+    assert activation.choose(hidden_BTF).implementation == "cpu"
+    assert heads.choose(mx.float32, 32, (4, 2), 16).implementation == "cpu"
+    assert norm.choose(hidden_BTF[:1, :1]).implementation == "mlx"
+    assert activation.choose(hidden_BTF[:1, :1]).implementation == "plain"
+    assert heads.choose(mx.float32, 32, (4, 2), 1).implementation == "plain"

@@ -18,6 +18,7 @@ from mlx_tiny.launches import count_launches
 from mlx_tiny.ops import dispatch, heads, metal
 from mlx_tiny.ops.heads import split_heads
 from mlx_tiny.ops.rotary import rotary_tables
+from mlx_tiny.ops.runtime import why_not_compiled
 from mlx_tiny.tolerances import kernel_bounds
 from mlx_tiny.validate import references
 
@@ -91,10 +92,29 @@ def test_the_reference_has_the_gradients_of_its_own_outputs() -> None:
 
 
 @pytest.mark.parametrize("T", [1, 7, 33])
-@pytest.mark.parametrize(("K", "H", "G"), SHAPES[1:5])
-def test_the_plain_path_is_the_reference_in_float32(T: int, K: int, H: int, G: int) -> None:
+@pytest.mark.parametrize(("K", "H", "G"), SHAPES[:6])
+@pytest.mark.parametrize("implementation", ["plain", "cpu"])
+def test_the_other_paths_are_the_reference_in_float32(implementation: str, T: int, K: int, H: int, G: int) -> None:
     case = Case(T, K, H, G)
-    for name, got, expected in zip(NAMES, case.results("plain"), case.expected(), strict=True):
+    for name, got, expected in zip(NAMES, case.results(implementation), case.expected(), strict=True):
+        assert_close(got, expected, "heads kernel", "float32", name)
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e4])
+@pytest.mark.parametrize("implementation", ["plain", "cpu"])
+def test_the_other_paths_at_extreme_sizes(implementation: str, scale: float) -> None:
+    """Small rows, where epsilon weighs as much as they do, and large ones."""
+    case = Case(9, 32, 4, 2, scale=scale)
+    for name, got, expected in zip(NAMES, case.results(implementation), case.expected(), strict=True):
+        assert_close(got, expected, "heads kernel", "float32", name)
+
+
+@pytest.mark.skipif(why_not_compiled() is not None, reason="MLX does not compile here")
+def test_the_cpu_s_path_compiled() -> None:
+    case = Case(33, 32, 4, 2)
+    split = functools.partial(case.split, implementation="cpu")
+    results = mx.compile(lambda inputs, cotangents: mx.vjp(split, inputs, cotangents))(case.inputs, case.cotangents)
+    for name, got, expected in zip(NAMES, [*results[0], *results[1]], case.expected(), strict=True):
         assert_close(got, expected, "heads kernel", "float32", name)
 
 
@@ -219,10 +239,12 @@ def test_launches_of_the_compiled_function(dtype: str) -> None:
     assert both == {"CustomKernel": 2, "Sum": 1} | ({"AsType": 1} if casts else {})
 
 
-def test_auto_is_plain_here_and_the_kernels_where_they_pass_their_test(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_is_the_cpu_s_path_here_and_the_kernels_where_they_pass_their_test(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     case = Case(7, 6, 2, 1)
     if metal.why_not_metal() is not None:
-        np.testing.assert_array_equal(*(to_float64(case.results(name)[0]) for name in ("auto", "plain")))
+        np.testing.assert_array_equal(*(to_float64(case.results(name)[0]) for name in ("auto", "cpu")))
     monkeypatch.setattr(dispatch, "_verdicts", {})
     with emulated_metal() as launches:
         case.split(*case.inputs, implementation="auto")

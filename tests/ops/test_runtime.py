@@ -10,6 +10,7 @@ from pathlib import Path
 import mlx.core as mx
 import pytest
 
+from mlx_tiny.errors import TinyError
 from mlx_tiny.ops import runtime
 
 ASK = "from mlx_tiny.ops.runtime import why_not_compiled; print(why_not_compiled())"
@@ -48,6 +49,20 @@ def test_a_broken_compiler_is_found_out(tmp_path: Path) -> None:
     assert "could not compile a CPU graph" in asked(tmp_path)
 
 
-def test_lanes_divide_rows_equally(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("rows", "counts"), [(1, [1]), (3, [1, 1, 1]), (4, [1] * 4), (7, [2, 2, 2, 1]), (8, [2] * 4), (9, [3, 2, 2, 2])]
+)
+def test_lanes_share_rows_as_equally_as_rows_allow(
+    rows: int, counts: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(runtime, "lanes", lambda: tuple(range(4)))
-    assert [runtime.lanes_for(rows) for rows in (1, 2, 3, 4, 6, 7, 8)] == [1, 2, 3, 4, 3, 1, 4]
+    assert runtime.shares(rows) == counts
+    parts = mx.split(mx.arange(rows), runtime.boundaries(counts))
+    assert [part.size for part in parts] == counts and mx.concatenate(parts).tolist() == list(range(rows))
+
+
+@pytest.mark.parametrize("text", ["abc", "2.5", "-3", "0"])
+def test_a_number_of_lanes_that_is_none_is_explained(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLX_TINY_LANES", text)
+    with pytest.raises(TinyError, match=r"MLX_TINY_LANES.*whole number.*Unset it"):
+        runtime._asked_lanes()
