@@ -11,6 +11,7 @@ from numeric import assert_close, normal, rounded, to_float64
 
 from mlx_tiny.errors import TinyError
 from mlx_tiny.ops.cross_entropy import head_cross_entropy
+from mlx_tiny.ops.runtime import why_not_compiled
 
 PATHS = [
     ("plain", "float32"),
@@ -86,6 +87,44 @@ def test_extreme_logits(implementation: str) -> None:
         assert_close(losses[0], expected[0], "cross-entropy", "float32")
         for got, right in zip(gradients, expected[1:], strict=True):
             assert_close(got, right, "cross-entropy gradient", "float32")
+
+
+def certain(V: int):
+    """Inputs and float64 reference of a model that gives every target more than nine parts in ten."""
+    N, D = 64, 32
+    generator = np.random.default_rng(V)
+    target = generator.integers(0, V, N)
+    (head, exact_head), (cotangent, exact_cotangent) = normal(generator, (V, D)), normal(generator, (N,))
+    hidden, exact_hidden = rounded(0.6 * exact_head[target], "float32")
+    expected = reference(exact_hidden, exact_head, target, exact_cotangent)
+    assert np.exp(-expected[0]).mean() > 0.9
+    return (hidden, head, cotangent, target), expected
+
+
+@pytest.mark.parametrize("V", [512, 2048])
+def test_a_model_that_is_certain_has_small_losses_and_exact_gradients(V: int) -> None:
+    """Its probabilities are near 1, where the gradient p - 1 of a p that is rounded first has few digits left."""
+    (hidden, head, cotangent, target), expected = certain(V)
+    losses, gradients = mx.vjp(
+        lambda h, w: head_cross_entropy(h, w, mx.array(target), implementation="cpu"), [hidden, head], [cotangent]
+    )
+    np.testing.assert_allclose(to_float64(losses[0]), expected[0], atol=3e-6)
+    for got, right in zip(gradients, expected[1:], strict=True):
+        assert_close(got, right, "cross-entropy gradient", "float32")
+
+
+@pytest.mark.skipif(why_not_compiled() is not None, reason="MLX does not compile here")
+def test_compiled_it_is_the_same() -> None:
+    (hidden, head, cotangent, target), expected = certain(2048)
+
+    def both_ways(h: mx.array, w: mx.array, y: mx.array, c: mx.array) -> list[mx.array]:
+        losses, gradients = mx.vjp(lambda h, w: head_cross_entropy(h, w, y, implementation="cpu"), [h, w], [c])
+        return [*losses, *gradients]
+
+    loss, *gradients = mx.compile(both_ways)(hidden, head, mx.array(target), cotangent)
+    assert_close(loss, expected[0], "cross-entropy", "float32")
+    for got, right in zip(gradients, expected[1:], strict=True):
+        assert_close(got, right, "cross-entropy gradient", "float32")
 
 
 @pytest.mark.parametrize("implementation", ["plain", "cpu"])

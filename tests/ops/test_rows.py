@@ -20,7 +20,7 @@ def test_sums_and_maxima(n: int) -> None:
     np.testing.assert_array_equal(largest, x.max(-1, keepdims=True))
 
 
-@pytest.mark.parametrize("n", [2048, 4096])
+@pytest.mark.parametrize("n", [1000, 2048])
 def test_what_is_small_beside_the_first_is_not_lost(n: int) -> None:
     """Added one by one to 1 in float32, each of these would vanish, and the sum be 1."""
     small = 2.9e-8
