@@ -13,7 +13,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from mlx_tiny import blas
+from mlx_tiny import blas, elf
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only MLX's Linux wheel brings a slow BLAS")
 LARGEST_ERROR = {"float32": 1e-6, "complex64": 1e-6, "float64": 1e-15}
@@ -60,10 +60,10 @@ def assert_close(got: mx.array, left: np.ndarray, right: np.ndarray, added: np.n
 @on_linux
 def test_openblas_serves_the_slot_of_libmlx() -> None:
     assert "OpenBLAS" in status().name
-    slots = blas._Image.of_library("libmlx.so").import_slots("cblas_", blas._SLOT_TYPES[os.uname().machine])
+    slots = elf.Image.of_library("libmlx.so").import_slots("cblas_", elf.SLOT_TYPES[os.uname().machine])
     assert {"cblas_sgemm", "cblas_dgemm", "cblas_cgemm"} <= set(slots)
     for slot in slots.values():
-        assert "libscipy_openblas" in blas._file_of(slot.value())
+        assert "libscipy_openblas" in elf.file_of(slot.value())
 
 
 @on_linux
@@ -196,6 +196,18 @@ def test_the_environment_turns_it_off() -> None:
         assert output.startswith("False 1 ") and "MLX_TINY_BLAS=off" in output
 
 
+def test_on_a_mac_what_replaces_a_blas_is_not_imported() -> None:
+    code = """if True:
+        import sys
+        from mlx_tiny.ops.runtime import prepare  # with all that a run loads
+        sys.modules.pop("mlx_tiny.elf", None)
+        from mlx_tiny import blas
+        blas._status, sys.platform = None, "darwin"
+        print(blas.use_fast_blas().name, "mlx_tiny.elf" in sys.modules)
+    """
+    assert run(code).split() == ["Accelerate", "False"]
+
+
 @on_linux
 def test_without_the_package_the_reason_names_the_remedy() -> None:
     code = """if True:
@@ -212,10 +224,10 @@ def test_without_the_package_the_reason_names_the_remedy() -> None:
 def test_a_wrong_product_puts_the_old_routine_back() -> None:
     code = """if True:
         import ctypes, os
-        from mlx_tiny import blas
+        from mlx_tiny import blas, elf
         blas._check_products()
-        types = blas._SLOT_TYPES[os.uname().machine]
-        slots = lambda: blas._Image.of_library("libmlx.so").import_slots("cblas_", types)
+        types = elf.SLOT_TYPES[os.uname().machine]
+        slots = lambda: elf.Image.of_library("libmlx.so").import_slots("cblas_", types)
         before = {name: slot.value() for name, slot in slots().items()}
         load = blas._load_openblas
         def swapped():
@@ -223,7 +235,7 @@ def test_a_wrong_product_puts_the_old_routine_back() -> None:
             library.scipy_cblas_sgemm = library.scipy_cblas_dgemm
             return library, name
         blas._load_openblas = swapped
-        checks = iter((None, blas._Surprise("a float32 product was wrong")))
+        checks = iter((None, elf.Surprise("a float32 product was wrong")))
         def check():
             fault = next(checks)
             if fault: raise fault
@@ -241,8 +253,8 @@ def test_a_read_only_slot_is_written_and_closed_again() -> None:
     libc.mmap.restype = ctypes.c_void_p
     libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
     page_bytes, private_anonymous = 4096, 0x22
-    page = libc.mmap(None, page_bytes, blas._PROT_READ, private_anonymous, -1, 0)
-    slot = blas._Slot(page + 16, read_only=True)
+    page = libc.mmap(None, page_bytes, elf._PROT_READ, private_anonymous, -1, 0)
+    slot = elf.Slot(page + 16, read_only=True)
     slot.write(1234)
     assert slot.value() == 1234
     with open("/proc/self/maps") as maps:
@@ -255,11 +267,11 @@ def test_a_read_only_slot_is_written_and_closed_again() -> None:
 @on_linux
 def test_addresses_outside_of_the_library_are_refused() -> None:
     mx.eval(mx.ones(1))
-    image = blas._Image.of_library("libmlx.so")
-    with pytest.raises(blas._Surprise, match="not laid out"):
+    image = elf.Image.of_library("libmlx.so")
+    with pytest.raises(elf.Surprise, match="not laid out"):
         image.read(image.base - 8, 8)
-    with pytest.raises(blas._Surprise, match="0 libraries"):
-        blas._Image.of_library("libabsent.so")
+    with pytest.raises(elf.Surprise, match="0 libraries"):
+        elf.Image.of_library("libabsent.so")
 
 
 @pytest.mark.parametrize(
