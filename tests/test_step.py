@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from tiny_run import MODEL, subprocess_environment
 
 from mlx_tiny.config import OptimizerConfig, RunConfig, TrainConfig
 from mlx_tiny.model import token_losses
+from mlx_tiny.plan import PRESETS
 from mlx_tiny.step import TrainingStep, decide_compilation
 
 BATCH = 8
@@ -165,6 +168,20 @@ def test_compiling_changes_nothing_but_rounding(micro_batches: int) -> None:
         # Muon turns rounding of vanishing gradients into steps of full length, so only most numbers agree.
         error = np.abs(array - other[name])
         assert np.mean(error <= 1e-3 * np.abs(array).max() + 1e-6) > 0.99, name
+
+
+@on_a_cpu
+@pytest.mark.skipif(shutil.which("g++") is None, reason="MLX compiles CPU graphs with g++, which is absent")
+def test_a_cold_start_compiles_few_kernels() -> None:
+    """Each costs g++ a quarter of a second or more at the first step on a machine, which is to come within 15 s."""
+    step = TrainingStep(PRESETS["mini"].config(), compiled=True)
+    state = step.initial_state()
+    batch = np.zeros((step.config.train.batch_size, step.config.model.context + 1), dtype=np.int32)
+    state, loss = step(state, batch, 1.0, 0.9)
+    text = io.StringIO()
+    mx.export_to_dot(text, loss, *state.arrays())
+    kinds = set(re.findall(r'label ="(Compiled\w*)"', text.getvalue()))
+    assert 10 < len(kinds) <= 40
 
 
 def test_bfloat16_trains() -> None:
