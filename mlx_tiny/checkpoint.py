@@ -26,7 +26,7 @@ from typing import Any
 import mlx.core as mx
 
 from mlx_tiny.config import FORMAT_VERSION, RunConfig, from_dict, to_dict
-from mlx_tiny.errors import TinyError
+from mlx_tiny.errors import TinyError, said
 from mlx_tiny.files import (
     atomic_folder,
     atomic_write,
@@ -38,11 +38,13 @@ from mlx_tiny.files import (
     write_json,
 )
 from mlx_tiny.model import Parameters, parameter_specs
+from mlx_tiny.optim import Optimizer
 from mlx_tiny.step import TrainingState
 
 # Settings of training that may change between the sessions of a run.
 _HOW_OFTEN = ("evaluations", "evaluation_tokens", "checkpoints", "samples")
 _BY_WHAT = ("backend", "attention", "muon", "compile")
+_OTHER_VERSION = "Use the version that wrote it, or train anew with this one"
 
 
 @dataclass(frozen=True)
@@ -76,13 +78,14 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         if not (path / "config.json").exists():
-            raise TinyError(f"No run at {path}", remedy="Name the folder that `mlx-tiny train` wrote")
+            raise TinyError(f"{path} holds no run", remedy="Name the folder that `mlx-tiny train` wrote")
         saved = read_json(path / "config.json", "run configuration")
         if saved.get("format_version") != FORMAT_VERSION:
             raise TinyError(
                 f"The run at {path} was written by another version of mlx_tiny",
                 expected=f"format {FORMAT_VERSION}",
                 got=saved.get("format_version"),
+                remedy=_OTHER_VERSION,
             )
         self.config = from_dict(RunConfig, saved.get("config", {}))
         self.corpus: dict[str, Any] = saved.get("corpus", {})
@@ -152,16 +155,11 @@ class RunFolder:
         """Read a checkpoint and check that it belongs to this run.
 
         Raises:
-            TinyError: absent, damaged, or of another configuration.
+            TinyError: absent, damaged, or of another version or configuration.
         """
         path = self.checkpoint(name)
         arrays, metadata = _load(path, "checkpoint")
-        if metadata.get("format_version") != str(FORMAT_VERSION):
-            raise TinyError(
-                f"The checkpoint {path} was written by another version of mlx_tiny",
-                expected=f"format {FORMAT_VERSION}",
-                got=metadata.get("format_version", "no version"),
-            )
+        _check_version(path, "checkpoint", metadata)
         if metadata.get("identity") != self.identity():
             raise TinyError(
                 f"The checkpoint {path} belongs to a run of another configuration",
@@ -172,8 +170,9 @@ class RunFolder:
         groups: dict[str, dict[str, mx.array]] = {"model": {}, "optimizer": {}}
         for key, array in arrays.items():
             group, _, rest = key.partition(".")
-            groups[group][rest] = array
+            groups.setdefault(group, {})[rest] = array
         _check_parameters(path, groups["model"], self.config)
+        _check_moments(path, groups["optimizer"], self.config)
         # The order of the parameters is that in which the gradient's norm is added up: a fresh run's, bit for bit.
         parameters = {name: groups["model"][name] for name in parameter_specs(self.config.model)}
         state = TrainingState(parameters, groups["optimizer"])
@@ -188,11 +187,12 @@ class RunFolder:
         """The finished model's parameters, or the last checkpoint's where the run has not ended.
 
         Raises:
-            TinyError: absent, damaged, or not of this configuration.
+            TinyError: absent, damaged, of another version, or not of this configuration.
         """
         if not self.weights.exists():
             return self.load_checkpoint("last")[0].parameters
-        parameters, _ = _load(self.weights, "weights file")
+        parameters, metadata = _load(self.weights, "weights file")
+        _check_version(self.weights, "weights file", metadata)
         _check_parameters(self.weights, parameters, self.config)
         return parameters
 
@@ -262,21 +262,42 @@ def _load(path: Path, what: str) -> tuple[dict[str, mx.array], dict[str, str]]:
         mx.eval(arrays)
     except (RuntimeError, ValueError) as error:
         raise TinyError(
-            f"The {what} {path} is damaged ({error})",
+            f"The {what} {path} is damaged ({said(error)})",
             remedy="Restore it from a copy, or start the run again",
         ) from error
     return arrays, metadata
 
 
+def _check_version(path: Path, what: str, metadata: dict[str, str]) -> None:
+    if metadata.get("format_version") != str(FORMAT_VERSION):
+        raise TinyError(
+            f"The {what} {path} was written by another version of mlx_tiny",
+            expected=f"format {FORMAT_VERSION}",
+            got=metadata.get("format_version", "no version"),
+            remedy=_OTHER_VERSION,
+        )
+
+
 def _check_parameters(path: Path, parameters: Parameters, config: RunConfig) -> None:
     expected = {name: spec.shape for name, spec in parameter_specs(config.model).items()}
-    got = {name: array.shape for name, array in parameters.items()}
+    _check_shapes(path, "parameter", expected, parameters)
+
+
+def _check_moments(path: Path, moments: Parameters, config: RunConfig) -> None:
+    # What computes Muon does not matter to its state; `plain` needs no self-test of kernels.
+    fresh = Optimizer(config.optimizer, parameter_specs(config.model), muon="plain").initialize()
+    _check_shapes(path, "moment", {name: array.shape for name, array in fresh.items()}, moments)
+
+
+def _check_shapes(path: Path, what: str, expected: dict[str, tuple[int, ...]], arrays: Parameters) -> None:
+    got = {name: array.shape for name, array in arrays.items()}
     if expected != got:
         name = next(n for n in [*expected, *got] if expected.get(n) != got.get(n))
         raise TinyError(
-            f"{path} does not fit the run's configuration at parameter {name}",
-            expected=expected.get(name, "no such parameter"),
-            got=got.get(name, "no such parameter"),
+            f"{path} does not fit the run's configuration at {what} {name}",
+            expected=expected.get(name, f"no such {what}"),
+            got=got.get(name, f"no such {what}"),
+            remedy="The file is another run's, or config.json was changed: restore both from one copy",
         )
 
 

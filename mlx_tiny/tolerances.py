@@ -70,6 +70,9 @@ TABLE: dict[tuple[str, str], Bounds] = {
     ("norm", "float32"): Bounds(16 * _FLOAT32, 0.0, "a sum of squares, its root, and differences in the gradient"),
     ("norm", "float16"): Bounds(4 * _FLOAT16, 0.0, "float32 inside; the cotangents and the result are rounded"),
     ("norm", "bfloat16"): Bounds(4 * _BFLOAT16, 0.0, "float32 inside; the cotangents and the result are rounded"),
+    ("activation", "float32"): Bounds(2e-6, 0.0, "a sigmoid is a quarter as far off as its exponential, 2e-6"),
+    ("activation", "float16"): Bounds(4 * _FLOAT16, 0.0, "a sigmoid and two products, each rounded to the type"),
+    ("activation", "bfloat16"): Bounds(4 * _BFLOAT16, 0.0, "a sigmoid and two products, each rounded to the type"),
     ("MLP", "float32"): Bounds(16 * _FLOAT32, 0.0, f"{_SUMS}, twice"),
     ("MLP", "float16"): Bounds(6 * _FLOAT16, 0.0, "both products and the activation are rounded to the type"),
     ("MLP", "bfloat16"): Bounds(6 * _BFLOAT16, 0.0, "both products and the activation are rounded to the type"),
@@ -86,9 +89,13 @@ TABLE: dict[tuple[str, str], Bounds] = {
     ("Newton-Schulz", "float32"): Bounds(
         5e-5, 0.0, "rounding, which five steps raise by up to 8 each where X is small"
     ),
-    ("Newton-Schulz", "bfloat16"): Bounds(0.15, 0.0, "the same rounding in bfloat16; Muon needs only the direction"),
+    ("Newton-Schulz", "bfloat16"): Bounds(
+        0.06,
+        0.0,
+        "as in float32 with products of 8 bits, but singular values away from 0, where each step halves errors",
+    ),
     ("Newton-Schulz of a preset", "float32"): Bounds(5e-4, 0.0, "as above, on matrices of up to 512 by 2048"),
-    ("Newton-Schulz of a preset", "bfloat16"): Bounds(0.25, 0.0, "as above, on matrices of up to 512 by 2048"),
+    ("Newton-Schulz of a preset", "bfloat16"): Bounds(0.06, 0.0, "as above, or with products of TF32's 10 bits"),
     ("step losses", "float32"): Bounds(2e-5, 0.0, "three steps, of which Newton-Schulz raises the rounding"),
     ("step losses", "bfloat16"): Bounds(1e-2, 0.0, "as in float32, with activations of 8 bits"),
     ("Newton-Schulz kernel", "float32"): Bounds(1e-4, 0.0, "its distance to the plain path: two such roundings"),
@@ -102,33 +109,44 @@ TABLE: dict[tuple[str, str], Bounds] = {
     ("symmetric product", "bfloat16"): Bounds(_BFLOAT16 + 16 * _FLOAT32, 0.0, "float32 inside; the result is rounded"),
     ("Muon pack", "float32"): Bounds(16 * _FLOAT32, 0.0, "two weighted means in a row, and sums of their squares"),
     ("Muon pack", "bfloat16"): Bounds(_BFLOAT16 + 16 * _FLOAT32, 0.0, "the same, and the result is rounded"),
+    ("weights as read", "float32"): Bounds(0.0, 0.0, "the same bytes"),
     ("model", "float32"): Bounds(5e-6, 0.0, "the errors of attention and products, through a few layers"),
     ("model", "bfloat16"): Bounds(5e-3, 0.0, "of a mean loss, whose tokens' errors of 2 % mostly cancel"),
     ("model gradient", "float32"): Bounds(15e-6, 0.0, "as the output, three times as many operations"),
     ("model gradient", "bfloat16"): Bounds(0.2, 0.0, "some ten roundings to 8 bits between loss and parameter"),
     ("stage", "float32"): Bounds(4e-5, 0.0, "products of up to 2048 terms, and rounded angles of 512 radians"),
     ("stage", "bfloat16"): Bounds(8 * _BFLOAT16, 0.0, "a product, a norm and a rotation, each rounded"),
-    ("stage loss", "float32"): Bounds(0.0, 1e-4, "MLX adds up the exponentials of a vocabulary one after the other"),
+    ("stage loss", "float32"): Bounds(
+        0.0, 1.5e-5, "the difference of a logarithm and a logit of up to 20, a sum of hundreds of products"
+    ),
     ("stage loss", "bfloat16"): Bounds(2 * _BFLOAT16, 0.0, "logits and what the head multiplies are rounded"),
     ("stage gradient", "float32"): Bounds(15e-6, 0.0, "as the stage, and differences of equal terms"),
     ("stage gradient", "bfloat16"): Bounds(12 * _BFLOAT16, 0.0, "as the stage, and differences of equal terms"),
-    ("stage sum", "float32"): Bounds(1e-4, 0.0, "a sum over the whole stream, most of which cancels"),
-    ("stage sum", "bfloat16"): Bounds(0.2, 0.0, "a sum over the whole stream, most of which cancels"),
+    ("stage sum", "float32"): Bounds(15e-6, 0.0, "as the gradient, of a sum's terms, most of which cancel"),
+    ("stage sum", "bfloat16"): Bounds(12 * _BFLOAT16, 0.0, "as the gradient, of a sum's terms, most of which cancel"),
     ("both sides", "float32"): Bounds(5e-6, 0.0, "both in float32: the errors of attention and products twice"),
     ("both sides' gradient", "float32"): Bounds(15e-6, 0.0, "as the output, three times as many operations"),
+    ("formula", "float64"): Bounds(1e-10, 1e-12, "the same formula in float64, added up in another order"),
+    ("slope", "float64"): Bounds(1e-6, 1e-9, "central differences of 1e-6 in float64: rounding of 1e-16 over the step"),
     ("cache", "float32"): Bounds(1e-5, 0.0, "other shapes are summed in another order"),
     ("parts of a batch", "float32"): Bounds(1e-5, 0.0, "means of parts are added up in another order"),
     ("training with kernels", "float32"): Bounds(1e-4, 0.0, "rounding in another order, which 20 steps raise"),
     ("training losses", "bfloat16"): Bounds(2e-3, 0.0, "of losses near ln V over a dozen steps"),
     ("AdamW", "float32"): Bounds(1e-5, 5e-6, "20 steps, each rounding weights near 4 by 2e-7"),
     ("Muon", "float32"): Bounds(3e-5, 5e-6, "as AdamW, and Newton-Schulz's error"),
-    ("Muon in bfloat16", "float32"): Bounds(0.15, 0.0, "as Newton-Schulz in bfloat16, which torch.optim.Muon computes"),
-    ("moment", "float32"): Bounds(16 * _FLOAT32, 0.0, "20 weighted means in a row"),
+    ("Muon in bfloat16", "float32"): Bounds(
+        0.02, 0.0, "torch.optim.Muon rounds Newton-Schulz to bfloat16; over 20 steps the rounding cancels in part"
+    ),
+    ("moment", "float32"): Bounds(24 * _FLOAT32, 0.0, "20 weighted means in a row, of squares of clipped gradients"),
+    ("schedule", "float64"): Bounds(1e-12, 1e-15, "the same few operations in float64"),
     ("clipping", "float32"): Bounds(16 * _FLOAT32, 0.0, "one norm of all gradients, and a product"),
     ("first losses", "float32"): Bounds(1e-5, 0.0, "20 steps, of which each carries the errors of those before it on"),
     ("losses", "float32"): Bounds(1e-3, 0.0, "200 steps, in which two roundings of one weight drift apart"),
-    ("bits per byte", "float32"): Bounds(0.0, 1e-6, "a mean of thousands of losses, whose rounding errors cancel"),
-    ("likeliest token", "float32"): Bounds(5e-6, 0.0, "as the model's: two scores closer than that are a tie"),
+    ("end of a run", "float32"): Bounds(5e-3, 0.0, "half a percent: what a run that changes sides may differ by"),
+    ("bits per byte", "float32"): Bounds(0.0, 1e-6, "a mean of many losses, whose rounding errors cancel"),
+    ("likeliest token", "float32"): Bounds(
+        0.0, 5e-6, "of the largest score, as the model's scores: two that are closer are a tie"
+    ),
 }
 
 

@@ -17,6 +17,8 @@ from mlx_tiny.machine import device
 
 # Where products would be rounded to TF32, as on an M5, float32 is to be float32; read at MLX's first product.
 os.environ.setdefault("MLX_ENABLE_TF32", "0")
+# PyTorch's threads would spin while they wait, which on a machine that others use too takes a hundred times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # Times of single examples say nothing on a shared machine; the suite has its own time limit.
 hypothesis.settings.register_profile("mlx_tiny", deadline=None)

@@ -131,7 +131,7 @@ class TorchBackend:
         save_checkpoint(run.checkpoint(name), state, run.identity(), progress)
 
     def load_checkpoint(self, run: Run, name: str) -> tuple[TrainingState, dict[str, Any]]:
-        return load_checkpoint(run.checkpoint(name), self.config.model, run.identity(), device=self.device)
+        return load_checkpoint(run.checkpoint(name), self.config, run.identity(), device=self.device)
 
     def save_weights(self, run: Run, state: TrainingState) -> None:
         save_weights(run.weights, state.parameters)

@@ -17,10 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mlx_tiny.config import FORMAT_VERSION, ModelConfig, RunConfig, from_dict
-from mlx_tiny.errors import TinyError
-from mlx_tiny.files import atomic_write, explained, make_folder, read_json
+from mlx_tiny.config import FORMAT_VERSION, ModelConfig, RunConfig
+from mlx_tiny.errors import TinyError, said
+from mlx_tiny.files import atomic_write, explained, make_folder
 from mlx_tiny.reference.model import Parameters, parameter_shapes
+from mlx_tiny.reference.optim import state_shapes
 from mlx_tiny.reference.step import TrainingState
 
 _TYPES: dict[str, np.dtype[Any]] = {"F64": np.dtype("<f8"), "F32": np.dtype("<f4"), "I32": np.dtype("<i4")}
@@ -28,20 +29,6 @@ _NAMES = {dtype: name for name, dtype in _TYPES.items()}
 _LENGTH_BYTES = 8
 
 Arrays = dict[str, np.ndarray]
-
-
-def read_config(run: Path) -> RunConfig:
-    """The configuration of the run in a folder.
-
-    Raises:
-        TinyError: no run there, or one of another version.
-    """
-    if not (run / "config.json").exists():
-        raise TinyError(f"No run at {run}", remedy="Name the folder that `mlx-tiny train` wrote")
-    saved = read_json(run / "config.json", "run configuration")
-    if saved.get("format_version") != FORMAT_VERSION:
-        raise _other_version(run, saved.get("format_version"))
-    return from_dict(RunConfig, saved.get("config", {}))
 
 
 def save_checkpoint(path: Path, state: TrainingState, identity: str, progress: dict[str, Any]) -> None:
@@ -63,7 +50,7 @@ def save_checkpoint(path: Path, state: TrainingState, identity: str, progress: d
 
 def load_checkpoint(
     path: Path,
-    config: ModelConfig,
+    config: RunConfig,
     identity: str | None = None,
     *,
     dtype: torch.dtype = torch.float32,
@@ -72,7 +59,7 @@ def load_checkpoint(
     """Read a checkpoint.
 
     Args:
-        config: of the model that it must hold.
+        config: of the run, whose model and optimizer it must hold.
         identity: of the run that it must belong to; None takes any.
         dtype, device: of weights and moments; the checkpoint's numbers are float32.
 
@@ -83,8 +70,7 @@ def load_checkpoint(
         TinyError: absent, damaged, or of another version, configuration or model.
     """
     arrays, metadata = read_arrays(path)
-    if metadata.get("format_version") != str(FORMAT_VERSION):
-        raise _other_version(path, metadata.get("format_version", "no version"))
+    _check_version(path, metadata)
     if identity is not None and metadata.get("identity") != identity:
         raise TinyError(
             f"The checkpoint {path} belongs to a run of another configuration",
@@ -94,12 +80,13 @@ def load_checkpoint(
         )
     weights = {name.removeprefix("model."): a for name, a in arrays.items() if name.startswith("model.")}
     moments = {name.removeprefix("optimizer."): a for name, a in arrays.items() if name.startswith("optimizer.")}
-    parameters = _as_parameters(path, weights, config, dtype, device)
+    parameters = _checked(path, weights, parameter_shapes(config.model), "parameter")
+    state = _checked(path, moments, state_shapes(config.model, config.optimizer), "moment")
     optimizer = {
         name: torch.from_numpy(array.copy()) if name == "step" else _to_torch(array, dtype, device)
-        for name, array in moments.items()
+        for name, array in state.items()
     }
-    return TrainingState(parameters, optimizer), json.loads(metadata["progress"])
+    return TrainingState(_as_parameters(parameters, dtype, device), optimizer), json.loads(metadata["progress"])
 
 
 def save_weights(path: Path, parameters: Parameters) -> None:
@@ -114,10 +101,11 @@ def load_weights(
     """Read a finished model's parameters.
 
     Raises:
-        TinyError: absent, damaged, or of another model.
+        TinyError: absent, damaged, or of another version or model.
     """
-    arrays, _ = read_arrays(path)
-    return _as_parameters(path, arrays, config, dtype, device)
+    arrays, metadata = read_arrays(path)
+    _check_version(path, metadata)
+    return _as_parameters(_checked(path, arrays, parameter_shapes(config), "parameter"), dtype, device)
 
 
 def write_arrays(path: Path, arrays: Arrays, metadata: dict[str, str]) -> None:
@@ -151,7 +139,7 @@ def read_arrays(path: Path) -> tuple[Arrays, dict[str, str]]:
         return _parsed(content)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise TinyError(
-            f"The file {path} is damaged ({error})", remedy="Restore it from a copy, or start the run again"
+            f"The file {path} is damaged ({said(error)})", remedy="Restore it from a copy, or start the run again"
         ) from error
 
 
@@ -171,19 +159,32 @@ def _parsed(content: bytes) -> tuple[Arrays, dict[str, str]]:
     return arrays, metadata
 
 
-def _as_parameters(
-    path: Path, arrays: Arrays, config: ModelConfig, dtype: torch.dtype, device: torch.device | str
-) -> Parameters:
-    """The arrays as parameters in their order, after a check of names and shapes."""
-    expected, got = parameter_shapes(config), {name: array.shape for name, array in arrays.items()}
+def _check_version(path: Path, metadata: dict[str, str]) -> None:
+    if (found := metadata.get("format_version", "no version")) != str(FORMAT_VERSION):
+        raise TinyError(
+            f"{path} was written by another version of mlx_tiny",
+            expected=f"format {FORMAT_VERSION}",
+            got=found,
+            remedy="Use the version that wrote it, or train anew with this one",
+        )
+
+
+def _checked(path: Path, arrays: Arrays, expected: dict[str, tuple[int, ...]], what: str) -> Arrays:
+    """The arrays in the order of `expected`, after a check of names and shapes."""
+    got = {name: array.shape for name, array in arrays.items()}
     for name in [*expected, *got]:
         if expected.get(name) != got.get(name):
             raise TinyError(
-                f"{path} does not fit the run's configuration at parameter {name}",
-                expected=expected.get(name, "no such parameter"),
-                got=got.get(name, "no such parameter"),
+                f"{path} does not fit the run's configuration at {what} {name}",
+                expected=expected.get(name, f"no such {what}"),
+                got=got.get(name, f"no such {what}"),
+                remedy="The file is another run's, or config.json was changed: restore both from one copy",
             )
-    return {name: _to_torch(arrays[name], dtype, device) for name in expected}
+    return {name: arrays[name] for name in expected}
+
+
+def _as_parameters(arrays: Arrays, dtype: torch.dtype, device: torch.device | str) -> Parameters:
+    return {name: _to_torch(array, dtype, device) for name, array in arrays.items()}
 
 
 def _to_torch(array: np.ndarray, dtype: torch.dtype, device: torch.device | str) -> Tensor:
@@ -195,7 +196,3 @@ def _to_numpy(tensor: Tensor) -> np.ndarray:
     tensor = tensor.detach().cpu()
     array: np.ndarray = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
     return array
-
-
-def _other_version(path: Path, got: object) -> TinyError:
-    return TinyError(f"{path} was written by another version of mlx_tiny", expected=f"format {FORMAT_VERSION}", got=got)

@@ -186,15 +186,18 @@ def fused_attention(query_BTHK: Tensor, key_BSHK: Tensor, value_BSHK: Tensor) ->
 
 def transform(layer: Parameters, config: ModelConfig, x_BTD: Tensor, record: dict[str, Tensor]) -> Tensor:
     """The MLP of a layer, [B, T, D]: squared ReLU, or SwiGLU (Shazeer 2020, arXiv 2002.05202)."""
-    hidden_BTF = x_BTD @ layer["mlp_input"].T
-    if config.activation == "swiglu":
-        gate_BTF, up_BTF = hidden_BTF.chunk(2, dim=-1)
-        hidden_BTF = gate_BTF * torch.sigmoid(gate_BTF) * up_BTF
-    else:
-        hidden_BTF = torch.relu(hidden_BTF) ** 2
+    hidden_BTF = activate(x_BTD @ layer["mlp_input"].T, config.activation)
     output_BTD = hidden_BTF @ layer["mlp_output"].T
     record["mlp.hidden"], record["mlp.output"] = hidden_BTF, output_BTD
     return output_BTD
+
+
+def activate(x: Tensor, activation: str) -> Tensor:
+    """[..., F]: squared ReLU of [..., F], or SwiGLU of [..., 2F], whose first half gates the second."""
+    if activation == "swiglu":
+        gate, up = x.chunk(2, dim=-1)
+        return gate * torch.sigmoid(gate) * up
+    return torch.relu(x) ** 2
 
 
 def normalize(x: Tensor, epsilon: float) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mlx_tiny.config import ModelConfig, OptimizerConfig
-from mlx_tiny.reference.model import Parameters
+from mlx_tiny.reference.model import Parameters, parameter_shapes
 
 State = dict[str, Tensor]
 
@@ -39,6 +39,15 @@ SMALLEST = 1e-20
 def muon_banks(config: OptimizerConfig) -> tuple[str, ...]:
     """Names of the parameters that Muon updates; all others are AdamW's."""
     return BANKS if config.matrix_optimizer == "muon" else ()
+
+
+def state_shapes(model: ModelConfig, config: OptimizerConfig) -> dict[str, tuple[int, ...]]:
+    """Name and shape of everything that the optimizers remember: moments by parameter, and the number of steps."""
+    shapes: dict[str, tuple[int, ...]] = {"step": ()}
+    for name, shape in parameter_shapes(model).items():
+        for moment in ("momentum",) if name in muon_banks(config) else ("first", "second"):
+            shapes[f"{moment}.{name}"] = shape
+    return shapes
 
 
 def initialize(parameters: Parameters, config: OptimizerConfig) -> State:

@@ -4,33 +4,34 @@ from __future__ import annotations
 
 import re
 
-from mlx_tiny.errors import TinyError
+from mlx_tiny.errors import TinyError, said
 
-# The oldest version that pyproject's extra `reference` takes.
+# What pyproject's extra `reference` takes. A version that is newer is not refused, since it may well work.
+VERSIONS = "torch>=2.6,<2.14"
 OLDEST = (2, 6)
 _INSTALL = (
-    "Install it with `pip install 'torch>=2.6,<2.14'`; on Linux without an NVIDIA GPU, "
-    "`pip install torch --index-url https://download.pytorch.org/whl/cpu` saves gigabytes"
+    f"Install it with `pip install '{VERSIONS}'`; on Linux without an NVIDIA GPU, "
+    f"`pip install '{VERSIONS}' --index-url https://download.pytorch.org/whl/cpu` saves gigabytes"
 )
 
 
-def require_torch() -> None:
-    """Load PyTorch.
+def require_torch(user: str = "the backend torch") -> None:
+    """Load PyTorch for `user`, whom the errors name.
 
     Raises:
         TinyError: it is missing, cannot be loaded, or is too old.
     """
     try:
         import torch
-    except ModuleNotFoundError as error:
-        raise TinyError("PyTorch is not installed, and the backend torch needs it", remedy=_INSTALL) from error
     except (ImportError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise TinyError(f"PyTorch is installed but cannot be loaded ({reason})", remedy=_INSTALL) from error
+        # What is missing may be one of its dependencies.
+        if isinstance(error, ModuleNotFoundError) and error.name == "torch":
+            raise TinyError(f"PyTorch is not installed, and {user} needs it", remedy=_INSTALL) from error
+        raise TinyError(f"PyTorch is installed but cannot be loaded ({said(error)})", remedy=_INSTALL) from error
     found = re.match(r"(\d+)\.(\d+)", torch.__version__)
     if found is None or (int(found[1]), int(found[2])) < OLDEST:
         raise TinyError(
-            "PyTorch is too old for the backend torch",
+            f"PyTorch is too old for {user}",
             expected=f"version {OLDEST[0]}.{OLDEST[1]} or later",
             got=torch.__version__,
             remedy=_INSTALL,

@@ -112,14 +112,14 @@ SETTING_CASES = {
     "run folder that exists": setting("--run taken", "taken exists already", "--run", "--resume", "remove it"),
     "run folder that is a file": setting("--run notes.txt", "notes.txt exists already", "--resume"),
     "run folder with an endless name": setting(f"--run {'n' * 300}", "File name too long", "Check the path"),
-    "resumed run that is none": Case(("train", "--resume", "absent"), ("No run at absent", "`mlx-tiny train` wrote")),
+    "resumed run that is none": Case(("train", "--resume", "absent"), ("absent holds no run", "`mlx-tiny train` wrote")),
     "resumed folder that is no run": Case(
-        ("train", "--resume", "taken"), ("No run at taken", "`mlx-tiny train` wrote")
+        ("train", "--resume", "taken"), ("taken holds no run", "`mlx-tiny train` wrote")
     ),
-    "generation without a run": Case(("generate", "absent"), ("No run at absent", "`mlx-tiny train` wrote")),
-    "generation from a file": Case(("generate", "notes.txt"), ("No run at notes.txt",)),
+    "generation without a run": Case(("generate", "absent"), ("absent holds no run", "`mlx-tiny train` wrote")),
+    "generation from a file": Case(("generate", "notes.txt"), ("notes.txt holds no run",)),
     "generation without an argument": Case(("generate",), ("Missing argument 'RUN'", "--help"), USAGE),
-    "evaluation without a run": Case(("eval", "absent", "notes.txt"), ("No run at absent",)),
+    "evaluation without a run": Case(("eval", "absent", "notes.txt"), ("absent holds no run",)),
     "evaluation without a text": Case(("eval", "absent"), ("Missing argument 'TEXT'",), USAGE),
     "negative temperature": Case(
         ("generate", "absent", "--temperature", "-1"), ("temperature is out of range", "Expected 0 or more, got -1")

@@ -33,7 +33,7 @@ def to_mlx(arrays: dict[str, np.ndarray]) -> dict[str, mx.array]:
     return {name: mx.array(array.astype(np.float32)) for name, array in arrays.items()}
 
 
-def to_numpy(array: torch.Tensor | mx.array | np.ndarray) -> np.ndarray:
+def to_numpy(array: torch.Tensor | mx.array | np.ndarray | float) -> np.ndarray:
     """The numbers of either side in float64."""
     if isinstance(array, torch.Tensor):
         return array.detach().double().numpy()

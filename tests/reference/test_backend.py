@@ -27,6 +27,8 @@ from mlx_tiny.reference import backend
 from mlx_tiny.reference.backend import TorchBackend
 from mlx_tiny.train import Outcome
 
+from .alike import assert_alike
+
 pytestmark = pytest.mark.torch
 CPU = torch.device("cpu")
 
@@ -59,7 +61,7 @@ def test_the_loss_falls_and_everything_is_reported(tmp_path: Path, attention: st
     run, recorder = create_run(tmp_path / "run", config), Recorder()
     outcome = train(run, listener=recorder)
     losses = [report.loss for report in recorder.steps]
-    assert losses[0] == pytest.approx(math.log(config.model.vocabulary_size), rel=1e-6)
+    assert_alike(losses[0], math.log(config.model.vocabulary_size), "model")
     assert np.mean(losses[-5:]) < losses[0] - 1.5
     assert [step for step, _, _ in recorder.evaluations] == [15, 30, 45]
     assert len(recorder.samples) == 1 and isinstance(recorder.samples[0][1], str)
@@ -67,8 +69,8 @@ def test_the_loss_falls_and_everything_is_reported(tmp_path: Path, attention: st
     assert bits(run.load_weights()) == bits(outcome.state.parameters)
     corpus = tiny_corpus(config)
     expected = evaluate(run.load_weights(), config.model, corpus.valid, corpus.bytes_per_token)
-    allowed = 1e-6 if dtype == "float32" else 1e-2
-    assert outcome.evaluation.bits_per_byte == pytest.approx(expected.bits_per_byte, abs=allowed)
+    operation = "bits per byte" if dtype == "float32" else "model"
+    assert_alike(outcome.evaluation.bits_per_byte, expected.bits_per_byte, operation, dtype=dtype)
     assert (outcome.evaluation.tokens, outcome.evaluation.bytes) == (expected.tokens, expected.bytes)
     assert recorder.steps[-1].flops == pytest.approx(60 * STEP_TOKENS * training_flops_per_token(config.model))
 
@@ -84,7 +86,7 @@ def test_a_run_begun_with_one_backend_goes_on_with_the_other(tmp_path: Path, fir
     assert [report.step for report in recorder.steps] == list(range(51, 101))
     train(whole, second)
     expected = train(whole, second, resume=True, budget=tokens(100))
-    assert outcome.evaluation.loss == pytest.approx(expected.evaluation.loss, rel=5e-3)
+    assert_alike(outcome.evaluation.loss, expected.evaluation.loss, "end of a run")
 
 
 DRIVER = """

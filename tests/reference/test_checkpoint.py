@@ -10,13 +10,16 @@ import mlx.core as mx
 import numpy as np
 import pytest
 import torch
-from tiny_run import create_run, tiny_config
+from tiny_run import MODEL, create_run, tiny_config
 
 from mlx_tiny.checkpoint import Progress, RunFolder
-from mlx_tiny.config import FORMAT_VERSION
+from mlx_tiny.config import FORMAT_VERSION, OptimizerConfig, RunConfig
 from mlx_tiny.errors import TinyError
+from mlx_tiny.model import parameter_specs
+from mlx_tiny.optim import Optimizer
 from mlx_tiny.reference import checkpoint
-from mlx_tiny.reference.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
+from mlx_tiny.reference.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights, write_arrays
+from mlx_tiny.reference.optim import state_shapes
 from mlx_tiny.reference.step import TrainingState, initial_state
 from mlx_tiny.step import TrainingStep
 
@@ -67,7 +70,7 @@ def save(run: RunFolder, state: TrainingState) -> None:
 
 
 def load(run: RunFolder, **where: object) -> tuple[TrainingState, dict]:
-    return load_checkpoint(run.checkpoint("last"), run.config.model, run.identity(), **where)
+    return load_checkpoint(run.checkpoint("last"), run.config, run.identity(), **where)
 
 
 def test_mlx_reads_what_torch_wrote(run: RunFolder) -> None:
@@ -153,26 +156,68 @@ def test_a_missing_file_is_named(run: RunFolder) -> None:
         load(run)
 
 
-def test_checkpoints_of_others_are_refused(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def of_model(run: RunFolder, **changes: object) -> RunConfig:
+    return replace(run.config, model=replace(run.config.model, **changes))
+
+
+def test_checkpoints_of_others_are_refused(run: RunFolder) -> None:
     state, path = odd_state(run), run.checkpoint("last")
     save(run, state)
     with pytest.raises(TinyError, match="another configuration"):
-        load_checkpoint(path, run.config.model, "0" * 16)
-    with pytest.raises(TinyError, match="at parameter query_key_value"):
-        load_checkpoint(path, replace(run.config.model, layers=3), run.identity())
-    with pytest.raises(TinyError, match="at parameter head"):
-        load_checkpoint(path, replace(run.config.model, tied=True), run.identity())
-    assert load_checkpoint(path, run.config.model)[1]["step"] == PROGRESS.step
+        load_checkpoint(path, run.config, "0" * 16)
+    with pytest.raises(TinyError, match=r"at parameter query_key_value\. Expected .* restore both"):
+        load_checkpoint(path, of_model(run, layers=3), run.identity())
+    with pytest.raises(TinyError, match=r"at parameter head\. Expected no such parameter"):
+        load_checkpoint(path, of_model(run, tied=True), run.identity())
+    assert load_checkpoint(path, run.config)[1]["step"] == PROGRESS.step
+
+
+def test_another_version_is_refused(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = odd_state(run)
+    save(run, state)
+    save_weights(run.weights, state.parameters)
     monkeypatch.setattr(checkpoint, "FORMAT_VERSION", FORMAT_VERSION + 1)
-    with pytest.raises(TinyError, match="another version"):
-        load(run)
+    words = f"another version .* Expected format {FORMAT_VERSION + 1}, got {FORMAT_VERSION}. Use the version"
+    for read in (lambda: load(run), lambda: load_weights(run.weights, run.config.model)):
+        with pytest.raises(TinyError, match=words):
+            read()
+    monkeypatch.undo()
+    write_arrays(run.weights, checkpoint.read_arrays(run.weights)[0], {})
+    with pytest.raises(TinyError, match="got no version"):
+        load_weights(run.weights, run.config.model)
 
 
-def test_the_configuration_of_a_run_is_read(run: RunFolder, tmp_path: Path) -> None:
-    assert checkpoint.read_config(run.path) == run.config
-    with pytest.raises(TinyError, match="No run at"):
-        checkpoint.read_config(tmp_path)
-    saved = json.loads((run.path / "config.json").read_text())
-    (run.path / "config.json").write_text(json.dumps({**saved, "format_version": 99}))
-    with pytest.raises(TinyError, match="another version"):
-        checkpoint.read_config(run.path)
+@pytest.mark.parametrize("reader", ["mlx", "torch"])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda moments: moments.pop("first.head"), r"at moment first\.head\. Expected .*, got no such moment"),
+        (
+            lambda moments: moments.update({"second.head": np.zeros(3, np.float32)}),
+            r"at moment second\.head\. .*\(3,\)",
+        ),
+        (
+            lambda moments: moments.update({"third.head": np.zeros(3, np.float32)}),
+            r"third\.head\. Expected no such moment",
+        ),
+        (lambda moments: moments.pop("step"), r"at moment step\. Expected \(\), got no such moment"),
+    ],
+    ids=["missing", "of another shape", "unknown", "no step"],
+)
+def test_moments_that_do_not_fit_are_refused(run: RunFolder, change, words: str, reader: str) -> None:
+    save(run, odd_state(run))
+    path = run.checkpoint("last")
+    arrays, metadata = checkpoint.read_arrays(path)
+    moments = {n.removeprefix("optimizer."): a for n, a in arrays.items() if n.startswith("optimizer.")}
+    change(moments)
+    others = {name: array for name, array in arrays.items() if name.startswith("model.")}
+    write_arrays(path, {**others, **{f"optimizer.{name}": array for name, array in moments.items()}}, metadata)
+    with pytest.raises(TinyError, match=words):
+        load(run) if reader == "torch" else run.load_checkpoint("last")
+
+
+@pytest.mark.parametrize("kind", ["muon", "adamw"])
+def test_both_sides_remember_the_same(kind: str) -> None:
+    config = OptimizerConfig(matrix_optimizer=kind)
+    fresh = Optimizer(config, parameter_specs(MODEL)).initialize()
+    assert state_shapes(MODEL, config) == {name: array.shape for name, array in fresh.items()}

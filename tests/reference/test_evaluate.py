@@ -12,7 +12,7 @@ from mlx_tiny.config import ModelConfig
 from mlx_tiny.errors import TinyError
 from mlx_tiny.reference.evaluate import evaluate
 
-from .alike import CONFIGS, SMALL, to_mlx, to_torch, weights
+from .alike import CONFIGS, SMALL, assert_alike, to_mlx, to_torch, weights
 
 pytestmark = pytest.mark.torch
 TOKENS = np.random.default_rng(0).integers(0, 256, 1000).astype(np.uint16)
@@ -24,9 +24,9 @@ def test_both_sides_measure_the_same_bits(config: ModelConfig) -> None:
     got = evaluate(to_torch(arrays), config, TOKENS, 2.5)
     expected = mlx_evaluate.evaluate(to_mlx(arrays), config, TOKENS, 2.5)
     assert (got.tokens, got.bytes) == (expected.tokens, expected.bytes) == (999, 999 * 2.5)
-    assert got.bits_per_byte == pytest.approx(expected.bits_per_byte, abs=1e-6)
+    assert_alike(got.bits_per_byte, expected.bits_per_byte, "bits per byte")
     exact = evaluate(to_torch(arrays, torch.float64), config, TOKENS, 2.5)
-    assert got.bits_per_byte == pytest.approx(exact.bits_per_byte, abs=1e-6)
+    assert_alike(got.bits_per_byte, exact.bits_per_byte, "bits per byte")
 
 
 # Around one and two windows of 12, and around the whole.
@@ -37,18 +37,19 @@ def test_any_number_of_tokens_is_cut_alike(limit: int, batch_tokens: int) -> Non
     got = evaluate(to_torch(arrays), SMALL, TOKENS, 1.0, limit_tokens=limit, batch_tokens=batch_tokens)
     expected = mlx_evaluate.evaluate(to_mlx(arrays), SMALL, TOKENS, 1.0, limit_tokens=limit)
     assert got.tokens == expected.tokens == min(limit, 999)
-    assert got.nats == pytest.approx(expected.nats, rel=1e-6)
+    assert_alike(got.nats, expected.nats, "both sides")
 
 
 def test_bfloat16_and_fused_attention_are_passed_on() -> None:
     parameters = to_torch(weights(SMALL))
     exact = evaluate(parameters, SMALL, TOKENS, 1.0).bits_per_byte
     rough = evaluate(parameters, SMALL, TOKENS, 1.0, dtype=torch.bfloat16).bits_per_byte
-    assert rough != exact and rough == pytest.approx(exact, rel=5e-3)
+    assert rough != exact
+    assert_alike(rough, exact, "model", dtype="bfloat16")
     fused = evaluate(parameters, SMALL, TOKENS, 1.0, attention="fused").bits_per_byte
-    assert fused == pytest.approx(exact, abs=1e-6)
+    assert_alike(fused, exact, "bits per byte")
     other = mlx_evaluate.evaluate(to_mlx(weights(SMALL)), SMALL, TOKENS, 1.0, dtype=mx.bfloat16).bits_per_byte
-    assert rough == pytest.approx(other, rel=5e-3)
+    assert_alike(rough, other, "model", dtype="bfloat16")
 
 
 @pytest.mark.parametrize(("length", "limit"), [(0, None), (1, None), (5, 0)])

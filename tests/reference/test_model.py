@@ -19,6 +19,7 @@ from mlx_tiny.reference.step import loss_and_gradients
 from .alike import CONFIGS, SMALL, assert_alike, random_batch, to_mlx, to_numpy, to_torch, weights
 
 pytestmark = pytest.mark.torch
+BOTH_SIDES = ("both sides", "both sides' gradient")
 each_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 
 
@@ -41,7 +42,7 @@ def test_scores_in_float64_are_those_of_numpy(config: ModelConfig) -> None:
     got = model.logits(to_torch(arrays, torch.float64), config, torch.from_numpy(batch).long())
     assert got.dtype == torch.float64
     expected = np.stack([numpy_model.logits(arrays, config, window) for window in batch])
-    np.testing.assert_allclose(got.numpy(), expected, rtol=1e-10, atol=1e-12)
+    assert_alike(got, expected, "formula", dtype="float64")
 
 
 @each_config
@@ -50,14 +51,15 @@ def test_both_sides_agree_in_float32(config: ModelConfig, attention: str) -> Non
     arrays, batch = weights(config), random_batch(config)
     scores, _ = mlx_model.logits(to_mlx(arrays), config, mx.array(batch[:, :-1]))
     token_BT = torch.from_numpy(batch[:, :-1]).long()
-    assert_alike(model.logits(to_torch(arrays), config, token_BT), scores, "both sides", "scores")
+    whole, slopes = BOTH_SIDES
+    assert_alike(model.logits(to_torch(arrays), config, token_BT), scores, whole, "scores")
     loss, gradients = loss_and_gradients(to_torch(arrays), config, batch)
     other_loss, others = mlx_loss_and_gradients(arrays, config, batch, attention)
-    assert_alike(loss, other_loss, "both sides", "loss")
+    assert_alike(loss, other_loss, whole, "loss")
     assert list(gradients) == list(others)
     for name, gradient in gradients.items():
         assert gradient.dtype == torch.float32
-        assert_alike(gradient, others[name], "both sides' gradient", name)
+        assert_alike(gradient, others[name], slopes, name)
 
 
 @each_config
@@ -73,7 +75,7 @@ def test_gradients_are_the_slopes_of_the_loss(config: ModelConfig) -> None:
             for step in (1e-6, -1e-6)
         ]
         slope = (losses[0] - losses[1]) / 2e-6
-        assert (gradients[name] * direction).sum().item() == pytest.approx(slope, rel=1e-6, abs=1e-9), name
+        assert_alike((gradients[name] * direction).sum(), np.array(slope), "slope", name, "float64")
 
 
 @each_config
@@ -82,11 +84,11 @@ def test_torch_s_own_attention_is_the_plain_one(config: ModelConfig, dtype: torc
     parameters, batch = to_torch(weights(config), dtype), random_batch(config)
     loss, gradients = loss_and_gradients(parameters, config, batch, attention="fused")
     other_loss, others = loss_and_gradients(parameters, config, batch, attention="plain")
-    tolerance = 1e-10 if dtype == torch.float64 else 2e-5
-    assert loss.item() == pytest.approx(other_loss.item(), rel=tolerance)
+    exact = dtype == torch.float64
+    whole, slopes, kind = ("formula", "formula", "float64") if exact else (*BOTH_SIDES, "float32")
+    assert_alike(loss, other_loss, whole, "loss", kind)
     for name, gradient in gradients.items():
-        allowed = tolerance * others[name].abs().max().item()
-        torch.testing.assert_close(gradient, others[name], rtol=0, atol=allowed, msg=name)
+        assert_alike(gradient, others[name], slopes, name, kind)
 
 
 @each_config
@@ -106,9 +108,9 @@ def test_parts_of_a_batch_add_up(parts: int) -> None:
     parameters, batch = to_torch(weights(SMALL), torch.float64), random_batch(SMALL, rows=4)
     loss, gradients = loss_and_gradients(parameters, SMALL, batch, micro_batches=parts)
     whole_loss, whole = loss_and_gradients(parameters, SMALL, batch)
-    torch.testing.assert_close(loss, whole_loss)
+    assert_alike(loss, whole_loss, "formula", "loss", "float64")
     for name, gradient in whole.items():
-        torch.testing.assert_close(gradients[name], gradient)
+        assert_alike(gradients[name], gradient, "formula", name, "float64")
 
 
 def test_a_record_holds_every_step_in_order_and_gradients_reach_it() -> None:
@@ -187,5 +189,5 @@ def test_rows_of_a_batch_do_not_see_each_other_nor_the_future() -> None:
     changed[0, 7:] = (changed[0, 7:] + 1) % SMALL.vocabulary_size
     others = model.logits(parameters, SMALL, changed)
     assert torch.equal(scores[1], others[1])
-    torch.testing.assert_close(scores[0, :7], others[0, :7])
+    assert_alike(scores[0, :7], others[0, :7], "formula", dtype="float64")
     assert (scores[0, 7:] - others[0, 7:]).abs().amax(dim=-1).min() > 1e-3

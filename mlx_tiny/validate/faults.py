@@ -1,0 +1,231 @@
+"""Faults to plant in our side, one at a time, and the part that must be blamed for each."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+
+from mlx_tiny import evaluate, model, optim, schedule, step
+from mlx_tiny.config import OptimizerConfig
+from mlx_tiny.ops import (
+    activation,
+    attention,
+    attention_cpu,
+    cross_entropy,
+    heads,
+    heads_cpu,
+    newton_schulz,
+    norm,
+    rotary,
+)
+from mlx_tiny.optim import Optimizer
+from mlx_tiny.step import TrainingStep
+from mlx_tiny.validate import trajectory, wrong
+from mlx_tiny.validate.wrong import Function
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A wrong version of one function."""
+
+    name: str
+    places: tuple[tuple[Any, str], ...]
+    """Modules or classes, and the name by which each knows the function."""
+    make: Callable[[Function], Function]
+    """From the genuine function to a wrong one."""
+    operation: str
+    """That must fail first."""
+    result: str = ""
+    """Of its results the one that must fail first, where that is what localises the fault."""
+
+    @property
+    def place(self) -> str:
+        """What must be blamed, in the words of `Row.place`."""
+        return f"{self.operation}: {self.result}" if self.result else self.operation
+
+    @contextlib.contextmanager
+    def planted(self) -> Iterator[None]:
+        """Put the wrong version in place inside the block."""
+        genuine = [(owner, name, getattr(owner, name)) for owner, name in self.places]
+        for owner, name, function in genuine:
+            setattr(owner, name, self.make(function))
+        try:
+            yield
+        finally:
+            for owner, name, function in genuine:
+                setattr(owner, name, function)
+
+
+FAULTS = (
+    Fault(
+        "no epsilon in RMSNorm", ((norm, "rms_norm"), (model, "rms_norm")), wrong.norm_without_epsilon, "RMSNorm, mlx"
+    ),
+    Fault(
+        "no mean in RMSNorm's gradient",
+        ((norm, "_on_cpu"),),
+        wrong.norm_gradient_without_mean,
+        "RMSNorm, cpu",
+        "gradient of x of size 1",
+    ),
+    Fault(
+        "rotary halves exchanged", ((rotary, "rotate"), (heads, "rotate")), wrong.halves_exchanged, "rotary positions"
+    ),
+    Fault("embedding's next row", ((model, "embed"),), wrong.next_row, "embedding"),
+    Fault("RMSNorm's epsilon ignored", ((model, "normalize"),), wrong.epsilon_ignored, "embedding"),
+    Fault(
+        "no slope of the sigmoid",
+        ((activation, "_on_cpu"),),
+        wrong.sigmoid_without_slope,
+        "activation, cpu",
+        "gradient of hidden, swiglu",
+    ),
+    Fault("ReLU not squared", ((model, "mlp"),), wrong.not_squared, "MLP, relu2"),
+    Fault("gate and up exchanged", ((model, "mlp"),), wrong.gate_and_up_exchanged, "MLP, swiglu"),
+    Fault("no gain on the keys", ((heads, "_plain"),), wrong.key_gain_missing, "QK-norm and rotary, plain"),
+    Fault(
+        "no epsilon in QK-norm",
+        ((heads, "_plain"),),
+        wrong.heads_without_epsilon,
+        "QK-norm and rotary, plain",
+        "query at size 0.001",
+    ),
+    Fault(
+        "gradient turned on instead of back",
+        ((heads_cpu, "_signed"),),
+        wrong.turned_on,
+        "QK-norm and rotary, cpu",
+        "gradient of projection of size 1",
+    ),
+    Fault("scale of the scores dropped", ((attention, "_plain"),), wrong.without_scale, "attention, plain"),
+    Fault("causal mask shifted by one", ((attention, "causal_mask"),), wrong.one_key_too_many, "attention, plain"),
+    Fault(
+        "mask of the squares shifted by one",
+        ((attention_cpu, "_square_mask"),),
+        wrong.square_with_one_key_too_many,
+        "attention, cpu",
+        "output, T 7",
+    ),
+    Fault(
+        "key heads shared by the wrong queries", ((attention, "attend_on_cpu"),), wrong.wrong_groups, "attention, cpu"
+    ),
+    Fault(
+        "wrong sign in attention's gradient",
+        ((attention_cpu, "_blocked_attention"),),
+        wrong.delta_of_the_wrong_sign,
+        "attention, cpu",
+        "gradient of query, T 1",
+    ),
+    Fault(
+        "target missing in the loss's gradient",
+        ((cross_entropy, "_on_cpu"),),
+        wrong.target_forgotten,
+        "cross-entropy, cpu",
+        "gradient of hidden",
+    ),
+    Fault(
+        "attention's output matrix transposed",
+        ((model, "_layers"),),
+        wrong.in_every_layer(lambda layer: {"attention_output": layer["attention_output"].T}),
+        "layers in lockstep",
+        "layer.0.attention.output",
+    ),
+    Fault(
+        "scale of the stream dropped",
+        ((model, "_layers"),),
+        wrong.in_every_layer(lambda layer: {"stream_scale": mx.ones_like(layer["stream_scale"])}),
+        "layers in lockstep",
+        "layer.0.after_attention",
+    ),
+    Fault(
+        "wrong sign in the last layer",
+        ((model, "_layers"),),
+        wrong.in_the_last_layer(lambda layer: {"mlp_output": -layer["mlp_output"]}),
+        "layers in lockstep",
+        "layer.1.mlp.output",
+    ),
+    Fault(
+        "rotary base ignored",
+        ((model, "rotary_tables"),),
+        wrong.base_ignored,
+        "layers in lockstep",
+        "layer.0.attention.query",
+    ),
+    Fault(
+        "QK-norm's epsilon ignored",
+        ((model, "split_heads"),),
+        wrong.heads_epsilon_ignored,
+        "layers in lockstep",
+        "layer.0.attention.query",
+    ),
+    Fault(
+        "gradient of a tied head stopped",
+        ((model, "head_matrix"),),
+        wrong.tied_head_stopped,
+        "layers in lockstep",
+        "gradient of embedding",
+    ),
+    Fault("targets off by one", ((step, "token_losses"),), wrong.off_by_one, "training step", "loss"),
+    Fault(
+        "gradients of parts not averaged",
+        ((TrainingStep, "_accumulate"),),
+        wrong.parts_added_up,
+        "training step",
+        "gradient of embedding in 2 parts",
+    ),
+    Fault(
+        "cool-down too early", ((schedule, "rate_multiplier"),), wrong.earlier_cooldown, "learning rate and momentum"
+    ),
+    Fault("clipping by one array's norm", ((optim, "global_norm"),), wrong.largest_norm, "clipping"),
+    Fault(
+        "Newton-Schulz not normalised", ((newton_schulz, "_normalized"),), wrong.not_normalized, "Newton-Schulz, plain"
+    ),
+    Fault(
+        "clipping left out",
+        ((Optimizer, "update"),),
+        wrong.with_config(clip_norm=lambda _: 0.0),
+        "Muon, plain",
+        "momentum.query_key_value",
+    ),
+    Fault(
+        "Newton-Schulz's steps ignored",
+        ((Optimizer, "_orthogonalized"),),
+        wrong.with_config(newton_schulz_steps=lambda _: OptimizerConfig.newton_schulz_steps),
+        "Muon, plain",
+        "change of query_key_value",
+    ),
+    Fault(
+        "no look-ahead in Muon",
+        ((Optimizer, "_muon_step"),),
+        wrong.without_look_ahead,
+        "Muon, plain",
+        "change of query_key_value",
+    ),
+    Fault("half of Muon's momentum", ((Optimizer, "_muon_step"),), wrong.half_the_momentum, "Muon, plain"),
+    Fault(
+        "Muon's decay of the wrong sign",
+        ((Optimizer, "_muon_step"),),
+        wrong.with_config(matrix_decay=lambda decay: -decay),
+        "Muon, plain",
+    ),
+    Fault("no bias correction in AdamW", ((Optimizer, "_adamw_step"),), wrong.bias_correction_missing, "AdamW"),
+    Fault("no epsilon in AdamW", ((Optimizer, "_adamw_step"),), wrong.with_config(adam_epsilon=lambda _: 0.0), "AdamW"),
+    Fault(
+        "AdamW's second decay ignored",
+        ((Optimizer, "_adamw_step"),),
+        wrong.with_config(adam_beta2=lambda _: OptimizerConfig.adam_beta2),
+        "AdamW",
+    ),
+    Fault(
+        "rate and momentum exchanged",
+        ((TrainingStep, "_whole_step"),),
+        wrong.rate_and_momentum_exchanged,
+        f"losses of steps 1 to {trajectory.FIRST_STEPS}",
+        "step 2",
+    ),
+    Fault("padding counted as text", ((evaluate, "validation_windows"),), wrong.padding_counted, "bits per byte"),
+    Fault("place in the text forgotten", ((model, "rotary_tables"),), wrong.place_forgotten, "likeliest tokens"),
+)

@@ -1,0 +1,171 @@
+"""Both models on the same weights and batch: as wholes, and stage by stage in lockstep.
+
+In lockstep every stage of ours gets what the reference computed up to there, and its gradient gets what the reference
+computed after it. So each number is one stage's own work, nothing adds up, and a fault shows where it was made and
+nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import torch
+
+from mlx_tiny.config import ModelConfig
+from mlx_tiny.model import Parameters, token_losses
+from mlx_tiny.reference import model as reference
+from mlx_tiny.tolerances import Bounds, bounds
+from mlx_tiny.validate.arrays import Array, to_float64
+from mlx_tiny.validate.table import Result
+from mlx_tiny.validate.tensors import as_torch
+
+Arrays = dict[str, Array]
+
+_UNLAYERED = ("embedding", "head")
+
+
+@dataclass(frozen=True)
+class Passage:
+    """What the reference computes of a batch, in float64."""
+
+    losses: Array
+    """By target, [B, T]."""
+    gradients: Arrays
+    """Of the mean loss, by parameter."""
+    values: Arrays
+    """Intermediate results in the order of computation, the last of them `logits`."""
+    slopes: Arrays
+    """Gradients of the mean loss by these."""
+
+    @property
+    def loss(self) -> Array:
+        return np.asarray(self.losses.mean())
+
+    def stream_terms(self, layer: int) -> float:
+        """What the gradients of a layer's two scales of the stream add up, all of it counted as positive; the larger.
+
+        The norm at the end leaves the stream's size without effect, so that almost all of it cancels.
+        """
+        before = "embedded" if layer == 0 else f"layer.{layer - 1}.after_mlp"
+        middle, after = f"layer.{layer}.after_attention", f"layer.{layer}.after_mlp"
+        pairs = (before, middle), (middle, after)
+        return float(max(np.abs(self.values[value] * self.slopes[slope]).sum() for value, slope in pairs))
+
+
+def pass_through(weights: Parameters, config: ModelConfig, batch: np.ndarray) -> Passage:
+    """Run the reference forward and backward.
+
+    Args:
+        weights: float32, as MLX's side holds them.
+        batch: integers [B, T+1].
+    """
+    leaves = {name: weight.requires_grad_() for name, weight in as_torch(weights).items()}
+    token_BT1, record = torch.from_numpy(batch.astype(np.int64)), dict[str, Any]()
+    losses_BT = reference.token_losses(leaves, config, token_BT1[:, :-1], token_BT1[:, 1:], record=record)
+    found = torch.autograd.grad(losses_BT.mean(), [*leaves.values(), *record.values()])
+    return Passage(
+        to_float64(losses_BT),
+        {name: to_float64(gradient) for name, gradient in zip(leaves, found, strict=False)},
+        {name: to_float64(value) for name, value in record.items()},
+        {name: to_float64(slope) for name, slope in zip(record, found[len(leaves) :], strict=True)},
+    )
+
+
+def in_lockstep(
+    weights: Parameters,
+    config: ModelConfig,
+    batch: np.ndarray,
+    passage: Passage,
+    *,
+    dtype: str,
+    attention: str = "auto",
+) -> list[Result]:
+    """Every stage of our model on the reference's numbers.
+
+    Args:
+        passage: of the same weights and batch.
+        dtype: of activations.
+        attention: implementation, as `hidden_states` takes it.
+
+    Returns:
+        The stages' values in the order of computation, the losses, and then the gradients from the end to the
+        beginning: by each stage's input, and by each layer's parameters.
+    """
+    width = getattr(mx, dtype)
+    seen: list[str] = []
+
+    def run(weights: Parameters, probes: Parameters) -> tuple[mx.array, mx.array, Parameters]:
+        own: Parameters = {}
+
+        def tap(name: str, array: mx.array) -> mx.array:
+            own[name] = array
+            meeting = (
+                mx.array(part[name].astype(np.float32)).astype(width) for part in (passage.values, passage.slopes)
+            )
+            met: mx.array = _meet()(array, *meeting, probes[name])
+            return met
+
+        losses_BT = token_losses(
+            weights, config, mx.array(batch[:, :-1]), mx.array(batch[:, 1:]), dtype=width, attention=attention, tap=tap
+        )
+        seen[:] = own
+        return losses_BT.mean(), losses_BT, own
+
+    stages = [name for name in passage.values if name != "logits"]
+    probes = {name: mx.zeros(passage.values[name].shape, dtype=width) for name in stages}
+    (_, losses_BT, own), (gradients, slopes) = mx.value_and_grad(run, argnums=(0, 1))(weights, probes)
+    forward, backward = bounds("stage", dtype), bounds("stage gradient", dtype)
+    results = [Result(name, to_float64(own[name]), passage.values[name], forward) for name in stages]
+    results.append(Result("loss", to_float64(losses_BT), passage.losses, bounds("stage loss", dtype)))
+    results += [
+        Result(f"gradient at {name}", to_float64(slopes[name]), passage.slopes[name], backward)
+        for name in reversed(stages)
+    ]
+    for name, expected in passage.gradients.items():
+        got = to_float64(gradients[name])
+        if name in _UNLAYERED:
+            results.append(Result(f"gradient of {name}", got, expected, backward))
+        else:
+            results += [
+                Result(
+                    f"gradient of layer.{index}.{name}",
+                    got[index],
+                    expected[index],
+                    gradient_bounds(name, "stage gradient", dtype, passage, [index]),
+                )
+                for index in reversed(range(len(expected)))
+            ]
+    return results
+
+
+def gradient_bounds(name: str, operation: str, dtype: str, passage: Passage, layers: Iterable[int]) -> Bounds:
+    """What the gradient of a parameter in these layers is allowed by the table's entry `operation`."""
+    if name != "stream_scale":
+        return bounds(operation, dtype)
+    allowed = bounds("stage sum", dtype)
+    return Bounds(0.0, allowed.relative * max(map(passage.stream_terms, layers)), allowed.reason)
+
+
+def _meet() -> Callable[..., Any]:
+    """A function that goes on with the reference's value, and back with its slope.
+
+    Of our value, the reference's value and slope, and a probe: gives the reference's value; the gradient that arrives
+    is that of the probe, and ours gets the slope.
+    """
+
+    def forward(own: mx.array, value: mx.array, slope: mx.array, probe: mx.array) -> mx.array:
+        return value
+
+    def backward(
+        primals: tuple[mx.array, ...], arriving: mx.array, output: mx.array
+    ) -> tuple[mx.array, mx.array, mx.array, mx.array]:
+        _, value, slope, _ = primals
+        return slope, mx.zeros_like(value), mx.zeros_like(slope), arriving
+
+    meet = mx.custom_function(forward)
+    meet.vjp(backward)
+    return meet

@@ -1,0 +1,164 @@
+"""A table's rows: how far each result of this project lies from its reference, and how far it may."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mlx_tiny.errors import TinyError, said
+from mlx_tiny.tolerances import Bounds
+from mlx_tiny.validate.arrays import Array
+
+OK, FAILED, LEFT_OUT = "ok", "FAILED", "left out"
+HEADER = (
+    f"{'operation':<28}{'case':<32}{'dtype':<10}{'worst result':<28}"
+    f"{'absolute':>9}{'relative':>10}{'allowed':>9}{'seconds':>9}  verdict"
+)
+
+
+def number_or_null(value: Any) -> Any:
+    """The value as JSON knows it, which has no word for NaN or an infinity."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@dataclass(frozen=True)
+class Result:
+    """One array, or one number, of both sides."""
+
+    name: str
+    got: Array
+    expected: Array
+    bounds: Bounds
+
+    @property
+    def magnitude(self) -> float:
+        """Largest finite number expected, which errors are relative to; 1 where only zeros are expected."""
+        expected = np.asarray(self.expected)
+        return float(np.abs(expected[np.isfinite(expected)]).max(initial=0.0)) or 1.0
+
+    @property
+    def error(self) -> float:
+        """Largest absolute error; infinite where a shape, a NaN or an infinity is wrong."""
+        return Bounds(0.0, 1.0, "in units of 1").excess(self.got, self.expected)
+
+    @property
+    def allowed(self) -> float:
+        """Largest relative error within the bounds."""
+        return self.bounds.relative + self.bounds.absolute / self.magnitude
+
+    @property
+    def excess(self) -> float:
+        """The error as a multiple of what is allowed, as `Bounds.excess` tells it."""
+        return self.bounds.excess(self.got, self.expected)
+
+    @property
+    def passed(self) -> bool:
+        return self.excess <= 1
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    layer: str
+    operation: str
+    case: str
+    """Shapes, sizes, settings."""
+    dtype: str
+    result: str
+    """The first that is further off than allowed, or else the one that comes closest to it."""
+    absolute: float
+    """Its largest absolute error."""
+    relative: float
+    """The same, over its largest expected magnitude."""
+    allowed: float
+    """Relative error allowed."""
+    seconds: float
+    """Spent by both sides together."""
+    verdict: str
+    note: str = ""
+
+    @property
+    def passed(self) -> bool:
+        return self.verdict != FAILED
+
+    @property
+    def place(self) -> str:
+        """The operation, and of it the result or, where there is none, what it said."""
+        return ": ".join(part for part in (self.operation, self.result or self.note) if part)
+
+    def line(self) -> str:
+        """The row in the columns of `HEADER`."""
+        numbers = [f"{value:.1e}" for value in (self.absolute, self.relative, self.allowed)]
+        if self.verdict == LEFT_OUT:
+            numbers = ["", "", ""]
+        verdict = f"{self.verdict}: {self.note}" if self.note else self.verdict
+        return (
+            f"{self.operation:<28}{self.case:<32}{self.dtype:<10}{self.result:<28}"
+            f"{numbers[0]:>9}{numbers[1]:>10}{numbers[2]:>9}{self.seconds:>9.2f}  {verdict}"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The row as JSON knows it: an error without a number is null."""
+        values = {**dataclasses.asdict(self), "passed": self.passed}
+        return {name: number_or_null(value) for name, value in values.items()}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What both sides are asked; `row` asks them."""
+
+    layer: str
+    operation: str
+    case: str
+    dtype: str
+    run: Callable[[], Sequence[Result]]
+    """Gives the results in the order of computation."""
+    note: str = ""
+    """What is to be known about the references."""
+    left_out: bool = False
+    """Whether it cannot be asked here, for the reason in `note`."""
+
+    def row(self) -> Row:
+        """Evaluate; whatever is raised on the way fails the row, so that the rest of the table is still made."""
+        if self.left_out:
+            return self._row("", 0.0, 0.0, 0.0, 0.0, LEFT_OUT, self.note)
+        began = time.perf_counter()
+        try:
+            results = self.run()
+            assert results, "nothing was compared"
+        except Exception as error:
+            # Messages of these tell by themselves what is wrong; that of a KeyError is a name.
+            known = isinstance(error, (RuntimeError, ValueError, TinyError))
+            note = said(error) if known else f"{type(error).__name__}: {said(error)}"
+            return self._row("", math.inf, math.inf, 0.0, time.perf_counter() - began, FAILED, note)
+        seconds = time.perf_counter() - began
+        failed = [result for result in results if not result.passed]
+        worst = failed[0] if failed else max(results, key=lambda result: result.excess)
+        verdict = FAILED if failed else OK
+        return self._row(
+            worst.name, worst.error, worst.error / worst.magnitude, worst.allowed, seconds, verdict, self.note
+        )
+
+    def _row(
+        self, result: str, absolute: float, relative: float, allowed: float, seconds: float, verdict: str, note: str
+    ) -> Row:
+        return Row(
+            self.layer,
+            self.operation,
+            self.case,
+            self.dtype,
+            result,
+            absolute,
+            relative,
+            allowed,
+            seconds,
+            verdict,
+            note,
+        )

@@ -1,0 +1,397 @@
+"""`mlx-tiny validate`, as a user calls it."""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import importlib.util
+import json
+import math
+import re
+import shutil
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from mlx_tiny.checkpoint import RunFolder
+from mlx_tiny.errors import TinyError
+from mlx_tiny.ops import metal, runtime
+from mlx_tiny.reference import requirement
+from mlx_tiny.validate import kernels
+
+from .cases import USAGE, USER, Case, assert_explained
+from .command_line import ROOT, Finished, call, call_process, files_below, succeeded
+
+FAILED = 3
+WITHOUT_METAL = pytest.mark.skipif(mx.metal.is_available(), reason="there is a Metal GPU here")
+
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the command sets for its process does not outlive the test."""
+    monkeypatch.delenv("MLX_ENABLE_TF32", raising=False)
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One preset instead of six, 30 steps instead of 200."""
+    from mlx_tiny.validate import models, suite, trajectory
+
+    monkeypatch.setattr(suite.models, "comparisons", functools.partial(models.comparisons, presets=("tiny",)))
+    monkeypatch.setattr(trajectory, "Training", functools.partial(trajectory.Training, 30))
+
+
+def strict(text: str) -> dict[str, Any]:
+    """JSON without the words that are no JSON."""
+    return dict(json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is no JSON")))
+
+
+ALONE = [("--kernels", "--self-test"), ("--kernels", "r"), ("--self-test", "r"), ("--self-test", "--plot", "x.png")]
+
+
+@pytest.mark.parametrize("arguments", ALONE, ids=" ".join)
+def test_what_goes_alone_is_a_matter_of_usage(arguments: tuple[str, ...]) -> None:
+    case = Case(("validate", *arguments), ("--kernels and --self-test go alone",), USAGE)
+    assert_explained(call(*case.arguments), case)
+
+
+@WITHOUT_METAL
+def test_the_kernels_alone_need_metal() -> None:
+    words = ("Metal kernels cannot be validated here", "no Metal GPU", "./scripts/validate_kernels")
+    case = Case(("validate", "--kernels"), words, USER)
+    assert_explained(call(*case.arguments), case)
+
+
+def with_kernels(monkeypatch: pytest.MonkeyPatch, error: float) -> None:
+    """Metal, and one case whose first kernel is off by `error`."""
+    found = {"one": (error, 1e-3, error), "two": (1e-6, 1e-3, 2e-6)}
+    monkeypatch.setattr(metal, "why_not_metal", lambda: None)
+    monkeypatch.setattr(kernels, "cases", lambda: iter([kernels.Case(("one", "two"), "B2", "float32", lambda: found)]))
+
+
+@pytest.mark.parametrize("error", [1e-4, 0.1, math.inf, math.nan])
+def test_the_kernels_table(error: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_kernels(monkeypatch, error)
+    passed = error <= 1e-3
+    finished = call("validate", "--kernels", "--json")
+    values = strict(finished.out)
+    assert finished.code == (0 if passed else FAILED) and values["failed"] == (not passed)
+    one, two = values["checks"]
+    assert (one["kernel"], one["passed"], one["error"]) == ("one", passed, error if math.isfinite(error) else None)
+    assert (two["passed"], two["absolute"]) == (True, 2e-6)
+    finished = call("validate", "--kernels")
+    lines = finished.out.splitlines()
+    assert len(lines) == 4 and lines[1].endswith("ok" if passed else "FAILED") and lines[2].endswith("ok")
+    assert lines[3] == f"{2 - (not passed)} of 2 results are within their bounds"
+    assert passed or "1 of 2 results are further off than allowed, of one." in finished.err
+
+
+def test_torch_that_is_missing_or_too_old_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    remedy = ("pip install 'torch>=2.6,<2.14'", "download.pytorch.org/whl/cpu` saves gigabytes")
+    for found, words in (
+        (None, ("PyTorch is not installed, and mlx-tiny validate needs it", *remedy)),
+        (SimpleNamespace(__version__="2.5.1"), ("PyTorch is too old for mlx-tiny validate", "2.6", "2.5.1", *remedy)),
+    ):
+        monkeypatch.setitem(sys.modules, "torch", found)
+        for arguments in (("validate",), ("validate", "--self-test"), ("validate", "--json")):
+            assert_explained(call(*arguments), Case(arguments, words, USER))
+
+
+def test_a_part_of_torch_that_is_missing_is_not_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = builtins.__import__
+
+    def broken(name: str, *rest: Any) -> Any:
+        if name == "torch":
+            raise ModuleNotFoundError("No module named 'sympy'", name="sympy")
+        return sound(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", broken)
+    words = ("PyTorch is installed but cannot be loaded (No module named 'sympy')", "pip install 'torch>=2.6,<2.14'")
+    assert_explained(call("validate"), Case((), words, USER))
+
+
+def test_the_versions_of_torch_are_those_of_the_package() -> None:
+    assert f'\nreference = ["{requirement.VERSIONS}"]\n' in (ROOT / "pyproject.toml").read_text()
+    assert requirement.VERSIONS.startswith(f"torch>={requirement.OLDEST[0]}.{requirement.OLDEST[1]},")
+
+
+def copied(trained: Path, place: Path) -> Path:
+    return Path(shutil.copytree(trained, place / "r"))
+
+
+def of_version(path: Path, version: int) -> None:
+    text = path.read_bytes()
+    assert text.count(b'"format_version":"1"') == 1
+    path.write_bytes(text.replace(b'"format_version":"1"', b'"format_version":"%d"' % version))
+
+
+@pytest.mark.parametrize("name", ["absent", "notes.txt", "."])
+def test_what_is_no_run_is_explained(name: str) -> None:
+    case = Case(("validate", name), ("holds no run", "the folder that `mlx-tiny train` wrote"), USER)
+    assert_explained(call(*case.arguments), case)
+
+
+def test_a_run_of_another_version_is_explained(trained: Path, place: Path) -> None:
+    config = copied(trained, place) / "config.json"
+    config.write_text(re.sub(r'"format_version": 1', '"format_version": 7', config.read_text()))
+    case = Case(("validate", "r"), ("another version of mlx_tiny", "Expected format 1, got 7"), USER)
+    assert_explained(call(*case.arguments), case)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("weights", [True, False], ids=["weights", "checkpoint"])
+def test_arrays_of_another_version_are_explained(weights: bool, trained: Path, place: Path) -> None:
+    run = copied(trained, place)
+    if not weights:
+        (run / "weights.safetensors").unlink()
+    of_version(run / ("weights.safetensors" if weights else "checkpoints/last.safetensors"), 7)
+    case = Case(("validate", "r"), ("another version of mlx_tiny", "Expected format 1, got 7"), USER)
+    assert_explained(call(*case.arguments), case)
+
+
+@pytest.mark.torch
+def test_damaged_weights_and_changed_data_are_explained(trained: Path, place: Path) -> None:
+    run = copied(trained, place)
+    weights = run / "weights.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:1000])
+    assert_explained(call("validate", "r"), Case((), ("weights.safetensors is damaged",), USER))
+    weights.write_bytes(whole)
+    config = json.loads((run / "config.json").read_text())
+    config["corpus"]["key"] = "0" * 32
+    (run / "config.json").write_text(json.dumps(config))
+    assert_explained(call("validate", "r"), Case((), ("has changed since it was started",), USER))
+
+
+def test_a_plot_that_cannot_be_is_refused_before_anything_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "matplotlib" else find(name, *a))
+    case = Case(("validate", "--plot", "x.png"), ("matplotlib is not installed", "pip install"), USER)
+    assert_explained(call(*case.arguments), case)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: True)
+    case = Case(("validate", "--plot", "absent/x.png"), ("absent is not a folder", "Name another file"), USER)
+    assert_explained(call(*case.arguments), case)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no folder here that takes no file of anyone's")
+def test_a_plot_for_a_folder_that_takes_no_file_is_refused_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: True)
+    words = ("/proc takes no file, so /proc/x.png cannot be written", "Name a file in another folder")
+    assert_explained(call("validate", "--plot", "/proc/x.png"), Case((), words, USER))
+
+
+@pytest.mark.torch
+@pytest.mark.usefixtures("quick")
+def test_a_run_is_held_against_the_reference(trained: Path) -> None:
+    before = files_below(trained)
+    finished = succeeded(call("validate", trained, "--json"))
+    values = strict(finished.out)
+    assert files_below(trained) == before and finished.err == ""
+    rows = values["rows"]
+    assert values["failed"] == 0 and values["first_failure"] is None and values["results"] == len(rows)
+    assert list(dict.fromkeys(row["layer"] for row in rows)) == [
+        *([] if metal.why_not_metal() else ["Metal kernels"]),
+        "operations",
+        "model",
+        "optimizers",
+        "trajectory",
+        "evaluation and generation",
+    ]
+    of_run = [row["operation"] for row in rows if row["case"].split(",")[0] == "run"]
+    assert of_run == [
+        "weights as read",
+        "layers in lockstep",
+        "logits",
+        "training step",
+        "bits per byte",
+        "likeliest tokens",
+    ]
+    assert all(row["passed"] and row["relative"] <= row["allowed"] and row["seconds"] >= 0 for row in rows)
+    assert [len(losses) for losses in values["losses"].values()] == [30, 30]
+    assert values["losses"]["mlx"] == pytest.approx(values["losses"]["torch"], rel=1e-3)
+    assert values["machine"]["ours"].startswith("mlx ") and values["machine"]["reference"].startswith("torch ")
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("weights", [True, False], ids=["weights", "checkpoint"])
+def test_weights_that_mlx_misreads_are_found(
+    weights: bool, trained: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both sides would compute alike with them; so the reference reads the file too."""
+    from mlx_tiny.validate import suite
+    from mlx_tiny.validate.trajectory import Training
+
+    run = copied(trained, place)
+    if not weights:
+        (run / "weights.safetensors").unlink()
+    genuine = mx.load
+
+    def misread(*arguments: Any, **how: Any) -> Any:
+        arrays, metadata = genuine(*arguments, **how)
+        return {name: array[::-1] if name.endswith("head") else array for name, array in arrays.items()}, metadata
+
+    for wrong in (False, True):
+        if wrong:
+            monkeypatch.setattr(mx, "load", misread)
+        found = suite.open_run(RunFolder(run))
+        row = next(q for q in suite.comparisons(found, Training()) if q.operation == "weights as read").row()
+        assert row.passed == (not wrong) and (not wrong or row.result == "head")
+
+
+@pytest.mark.torch
+@pytest.mark.usefixtures("quick")
+def test_the_tables_of_a_sound_machine() -> None:
+    finished = succeeded(call("validate"))
+    results = finished.results()
+    assert list(results) == ["results", "failed", "seconds"] and results["failed"] == "0"
+    lines = finished.out.splitlines()
+    assert len([line for line in lines if re.search(r"  ok(: .+)?$", line)]) == int(results["results"])
+    (curve,) = [number for number, line in enumerate(lines) if line.startswith("loss before step")]
+    assert lines[curve].split()[3:] == ["1", "10", "20"]
+    assert [line.split()[0] for line in lines[curve + 1 : curve + 3]] == ["mlx", "torch"]
+    assert lines[curve + 1].split()[1:] != ["5.545177"] * 3
+    if metal.why_not_metal():
+        assert "Metal kernels: not run here, since this machine has no Metal GPU" in finished.out
+
+
+@pytest.mark.torch
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_fault_ends_with_3_and_names_where(as_json: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attention that gives NaN in bfloat16 only, and the whole table behind it."""
+    from mlx_tiny.ops import attention
+
+    genuine = attention._plain
+
+    def wrong(query: mx.array, *others: Any) -> mx.array:
+        return genuine(query, *others) * (mx.nan if query.dtype == mx.bfloat16 else 1.0)
+
+    monkeypatch.setattr(attention, "_plain", wrong)
+    finished = call("validate", *(["--json"] if as_json else []))
+    assert finished.code == FAILED
+    assert "the first being attention, plain: output, T 1 (T 1, 7, 64, 65, 131, 3 of 9, bfloat16)." in finished.err
+    if as_json:
+        values = strict(finished.out)
+        assert values["first_failure"] == "attention, plain: output, T 1" and values["failed"] >= 1
+        (row,) = [r for r in values["rows"] if (r["operation"], r["dtype"]) == ("attention, plain", "bfloat16")]
+        assert (row["absolute"], row["relative"], row["passed"]) == (None, None, False)
+    else:
+        assert "first_failure: attention, plain: output, T 1" in finished.out
+
+
+@pytest.mark.torch
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    "error", [RuntimeError("the device is gone"), TinyError("the device is gone"), OSError(5, "x")]
+)
+def test_a_training_that_breaks_is_a_row_that_fails(
+    error: Exception, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It breaks once, not once a row; the plot is left out, and the exit code is still that of the check."""
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed (the extra `plot`)")
+    from mlx_tiny.validate import suite, trajectory
+
+    asked = []
+
+    def broken(*_: Any) -> None:
+        asked.append(1)
+        raise error
+
+    monkeypatch.setattr(trajectory.Training.func, "_by_mlx", broken)
+    for part in (suite.operations, suite.models, suite.optimizers):
+        monkeypatch.setattr(part, "comparisons", lambda *_: iter(()))
+    finished = call("validate", "--json", "--plot", "curves.png")
+    assert finished.code == FAILED and "Traceback" not in finished.err and not (place / "curves.png").exists()
+    assert "curves.png is not written: the training broke" in finished.err.splitlines()[0]
+    values = strict(finished.out)
+    assert values["losses"] == {} and values["failed"] == 4 and len(asked) == 1
+    assert values["first_failure"].startswith("losses of steps 1 to 20: ")
+
+
+@pytest.mark.torch
+@pytest.mark.usefixtures("quick")
+def test_where_metal_runs_the_kernels_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlx_tiny.validate import suite
+
+    with_kernels(monkeypatch, 0.1)
+    monkeypatch.setattr(suite, "comparisons", lambda run, training: iter(()))
+    monkeypatch.setattr("mlx_tiny.ops.dispatch.generation_here", lambda: 5)
+    finished = call("validate")
+    assert finished.code == FAILED and "the first being one (B2, float32)." in finished.err
+    assert "first_failure: one\n" in finished.out
+
+
+@pytest.mark.parametrize("given", [None, "0", "1"])
+def test_float32_is_asked_for_where_products_would_be_rounded(
+    given: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch", reason="PyTorch is not installed (the extra `reference`)")
+    from mlx_tiny.validate import suite, trajectory
+
+    if given is not None:
+        monkeypatch.setenv("MLX_ENABLE_TF32", given)
+    monkeypatch.setattr(metal, "why_not_metal", lambda: None)
+    monkeypatch.setattr("mlx_tiny.ops.dispatch.generation_here", lambda: 5)
+    monkeypatch.setattr(suite, "comparisons", lambda run, training: iter(()))
+    monkeypatch.setattr(suite, "kernel_rows", lambda: iter(()))
+    curves = trajectory.Curves(np.ones(1), np.ones(1), {})
+    monkeypatch.setattr(trajectory.Training, "_trained", lambda _: curves)
+    finished = succeeded(call("validate"))
+    expected = (
+        "rounded to TF32 (MLX_ENABLE_TF32=1, as you set it)" if given == "1" else "in float32 (MLX_ENABLE_TF32=0)"
+    )
+    assert f"products: {expected}" in finished.out
+
+
+@pytest.mark.torch
+def test_the_self_test_says_what_it_planted_and_whom_it_blamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlx_tiny.validate import faults, self_test
+
+    prepared = []
+    monkeypatch.setattr(runtime, "prepare", lambda: prepared.append(1))
+    chosen = faults.FAULTS[:3]
+    monkeypatch.setattr(self_test, "verdicts", functools.partial(self_test.verdicts, chosen))
+    finished = succeeded(call("validate", "--self-test"))
+    results = finished.results()
+    assert prepared == [1], "a BLAS of its own, and lanes, as in the validation itself"
+    assert (results["faults"], results["found"], results["localised"]) == ("3", "3", "3")
+    lines = finished.out.splitlines()
+    assert [line.split("  ")[0] for line in lines[1:5]] == ["none", *(fault.name for fault in chosen)]
+    assert all(line.endswith("ok") for line in lines[1:5])
+    values = strict(succeeded(call("validate", "--self-test", "--json")).out)
+    assert [v["expected"] for v in values["verdicts"]] == ["nothing", *(fault.place for fault in chosen)]
+
+
+@pytest.mark.torch
+def test_a_self_test_that_misses_a_fault_ends_with_3(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlx_tiny.validate import self_test
+    from mlx_tiny.validate.self_test import Verdict
+
+    found = [Verdict("none", "nothing", "nothing", True, True), Verdict("a sign", "Muon", "AdamW: loss", True, False)]
+    monkeypatch.setattr(self_test, "verdicts", lambda: iter(found))
+    finished = call("validate", "--self-test")
+    assert finished.code == FAILED and "FAILED: expected Muon" in finished.out
+    assert (
+        "misjudged 1 of 2 versions" in finished.err
+        and "'a sign'. Expected Muon, got AdamW: loss. Do not" in finished.err
+    )
+    finished = call("validate", "--self-test", "--json")
+    assert finished.code == FAILED and strict(finished.out)["localised"] == 0
+
+
+@pytest.mark.torch
+@pytest.mark.slow
+def test_the_default_passes_as_it_is() -> None:
+    finished: Finished = succeeded(call_process("validate", "--json", limit_s=300))
+    values = strict(finished.out)
+    assert values["failed"] == 0 and values["results"] > 60
+    assert values["seconds"] < 90, "of patience on two cores"
+    presets = {row["case"].split(",")[0] for row in values["rows"] if row["layer"] == "model"}
+    assert presets == {"tied", "tiny", "mini", "small", "base", "medium", "large"}
+    assert [len(losses) for losses in values["losses"].values()] == [200, 200]

@@ -1,0 +1,118 @@
+"""Layer 2: whole models, and the stage at which two of them part."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from mlx_tiny import model
+from mlx_tiny.config import ModelConfig
+from mlx_tiny.plan import PRESETS
+from mlx_tiny.validate import models
+from mlx_tiny.validate.lockstep import in_lockstep, pass_through
+
+from .small import CONFIG, small_subject
+
+pytestmark = pytest.mark.torch
+STAGES = (
+    "attention.query attention.key attention.value attention.mixed attention.output after_attention mlp.hidden "
+    "mlp.output after_mlp"
+).split()
+BANKS = "query_key_value attention_output mlp_input mlp_output query_gain key_gain stream_scale".split()
+
+
+def lockstep(dtype: str = "float32") -> list:
+    subject = small_subject()
+    return in_lockstep(subject.weights, CONFIG.model, subject.batch, subject.passage, dtype=dtype)
+
+
+def failing(results: list) -> list[str]:
+    return [result.name for result in results if not result.passed]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_stages_in_lockstep_come_in_the_order_of_computation(dtype: str) -> None:
+    results = lockstep(dtype)
+    stages = ["embedded", *(f"layer.{index}.{name}" for index in range(2) for name in STAGES), "normalized"]
+    parameters = [f"gradient of layer.{index}.{bank}" for bank in BANKS for index in (1, 0)]
+    assert [result.name for result in results] == [
+        *stages,
+        "loss",
+        *(f"gradient at {name}" for name in reversed(stages)),
+        "gradient of embedding",
+        *parameters,
+        "gradient of head",
+    ]
+    assert failing(results) == []
+    assert all(np.abs(result.expected).max() > 0 for result in results)
+
+
+def test_each_stage_is_blamed_for_its_own_fault_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault in one layer leaves all numbers of all other layers right, before it and after it."""
+    genuine = model._layers
+
+    def wrong(*arguments) -> list:
+        first, second = genuine(*arguments)
+        return [first, {**second, "mlp_output": -second["mlp_output"]}]
+
+    monkeypatch.setattr(model, "_layers", wrong)
+    found = failing(lockstep())
+    assert found == ["layer.1.mlp.output", "gradient at layer.1.mlp.hidden", "gradient of layer.1.mlp_output"]
+
+
+def test_a_wrong_gradient_is_blamed_on_its_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    genuine = model.causal_attention
+
+    @mx.custom_function
+    def attend(*arrays: mx.array) -> mx.array:
+        return genuine(*arrays, scale=CONFIG.model.head_width**-0.5)
+
+    def backward(primals, cotangent, output) -> list:
+        gradients = mx.vjp(lambda *a: [genuine(*a, scale=CONFIG.model.head_width**-0.5)], list(primals), [cotangent])[1]
+        return [gradients[0], 2 * gradients[1], gradients[2]]
+
+    attend.vjp(backward)
+    monkeypatch.setattr(model, "causal_attention", lambda *arrays, **_: attend(*arrays))
+    assert failing(lockstep()) == [f"gradient at layer.{index}.attention.key" for index in (1, 0)]
+
+
+def test_the_rows_of_a_sound_model_pass() -> None:
+    subject = small_subject()
+    train = replace(CONFIG.train, dtype="bfloat16")
+    rows = [
+        q.row() for q in models.comparisons(replace(subject, config=replace(CONFIG, train=train)), presets=("tiny",))
+    ]
+    assert [row.line() for row in rows if not row.passed] == []
+    whole, rough = ["layers in lockstep", "logits", "training step"], ["layers in lockstep", "training step"]
+    assert [row.operation for row in rows] == 3 * [*whole, *rough]
+    assert [row.case for row in rows] == ["tied, B2 T64"] * 5 + ["tiny, B2 T128"] * 5 + ["small, B2 T19"] * 5
+    assert [row.dtype for row in rows[:5]] == ["float32"] * 3 + ["bfloat16"] * 2
+
+
+def test_every_preset_is_asked_and_what_none_of_them_has() -> None:
+    cases = {question.case.split(",")[0] for question in models.comparisons(None)}
+    assert cases == {"tied", *PRESETS}
+    tied, default = models.tied_subject().config.model, ModelConfig()
+    assert tied.tied and tied.activation == "swiglu" and tied.key_value_heads < tied.heads
+    for name in ("rope_base", "norm_epsilon"):
+        assert getattr(tied, name) != getattr(default, name) != getattr(CONFIG.model, name), name
+
+
+def test_a_fresh_model_proves_something() -> None:
+    """As training starts, output projections and head are zero, and with them every gradient but the head's."""
+    weights = small_subject().weights
+    assert {name: array.shape for name, array in weights.items()} == {
+        name: spec.shape for name, spec in model.parameter_specs(CONFIG.model).items()
+    }
+    assert all(mx.abs(array).min() > 0 for array in weights.values())
+
+
+def test_the_reference_passes_once() -> None:
+    subject = small_subject()
+    assert subject.passage is subject.passage
+    passage = pass_through(subject.weights, CONFIG.model, subject.batch)
+    np.testing.assert_array_equal(passage.losses, subject.passage.losses)
+    assert passage.loss == pytest.approx(passage.losses.mean()) and passage.losses.shape == (2, 19)

@@ -1,0 +1,59 @@
+"""Layer 6: a validator that cannot fail is worthless."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from mlx_tiny import model
+from mlx_tiny.validate import self_test
+from mlx_tiny.validate.faults import FAULTS, Fault
+
+pytestmark = pytest.mark.torch
+
+
+def test_sound_code_passes_and_a_single_fault_is_reported() -> None:
+    sound, verdict = self_test.verdicts(FAULTS[:1])
+    assert (sound.fault, sound.blamed, sound.found, sound.localised) == ("none", "nothing", True, True)
+    assert verdict.fault == FAULTS[0].name and verdict.found and verdict.localised
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_every_fault_is_found_and_blamed_on_the_right_part(fault: Fault) -> None:
+    verdict = self_test.judge(fault)
+    assert verdict.found and verdict.localised, verdict
+
+
+def test_there_are_enough_faults_for_every_layer() -> None:
+    assert len(FAULTS) >= 12 and len({fault.name for fault in FAULTS}) == len(FAULTS)
+    parts = Counter(fault.operation.split(",")[0] for fault in FAULTS)
+    assert {"attention", "layers in lockstep", "training step", "Muon", "AdamW", "bits per byte"} <= set(parts)
+
+
+def test_a_harmless_change_is_not_found() -> None:
+    verdict = self_test.judge(Fault("none at all", ((model, "mlp"),), lambda genuine: genuine, "MLP, relu2"))
+    assert (verdict.found, verdict.localised, verdict.blamed) == (False, False, "nothing")
+
+
+def test_a_fault_that_is_blamed_on_another_part_is_found_but_not_localised() -> None:
+    verdict = self_test.judge(Fault("misplaced", FAULTS[0].places, FAULTS[0].make, "AdamW"))
+    assert (verdict.found, verdict.localised) == (True, False) and verdict.blamed.startswith("RMSNorm, mlx: ")
+    other = Fault("of another result", FAULTS[0].places, FAULTS[0].make, FAULTS[0].operation, "output at size 0.001")
+    verdict = self_test.judge(other)
+    assert (verdict.found, verdict.localised) == (True, False)
+
+
+def test_a_fault_in_the_code_itself_is_told_before_any_other() -> None:
+    with FAULTS[0].planted():
+        sound = next(self_test.verdicts(()))
+    assert not sound.found and not sound.localised and sound.blamed.startswith("RMSNorm")
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_a_fault_is_removed_again(fault: Fault) -> None:
+    genuine = [getattr(owner, name) for owner, name in fault.places]
+    with pytest.raises(KeyError), fault.planted():
+        assert all(getattr(owner, name) is not g for (owner, name), g in zip(fault.places, genuine, strict=True))
+        raise KeyError
+    assert [getattr(owner, name) for owner, name in fault.places] == genuine
