@@ -16,6 +16,7 @@ import contextlib
 import functools
 import io
 import re
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -46,6 +47,8 @@ VIEWS = {
     "StopGradient",
 }
 """Primitives that launch nothing."""
+
+_CACHED = type(functools.cache(lambda: None))
 
 # The node that stands for a kernel. mx.checkpoint uses the same primitive; nothing that is counted here does.
 _OPAQUE = "Depends"
@@ -105,6 +108,10 @@ def _as_on_a_mac() -> Iterator[None]:
         (dispatch, "_verdicts", {}),
     ]
     kept = [(owner, name, getattr(owner, name)) for owner, name, _ in changes]
+    # What is true of this machine, and must not change with it, is found out before.
+    for truth in (runtime.lanes, runtime.prepare, runtime.why_not_compiled, dispatch.generation_here):
+        truth()
+    cached = {function: function.cache_info().currsize for function in _caches()}
     try:
         for owner, name, value in changes:
             setattr(owner, name, value)
@@ -112,6 +119,16 @@ def _as_on_a_mac() -> Iterator[None]:
     finally:
         for owner, name, value in kept:
             setattr(owner, name, value)
+        for function in _caches():
+            if function.cache_info().currsize > cached.get(function, 0):
+                function.cache_clear()
+
+
+def _caches() -> list[Any]:
+    """The functions of this package that remember results; what they find out on the pretended Mac is not true."""
+    package = __name__.partition(".")[0]
+    modules = [module for name, module in list(sys.modules.items()) if name.partition(".")[0] == package]
+    return list({value: None for m in modules for value in list(vars(m).values()) if isinstance(value, _CACHED)})
 
 
 def _launch(inputs: list[mx.array], outputs: list[tuple[tuple[int, ...], mx.Dtype]]) -> list[mx.array]:

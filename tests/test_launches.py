@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import shutil
+
 import mlx.core as mx
 import pytest
 
+from mlx_tiny import launches
 from mlx_tiny.launches import count_launches
-from mlx_tiny.ops import dispatch, metal, runtime
+from mlx_tiny.ops import attention, dispatch, metal, runtime
 
 
 def kernel(x: mx.array) -> mx.array:
@@ -69,6 +73,33 @@ def test_there_is_one_lane_as_on_every_gpu(monkeypatch: pytest.MonkeyPatch) -> N
 
     assert len(by_lanes(mx.ones((6, 4)))) == 2
     assert count_launches(by_lanes, mx.ones((6, 4))) == {"Matmul": 1}
+
+
+def test_what_is_found_out_on_the_pretended_mac_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metal, "found_out", functools.cache(runtime.on_cpu), raising=False)
+    here, asked = runtime.on_cpu(), list[bool]()
+    count_launches(lambda x: asked.append(metal.found_out()) or x, mx.ones(3))
+    assert asked == [False] and metal.found_out() == here
+
+
+@pytest.mark.skipif(not runtime.on_cpu(), reason="a GPU needs no g++")
+def test_that_a_cpu_cannot_compile_is_known_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "why_not_compiled", functools.cache(runtime.why_not_compiled.__wrapped__))
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    asked = list[str | None]()
+    count_launches(lambda x: asked.append(runtime.why_not_compiled()) or x, mx.ones(3))
+    assert "g++" in str(asked[0]) and asked[0] == runtime.why_not_compiled()
+
+
+def test_kernels_of_the_pretended_mac_do_not_stay() -> None:
+    def attend(x: mx.array) -> mx.array:
+        return attention.causal_attention(x, x, x, scale=1.0)
+
+    count_launches(lambda x: x, mx.ones(3))  # what is true of this machine is kept
+    sizes = {function: function.cache_info().currsize for function in launches._caches()}
+    assert count_launches(attend, mx.ones((1, 64, 2, 32)))["CustomKernel"] == 1
+    kept = {f.__name__ for f in launches._caches() if f.cache_info().currsize > sizes.get(f, 0)}
+    assert metal._bound in sizes and kept == set()
 
 
 def test_what_is_made_for_a_cpu_is_not_chosen() -> None:

@@ -17,6 +17,8 @@ COMMANDS = {
     "train": "Spend a budget on training a model, and report how strong it is.",
     "generate": "Let a trained model write.",
     "eval": "Bits per byte of a trained model on any text.",
+    "bench": "Time operations, training steps and generation against rivals.",
+    "profile": "Where the time of a training step goes.",
     "validate": "Hold what this machine computes against references.",
     "info": "Show this machine, versions, devices and cache.",
 }

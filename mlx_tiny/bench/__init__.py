@@ -1,0 +1,1 @@
+"""How fast this machine computes what training and writing are made of, against other ways to compute the same."""

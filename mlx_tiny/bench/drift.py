@@ -1,0 +1,69 @@
+"""Whether a machine slows down while it trains, as one does that becomes too hot."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import mlx.core as mx
+
+from mlx_tiny.bench.conditions import circumstances
+from mlx_tiny.bench.stream import mapped_stream
+from mlx_tiny.bench.worker import MOMENTUM, MULTIPLIER
+from mlx_tiny.config import RunConfig
+from mlx_tiny.step import TrainingStep, decide_compilation
+
+THROTTLED_BELOW = 0.90
+"""Of the first seconds' speed, the last seconds' from which on a machine holds itself back."""
+_ENDS_S = 10.0
+
+
+def drift(config: RunConfig, seconds: float, clock: Callable[[], float] = time.perf_counter) -> dict[str, Any]:
+    """Train without a pause and compare the last seconds with the first.
+
+    Args:
+        seconds: how long; the ends are ten seconds each, or a third where that is less.
+        clock: gives the time in seconds.
+
+    Returns:
+        Plain values: tokens/s at both ends, their ratio, whether that is throttling, and tokens/s second by second.
+    """
+    step = TrainingStep(config, compiled=decide_compilation(config.train.compile)[0])
+    state, stream = step.initial_state(), mapped_stream(config)
+
+    def one() -> None:
+        nonlocal state
+        state, loss = step(state, stream.next_batch(), MULTIPLIER, MOMENTUM)
+        mx.eval(loss, state.arrays())
+
+    one()
+    before = circumstances()
+    began, ends = clock(), list[float]()
+    while not ends or ends[-1] < seconds:
+        one()
+        ends.append(clock() - began)
+    tokens = config.train.batch_size * config.model.context
+    window = min(_ENDS_S, seconds / 3)
+    first, last = (tokens * _rate(ends, *span) for span in ((0.0, window), (ends[-1] - window, ends[-1])))
+    series = [tokens * _rate(ends, float(second), second + 1.0) for second in range(int(ends[-1]))]
+    return {
+        "seconds": ends[-1],
+        "window_s": window,
+        "first_tokens_per_s": first,
+        "last_tokens_per_s": last,
+        "ratio": last / first,
+        "throttled": last / first < THROTTLED_BELOW,
+        "tokens_per_s": series,
+        "thermal_before": before["thermal"],
+        "circumstances": circumstances(),
+    }
+
+
+def _rate(ends: list[float], start: float, end: float) -> float:
+    """Steps a second between two moments; a step that lies across one counts by its part inside."""
+    steps = 0.0
+    for began, ended in zip([0.0, *ends], ends, strict=False):
+        inside = min(ended, end) - max(began, start)
+        steps += max(0.0, inside) / (ended - began)
+    return steps / (end - start)

@@ -1,0 +1,39 @@
+"""How long a measurement will take, roughly, from what is asked and what the machine can do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mlx_tiny.bench.kernels import CALLS_AROUND
+from mlx_tiny.bench.operations import NAMES
+from mlx_tiny.bench.peaks import Peaks
+from mlx_tiny.bench.presets import preset_called
+from mlx_tiny.bench.step import LONGEST_S
+from mlx_tiny.bench.timing import LEAST_ROUNDS
+from mlx_tiny.bench.worker import SIDES
+from mlx_tiny.model import training_flops_per_token
+
+# Of the peak, what a step may reach; and what a side of it needs to load, to compile and to be checked.
+_UTILISATION, _START_S = 0.4, 15.0
+# Forward alone and both ways, by about so many implementations each.
+_DIRECTIONS, _IMPLEMENTATIONS = 2, 4
+
+
+def expected_seconds(settings: dict[str, Any], peaks: Peaks) -> float:
+    """Seconds for all that the settings of `bench` ask; right within a factor of two or three."""
+    total, seconds = 0.0, settings["seconds"]
+    for preset in map(preset_called, settings["presets"]):
+        config = preset.config()
+        flops = config.train.batch_size * config.model.context * training_flops_per_token(config.model)
+        for dtype in settings["dtypes"]:
+            least_s = flops / peaks.matmul_flops_per_s[dtype]
+            step_s = least_s / _UTILISATION
+            rounds = LEAST_ROUNDS + CALLS_AROUND
+            if "kernels" in settings["benchmarks"]:
+                count = len(settings["operations"] or NAMES) * _DIRECTIONS * _IMPLEMENTATIONS
+                total += count * max(seconds, rounds * step_s / config.model.layers / len(NAMES))
+            if "step" in settings["benchmarks"] and least_s <= LONGEST_S:
+                total += len(settings["cores"] or SIDES) * (_START_S + max(3 * seconds, rounds * step_s))
+        if "inference" in settings["benchmarks"]:
+            total += 2 * seconds
+    return total

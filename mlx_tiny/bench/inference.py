@@ -1,0 +1,150 @@
+"""`bench inference`: how fast a preset's model reads a prompt, and writes after it, one token at a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from mlx_tiny.bench.conditions import circumstances
+from mlx_tiny.bench.peaks import Peaks
+from mlx_tiny.bench.presets import preset_called
+from mlx_tiny.bench.timing import LEAST_ROUNDS, MOST_ROUNDS, Spread
+from mlx_tiny.bench.weights import lively_parameters
+from mlx_tiny.config import ModelConfig
+from mlx_tiny.errors import TinyError
+from mlx_tiny.generate import Sampling, generate_tokens
+from mlx_tiny.model import Parameters, logits, multiply_adds_per_token
+from mlx_tiny.tolerances import bounds
+
+Record = dict[str, Any]
+_CHECKED_TOKENS = 8
+
+
+def run(
+    preset_names: Iterable[str],
+    peaks: Peaks,
+    *,
+    lengths: tuple[int | None, int | None] = (None, None),
+    seconds: float = 2.0,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Iterator[list[Record]]:
+    """The records of one preset at a time, checked first: `prompt` and `decode`.
+
+    Args:
+        peaks: measured in the same run.
+        lengths: tokens of the prompt, by default half of the context, and to write, by default what is left of it.
+        seconds: time to spend on each preset, about.
+
+    Raises:
+        TinyError: an unknown preset, or lengths that do not fit its context.
+    """
+    for name in list(preset_names):
+        config = preset_called(name).model_config()
+        prompt, written = fitting(config, *lengths)
+        tell(f"generation, {name} ({prompt} tokens read, {written} written)")
+        yield measure(name, config, prompt, written, peaks, seconds)
+
+
+def fitting(config: ModelConfig, prompt_tokens: int | None, max_tokens: int | None) -> tuple[int, int]:
+    """The lengths that are meant.
+
+    Raises:
+        TinyError: they do not fit the context.
+    """
+    prompt = config.context // 2 if prompt_tokens is None else prompt_tokens
+    written = max(1, config.context - prompt) if max_tokens is None else max_tokens
+    # The first token comes with the prompt's scores, so that the last one of all is not read.
+    if prompt < 1 or written < 1 or prompt + written - 1 > config.context:
+        raise TinyError(
+            "The prompt and the text after it do not fit the model's context",
+            expected=f"a prompt of at least 1 token, at least 1 to write, and at most {config.context + 1} in all",
+            got=f"{prompt} and {written}",
+        )
+    return prompt, written
+
+
+def measure(name: str, config: ModelConfig, prompt: int, written: int, peaks: Peaks, seconds: float) -> list[Record]:
+    """The records of one model with random weights; that of `decode` where more than one token is written."""
+    generator = np.random.default_rng(0)
+    held = mx.get_active_memory()
+    parameters = lively_parameters(config)
+    tokens = generator.integers(0, config.vocabulary_size, prompt).tolist()
+    common: Record = {
+        "benchmark": "inference",
+        "preset": name,
+        "shape": f"L{config.layers} D{config.width} V{config.vocabulary_size}, {prompt} read, {written} written",
+        "dtype": "float32",
+        "implementation": "mlx_tiny",
+        "error": _cache_excess(parameters, config, tokens),
+        "circumstances": circumstances(),
+    }
+    # Tokens, and the window whose tokens meet as many keys on average: the i-th written after the first meets
+    # prompt + i, and a token of a window of T meets (T + 1) / 2.
+    parts = {"prompt": (prompt, prompt), "decode": (written - 1, 2 * prompt + written - 1)}
+    records: list[Record] = [{**common, "part": part, "tokens": count} for part, (count, _) in parts.items() if count]
+    if not common["error"] <= 1:
+        away = f"{common['error']:.1f} times as far from those of whole windows as is allowed"
+        for record in records:
+            record |= {"reason": f"wrong: scores by the cache are {away}", "wrong": True}
+        return records
+    mx.clear_cache()
+    mx.reset_peak_memory()
+    durations = _durations(parameters, config, tokens, written, seconds)
+    peak_memory_bytes = max(0, mx.get_peak_memory() - held)
+    for record in records:
+        count, window = parts[record["part"]]
+        spread = Spread.of(durations[record["part"]])
+        flops = 2 * count * multiply_adds_per_token(config, window)
+        record |= {
+            **spread.to_dict(),
+            "tokens_per_s": count / spread.median,
+            "model_flops": flops,
+            "utilisation": flops / spread.median / peaks.matmul_flops_per_s["float32"],
+            "peak_memory_bytes": peak_memory_bytes,
+        }
+    return records
+
+
+def _durations(
+    parameters: Parameters, config: ModelConfig, tokens: list[int], written: int, seconds: float
+) -> dict[str, list[float]]:
+    """Of the way to the first token, and of all after it, text by text."""
+    durations: dict[str, list[float]] = {"prompt": [], "decode": []}
+
+    def write(seed: int) -> None:
+        began = time.perf_counter()
+        drawn = generate_tokens(parameters, config, tokens, Sampling(max_tokens=written, seed=seed))
+        next(drawn)
+        first = time.perf_counter()
+        for _ in drawn:
+            pass
+        durations["prompt"].append(first - began)
+        durations["decode"].append(time.perf_counter() - first)
+
+    write(0)
+    for part in durations.values():
+        part.clear()
+    started = time.perf_counter()
+    for seed in range(MOST_ROUNDS):
+        if seed >= LEAST_ROUNDS and time.perf_counter() - started >= seconds:
+            break
+        write(seed)
+    return durations
+
+
+def _cache_excess(parameters: Parameters, config: ModelConfig, tokens: list[int]) -> float:
+    """How far scores by the cache lie from those of the whole window, as a multiple of what is allowed."""
+    window = mx.array([(tokens * _CHECKED_TOKENS)[: max(2, min(len(tokens), config.context))]])
+    T = window.shape[1]
+    kept = max(1, T - _CHECKED_TOKENS)
+    whole, _ = logits(parameters, config, window)
+    scores, cache = logits(parameters, config, window[:, :kept])
+    steps = [scores[:, -1:]]
+    for position in range(kept, T):
+        scores, cache = logits(parameters, config, window[:, position : position + 1], cache)
+        steps.append(scores)
+    return bounds("cache", "float32").excess(np.array(mx.concatenate(steps, axis=1)), np.array(whole[:, kept - 1 :]))

@@ -1,0 +1,195 @@
+"""The most that this machine was measured to do, and the time below which no implementation can get."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+from numpy.typing import NDArray
+
+from mlx_tiny.machine import COPY_BYTES, LARGEST_COPY_STREAMS, copy_peak, matmul_peak, usable_cores
+from mlx_tiny.ops.runtime import lane, lanes, on_cpu
+
+_CHAIN = 64
+_REPEATS = 9
+_LANE_SIZE = 512
+# Working sets of copies that caches can hold, and the bytes that each measurement of them moves at least.
+_CACHED_BYTES = (1_000_000, 4_000_000, 16_000_000)
+_MOVED_BYTES = 64_000_000
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """Rates on MLX's device, measured in the same run as what is held against them."""
+
+    matmul_flops_per_s: dict[str, float]
+    """By type."""
+    copy_bytes_per_s: float
+    """Bytes read from memory and written to it."""
+    launch_s: float
+    """Time of one more tiny operation in an evaluation."""
+    evaluation_s: float
+    """Time of an evaluation of one tiny operation, the wait for it included."""
+    products: str
+    """Precision of float32 products: `float32`, or `tf32` where the device rounds its operands to ten bits."""
+    cached_bytes_per_s: dict[str, float] = field(default_factory=dict)
+    """The same of copies that read and write no more bytes than the key says, which caches may hold."""
+
+    def moved_per_s(self, moved_bytes: float) -> float:
+        """The most bytes a second that an operation moves which reads and writes so many.
+
+        Those of the copy next in size below it, or of any larger one that was faster.
+        """
+        rates = {2 * COPY_BYTES: self.copy_bytes_per_s, **{int(k): v for k, v in self.cached_bytes_per_s.items()}}
+        own = max((size for size in rates if size <= moved_bytes), default=min(rates))
+        return max(rate for size, rate in rates.items() if size >= own)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The peaks as plain values, ready for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Bound:
+    """The roofline: no less time than its longest part takes."""
+
+    seconds: float
+    by: str
+    """`compute`, `memory` or `launch`."""
+
+
+def _multiplied(left: Floats, right: Floats) -> Floats:
+    return np.array(mx.array(left) @ mx.array(right))
+
+
+def measure(dtypes: Sequence[str], seconds: float = 0.3) -> Peaks:
+    """Measure all peaks.
+
+    Args:
+        dtypes: types of the matrix products.
+        seconds: time to spend on each.
+    """
+    matmul = {dtype: max(matmul_peak(dtype, seconds), _rate_of_lanes(dtype)) for dtype in dtypes}
+    launch_s, evaluation_s = _latencies()
+    cached = {str(size): _cached_rate(size) for size in _CACHED_BYTES}
+    return Peaks(matmul, _memory_rate(seconds), launch_s, evaluation_s, precision_of_products(), cached)
+
+
+def bound(peaks: Peaks, dtype: str, *, flops: float, moved_bytes: float, launches: int = 1) -> Bound:
+    """The least time for so many FLOPs, bytes to and from memory, and launches.
+
+    Args:
+        dtype: of the matrix products.
+        flops: that the result needs, however it is computed.
+        moved_bytes: each input read once and each output written once.
+    """
+    parts = {
+        "compute": flops / peaks.matmul_flops_per_s[dtype],
+        "memory": moved_bytes / peaks.moved_per_s(moved_bytes),
+        "launch": launches * peaks.launch_s,
+    }
+    longest = max(parts, key=lambda name: parts[name])
+    return Bound(parts[longest], longest)
+
+
+def _rate_of_lanes(dtype: str) -> float:
+    """FLOP/s of a product on each lane at once, as a training step computes; types without a BLAS need it."""
+    matrix = mx.ones((_LANE_SIZE, _LANE_SIZE), dtype=getattr(mx, dtype))
+    mx.eval(matrix)
+
+    def multiply() -> None:
+        products = []
+        for index in range(len(lanes())):
+            with lane(index):
+                products.append(matrix @ matrix)
+        mx.eval(products)
+
+    return 2.0 * _LANE_SIZE**3 * len(lanes()) / min(_timed(multiply) for _ in range(_REPEATS))
+
+
+def _memory_rate(seconds: float) -> float:
+    """The largest rate of a copy, bytes read and written together.
+
+    On a CPU MLX asks the system for the result's memory anew each time, which can cost more than the copy itself, so
+    there a copy into memory that is held counts too.
+    """
+    rate = copy_peak(seconds)
+    if not on_cpu():
+        return rate
+    count = min(usable_cores(), LARGEST_COPY_STREAMS)
+    size = COPY_BYTES // count
+    pairs = [(np.ones(size, np.uint8), np.ones(size, np.uint8)) for _ in range(count)]
+    with ThreadPoolExecutor(count) as threads:
+
+        def copy() -> None:
+            list(threads.map(lambda pair: np.copyto(*pair), pairs))
+
+        return max(rate, 2.0 * size * count / min(_timed(copy) for _ in range(_REPEATS)))
+
+
+def _cached_rate(size: int) -> float:
+    """The largest rate of copies that read and write `size` bytes, over and over."""
+    calls = _MOVED_BYTES // size
+    if on_cpu():
+        count = usable_cores()
+        pairs = [(np.ones(size // 2 // count, np.uint8), np.ones(size // 2 // count, np.uint8)) for _ in range(count)]
+
+        def copy(pair: tuple[NDArray[np.uint8], NDArray[np.uint8]]) -> None:
+            for _ in range(calls):
+                np.copyto(*pair)
+
+        with ThreadPoolExecutor(count) as threads:
+            durations = [_timed(lambda: list(threads.map(copy, pairs))) for _ in range(_REPEATS)]
+    else:
+        source = mx.ones((size // 8,), dtype=mx.float32)
+        mx.eval(source)
+
+        def chain() -> None:
+            value = source
+            for _ in range(calls):
+                value = mx.negative(value)
+            mx.eval(value)
+
+        durations = [_timed(chain) for _ in range(_REPEATS)]
+    return float(size) * calls / min(durations)
+
+
+def _timed(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def _latencies() -> tuple[float, float]:
+    """Of one more launch, and of an evaluation of one: both from chains of tiny operations that wait for each other."""
+    start = mx.zeros(8)
+    mx.eval(start)
+
+    def chain(length: int) -> None:
+        value = start
+        for _ in range(length):
+            value = mx.sin(value)
+        mx.eval(value)
+
+    def usual(length: int) -> float:
+        return sorted(_timed(lambda: chain(length)) for _ in range(_REPEATS))[_REPEATS // 2]
+
+    chain(_CHAIN)
+    short, long = usual(1), usual(_CHAIN + 1)
+    return max(0.0, long - short) / _CHAIN, short
+
+
+def precision_of_products(multiply: Callable[[Floats, Floats], Floats] = _multiplied) -> str:
+    """`float32`, or `tf32`: told by the error of one product, which in float32 is far below 2^-16."""
+    generator = np.random.default_rng(0)
+    left, right = (generator.standard_normal((128, 128)).astype(np.float32) for _ in range(2))
+    exact = left.astype(np.float64) @ right.astype(np.float64)
+    error = np.abs(multiply(left, right) - exact).max() / np.abs(exact).max()
+    return "float32" if error < 2.0**-16 else "tf32"

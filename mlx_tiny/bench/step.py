@@ -1,0 +1,205 @@
+"""`bench step`: the training step of a preset against the same step in PyTorch, a process for each, in turn."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from mlx_tiny.bench.conditions import circumstances
+from mlx_tiny.bench.judge import expected_losses
+from mlx_tiny.bench.peaks import Peaks
+from mlx_tiny.bench.presets import preset_called
+from mlx_tiny.bench.side import Side
+from mlx_tiny.bench.timing import Spread, interleaved, speed_ups
+from mlx_tiny.bench.torch_operations import why_no_torch
+from mlx_tiny.bench.weights import lively_weights
+from mlx_tiny.bench.worker import MOMENTUM, MULTIPLIER, OURS, SIDES, batches, on_cores
+from mlx_tiny.config import RunConfig
+from mlx_tiny.errors import TinyError
+from mlx_tiny.launches import count_launches
+from mlx_tiny.model import training_flops_per_token
+from mlx_tiny.step import TrainingStep
+from mlx_tiny.tolerances import bounds
+
+Record = dict[str, Any]
+
+_CHECKED_STEPS = 3
+# A turn of a side takes at least this long, so that handing over costs nothing beside it.
+_TURN_S = 0.3
+LONGEST_S = 10.0
+"""A step that must take longer is left out: all sides and rounds together would take minutes."""
+
+
+def run(
+    preset_names: Iterable[str],
+    dtype: str,
+    peaks: Peaks,
+    *,
+    seconds: float = 3.0,
+    change: Callable[[RunConfig], RunConfig] = lambda config: config,
+    sides: Iterable[str] = tuple(SIDES),
+    cores: Iterable[int] = (),
+    tell: Callable[[str], None] = lambda _: None,
+) -> Iterator[list[Record]]:
+    """The records of one preset at a time, a side each, checked first.
+
+    Args:
+        dtype: of activations.
+        peaks: measured in the same run.
+        seconds: time to spend on each side of a preset, about.
+        change: makes another configuration of a preset's.
+        sides: out of `worker.SIDES`.
+        cores: instead of these sides, our own on one core and on so many each.
+
+    Raises:
+        TinyError: an unknown preset.
+    """
+    chosen: dict[str, tuple[str, int | None]] = {side: (side, None) for side in sides}
+    if counts := list(cores):
+        chosen = {on_cores(count): (OURS, count) for count in sorted({1, *counts})}
+    for name in list(preset_names):
+        config = preset_called(name).config()
+        config = change(replace(config, train=replace(config.train, dtype=dtype)))
+        tell(f"training step, {name} ({shape_of(config)})")
+        yield measure(config, peaks, seconds=seconds, sides=chosen)
+
+
+def shape_of(config: RunConfig) -> str:
+    """The dimensions of a step by the legend of `model.py`."""
+    c = config.model
+    return (
+        f"B{config.train.batch_size} T{c.context} L{c.layers} D{c.width} H{c.heads} G{c.key_value_heads} "
+        f"K{c.head_width} F{c.hidden} V{c.vocabulary_size} {config.optimizer.matrix_optimizer}"
+    )
+
+
+def measure(
+    config: RunConfig, peaks: Peaks, *, seconds: float, sides: dict[str, tuple[str, int | None]]
+) -> list[Record]:
+    """The records of one configuration, a side each; one that cannot run has a reason instead of figures.
+
+    Args:
+        sides: by the name of the record a side out of `worker.SIDES`, and the cores to keep it to.
+    """
+    tokens = config.train.batch_size * config.model.context
+    flops = training_flops_per_token(config.model)
+    common: Record = {
+        "benchmark": "step",
+        "preset": config.train.preset,
+        "shape": shape_of(config),
+        "dtype": config.train.dtype,
+        "tokens_per_step": tokens,
+        "flops_per_token": flops,
+        "circumstances": circumstances(),
+    }
+    records = {name: {**common, "implementation": name} for name in sides}
+    peak = peaks.matmul_flops_per_s[config.train.dtype]
+    least_s = tokens * flops / peak
+    if least_s > LONGEST_S:
+        for record in records.values():
+            record["reason"] = f"left out: no step could take less than {least_s:.0f} s here"
+        return list(records.values())
+    weights = lively_weights(config.model)
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        np.savez(Path(folder) / "weights.npz", **weights)  # type: ignore[arg-type]
+
+        def start(name: str) -> Side:
+            side, cores = sides[name]
+            paths = Path(folder) / "weights.npz", Path(folder) / f"{name}.log"
+            started = Side.start(side, config, *paths, products=peaks.products, cores=cores)
+            stack.callback(started.close)
+            return started
+
+        running = _prepared(config, records, weights, start)
+        _time(running, records, tokens, seconds)
+    for name, record in records.items():
+        if "tokens_per_s" in record:
+            record["utilisation"] = record["tokens_per_s"] * flops / peak
+            if name.startswith(OURS):
+                record["launches"] = _launches(config)
+    return list(records.values())
+
+
+def _prepared(
+    config: RunConfig, records: dict[str, Record], weights: dict[str, np.ndarray], start: Callable[[str], Side]
+) -> dict[str, Side]:
+    """The sides whose first losses agree with the judge's, each warmed up."""
+    expected = expected_losses(config, weights, batches(config)[:_CHECKED_STEPS], MULTIPLIER, MOMENTUM)
+    without_torch = why_no_torch()
+    running: dict[str, Side] = {}
+    for name, record in records.items():
+        if not name.startswith(OURS) and without_torch is not None:
+            record["reason"] = without_torch
+            continue
+        # One after the other: that a side compiles must not disturb another's first steps.
+        side = start(name)
+        try:
+            side.prepared()
+            _, losses = side.take(_CHECKED_STEPS)
+            side.take(1)
+        except TinyError as error:
+            record |= {"reason": f"failed: {error.failed}", "failed": True}
+            continue
+        record["description"] = side.description
+        record["error"] = bounds("step losses", config.train.dtype).excess(losses, expected)
+        if not record["error"] <= 1:
+            away = f"{record['error']:.1f} times as far from those of plain operations as is allowed"
+            record |= {"reason": f"wrong: its first losses are {away}", "wrong": True}
+            continue
+        running[name] = side
+    return running
+
+
+def _time(running: dict[str, Side], records: dict[str, Record], tokens: int, seconds: float) -> None:
+    """Let the sides take turns; one that dies meanwhile has a reason, and the others go on."""
+    turns: dict[str, int] = {}
+    taken: dict[str, list[float]] = {name: [] for name in running}
+
+    def take(name: str, steps: int) -> float:
+        if name not in taken:
+            return 0.0
+        try:
+            return running[name].take(steps)[0]
+        except TinyError as error:
+            del taken[name]
+            records[name] |= {"reason": f"failed while it was timed: {error.failed}", "failed": True}
+            return 0.0
+
+    def turn(name: str) -> None:
+        duration = take(name, turns[name])
+        if name in taken:
+            taken[name].append(duration / turns[name])
+
+    for name in running:
+        turns[name] = max(1, round(_TURN_S / max(take(name, 1), 1e-6)))
+    if taken:
+        interleaved({name: functools.partial(turn, name) for name in running}, seconds=seconds * len(taken))
+    for name in taken:
+        spread = Spread.of(taken[name])
+        records[name] |= {
+            **spread.to_dict(),
+            "steps_per_round": turns[name],
+            "tokens_per_s": tokens / spread.median,
+            "peak_memory_bytes": running[name].peak_memory_bytes,
+            "speed_up": speed_ups(taken, name, running),
+        }
+
+
+def _launches(config: RunConfig) -> int:
+    """Of a GPU, in one step."""
+
+    def step(parameters: Any, state: Any, batch: mx.array, multiplier: mx.array, momentum: mx.array) -> Any:
+        # Made where it is traced, so that it chooses what a Mac would.
+        return TrainingStep(config, compiled=False)._whole(parameters, state, batch, multiplier, momentum)
+
+    state = TrainingStep(config, compiled=False).initial_state()
+    scalars = (mx.array(value, dtype=mx.float32) for value in (MULTIPLIER, MOMENTUM))
+    return count_launches(step, state.parameters, state.optimizer, mx.array(batches(config)[0]), *scalars).total()

@@ -1,0 +1,187 @@
+"""A process that takes training steps when it is told to: one side of `bench step`.
+
+Each side has its own process, because settings of the allocator and threads hold for a whole one, and because only so
+can the memory of a step be told from that of its rivals. Requests and answers are JSON, one object a line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlx_tiny.bench import memory
+from mlx_tiny.config import RunConfig, from_dict
+from mlx_tiny.errors import TinyError, said
+from mlx_tiny.machine import usable_cores
+
+MULTIPLIER, MOMENTUM = 1.0, 0.95
+"""Of every step: as in the middle of a run."""
+DISTINCT_BATCHES = 4
+
+Step = Callable[[np.ndarray], float]
+"""Takes a batch [B, T+1], changes the state, and gives the loss before that when all is computed."""
+
+
+def batches(config: RunConfig) -> list[np.ndarray]:
+    """Random tokens, int32 [B, T+1], the same for every side."""
+    generator = np.random.default_rng(0)
+    shape = (config.train.batch_size, config.model.context + 1)
+    return [generator.integers(0, config.model.vocabulary_size, shape, dtype=np.int32) for _ in range(DISTINCT_BATCHES)]
+
+
+def of_mlx(config: RunConfig, weights: dict[str, np.ndarray]) -> tuple[Step, str]:
+    """The step as `mlx-tiny train` takes it, compiled where that works."""
+    import mlx.core as mx
+
+    from mlx_tiny.backend import MlxBackend
+    from mlx_tiny.step import TrainingState, TrainingStep
+
+    notes = list[str]()
+    backend = MlxBackend(config, notes.append)
+    fresh = backend.initial_state()
+    parameters = {name: mx.array(array) for name, array in weights.items()}
+    held = [TrainingState(parameters, fresh.optimizer)]
+
+    def step(batch: np.ndarray) -> float:
+        state, loss = backend.step(held[0], batch, MULTIPLIER, MOMENTUM)
+        backend.wait(state, loss)
+        held[0] = state
+        return float(loss)
+
+    assert isinstance(backend.step, TrainingStep)
+    return step, "; ".join([backend.description, *notes])
+
+
+def of_torch(config: RunConfig, weights: dict[str, np.ndarray], compiled: bool = False) -> tuple[Step, str]:
+    """The step as one who knows PyTorch would write it."""
+    import torch
+
+    from mlx_tiny.bench.torch_step import TunedStep
+    from mlx_tiny.reference.backend import TorchBackend, choose_device
+
+    parameters = {name: torch.from_numpy(array) for name, array in weights.items()}
+    tuned = TunedStep(config, parameters, choose_device(), compiled=compiled)
+    fused = "; fused norms and AdamW, Muon by banks"
+    kept = "; malloc keeps large blocks" if "MALLOC_TRIM_THRESHOLD_" in os.environ else ""
+    description = TorchBackend(_of_reference(config)).description
+    return lambda batch: tuned(batch, MULTIPLIER, MOMENTUM), f"{description}{fused}{kept}"
+
+
+def of_compiled_torch(config: RunConfig, weights: dict[str, np.ndarray]) -> tuple[Step, str]:
+    """The same through torch.compile."""
+    step, description = of_torch(config, weights, compiled=True)
+    return step, f"{description}; torch.compile"
+
+
+def of_reference(config: RunConfig, weights: dict[str, np.ndarray]) -> tuple[Step, str]:
+    """The step as `mlx-tiny train --backend torch` takes it, which is written to be read."""
+    import torch
+
+    from mlx_tiny.reference.backend import TorchBackend
+
+    backend = TorchBackend(_of_reference(config))
+    state = backend.initial_state()
+    state.parameters = {name: torch.from_numpy(array).to(backend.device) for name, array in weights.items()}
+    held = [state]
+
+    def step(batch: np.ndarray) -> float:
+        held[0], loss = backend.step(held[0], batch, MULTIPLIER, MOMENTUM)
+        backend.wait(held[0], loss)
+        return float(loss)
+
+    return step, backend.description
+
+
+def _of_reference(config: RunConfig) -> RunConfig:
+    train = replace(config.train, backend="torch", attention="auto", muon="auto", compile=False)
+    return replace(config, train=train)
+
+
+OURS = "mlx_tiny"
+SIDES: dict[str, Callable[[RunConfig, dict[str, np.ndarray]], tuple[Step, str]]] = {
+    OURS: of_mlx,
+    "torch": of_torch,
+    "torch tuned": of_torch,
+    "torch compiled": of_compiled_torch,
+    "reference": of_reference,
+}
+"""What takes the step. `torch` has torch's defaults; the next two have an allocator that keeps memory, as MLX does."""
+
+
+def on_cores(count: int) -> str:
+    """Name of our own side on so many cores."""
+    return f"{OURS}, {count} core{'s' if count > 1 else ''}"
+
+
+def _give_equal_terms(products: str) -> str:
+    """Let torch use all cores, and multiply in TF32 where MLX does; what that changed, for the description."""
+    import torch
+
+    torch.set_num_threads(usable_cores())
+    if products != "tf32" or not torch.cuda.is_available():
+        return ""
+    torch.set_float32_matmul_precision("high")
+    return "; float32 products in TF32"
+
+
+def _keep_to(cores: int) -> None:
+    """Keep this process, and what it starts, to so many cores, where the system lets it."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+    os.environ["MLX_TINY_LANES"] = str(cores)
+
+
+def serve(request: dict[str, Any], commands: Any, answer: Callable[[dict[str, Any]], None]) -> None:
+    """Prepare a side, answer what it is, then take as many steps as each further line says and answer their time.
+
+    Args:
+        request: `side` out of `SIDES`, `config`, `weights` (a file of arrays), `products` as `Peaks` has it, and
+            `cores` to keep to, or None.
+        commands: lines, each a number of steps; the end of them ends the work.
+        answer: sends one object.
+    """
+    config = from_dict(RunConfig, request["config"])
+    with np.load(Path(request["weights"])) as file:
+        weights = {name: file[name] for name in file.files}
+    terms = "" if request["side"] == OURS else _give_equal_terms(request["products"])
+    if request["cores"] is not None:
+        _keep_to(request["cores"])
+    step, description = SIDES[request["side"]](config, weights)
+    peak_memory_bytes = memory.of_mlx if request["side"] == OURS else memory.of_torch
+    tokens, taken = batches(config), 0
+    answer({"description": f"{description}{terms}"})
+    for line in commands:
+        losses = []
+        began = time.perf_counter()
+        for _ in range(int(line)):
+            losses.append(step(tokens[taken % DISTINCT_BATCHES]))
+            taken += 1
+        seconds = time.perf_counter() - began
+        answer({"seconds": seconds, "losses": losses, "peak_memory_bytes": peak_memory_bytes()})
+
+
+def main() -> None:
+    """Serve on the standard streams; what libraries print goes to stderr."""
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def answer(reply: dict[str, Any]) -> None:
+        print(json.dumps(reply), file=replies, flush=True)
+
+    try:
+        serve(json.loads(sys.stdin.readline()), sys.stdin, answer)
+    except (TinyError, RuntimeError, ValueError, MemoryError) as error:
+        answer({"failed": said(error)})
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,238 @@
+"""`mlx-tiny bench`: how fast this machine trains and writes, against other ways to compute the same."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mlx_tiny.cli.options import F, flag_name, given
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mlx_tiny.bench.peaks import Peaks
+    from mlx_tiny.config import RunConfig
+
+_BENCHMARKS = ("kernels", "step", "inference")
+# Small enough for two cores of a laptop, and large enough to be training.
+_DEFAULT_PRESETS = ("mini",)
+_STEP_SETTINGS: dict[str, dict[str, Any]] = {
+    "train": {"batch_size": int},
+    "model": dict.fromkeys(("context", "layers", "width", "hidden", "heads", "key_value_heads", "head_width"), int),
+    "optimizer": {"matrix_optimizer": click.Choice(["muon", "adamw"])},
+}
+
+
+def _step_options(function: F) -> F:
+    """Flags that change a preset's training step, named as those of `mlx-tiny train`."""
+    for section, fields in reversed(_STEP_SETTINGS.items()):
+        for field, kind in reversed(fields.items()):
+            text = f"Of step, instead of the preset's {field.replace('_', ' ')}."
+            function = click.option(f"{section}_{field}", flag_name(section, field), type=kind, help=text)(function)
+    return function
+
+
+@click.command()
+@click.argument("benchmark", type=click.Choice(_BENCHMARKS), required=False)
+@click.option("--all", "everything", is_flag=True, help="All three, and all presets that are not too large for here.")
+@click.option("--preset", "presets", multiple=True, help="Size whose shapes to take; may be repeated. [default: mini]")
+@click.option("--operation", "names", multiple=True, help="Only this operation of kernels; may be repeated.")
+@click.option("--dtype", "dtypes", multiple=True, help="Type of activations; may be repeated. [default: float32]")
+@_step_options
+@click.option("--cores", help="Of step, instead of PyTorch: mlx_tiny on one CPU core and on so many each, as in 2,4.")
+@click.option("--prompt-tokens", type=int, help="Length of the prompt of inference. [default: half of the context]")
+@click.option("--max-tokens", type=int, help="Tokens that inference writes. [default: the rest of the context]")
+@click.option("--seconds", default=1.0, show_default=True, help="Time for each implementation of an operation; for a step three times, for generation twice as long.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--output", type=click.Path(path_type=Path), help="File for that object; --all has one by default.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw a roofline of kernels to this PNG (extra `plot`).")
+def command(
+    benchmark: str | None,
+    everything: bool,
+    presets: tuple[str, ...],
+    names: tuple[str, ...],
+    dtypes: tuple[str, ...],
+    cores: str | None,
+    prompt_tokens: int | None,
+    max_tokens: int | None,
+    seconds: float,
+    as_json: bool,
+    output: Path | None,
+    plot: Path | None,
+    **flags: Any,
+) -> None:
+    """Measure single operations (kernels), the training step (step), or generation (inference).
+
+    Every result is held against a reference before it is timed, and what is compared takes turns in one run. PyTorch
+    is measured where it is installed. The file is written anew after each thing measured, so that one may stop.
+
+    \b
+      mlx-tiny bench kernels --operation attention --preset mini
+      mlx-tiny bench step --preset mini --preset small
+      mlx-tiny bench step --layers 6 --batch-size 16 --cores 2
+      mlx-tiny bench --all --output my-mac.json
+    """
+    if everything == (benchmark is not None):
+        raise click.UsageError(f"Name one benchmark ({', '.join(_BENCHMARKS)}), or give --all")
+    chosen = _BENCHMARKS if benchmark is None else (benchmark,)
+    changes = {section: given(flags, section) for section in _STEP_SETTINGS}
+    of_step = {flag_name(section, field): value for section in changes for field, value in changes[section].items()}
+    _require_fitting(chosen, {"--operation": names, "--plot": plot}, "kernels")
+    _require_fitting(chosen, {**of_step, "--cores": cores}, "step")
+    _require_fitting(chosen, {"--prompt-tokens": prompt_tokens, "--max-tokens": max_tokens}, "inference")
+    if not 0 < seconds < float("inf"):
+        raise click.UsageError("--seconds must be above 0")
+    from mlx_tiny.plan import PRESETS
+
+    settings = {
+        "benchmarks": list(chosen),
+        "presets": list(presets or (PRESETS if everything else _DEFAULT_PRESETS)),
+        "operations": list(names) or None,
+        "dtypes": list(dtypes or _default_dtypes(everything)),
+        "changes": changes,
+        "cores": _core_counts(cores),
+        "prompt_tokens": prompt_tokens,
+        "max_tokens": max_tokens,
+        "seconds": seconds,
+    }
+    _measure(settings, as_json, _default_file() if everything and output is None else output, plot)
+
+
+def _require_fitting(chosen: tuple[str, ...], flags: dict[str, Any], benchmark: str) -> None:
+    for flag, value in flags.items():
+        if value and benchmark not in chosen:
+            raise click.UsageError(f"{flag} belongs to `bench {benchmark}`")
+
+
+def _core_counts(text: str | None) -> list[int]:
+    """The counts of `--cores`."""
+    from mlx_tiny.errors import TinyError
+    from mlx_tiny.machine import device, usable_cores
+
+    if text is None:
+        return []
+    parts, most = text.split(","), usable_cores()
+    if not all(part.strip().isdecimal() and 1 <= int(part) <= most for part in parts):
+        raise TinyError("--cores takes numbers of cores", expected=f"1 to {most}, as in 1,{most}", got=repr(text))
+    if device() != "cpu":
+        raise TinyError("--cores is of the CPU, and MLX computes elsewhere here", got=device(), remedy="Leave it out")
+    return sorted({1, *map(int, parts)})
+
+
+def _default_file() -> Path:
+    import datetime
+
+    from mlx_tiny.bench.output import default_name
+    from mlx_tiny.machine import chip
+
+    return default_name(chip(), datetime.datetime.now())
+
+
+def _default_dtypes(everything: bool) -> tuple[str, ...]:
+    """On a GPU --all takes both types of training; a CPU has no fast one of 16 bits."""
+    from mlx_tiny.config import DTYPES
+    from mlx_tiny.machine import device
+
+    return tuple(DTYPES) if everything and device() != "cpu" else ("float32",)
+
+
+def _measure(settings: dict[str, Any], as_json: bool, output: Path | None, plot: Path | None) -> None:
+    from mlx_tiny.bench import conditions, expectation, peaks, results, roofline, table
+    from mlx_tiny.bench.output import require_matplotlib, require_writable
+    from mlx_tiny.files import write_json
+    from mlx_tiny.machine import keep_awake
+
+    _check(settings)
+    if plot is not None:
+        require_matplotlib()
+    require_writable(output, plot)
+    if output is not None:
+        click.echo(f"writing: {output}", err=True)
+    records: list[dict[str, Any]] = []
+    with keep_awake():
+        # Optimizers and generation are in float32 whatever the activations are.
+        dtypes = list(dict.fromkeys(("float32", *settings["dtypes"])))
+        measured = peaks.measure(dtypes)
+        if not as_json:
+            click.echo(table.machine_line(conditions.circumstances()))
+            click.echo(table.peaks_line(measured.to_dict()))
+        minutes = round(expectation.expected_seconds(settings, measured) / 60)
+        click.echo(f"expected: {f'about {minutes} minutes' if minutes > 1 else 'a minute or less'}", err=True)
+        for group in _groups(settings, measured):
+            records += group
+            if output is not None:
+                write_json(output, results.assemble(records, measured, None, settings))
+            if not as_json:
+                for line in table.lines(group):
+                    click.echo(line)
+        after = peaks.measure(dtypes)
+    whole = results.assemble(records, measured, after, settings)
+    if output is not None:
+        write_json(output, whole)
+        click.echo(f"written: {output}", err=True)
+    if as_json:
+        click.echo(json.dumps(whole, allow_nan=False))
+    for warning in whole["warnings"]:
+        click.echo(f"warning: {warning}", err=True)
+    if plot is not None:
+        roofline.plot(records, measured, plot)
+        click.echo(f"drawn: {plot}", err=True)
+    results.require_right(records)
+
+
+def _check(settings: dict[str, Any]) -> None:
+    """Say what is wrong with a name or a setting before anything is measured."""
+    from mlx_tiny.bench import inference, operations
+    from mlx_tiny.bench.presets import preset_called
+    from mlx_tiny.config import DTYPES
+    from mlx_tiny.errors import TinyError
+
+    for kind, names in {"operation": operations.NAMES, "dtype": tuple(DTYPES)}.items():
+        for name in settings[f"{kind}s"] or ():
+            if name not in names:
+                raise TinyError(f"Unknown {kind} {name!r}", expected=f"one of {', '.join(names)}")
+    for preset in map(preset_called, settings["presets"]):
+        _changed(preset.config(), settings["changes"])
+        if "inference" in settings["benchmarks"]:
+            inference.fitting(preset.model_config(), settings["prompt_tokens"], settings["max_tokens"])
+
+
+def _changed(config: RunConfig, changes: dict[str, dict[str, Any]]) -> RunConfig:
+    """A preset's configuration with the user's flags on top."""
+    from mlx_tiny.config import RunConfig, from_dict, to_dict
+
+    values = to_dict(config)
+    for section, settings in changes.items():
+        values[section].update(settings)
+    return from_dict(RunConfig, values)
+
+
+def _groups(settings: dict[str, Any], peaks: Peaks) -> Iterator[list[dict[str, Any]]]:
+    """Records that belong together, as soon as they are there."""
+    from mlx_tiny.bench import inference, kernels, step
+
+    presets, seconds = settings["presets"], settings["seconds"]
+
+    def tell(text: str) -> None:
+        click.echo(f"measuring: {text}", err=True)
+
+    if "kernels" in settings["benchmarks"]:
+        names = settings["operations"]
+        yield from kernels.run(presets, settings["dtypes"], peaks, names=names, seconds=seconds, tell=tell)
+    if "step" in settings["benchmarks"]:
+        for dtype in settings["dtypes"]:
+            yield from step.run(
+                presets,
+                dtype,
+                peaks,
+                seconds=3 * seconds,
+                change=lambda config: _changed(config, settings["changes"]),
+                cores=settings["cores"],
+                tell=tell,
+            )
+    if "inference" in settings["benchmarks"]:
+        lengths = settings["prompt_tokens"], settings["max_tokens"]
+        yield from inference.run(presets, peaks, lengths=lengths, seconds=2 * seconds, tell=tell)

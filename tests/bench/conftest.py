@@ -1,0 +1,14 @@
+"""The micro preset among the real ones."""
+
+from __future__ import annotations
+
+import pytest
+
+from mlx_tiny.plan import PRESETS
+
+from .micro import MICRO
+
+
+@pytest.fixture(autouse=True)
+def micro(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PRESETS, "micro", MICRO)

@@ -1,0 +1,45 @@
+"""How long a benchmark is expected to take: at least what was asked for, and longer where the machine is slow."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from mlx_tiny.bench.expectation import expected_seconds
+from mlx_tiny.bench.peaks import Peaks
+
+from .micro import PEAKS
+
+FAST = replace(PEAKS, matmul_flops_per_s={"float32": 1e15})
+SLOW = replace(PEAKS, matmul_flops_per_s={"float32": 2e7})
+
+
+def seconds(peaks: Peaks, *benchmarks: str, **changes: Any) -> float:
+    settings = {"presets": ["micro"], "dtypes": ["float32"], "seconds": 1.0, "operations": None, "cores": []}
+    return expected_seconds({**settings, "benchmarks": benchmarks, **changes}, peaks)
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "changes", "expected"),
+    [
+        ("kernels", {}, 6 * 2 * 4),
+        ("kernels", {"operations": ["mlp"]}, 2 * 4),
+        ("kernels", {"presets": ["micro", "micro"]}, 2 * 6 * 2 * 4),
+        # Five sides, each with its start.
+        ("step", {}, 5 * (15 + 3)),
+        ("step", {"cores": [1, 2]}, 2 * (15 + 3)),
+        ("inference", {}, 2),
+    ],
+)
+def test_on_a_fast_machine_it_is_the_time_that_was_asked_for(
+    benchmark: str, changes: dict[str, Any], expected: float
+) -> None:
+    assert seconds(FAST, benchmark, **changes) == pytest.approx(expected, rel=0.01)
+
+
+def test_a_slow_machine_takes_longer_and_leaves_out_what_is_too_long() -> None:
+    assert seconds(SLOW, "step") > seconds(FAST, "step") + 1
+    assert seconds(replace(SLOW, matmul_flops_per_s={"float32": 1e3}), "step") == 0
+    assert seconds(FAST, "kernels", "step", "inference") == pytest.approx(48 + 90 + 2, rel=0.01)

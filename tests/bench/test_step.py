@@ -1,0 +1,221 @@
+"""`bench step`: sides in turn, checked against plain operations before they are timed."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mlx_tiny.bench import step, worker
+from mlx_tiny.bench.judge import expected_losses
+from mlx_tiny.bench.side import Side
+from mlx_tiny.bench.weights import lively_weights
+from mlx_tiny.bench.worker import on_cores
+from mlx_tiny.config import RunConfig, to_dict
+from mlx_tiny.errors import TinyError
+from mlx_tiny.machine import usable_cores
+from mlx_tiny.ops import activation, attention, cross_entropy, heads, norm, runtime
+
+from .micro import MICRO, PEAKS
+
+TORCH = pytest.mark.torch
+SIDES = ("torch", "torch tuned", "torch compiled", "reference")
+
+
+def uncompiled(config: RunConfig) -> RunConfig:
+    return replace(config, train=replace(config.train, compile=False))
+
+
+def run(*sides: str, change: Any = uncompiled, dtype: str = "float32", peaks: Any = PEAKS) -> dict[str, dict[str, Any]]:
+    (records,) = step.run(["micro"], dtype, peaks, seconds=0, change=change, sides=sides)
+    assert [record["implementation"] for record in records] == list(sides)
+    return {record["implementation"]: record for record in records}
+
+
+@pytest.fixture(autouse=True)
+def short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step, "_TURN_S", 1e-3)
+
+
+def test_the_step_of_training_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step, "why_no_torch", lambda: "PyTorch is not installed")
+    found = run("mlx_tiny", *SIDES)
+    ours = found["mlx_tiny"]
+    assert "reason" not in ours, ours
+    assert ours["tokens_per_s"] == pytest.approx(4 * 40 / ours["median_s"])
+    assert ours["utilisation"] == pytest.approx(ours["tokens_per_s"] * ours["flops_per_token"] / 1e11)
+    assert 100 < ours["launches"] < 500 and 1e7 < ours["peak_memory_bytes"] < 1e11
+    assert ours["error"] <= 1 and ours["description"].startswith("mlx ")
+    assert ours["shape"] == "B4 T40 L2 D48 H4 G2 K32 F80 V520 muon"
+    assert json.loads(json.dumps(found)) == found
+    assert {found[name]["reason"] for name in SIDES} == {"PyTorch is not installed"}
+
+
+def test_wrong_losses_have_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = step.expected_losses
+    monkeypatch.setattr(step, "expected_losses", lambda *arguments: [1.001 * loss for loss in right(*arguments)])
+    ours = run("mlx_tiny")["mlx_tiny"]
+    assert ours["wrong"] and "first losses" in ours["reason"] and "tokens_per_s" not in ours
+
+
+def test_a_side_that_cannot_start_has_a_reason() -> None:
+    ours = run("mlx_tiny", change=lambda c: replace(c, train=replace(c.train, attention="metal", compile=False)))
+    if "reason" not in ours["mlx_tiny"]:
+        pytest.skip("the Metal kernels run here")
+    assert ours["mlx_tiny"]["reason"].startswith("failed: ") and "cannot run here" in ours["mlx_tiny"]["reason"]
+    assert ours["mlx_tiny"]["failed"]
+
+
+class Doomed(Side):
+    """A side that is gone after so many requests, others of this class being well."""
+
+    def __init__(self, lives: int) -> None:
+        self.lives, self.peak_memory_bytes = lives, 1
+
+    def take(self, steps: int) -> tuple[float, list[float]]:
+        self.lives -= 1
+        if self.lives < 0:
+            raise TinyError("it ended with exit code -9; its last words were: Killed")
+        return 0.1 * steps, [0.0] * steps
+
+
+@pytest.mark.parametrize("lives", [0, 1, 3])
+def test_a_side_that_dies_while_it_is_timed_has_a_reason_and_the_others_go_on(lives: int) -> None:
+    records: dict[str, dict[str, Any]] = {"mlx_tiny": {}, "torch": {}, "reference": {}}
+    sides: dict[str, Side] = {"mlx_tiny": Doomed(99), "torch": Doomed(lives), "reference": Doomed(99)}
+    step._time(sides, records, tokens=160, seconds=0)
+    assert records["torch"] == {
+        "reason": "failed while it was timed: it ended with exit code -9; its last words were: Killed",
+        "failed": True,
+    }
+    assert records["mlx_tiny"]["median_s"] == pytest.approx(0.1) and records["mlx_tiny"]["rounds"] == 5
+    assert set(records["mlx_tiny"]["speed_up"]) == {"reference"}
+
+
+def test_where_all_sides_die_nothing_is_timed() -> None:
+    records: dict[str, dict[str, Any]] = {"mlx_tiny": {}}
+    step._time({"mlx_tiny": Doomed(0)}, records, tokens=160, seconds=0)
+    assert records["mlx_tiny"]["failed"]
+
+
+def test_the_judge_asks_for_plain_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise AssertionError("what is judged is asked")
+
+    for module in (activation, attention, cross_entropy, heads, norm):
+        monkeypatch.setattr(module, "_on_cpu" if hasattr(module, "_on_cpu") else "attend_on_cpu", refuse)
+    config = MICRO.config()
+    losses = expected_losses(config, lively_weights(config.model), worker.batches(config)[:2], 1.0, 0.95)
+    assert len(losses) == 2 and losses[0] != losses[1]
+
+
+@TORCH
+@pytest.mark.parametrize("activation", ["swiglu", "relu2"])
+def test_the_judge_agrees_with_the_reference_in_float64(activation: str) -> None:
+    import torch
+
+    from mlx_tiny.reference.step import initial_state, training_step
+
+    config = MICRO.config()
+    config = replace(config, model=replace(config.model, activation=activation))
+    weights, batches = lively_weights(config.model), worker.batches(config)[:3]
+    state, losses = initial_state(config, dtype=torch.float64), []
+    state.parameters = {name: torch.from_numpy(weights[name]).double() for name in state.parameters}
+    for batch in batches:
+        state, loss = training_step(state, config, batch, 1.0, 0.95)
+        losses.append(float(loss))
+    np.testing.assert_allclose(expected_losses(config, weights, batches, 1.0, 0.95), losses, rtol=2e-6)
+
+
+@pytest.mark.skipif(not runtime.on_cpu(), reason="cores are of the CPU")
+def test_our_side_on_one_core_and_on_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    most = usable_cores()
+    (records,) = step.run(["micro"], "float32", PEAKS, seconds=0, change=uncompiled, cores=[most])
+    assert [record["implementation"] for record in records] == [on_cores(n) for n in sorted({1, most})]
+    assert all("reason" not in record for record in records), records
+    assert f", {most} lanes" in records[-1]["description"] and ", 1 lanes" in records[0]["description"]
+    assert set(records[-1]["speed_up"]) == {on_cores(1)} - {records[-1]["implementation"]}
+
+
+def test_what_would_take_minutes_is_left_out() -> None:
+    slow = replace(PEAKS, matmul_flops_per_s={"float32": 1e3})
+    assert "left out" in run("mlx_tiny", peaks=slow)["mlx_tiny"]["reason"]
+
+
+def test_an_unknown_preset_is_refused() -> None:
+    with pytest.raises(TinyError, match="Unknown preset 'huge'"):
+        list(step.run(["huge"], "float32", PEAKS))
+
+
+def test_weights_have_no_zeros_where_a_run_begins_with_them() -> None:
+    weights = lively_weights(MICRO.model_config())
+    assert all(array.any() and array.dtype == np.float32 for array in weights.values())
+    assert 0.05 < weights["head"].std() < 0.5
+
+
+def serve(config: RunConfig, folder: Path, side: str, steps: list[int]) -> list[dict[str, Any]]:
+    """The answers of a side that runs in this process."""
+    np.savez(folder / "weights.npz", **lively_weights(config.model))
+    answers: list[dict[str, Any]] = []
+    request = {"side": side, "config": to_dict(config), "weights": str(folder / "weights.npz")}
+    request |= {"products": "float32", "cores": None}
+    worker.serve(request, io.StringIO("".join(f"{count}\n" for count in steps)), answers.append)
+    return answers
+
+
+def test_a_worker_takes_the_steps_that_it_is_told(tmp_path: Path) -> None:
+    first, once, twice = serve(uncompiled(MICRO.config()), tmp_path, "mlx_tiny", [1, 2])
+    assert "description" in first
+    assert len(once["losses"]) == 1 and len(twice["losses"]) == 2
+    assert once["seconds"] > 0 and once["losses"][0] != twice["losses"][0]
+
+
+# Clipped so far that AdamW's epsilon matters; otherwise neither optimizer would see the scale of a gradient.
+@TORCH
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+@pytest.mark.parametrize("side", ["torch", "reference"])
+def test_torch_takes_the_same_steps(tmp_path: Path, side: str, optimizer: str) -> None:
+    config = MICRO.config()
+    config = uncompiled(
+        replace(
+            config, optimizer=replace(config.optimizer, matrix_optimizer=optimizer, clip_norm=1e-8, adamw_decay=0.1)
+        )
+    )
+    ours, theirs = (serve(config, tmp_path, name, [6])[1]["losses"] for name in ("mlx_tiny", side))
+    assert len(set(ours)) == 6
+    np.testing.assert_allclose(theirs, ours, rtol=1e-4)
+
+
+@TORCH
+def test_sides_are_compared_with_each_other() -> None:
+    names = ("torch", "torch tuned", "reference")
+    found = run("mlx_tiny", *names)
+    assert all("reason" not in record for record in found.values()), found
+    assert set(found["mlx_tiny"]["speed_up"]) == set(names)
+    assert set(found["mlx_tiny"]["speed_up"]["torch"]) >= {"median", "p10", "p90", "overloaded"}
+    said = {name: found[name]["description"] for name in names}
+    assert {name for name in names if "malloc keeps large blocks" in said[name]} == {"torch tuned"}
+    assert {name for name in names if "fused norms and AdamW, Muon by banks" in said[name]} == {"torch", "torch tuned"}
+    assert all("fused attention" in text and f"{usable_cores()} threads" in text for text in said.values())
+    # Each has loaded what it needs, and no process the memory of another.
+    assert len({record["peak_memory_bytes"] for record in found.values()}) == 4
+    if runtime.on_cpu():
+        assert found["mlx_tiny"]["peak_memory_bytes"] < found["torch"]["peak_memory_bytes"]
+
+
+@TORCH
+def test_torch_rounds_products_where_mlx_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    asked: list[str] = []
+    monkeypatch.setattr(torch, "set_float32_matmul_precision", asked.append)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert worker._give_equal_terms("float32") == "" and asked == []
+    assert worker._give_equal_terms("tf32") == "; float32 products in TF32" and asked == ["high"]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert worker._give_equal_terms("tf32") == ""
