@@ -1,0 +1,261 @@
+"""What a training token costs against the window, the batch, the width and the depth, and whether FLOPs explain it.
+
+FLOPs are the model's and the optimizer's: Muon's grow with the width, and count the more, the fewer tokens a step has.
+"""
+
+from __future__ import annotations
+
+import datetime
+import importlib.util
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import click
+import mlx.core as mx
+import numpy as np
+
+from benchmarks.command_line import start
+from mlx_tiny.bench.conditions import circumstances
+from mlx_tiny.bench.output import picture, require_writable
+from mlx_tiny.bench.table import OVERLOADED, aligned, duration, machine_line
+from mlx_tiny.bench.timing import Spread, interleaved
+from mlx_tiny.bench.weights import lively_parameters
+from mlx_tiny.config import RunConfig
+from mlx_tiny.errors import CheckFailed
+from mlx_tiny.files import write_json
+from mlx_tiny.model import training_flops_per_token
+from mlx_tiny.ops.runtime import lanes
+from mlx_tiny.plan import PRESETS
+from mlx_tiny.profiling import costs
+from mlx_tiny.step import TrainingState, TrainingStep, decide_compilation
+
+ALLOWED_GROWTH = 1.20
+"""Cost may grow by this factor more than FLOPs."""
+AXES = ("window", "batch", "width", "depth")
+_HEAD_WIDTH = 64
+_WINDOWS = (128, 256, 512, 1024, 2048)
+# A step of the longest window has as many rows, and at least one for each core, or some would be idle.
+_LEAST_ROWS = 2
+
+Point = dict[str, Any]
+
+
+def values_of(axis: str) -> tuple[int, ...]:
+    """What is measured along an axis; batches are multiples of the lanes, or some would be idle."""
+    if axis == "batch":
+        return tuple(len(lanes()) * factor for factor in (1, 2, 4, 8, 16))
+    return {"window": _WINDOWS, "width": (64, 128, 256, 384), "depth": (1, 2, 4, 8)}[axis]
+
+
+def configuration(axis: str, value: int) -> RunConfig:
+    """The preset `mini` with one of its dimensions changed, and the same number of tokens in a step.
+
+    Only the batch changes that number.
+    """
+    config = PRESETS["mini"].config()
+    model = config.model
+    if axis == "window":
+        model = replace(model, context=value)
+    elif axis == "width":
+        heads = max(1, value // _HEAD_WIDTH)
+        model = replace(model, width=value, hidden=4 * value, heads=heads, key_value_heads=heads)
+    elif axis == "depth":
+        model = replace(model, layers=value)
+    tokens = max(_WINDOWS) * max(_LEAST_ROWS, len(lanes()))
+    batch = value if axis == "batch" else tokens // model.context
+    return replace(config, model=model, train=replace(config.train, batch_size=batch))
+
+
+def measure(
+    axis: str, values: Sequence[int], seconds: float, configure: Callable[[str, int], RunConfig]
+) -> list[Point]:
+    """Cost a token at each value, all in turn, compilation apart.
+
+    Args:
+        seconds: time to spend on each value, about.
+    """
+    tasks = {value: _task(configure(axis, value)) for value in values}
+    for task in tasks.values():
+        task()
+    named = {str(value): task for value, task in tasks.items()}
+    durations = interleaved(named, seconds=seconds * len(values))
+    points = []
+    for value in values:
+        config = configure(axis, value)
+        tokens = config.train.batch_size * config.model.context
+        spread = Spread.of([taken / tokens for taken in durations[str(value)]])
+        flops = training_flops_per_token(config.model) + costs(config)["optimizer"]["flops"] / tokens
+        points.append(
+            {
+                "axis": axis,
+                "value": value,
+                "batch_size": config.train.batch_size,
+                "tokens_per_step": tokens,
+                "flops_per_token": flops,
+                **spread.to_dict(),
+                "s_per_token": spread.median,
+                "s_per_flop": spread.median / flops,
+            }
+        )
+    return points
+
+
+def _task(config: RunConfig) -> Callable[[], None]:
+    """One training step of a configuration on random tokens."""
+    step = TrainingStep(config, compiled=decide_compilation(config.train.compile)[0])
+    state = TrainingState(lively_parameters(config.model), step.optimizer.initialize())
+    shape = (config.train.batch_size, config.model.context + 1)
+    batch = np.random.default_rng(0).integers(0, config.model.vocabulary_size, shape, dtype=np.int32)
+
+    def take() -> None:
+        # From the same state each time: all rounds do the same work.
+        changed, loss = step(state, batch, 1.0, 0.95)
+        mx.eval(loss, changed.arrays())
+
+    return take
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The largest factor by which cost grew beyond FLOPs along an axis, and the two values that it lies between."""
+
+    axis: str
+    factor: float
+    smaller: int
+    larger: int
+    uncertain: bool
+    """Whether the machine was too loaded to measure some point of the axis."""
+
+    @property
+    def kept(self) -> bool:
+        """Whether that is within what is allowed."""
+        return self.factor <= ALLOWED_GROWTH
+
+    def __str__(self) -> str:
+        return (
+            f"{self.axis}: from {self.smaller} to {self.larger} the cost of a token grows by {self.factor:.2f} times "
+            f"what its FLOPs do, {'within' if self.kept else 'MORE THAN'} the {ALLOWED_GROWTH:.2f} allowed"
+            + ("; uncertain, as the machine was too loaded" if self.uncertain else "")
+        )
+
+
+def verdicts(points: Sequence[Point]) -> list[Verdict]:
+    """One for each axis."""
+    found = []
+    for axis, group in itertools.groupby(points, key=lambda point: point["axis"]):
+        block = list(group)
+        pairs = itertools.combinations(block, 2)
+        worst = max((b["s_per_flop"] / a["s_per_flop"], a["value"], b["value"]) for a, b in pairs)
+        found.append(Verdict(axis, *worst, uncertain=any(point["overloaded"] for point in block)))
+    return found
+
+
+def require_kept(found: Sequence[Verdict]) -> None:
+    """Raise where cost surely grew by more than is allowed.
+
+    Raises:
+        CheckFailed: naming the axes.
+    """
+    broken = [verdict for verdict in found if not verdict.kept and not verdict.uncertain]
+    if broken:
+        worst = max(broken, key=lambda verdict: verdict.factor)
+        raise CheckFailed(
+            f"The cost of a token grows by more than its FLOPs explain along {', '.join(v.axis for v in broken)}",
+            expected=f"at most {ALLOWED_GROWTH:.2f} times as much",
+            got=f"{worst.factor:.2f} from {worst.axis} {worst.smaller} to {worst.larger}",
+            remedy="See what grows with `mlx-tiny profile`",
+        )
+
+
+def table(points: Sequence[Point]) -> Iterator[str]:
+    """All points, and how their cost and FLOPs grew from the first of their axis."""
+    rows = [["", "batch", "a token", "p10 to p90", "FLOPs a token", "GFLOP/s", "cost grew", "FLOPs grew", "ratio"]]
+    for _, group in itertools.groupby(points, key=lambda point: point["axis"]):
+        block = list(group)
+        for point in block:
+            cost, flops = (point[key] / block[0][key] for key in ("s_per_token", "flops_per_token"))
+            rows.append(
+                [
+                    f"{point['axis']} {point['value']}",
+                    str(point["batch_size"]),
+                    duration(point["s_per_token"]) + (OVERLOADED if point["overloaded"] else ""),
+                    f"{duration(point['p10_s'])} to {duration(point['p90_s'])}",
+                    f"{point['flops_per_token']:.3g}",
+                    f"{1e-9 / point['s_per_flop']:.1f}",
+                    f"{cost:.2f}",
+                    f"{flops:.2f}",
+                    f"{cost / flops:.2f}",
+                ]
+            )
+    return aligned(rows)
+
+
+def plot(points: Sequence[Point], path: Path) -> None:
+    """Cost a token against each dimension, measured, and as FLOPs alone would have it from the first value on."""
+    names = list(dict.fromkeys(point["axis"] for point in points))
+    size = 4 * len(names), 3.6
+    with picture(path, ncols=len(names), figsize=size, squeeze=False) as (_, panels):
+        for panel, axis in zip(panels[0], names, strict=True):
+            _draw(panel, axis, [point for point in points if point["axis"] == axis])
+
+
+def _draw(panel: Any, axis: str, block: Sequence[Point]) -> None:
+    values, costs_us = [p["value"] for p in block], [1e6 * p["s_per_token"] for p in block]
+    by_flops = [costs_us[0] * p["flops_per_token"] / block[0]["flops_per_token"] for p in block]
+    lows, highs = ([1e6 * p[key] for p in block] for key in ("p10_s", "p90_s"))
+    panel.fill_between(values, lows, highs, alpha=0.3)
+    panel.plot(values, costs_us, "o-", label="measured")
+    panel.plot(values, by_flops, "--", color="black", label="as its FLOPs")
+    panel.set(xscale="log", yscale="log", xlabel=axis, ylabel="microseconds a token")
+    panel.minorticks_off()
+    panel.set_xticks(values, [str(value) for value in values])
+    panel.set_yticks(costs_us, [f"{cost:.3g}" for cost in costs_us])
+    panel.legend()
+
+
+@click.command()
+@click.option("--axis", "axes", multiple=True, type=click.Choice(AXES), help="Only this one; may be repeated.")
+@click.option("--seconds", default=3.0, show_default=True, help="Time for each point.")
+@click.option("--output", type=click.Path(path_type=Path), help="JSON file to write, and beside it a PNG.")
+def command(axes: tuple[str, ...], seconds: float, output: Path | None) -> None:
+    """Measure the cost of a training token along each dimension of the model.
+
+    Ends with code 3 where it grows by more than its FLOPs, the optimizer's included, explain.
+    """
+    if output is not None and output.suffix == ".png":
+        raise click.UsageError("--output names the JSON file; the PNG gets its name with another ending")
+    require_writable(output, output and output.with_suffix(".png"))
+    points: list[Point] = []
+    before = circumstances()
+    click.echo(machine_line(before))
+    for axis in axes or AXES:
+        click.echo(f"measuring: {axis} {', '.join(map(str, values_of(axis)))}", err=True)
+        points += measure(axis, values_of(axis), seconds, configuration)
+    found = verdicts(points)
+    for line in (*table(points), *found):
+        click.echo(line)
+    if output is not None:
+        _write(output, points, before)
+    require_kept(found)
+
+
+def _write(output: Path, points: Sequence[Point], before: dict[str, Any]) -> None:
+    result = {
+        "kind": "scaling",
+        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "circumstances": before,
+        "verdicts": list(map(str, verdicts(points))),
+        "points": points,
+    }
+    write_json(output, result)
+    if importlib.util.find_spec("matplotlib") is not None:
+        plot(points, output.with_suffix(".png"))
+    else:
+        click.echo("no picture: matplotlib is not installed (extra `plot`)", err=True)
+
+
+if __name__ == "__main__":
+    start(command)
