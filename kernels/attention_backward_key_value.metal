@@ -77,10 +77,9 @@ for (int head = group * sharing; head < (group + 1) * sharing; head++) {
       }
 #pragma unroll
       for (int j = 0; j < rows / 8; j++) {
-        const simdgroup_float8x8 queries = tile_matrix_transposed<T, K>(query_tile + 8 * j * stride + 8 * c, lane);
+        simdgroup_float8x8 queries = tile_matrix_transposed<T, K>(query_tile + 8 * j * stride + 8 * c, lane);
         simdgroup_multiply_accumulate(weights[j], key_rows[at], queries, weights[j]);
-        const simdgroup_float8x8 cotangents =
-            tile_matrix_transposed<T, K>(cotangent_tile + 8 * j * stride + 8 * c, lane);
+        simdgroup_float8x8 cotangents = tile_matrix_transposed<T, K>(cotangent_tile + 8 * j * stride + 8 * c, lane);
         simdgroup_multiply_accumulate(score_gradients[j], value_rows[at], cotangents, score_gradients[j]);
       }
     }
@@ -106,9 +105,9 @@ for (int head = group * sharing; head < (group + 1) * sharing; head++) {
     for (int c = 0; c < K / 8; c++) {
 #pragma unroll
       for (int j = 0; j < rows / 8; j++) {
-        const simdgroup_float8x8 cotangents = tile_matrix<T, K>(cotangent_tile + 8 * j * stride + 8 * c, lane);
+        simdgroup_float8x8 cotangents = tile_matrix<T, K>(cotangent_tile + 8 * j * stride + 8 * c, lane);
         simdgroup_multiply_accumulate(value_gradients[c], weights[j], cotangents, value_gradients[c]);
-        const simdgroup_float8x8 queries = tile_matrix<T, K>(query_tile + 8 * j * stride + 8 * c, lane);
+        simdgroup_float8x8 queries = tile_matrix<T, K>(query_tile + 8 * j * stride + 8 * c, lane);
         simdgroup_multiply_accumulate(key_gradients[c], score_gradients[j], queries, key_gradients[c]);
       }
     }

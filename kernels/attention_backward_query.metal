@@ -78,9 +78,9 @@ for (int first_key = 0; first_key < key_end; first_key += rows) {
     }
 #pragma unroll
     for (int j = 0; j < rows / 8; j++) {
-      const simdgroup_float8x8 keys = tile_matrix_transposed<T, K>(key_tile + 8 * j * stride + 8 * c, lane);
+      simdgroup_float8x8 keys = tile_matrix_transposed<T, K>(key_tile + 8 * j * stride + 8 * c, lane);
       simdgroup_multiply_accumulate(scores[j], query_rows[at], keys, scores[j]);
-      const simdgroup_float8x8 values = tile_matrix_transposed<T, K>(value_tile + 8 * j * stride + 8 * c, lane);
+      simdgroup_float8x8 values = tile_matrix_transposed<T, K>(value_tile + 8 * j * stride + 8 * c, lane);
       simdgroup_multiply_accumulate(weight_gradients[j], cotangent_rows[at], values, weight_gradients[j]);
     }
   }
@@ -106,7 +106,7 @@ for (int first_key = 0; first_key < key_end; first_key += rows) {
   for (int c = 0; c < K / 8; c++) {
 #pragma unroll
     for (int j = 0; j < rows / 8; j++) {
-      const simdgroup_float8x8 keys = tile_matrix<T, K>(key_tile + 8 * j * stride + 8 * c, lane);
+      simdgroup_float8x8 keys = tile_matrix<T, K>(key_tile + 8 * j * stride + 8 * c, lane);
       simdgroup_multiply_accumulate(gradient[c], weight_gradients[j], keys, gradient[c]);
       if (rounded) {
         simdgroup_multiply_accumulate(mean_key[rounded ? c : 0], scores[j], keys, mean_key[rounded ? c : 0]);

@@ -54,7 +54,7 @@ for (int first_key = 0; first_key < key_end; first_key += rows) {
   for (int c = 0; c < K / 8; c++) {
 #pragma unroll
     for (int j = 0; j < rows / 8; j++) {
-      const simdgroup_float8x8 keys = tile_matrix_transposed<T, K>(key_tile + 8 * j * stride + 8 * c, lane);
+      simdgroup_float8x8 keys = tile_matrix_transposed<T, K>(key_tile + 8 * j * stride + 8 * c, lane);
       simdgroup_multiply_accumulate(scores[j], query_rows[c], keys, scores[j]);
     }
   }
@@ -91,7 +91,7 @@ for (int first_key = 0; first_key < key_end; first_key += rows) {
     mixed[c].thread_elements()[1] *= shrink;
 #pragma unroll
     for (int j = 0; j < rows / 8; j++) {
-      const simdgroup_float8x8 values = tile_matrix<T, K>(value_tile + 8 * j * stride + 8 * c, lane);
+      simdgroup_float8x8 values = tile_matrix<T, K>(value_tile + 8 * j * stride + 8 * c, lane);
       simdgroup_multiply_accumulate(mixed[c], scores[j], values, mixed[c]);
     }
   }

@@ -111,6 +111,8 @@ def _as_on_a_mac() -> Iterator[None]:
     # What is true of this machine, and must not change with it, is found out before.
     for truth in (runtime.lanes, runtime.prepare, runtime.why_not_compiled, dispatch.generation_here):
         truth()
+    for dtype in (mx.float32, mx.float16, mx.bfloat16):
+        _zero(dtype)
     cached = {function: function.cache_info().currsize for function in _caches()}
     try:
         for owner, name, value in changes:
@@ -141,7 +143,7 @@ def _launch(inputs: list[mx.array], outputs: list[tuple[tuple[int, ...], mx.Dtyp
 @functools.cache
 def _zero(dtype: mx.Dtype) -> mx.array:
     zero = mx.zeros((), dtype)
-    mx.eval(zero)  # or filling it would be counted
+    mx.eval(zero)  # or filling it would be counted, as it would where a graph is being built already
     return zero
 
 

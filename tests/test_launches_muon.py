@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import mlx.core as mx
 import pytest
-from launches import count_launches
 from mlx.optimizers import AdamW, Muon
 
 from mlx_tiny.config import ModelConfig, OptimizerConfig
+from mlx_tiny.launches import count_launches
 from mlx_tiny.model import ParameterSpec, parameter_specs
 from mlx_tiny.ops import metal
 from mlx_tiny.ops.newton_schulz import orthogonalize
@@ -21,6 +23,7 @@ Specs = dict[str, ParameterSpec]
 MODELS = {"default": ModelConfig(), "mini": PRESETS["mini"].model_config()}
 MOST_A_BANK = 20
 FEWER = 5
+README = Path(__file__).parents[1] / "kernels" / "README.md"
 
 
 @pytest.fixture(autouse=True)
@@ -86,19 +89,33 @@ def test_a_bank_takes_few_launches(shape: tuple[int, ...], dtype: mx.Dtype, impl
     assert counts["CustomKernel"] == (10 if implementation == "metal" else 0)
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_the_kernels_launch_at_least_five_times_less_than_mlx_s_muon(name: str) -> None:
-    specs = matrices(parameter_specs(MODELS[name]))
-    by_kernels, plain, mlx = ours(specs, "metal"), ours(specs, "plain"), theirs(specs)
-    print(f"Muon, {name}: {by_kernels.total()} with kernels, {plain.total()} plain, {mlx.total()} MLX's own")
-    assert by_kernels["CustomKernel"] == 1 + 2 * 2 * 5, "one packs, and two banks take two a step"
-    assert FEWER * by_kernels.total() <= mlx.total()
-    assert by_kernels.total() < plain.total()
+def launches(specs: Specs) -> dict[str, int]:
+    """How often each launches, by the names of README's rows."""
+    return {
+        "with these kernels": ours(specs, "metal").total(),
+        "plain": ours(specs, "plain").total(),
+        "`mlx.optimizers.Muon` (one matrix at a time), and `AdamW`": theirs(specs).total(),
+    }
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_so_does_the_whole_step_with_adamw(name: str) -> None:
+def test_the_kernels_launch_at_least_five_times_less_than_mlx_s_optimizers(name: str) -> None:
     specs = parameter_specs(MODELS[name])
-    by_kernels, plain, mlx = ours(specs, "metal"), ours(specs, "plain"), theirs(specs)
-    print(f"Whole step, {name}: {by_kernels.total()} with kernels, {plain.total()} plain, {mlx.total()} MLX's own")
-    assert FEWER * by_kernels.total() <= mlx.total()
+    assert ours(matrices(specs), "metal")["CustomKernel"] == 1 + 2 * 2 * 5, "one packs, and two banks take two a step"
+    for part in (matrices(specs), specs):
+        by_kernels, plain, mlx = launches(part).values()
+        assert FEWER * by_kernels <= mlx
+        assert by_kernels < plain
+
+
+def test_the_kernels_readme_has_the_counts() -> None:
+    section = README.read_text(encoding="utf-8").split("### Launches of an optimizer step\n")[1]
+    version = re.search(r"mlx ([\d.]+\d)", section)[1]
+    if version != mx.__version__:
+        pytest.skip(f"the README counts for mlx {version}, and this is {mx.__version__}")
+    rows = re.findall(r"^\| (\S.*) \| (\d+) \| (\d+) \|$", section, re.MULTILINE)
+    said = {name: (int(muon), int(whole)) for name, muon, whole in rows}
+    for model in MODELS.values():
+        specs = parameter_specs(model)
+        muon, whole = launches(matrices(specs)), launches(specs)
+        assert said == {name: (muon[name], whole[name]) for name in muon}

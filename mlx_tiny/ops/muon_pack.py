@@ -89,8 +89,13 @@ def make_layout(shapes: Sequence[tuple[int, ...]], blocks: Sequence[tuple[int, .
 
     Args:
         shapes: [L, R, C] of each parameter.
-        blocks: of each, the row counts of the matrices stacked in it.
+        blocks: of each, the row counts of the matrices stacked in it, which add up to R.
+
+    Raises:
+        TinyError: a shape that is no [L, R, C], or matrices that are not all of its rows.
     """
+    for shape, heights in zip(shapes, blocks, strict=True):
+        _check_parameter(shape, heights)
     members: dict[tuple[int, int], list[tuple[int, int, int, int]]] = {}
     for parameter, ((_, _, columns), heights) in enumerate(zip(shapes, blocks, strict=True)):
         first = 0
@@ -247,18 +252,40 @@ def _table(layout: Layout) -> mx.array:
 
 def self_test(dtype: mx.Dtype) -> str | None:
     """Evaluate the kernel against the plain path on ragged tall and wide matrices; how it fails, or None."""
-    shapes, blocks = [(2, 77, 40), (2, 40, 45)], [(45, 16, 16), (40,)]
-    layout = make_layout(shapes, blocks)
+    shapes = [(2, 77, 40), (2, 40, 45), (1, 9, 33), (3, 5, 2)]
+    blocks = [(45, 16, 16), (40,), (9,), (5,)]
     keys = mx.random.split(mx.random.key(0), 2 * len(shapes))
     arrays = [mx.random.normal(shape, key=key) for shape, key in zip(2 * shapes, keys, strict=True)]
-    got = pack(arrays[:2], arrays[2:], mx.array(0.9), layout, dtype=dtype, implementation="metal")
-    right = pack(arrays[:2], arrays[2:], mx.array(0.9), layout)
-    results, expected = ([*packed.momenta, *packed.banks, *map(_norms, packed.partials)] for packed in (got, right))
-    return difference("result of packing", results, expected, "Muon pack", dtype)
+    # Every number of parameters: each is a kernel of its own to Metal's compiler.
+    for count in range(1, _MOST_PARAMETERS + 1):
+        layout = make_layout(shapes[:count], blocks[:count])
+        inputs = arrays[:count], arrays[len(shapes) :][:count], mx.array(0.9), layout
+        got, right = pack(*inputs, dtype=dtype, implementation="metal"), pack(*inputs)
+        results, expected = ([*packed.momenta, *packed.banks, *map(_norms, packed.partials)] for packed in (got, right))
+        what = f"packing with PARAMETERS={count}: result"
+        if (failure := difference(what, results, expected, "Muon pack", dtype)) is not None:
+            return failure
+    return None
 
 
 def _norms(partials_NP2: mx.array) -> mx.array:
     return mx.sqrt(mx.sum(mx.square(partials_NP2[..., 0]) * partials_NP2[..., 1], axis=1))
+
+
+def _check_parameter(shape: tuple[int, ...], heights: tuple[int, ...]) -> None:
+    if len(shape) != 3 or min(shape) < 1:
+        raise TinyError(
+            "Muon's parameters are matrices, stacked by layer",
+            expected="[layers, rows, columns], none of them 0",
+            got=shape,
+        )
+    if sum(heights) != shape[1] or min(heights, default=0) < 1:
+        raise TinyError(
+            f"The matrices in a parameter {shape} of Muon are not all of its rows",
+            expected=f"row counts that add up to {shape[1]}",
+            got=heights,
+            remedy="Mend the parameter's `blocks` in parameter_specs",
+        )
 
 
 def _check(

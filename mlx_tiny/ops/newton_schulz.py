@@ -38,6 +38,8 @@ _THREADS = 128
 # A threadgroup's tile has 16 rows for each block. Large tiles read less, small ones keep more of the GPU at work; where
 # the one overtakes the other has not been measured.
 _BLOCKS, _LARGE_BLOCKS, _LARGE_ROWS = 2, 4, 256
+# The kernel counts entries in uint.
+_MOST_ENTRIES = 2**32
 
 
 def orthogonalize(
@@ -65,13 +67,15 @@ def orthogonalize(
 
     Raises:
         TinyError: another number of axes or type, unknown coefficients or implementation, or `metal` where no kernel
-            can run.
+            can run, or for 2^32 entries or more.
     """
     polynomials = _polynomials(coefficients, steps)
     _check(bank_NRC)
-    implementation = choose(bank_NRC.dtype, implementation).implementation
     transposed = bank_NRC.shape[1] > bank_NRC.shape[2]
     x = bank_NRC.swapaxes(1, 2) if transposed else bank_NRC
+    if implementation == "auto" and not _countable(x):
+        implementation = "plain"
+    implementation = choose(bank_NRC.dtype, implementation).implementation
     x = _normalized(x, partials_NP2, _SAFETY[coefficients])
     for a, b, c in polynomials:
         polynomial = _polynomial_by_kernel(x, b, c) if implementation == "metal" else _polynomial(x, b, c)
@@ -97,9 +101,14 @@ def symmetric_product(
 
     Returns:
         [N, rows, rows] in the dtype of the bank.
+
+    Raises:
+        TinyError: shapes or types that do not fit, 2^32 entries or more, or no Metal.
     """
+    _check_product(bank_NRC, addend_NRR, blocks)
     N, R, _ = bank_NRC.shape
-    blocks = blocks or (_LARGE_BLOCKS if R >= _LARGE_ROWS else _BLOCKS)
+    if blocks is None:
+        blocks = _LARGE_BLOCKS if R >= _LARGE_ROWS else _BLOCKS
     tiles = -(-R // (16 * blocks))
     return _SYMMETRIC_PRODUCT(
         [bank_NRC, bank_NRC if addend_NRR is None else addend_NRR, mx.array([alpha, beta], dtype=mx.float32)],
@@ -191,3 +200,34 @@ def _check(bank_NRC: mx.array) -> None:
             got=bank_NRC.dtype,
             remedy="Convert the bank first; float16 would overflow",
         )
+
+
+def _check_product(bank_NRC: mx.array, addend_NRR: mx.array | None, blocks: int | None) -> None:
+    _check(bank_NRC)
+    N, R, _ = bank_NRC.shape
+    if addend_NRR is not None and (addend_NRR.shape != (N, R, R) or addend_NRR.dtype != bank_NRC.dtype):
+        raise TinyError(
+            f"The addend does not fit the symmetric products of a bank {bank_NRC.shape}",
+            expected=f"{(N, R, R)} of {bank_NRC.dtype}",
+            got=f"{addend_NRR.shape} of {addend_NRR.dtype}",
+        )
+    if blocks not in (None, _BLOCKS, _LARGE_BLOCKS):
+        raise TinyError(
+            "The kernel of symmetric products has no such tile",
+            expected=f"{_BLOCKS} or {_LARGE_BLOCKS} blocks of 16 rows",
+            got=blocks,
+        )
+    if not _countable(bank_NRC):
+        raise TinyError(
+            f"The kernel of symmetric products cannot count {_MOST_ENTRIES} entries",
+            expected=f"fewer than {_MOST_ENTRIES} in the bank and in its products",
+            got=bank_NRC.shape,
+            remedy="Ask for 'auto' or 'plain'",
+        )
+    dispatch.require_metal("Muon")
+
+
+def _countable(bank_NRC: mx.array) -> bool:
+    """Whether the kernel can count the entries of a bank, and of its products."""
+    N, R, C = bank_NRC.shape
+    return N * R * max(R, C) < _MOST_ENTRIES

@@ -36,13 +36,19 @@ FLAGS = (
 _KEEP_UNSET = ("-fno-tree-ccp", "-fno-tree-fre")
 _WARNINGS = ("-Wuninitialized", "-Wmaybe-uninitialized")
 _CLANG_WARNINGS = ("-Wuninitialized", "-Wsometimes-uninitialized", "-Wconditional-uninitialized")
+# Where a variable may be unset clang warns of the branch, and only notes the use.
+_UNSET_USE = r"(?:warning: .*\[-W(?!sometimes-).*uninitialized|note: uninitialized use occurs here)"
+# Clang takes a read just before a write of the same for no business of its own sanitizer.
+_CLANG_WATCHES = ("-mllvm", "-tsan-instrument-read-before-write")
 
 
 # Libraries that no test has used for a month.
 _KEPT_S = 30 * 24 * 3600
 
-# Zig's own defaults are to trap on undefined behaviour, and a C++ library that nothing here needs.
-_ZIG = ("-nostdinc++", "-nostdlib++", "-fno-sanitize=undefined", "-fno-sanitize-trap=all")
+# Zig's own default is to trap on undefined behaviour.
+_ZIG = ("-nostdinc++", "-fno-sanitize=undefined", "-fno-sanitize-trap=all")
+# Zig would first build libraries for C and C++, for half a minute; on Linux the C library that Python runs on serves.
+_ZIG_LINK = ("-nostdlib",) if sys.platform == "linux" else ("-nostdlib++", "-lm")
 
 
 class CompileError(Exception):
@@ -57,11 +63,13 @@ class Compiler:
         command: how it is called.
         name: its version, as it says itself.
         flags: for this machine.
+        libraries: what it links to.
     """
 
     command: tuple[str, ...]
     name: str
     flags: tuple[str, ...]
+    libraries: tuple[str, ...] = ("-lm",)
 
     @property
     def clang(self) -> bool:
@@ -93,7 +101,7 @@ def compiler() -> Compiler:
     if importlib.util.find_spec("ziglang"):
         command = (sys.executable, "-m", "ziglang", "c++")
         if version := _version(*command):
-            return Compiler(command, version, (*machine, *_ZIG))
+            return Compiler(command, version, (*machine, *_ZIG), _ZIG_LINK)
     raise CompileError("There is no C++ compiler: install g++ 12 or clang 16 as `c++`, or `pip install ziglang`")
 
 
@@ -146,13 +154,14 @@ def checking_build(other_lane_map: bool) -> Build:
     checks = f"{bounds},shift,integer-divide-by-zero,signed-integer-overflow,alignment,null"
     return Build(
         ("-DEMULATOR_CHECKING", *_map_flags(other_lane_map)),
-        ("-O1", *_keep_unset(), "-fsanitize=thread", f"-fsanitize={checks}", "-ftrivial-auto-var-init=zero"),
+        ("-O1", *_own_flags(), "-fsanitize=thread", f"-fsanitize={checks}", "-ftrivial-auto-var-init=zero"),
         with_lines,
     )
 
 
-def _keep_unset() -> tuple[str, ...]:
-    return () if compiler().clang else _KEEP_UNSET
+def _own_flags() -> tuple[str, ...]:
+    """Of gcc or clang, where unset variables and every access matter."""
+    return _CLANG_WATCHES if compiler().clang else _KEEP_UNSET
 
 
 def _map_flags(other_lane_map: bool) -> tuple[str, ...]:
@@ -178,7 +187,7 @@ def library(text: str, build: Build) -> Path:
             assembly.write_text(build.edit(assembly.read_text()))
             compiler().run("-c", str(assembly), "-o", str(compiled))
             # Lines have been put into the calls, so the library needs no debug information.
-            compiler().run("-shared", "-Wl,-S", "-o", str(built), str(compiled), *objects, "-lm")
+            compiler().run("-shared", "-Wl,-S", "-o", str(built), str(compiled), *objects, *compiler().libraries)
             built.replace(path)
     return path
 
@@ -188,9 +197,9 @@ def uninitialised(text: str) -> list[int]:
     with _workplace() as folder:
         unit, assembly = folder / "unit.cpp", folder / "unit.s"
         unit.write_text(text)
-        warnings = ("-O1", *_keep_unset(), *(_CLANG_WARNINGS if compiler().clang else _WARNINGS))
+        warnings = ("-O1", *_own_flags(), *(_CLANG_WARNINGS if compiler().clang else _WARNINGS))
         said = _compile("-S", unit, assembly, warnings, without=("-w",))
-    found = re.findall(rf"^{FILE}:(\d+):\d+: warning: .*\[-W.*uninitialized", said, re.MULTILINE)
+    found = re.findall(rf"^{FILE}:(\d+):\d+: {_UNSET_USE}", said, re.MULTILINE)
     return sorted({int(line) for line in found})
 
 
@@ -225,7 +234,8 @@ def _workplace() -> Iterator[Path]:
 
 def _path(text: str, flags: tuple[str, ...], suffix: str) -> Path:
     digest = hashlib.sha256()
-    for part in (text, *flags, *FLAGS, *compiler().flags, compiler().name, _machine(), _runtime_text()):
+    own = (*compiler().flags, *compiler().libraries, compiler().name, _machine(), _runtime_text())
+    for part in (text, *flags, *FLAGS, *own):
         digest.update(part.encode() + b"\0")
     return cache_folder() / (digest.hexdigest()[:32] + suffix)
 

@@ -273,11 +273,13 @@ MATRIX_ACCESS(device)
 #ifdef __OPENCL_CPP_VERSION__
 MATRIX_ACCESS(threadgroup)
 #endif
+// The specification takes every factor by a reference that is not const: no const matrix, and none without a name.
 template <typename T, typename U, typename V, int C, int R, int K>
-void simdgroup_multiply(thread simdgroup_matrix<T, C, R>&, simdgroup_matrix<U, K, R>, simdgroup_matrix<V, C, K>);
+void simdgroup_multiply(thread simdgroup_matrix<T, C, R>&, thread simdgroup_matrix<U, K, R>&,
+                        thread simdgroup_matrix<V, C, K>&);
 template <typename T, typename U, typename V, typename W, int C, int R, int K>
-void simdgroup_multiply_accumulate(thread simdgroup_matrix<T, C, R>&, simdgroup_matrix<U, K, R>,
-                                   simdgroup_matrix<V, C, K>, simdgroup_matrix<W, C, R>);
+void simdgroup_multiply_accumulate(thread simdgroup_matrix<T, C, R>&, thread simdgroup_matrix<U, K, R>&,
+                                   thread simdgroup_matrix<V, C, K>&, thread simdgroup_matrix<W, C, R>&);
 
 enum memory_order { memory_order_relaxed };
 template <typename T>

@@ -91,6 +91,16 @@ REJECTED = [
     ("if (factor[0] > 0.0f) { threadgroup float t[4]; t[0] = 0.0f; }", "outermost scope"),
     ("threadgroup T t[64]; simdgroup_float8x8 a; simdgroup_load(a, t, 8);", "no matching function"),
     ("float t[64]; simdgroup_float8x8 a; simdgroup_load(a, t, 8);", "no matching function"),
+    (
+        "const simdgroup_float8x8 a(1.0f); simdgroup_float8x8 c(0.0f); simdgroup_multiply_accumulate(c, a, c, c);",
+        "no matching function",
+    ),
+    (
+        "const simdgroup_float8x8 a(1.0f); simdgroup_float8x8 c(0.0f); simdgroup_multiply_accumulate(c, c, c, a);",
+        "no matching function",
+    ),
+    ("const simdgroup_float8x8 a(1.0f); simdgroup_float8x8 c; simdgroup_multiply(c, a, a);", "no matching function"),
+    ("simdgroup_float8x8 a(1.0f), c; simdgroup_multiply(c, a, simdgroup_float8x8(1.0f));", "no matching function"),
     ("y[0] = T(simd_shuffle_xor(factor[0]));", "no matching function"),
     ("threadgroup_barrier();", "no matching function"),
     ("y[0] = T(not_there(factor[0]));", "undeclared"),

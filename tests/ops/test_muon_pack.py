@@ -18,6 +18,7 @@ from test_model import CONFIGS
 from mlx_tiny.errors import TinyError
 from mlx_tiny.model import parameter_specs
 from mlx_tiny.ops import muon_pack
+from mlx_tiny.ops.kernel_text import KernelText, kernel_text
 from mlx_tiny.ops.muon_pack import Packed, make_layout, pack, run_view, unfit
 
 DTYPES = ("float32", "bfloat16")
@@ -223,6 +224,47 @@ def test_what_does_not_fit_is_refused() -> None:
     five = make_layout([(1, 4, 6)] * 5, [(4,)] * 5)
     with emulated_metal(), pytest.raises(TinyError, match="packs up to 4 parameters, and here are 5"):
         pack(good * 5, good * 5, mu, five, implementation="metal")
+
+
+@pytest.mark.parametrize(
+    ("shape", "blocks", "message"),
+    [
+        ((1, 10, 6), (4, 4), r"Expected row counts that add up to 10, got \(4, 4\)"),
+        ((1, 4, 6), (3, 3), r"add up to 4, got \(3, 3\)"),
+        ((1, 4, 6), (), r"add up to 4, got \(\)"),
+        ((1, 4, 6), (5, -1), r"add up to 4, got \(5, -1\)"),
+        ((1, 4, 6), (4, 0), r"add up to 4, got \(4, 0\)"),
+        ((4, 6), (4,), r"Expected \[layers, rows, columns\], none of them 0, got \(4, 6\)"),
+        ((0, 4, 6), (4,), r"none of them 0, got \(0, 4, 6\)"),
+    ],
+)
+def test_matrices_that_leave_entries_out_are_refused(
+    shape: tuple[int, ...], blocks: tuple[int, ...], message: str
+) -> None:
+    with pytest.raises(TinyError, match=message):
+        make_layout([(1, 2, 3), shape], [(2,), blocks])
+
+
+@each_dtype
+def test_the_self_test_evaluates_every_number_of_parameters(dtype: str) -> None:
+    """Each is a kernel of its own to Metal's compiler."""
+    with emulated_metal() as launches:
+        assert muon_pack.self_test(getattr(mx, dtype)) is None
+    assert sorted(launch.name for launch in launches) == ["muon_pack"] * 4
+    assert len({launch.source.splitlines()[-1] for launch in launches}) == 4
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_the_self_test_finds_a_kernel_that_is_wrong_for_one_number(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def planted(name: str) -> KernelText:
+        text = kernel_text(name)
+        wrong = f"kept * new_momentum * (PARAMETERS == {count} ? 1.01f : 1.0f)"
+        assert "kept * new_momentum" in text.body
+        return KernelText(name, text.header, text.body.replace("kept * new_momentum", wrong))
+
+    monkeypatch.setattr("mlx_tiny.ops.metal.kernel_text", planted)
+    with emulated_metal():
+        assert f"PARAMETERS={count}: result" in (muon_pack.self_test(mx.float32) or "")
 
 
 def test_layouts_that_the_kernels_cannot_address_are_known() -> None:

@@ -13,7 +13,9 @@ from emulator.lint import lint
 from emulator.type_gate import check_types
 from numeric import assert_close, normal, rounded, to_float64
 
-from mlx_tiny.ops import newton_schulz
+from mlx_tiny.errors import TinyError
+from mlx_tiny.ops import dispatch, newton_schulz
+from mlx_tiny.ops.dispatch import Choice
 from mlx_tiny.ops.newton_schulz import orthogonalize, symmetric_product
 
 # Around the kernel's tiles of 32 and chunks of 32, and beyond four tiles.
@@ -183,3 +185,57 @@ def test_the_self_test_passes_here_and_names_what_fails(monkeypatch: pytest.Monk
             newton_schulz, "symmetric_product", lambda bank_NRC, **_: bank_NRC @ bank_NRC.swapaxes(1, 2)
         )
         assert "orthogonalised bank" in (newton_schulz.self_test(mx.float32) or "")
+
+
+def bank_of(*shape: int, dtype: str = "float32") -> mx.array:
+    """Zeros that are never evaluated, whatever their number."""
+    return mx.zeros(shape, dtype=getattr(mx, dtype))
+
+
+@pytest.mark.parametrize(
+    ("bank", "arguments", "message"),
+    [
+        (bank_of(3, 4), {}, r"bank of matrices.*\[N, rows, columns\], none of them 0, got \(3, 4\)"),
+        (bank_of(0, 3, 4), {}, r"none of them 0, got \(0, 3, 4\)"),
+        (bank_of(1, 0, 4), {}, r"none of them 0, got \(1, 0, 4\)"),
+        (bank_of(1, 4, 0), {}, r"none of them 0, got \(1, 4, 0\)"),
+        (bank_of(1, 3, 4, dtype="float16"), {}, "takes float32 or bfloat16.*got mlx.core.float16"),
+        (bank_of(1, 3, 4, dtype="int32"), {}, "takes float32 or bfloat16.*got mlx.core.int32"),
+        (bank_of(2, 3, 4), {"addend_NRR": bank_of(1, 3, 3)}, r"addend.*\(2, 3, 3\).*float32, got \(1, 3, 3\)"),
+        (bank_of(2, 3, 4), {"addend_NRR": bank_of(2, 3, 4)}, r"addend.*\(2, 3, 3\).*, got \(2, 3, 4\)"),
+        (bank_of(2, 3, 4), {"addend_NRR": bank_of(3, 3)}, r"addend.*, got \(3, 3\)"),
+        (
+            bank_of(2, 3, 4),
+            {"addend_NRR": bank_of(2, 3, 3, dtype="bfloat16")},
+            r"addend.*float32, got \(2, 3, 3\) of mlx.core.bfloat16",
+        ),
+        (bank_of(1, 3, 4), {"blocks": 3}, "tile.*Expected 2 or 4 blocks of 16 rows, got 3"),
+        (bank_of(1, 65536, 65536), {}, r"4294967296 entries.*fewer than 4294967296.*got \(1, 65536, 65536\).*'plain'"),
+        (bank_of(1, 65536, 1), {}, r"4294967296 entries.*got \(1, 65536, 1\)"),
+        (bank_of(2**20, 64, 64), {}, r"4294967296 entries.*got \(1048576, 64, 64\)"),
+    ],
+)
+def test_what_the_kernel_does_not_take_is_refused(bank: mx.array, arguments: dict, message: str) -> None:
+    with emulated_metal() as launches, pytest.raises(TinyError, match=message):
+        symmetric_product(bank, **arguments)
+    assert launches == []
+
+
+def test_large_banks_are_the_plain_path_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused where the kernel is asked for by name; `auto` takes the plain path."""
+    monkeypatch.setattr(newton_schulz, "_MOST_ENTRIES", 100)
+    monkeypatch.setattr(dispatch, "choose", lambda *_: Choice("metal", "this is a Mac"))
+    small, large = mx.ones((1, 11, 9)), mx.ones((1, 10, 10))
+    with emulated_metal() as launches:
+        mx.eval(orthogonalize(small, steps=1))
+        assert [launch.name for launch in launches] == ["symmetric_product"] * 2
+        with pytest.raises(TinyError, match=r"100 entries.*got \(1, 10, 10\)"):
+            orthogonalize(large, implementation="metal")
+        mx.eval(orthogonalize(large))
+    assert len(launches) == 2
+
+
+@pytest.mark.skipif(mx.metal.is_available(), reason="there is a Metal GPU here")
+def test_the_product_is_refused_where_there_is_no_metal() -> None:
+    with pytest.raises(TinyError, match=r"Muon cannot run here.*no Metal GPU"):
+        symmetric_product(mx.ones((1, 3, 4)))

@@ -65,8 +65,9 @@ def _attention() -> float:
 
 
 def _heads() -> float:
-    inputs = _normal((1, 11, 4, 32), (32,), (32,))
-    cotangents = _normal((1, 11, 2, 32), (1, 11, 1, 32), (1, 11, 1, 32))
+    # 55 rows, which the four simdgroups of a threadgroup do not divide.
+    inputs = _normal((1, 11, 5, 32), (32,), (32,))
+    cotangents = _normal((1, 11, 3, 32), (1, 11, 1, 32), (1, 11, 1, 32))
 
     def results(implementation: str) -> list[mx.array]:
         tables = rotary_tables(11, 32, 100.0)
@@ -198,6 +199,75 @@ PROJECT = [
         NUMBERS,
         "head < (group + 1) * sharing",
         "head < group * sharing + 1",
+    ),
+    Bug(
+        "key_gradient_barrier",
+        "key gradient: no barrier before the next tile overwrites this one",
+        "attention_backward_key_value",
+        CHECKS,
+        f"    {_BARRIER}  }}\n}}\n",
+        "  }\n}\n",
+        Kind.RACE,
+        "tile[row * tile_stride",
+    ),
+    Bug(
+        "statistics_beyond",
+        "key gradient: the log-sum-exp read beyond the last query",
+        "attention_backward_key_value",
+        CHECKS,
+        "inside ? log_sum_exp[2 * (statistics + ulong(first_query)) + ulong(index)] : INFINITY",
+        "inside || true ? log_sum_exp[2 * (statistics + ulong(first_query)) + ulong(index)] : INFINITY",
+        Kind.OUT_OF_BOUNDS,
+        "log_sum_exp[",
+    ),
+    Bug(
+        "deltas_not_filled",
+        "key gradient: the deltas of absent queries left as they were",
+        "attention_backward_key_value",
+        CHECKS,
+        "if (index < rows) {\n      deltas[index] = first_query + index < length ? delta[statistics + "
+        "ulong(first_query + index)] : 0.0f;",
+        "if (index < rows && first_query + index < length) {\n      deltas[index] = delta[statistics + "
+        "ulong(first_query + index)];",
+        Kind.UNINITIALISED,
+        "deltas[query_index]",
+    ),
+    Bug(
+        "heads_stored_beyond",
+        "heads, forward: a row beyond the last one stored",
+        "heads_forward",
+        CHECKS,
+        "  if (row < rows && i < half_width) {",
+        "  if (i < half_width) {",
+        Kind.OUT_OF_BOUNDS,
+        "query[here] =",
+    ),
+    Bug(
+        "heads_by_some_lanes",
+        "heads, forward: the squares added up by the lanes that have a pair alone",
+        "heads_forward",
+        CHECKS,
+        "float inverse = inverse_root_mean_square<uint(K)>(squares, epsilon[0]);",
+        "float inverse = 0.0f;\nif (lane < half_width) {\n  "
+        "inverse = inverse_root_mean_square<uint(K)>(squares, epsilon[0]);\n}",
+        Kind.RETURNED,
+        "simd_sum(squares)",
+    ),
+    Bug(
+        "heads_wrong_pair",
+        "heads, forward: neighbours turned in place of the two halves",
+        "heads_forward",
+        NUMBERS,
+        "second[pair] = mine ? float(projected[place.packed + half_width + i])",
+        "second[pair] = mine ? float(projected[place.packed + i + 1])",
+    ),
+    Bug(
+        "heads_wrong_gain",
+        "heads, forward: the query's gain for the keys too",
+        "heads_forward",
+        NUMBERS,
+        "float first_gain = place.is_query ? float(query_gain[i]) : float(key_gain[i]);",
+        "float first_gain = float(query_gain[i]);",
     ),
     Bug(
         "rotation_not_inverted",

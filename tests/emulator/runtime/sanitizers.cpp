@@ -39,6 +39,19 @@ void report_undefined(const void* data, const char* detail) {
   found.detail = detail, found.thread = emulator::current().thread;
 }
 
+void report_misaligned(const void* address, int line) {
+  emulator::Fault& found = emulator::fault(emulator::MISALIGNED, line);
+  found.buffer = emulator::buffer_of(address);
+  if (found.buffer != emulator::ELSEWHERE) found.offset = emulator::offset_in(found.buffer, address);
+}
+
+// An access that the compiler takes for aligned: clang copies a vector without asking the sanitizer whether it is.
+void record_aligned(const void* address, unsigned long size, int access, int line) {
+  const bool aligned = reinterpret_cast<unsigned long>(address) % size == 0;
+  if (!aligned && !emulator::reported(emulator::MISALIGNED, line, emulator::NOWHERE)) report_misaligned(address, line);
+  emulator::record(address, size, access, line);
+}
+
 }  // namespace
 
 extern "C" {
@@ -48,8 +61,8 @@ void __tsan_func_entry(void*) {}
 void __tsan_func_exit() {}
 
 #define EMULATOR_ACCESS(size)                                                                                       \
-  void __tsan_read##size(void* address, int line) { emulator::record(address, size, READ, line); }                 \
-  void __tsan_write##size(void* address, int line) { emulator::record(address, size, WRITE, line); }               \
+  void __tsan_read##size(void* address, int line) { record_aligned(address, size, READ, line); }                   \
+  void __tsan_write##size(void* address, int line) { record_aligned(address, size, WRITE, line); }                 \
   void __tsan_unaligned_read##size(void* address, int line) { emulator::record(address, size, READ, line); }       \
   void __tsan_unaligned_write##size(void* address, int line) { emulator::record(address, size, WRITE, line); }     \
   void __tsan_volatile_read##size(void* address, int line) { emulator::record(address, size, READ, line); }        \
@@ -106,9 +119,7 @@ void __ubsan_handle_type_mismatch_v1(void* data, void* address) {
   // A member of a vector is checked again, in the runtime's headers; the kernel's own line has come first.
   const bool own = in_kernel(mismatch.location);
   if (emulator::reported(emulator::MISALIGNED, own ? int(mismatch.location.line) : emulator::ANY, emulator::NOWHERE)) return;
-  emulator::Fault& found = emulator::fault(emulator::MISALIGNED, line_of(mismatch.location));
-  found.buffer = emulator::buffer_of(address);
-  if (found.buffer != emulator::ELSEWHERE) found.offset = emulator::offset_in(found.buffer, address);
+  report_misaligned(address, line_of(mismatch.location));
 }
 
 }  // extern "C"
