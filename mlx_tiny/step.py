@@ -51,7 +51,8 @@ class TrainingStep:
         """What serves the step, by operation, and why."""
         wrap: Callable[[Any], Any] = mx.compile if compiled else lambda function: function
         self._lane_gradients = wrap(mx.value_and_grad(self._share_of_loss))
-        self._update = wrap(self.optimizer.update)
+        self.update = wrap(self.optimizer.update)
+        """The optimizer's `update`, compiled where the step is."""
         # In one graph MLX lets lanes share constants, and what a constant of another lane enters is not fused well.
         join: Callable[[Any], Any] = wrap if len(lanes()) == 1 else lambda function: function
         self._gradients = join(self._average_gradients)
@@ -98,7 +99,7 @@ class TrainingStep:
             loss, parameters, optimizer = self._whole(state.parameters, state.optimizer, mx.array(batch), *scalars)
         else:
             loss, gradients = self._accumulate(state.parameters, batch)
-            parameters, optimizer = self._update(state.parameters, gradients, state.optimizer, *scalars)
+            parameters, optimizer = self.update(state.parameters, gradients, state.optimizer, *scalars)
         return TrainingState(parameters, optimizer), loss
 
     def loss_and_gradients(self, parameters: Parameters, batch: np.ndarray) -> tuple[mx.array, Parameters]:
@@ -117,7 +118,7 @@ class TrainingStep:
         momentum: mx.array,
     ) -> tuple[mx.array, Parameters, State]:
         loss, gradients = self._average_gradients(parameters, token_BT1)
-        return loss, *self._update(parameters, gradients, optimizer, multiplier, momentum)
+        return loss, *self.update(parameters, gradients, optimizer, multiplier, momentum)
 
     def _accumulate(self, parameters: Parameters, batch: np.ndarray) -> tuple[mx.array, Parameters]:
         parts = np.split(batch, self.config.train.micro_batches)

@@ -23,6 +23,7 @@ from mlx_tiny.watch import Diverged, Interruption, LossWatch, device_errors_expl
 # Steps in flight before the oldest loss is read: the device never waits for the host, which is never far ahead.
 _PIPELINE_DEPTH = 2
 _SAMPLE_TOKENS = 60
+_COMPILING = "compile and warm up"
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ class Trainer:
         resume: continue from the run's last checkpoint, where there is one.
         budget: overrides the configuration's, to let a finished run go on.
         backend: what computes; MLX where none is given.
+        compile_s: time that compiling has taken before this session.
     """
 
     def __init__(
@@ -116,6 +118,7 @@ class Trainer:
         resume: bool = False,
         budget: str | None = None,
         backend: Backend | None = None,
+        compile_s: float = 0.0,
     ) -> None:
         require_data_of(run, corpus)
         self.run, self.corpus, self.listener, self.interruption = run, corpus, listener, interruption
@@ -134,6 +137,8 @@ class Trainer:
         self.step_number, self.best = progress.step, progress.best_bits_per_byte
         self.watch = LossWatch(**progress.losses)
         self.phases: dict[str, float] = dict(progress.phases)
+        if compile_s:
+            self.phases[_COMPILING] = self.phases.get(_COMPILING, 0.0) + compile_s
         self._pending: deque[tuple[int, Any, float, float]] = deque()
         self._durations: deque[float] = deque(maxlen=16)
         self._last_settled = 0.0
@@ -158,7 +163,7 @@ class Trainer:
             TinyError: the loss diverged (the last good checkpoint stays), memory ran out, or the disk is full.
         """
         with device_errors_explained(self.config.train.batch_size, self.config.train.micro_batches):
-            with self._phase("compile and warm up"):
+            with self._phase(_COMPILING):
                 self._rehearse()
             try:
                 with self.interruption.watching():

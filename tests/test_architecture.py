@@ -14,12 +14,12 @@ PACKAGE = ROOT / "mlx_tiny"
 LARGEST_LINES = 400
 
 FLOORS = (
-    {"", "blas", "config", "errors", "files", "machine", "tolerances", "units"},
+    {"", "blas", "config", "elf", "errors", "files", "machine", "tolerances", "units"},
     {"data"},
     {"ops"},
-    {"model", "optim", "schedule", "step"},
-    {"backend", "budget", "checkpoint", "distributed", "energy", "evaluate", "generate", "train", "watch"},
-    {"bench", "export", "plan", "reference", "report", "sweep", "validate"},
+    {"launches", "model", "optim", "schedule", "step"},
+    {"backend", "budget", "checkpoint", "distributed", "energy", "evaluate", "generate", "train", "warmup", "watch"},
+    {"bench", "export", "plan", "profiling", "reference", "report", "sweep", "validate"},
     {"__main__", "cli"},
 )
 """Rooms by floor, the lowest first; a room is a module or a folder, "" is mlx_tiny itself."""
@@ -35,13 +35,15 @@ LAZY = {
     "transformers",
 }
 """Heavy or optional packages: imported inside functions, so that a command pays for what it uses."""
-LAZY_EXCEPTIONS = {"reference": {"torch"}}
+LAZY_EXCEPTIONS = {"reference": {"torch"}, "validate": {"torch"}}
+WITHOUT_TORCH = ("validate/__init__.py", "validate/arrays.py", "validate/kernels.py", "validate/references.py")
+"""What `mlx-tiny validate --kernels` loads, which needs no PyTorch."""
 
 OWNERS = {
     "sentencepiece": ("data/tokenizer.py",),
     "click": ("cli/", "__main__.py"),
     "tqdm": ("cli/",),
-    "torch": ("reference/", "validate/", "bench.py", "export.py"),
+    "torch": ("reference/", "validate/", "bench/", "export.py"),
     "datasets": ("data/",),
     "pyarrow": ("data/",),
 }
@@ -178,6 +180,15 @@ def test_heavy_packages_are_imported_inside_functions() -> None:
         if found.at_load and found.package in LAZY - LAZY_EXCEPTIONS.get(found.room, set())
     ]
     assert not early
+
+
+def test_the_kernels_are_validated_without_torch() -> None:
+    for name in WITHOUT_TORCH:
+        found = [f for f in imports_of(PACKAGE / name) if f.at_load]
+        assert not [f for f in found if f.target.startswith(("torch", "mlx_tiny.reference"))], name
+        for f in found:
+            module = f.target.removeprefix("mlx_tiny.validate.")
+            assert module == f.target or f"validate/{module}.py" in WITHOUT_TORCH, f
 
 
 @pytest.mark.parametrize("package", OWNERS)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
+import functools
+import importlib.util
 import re
 import shlex
 import subprocess
@@ -28,6 +30,7 @@ SHELLS = ("", "bash", "sh", "shell", "console")
 SMALL = (
     "--preset tiny --vocabulary-size 512 --context 32 --train-bytes 300000 --validation-bytes 30000 --evaluations 1"
 ).split()
+MEASURING = ("bench", "profile")
 TOKENS_MORE = 640
 """Budgets become small, each larger than the one before, so that a run that the README continues can go on."""
 TREE_STEP = 2
@@ -86,6 +89,8 @@ def known_flags() -> set[str]:
 
 def made_small(arguments: Command, tokens: int) -> Command:
     """The same command on a budget for a test, and on data that needs no network."""
+    if arguments[0] in MEASURING:
+        return ["tiny" if word == "mini" else word for word in arguments] + ["--seconds", "0.01"]
     if arguments[0] != "train":
         return arguments
     arguments = ["stories" if word == "tinystories" else word for word in arguments]
@@ -168,11 +173,23 @@ def test_every_flag_in_the_prose_is_known() -> None:
     assert not named - known_flags()
 
 
-def test_the_commands_run_in_their_order(tmp_path: Path) -> None:
+def test_the_commands_run_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_notes(tmp_path / "notes.txt")
+    has_torch = importlib.util.find_spec("torch") is not None
+    if has_torch:
+        validate_little(monkeypatch)
     with workplace(tmp_path):
         for number, arguments in enumerate(mlx_tiny_arguments(readme()), 1):
-            succeeded(call(*made_small(arguments, tokens=number * TOKENS_MORE)))
+            if arguments[0] != "validate" or has_torch:
+                succeeded(call(*made_small(arguments, tokens=number * TOKENS_MORE)))
+
+
+def validate_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One preset and a few steps; all of `mlx-tiny validate` has a test of its own."""
+    from mlx_tiny.validate import models, trajectory
+
+    monkeypatch.setattr(models, "comparisons", functools.partial(models.comparisons, presets=("tiny",)))
+    monkeypatch.setattr(trajectory, "Training", functools.partial(trajectory.Training, 30))
 
 
 def test_the_file_map_names_everything() -> None:
@@ -232,6 +249,7 @@ def test_commands_are_made_small() -> None:
     assert made_small("train --resume r --budget=5m".split(), 64) == "train --resume r --budget 64tok".split()
     assert made_small("train --data tinystories".split(), 64)[:3] == "train --data stories".split()
     assert made_small("generate r --seed 3".split(), 64) == "generate r --seed 3".split()
+    assert made_small("bench step --preset mini".split(), 64) == "bench step --preset tiny --seconds 0.01".split()
 
 
 def test_a_file_map_is_read_as_a_tree() -> None:

@@ -45,7 +45,12 @@ def _step_options(function: F) -> F:
 @click.option("--cores", help="Of step, instead of PyTorch: mlx_tiny on one CPU core and on so many each, as in 2,4.")
 @click.option("--prompt-tokens", type=int, help="Length of the prompt of inference. [default: half of the context]")
 @click.option("--max-tokens", type=int, help="Tokens that inference writes. [default: the rest of the context]")
-@click.option("--seconds", default=1.0, show_default=True, help="Time for each implementation of an operation; for a step three times, for generation twice as long.")
+@click.option(
+    "--seconds",
+    default=1.0,
+    show_default=True,
+    help="Time for each implementation of an operation; for a step three times, for generation twice as long.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--output", type=click.Path(path_type=Path), help="File for that object; --all has one by default.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw a roofline of kernels to this PNG (extra `plot`).")

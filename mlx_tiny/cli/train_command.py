@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mlx_tiny.checkpoint import RunFolder
     from mlx_tiny.data.prepare import PreparedCorpus
     from mlx_tiny.train import Outcome
+    from mlx_tiny.warmup import CompilingAhead
 
 _FINAL_SAMPLES = 3
 _SECTIONS = ("train", "data", "model", "optimizer", "schedule")
@@ -53,6 +54,7 @@ def _start(path: Path, flags: dict[str, Any]) -> None:
     from mlx_tiny.checkpoint import RunFolder
     from mlx_tiny.data.prepare import require_windows
     from mlx_tiny.data.sources import resolve
+    from mlx_tiny.warmup import CompilingAhead
 
     RunFolder.require_free(path)  # before the data is prepared for nothing
     config, reason = _planned(flags)
@@ -60,16 +62,18 @@ def _start(path: Path, flags: dict[str, Any]) -> None:
     # So that a resumed run meets the same data even if TinyStories has come into the cache meanwhile.
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, source=source.name))
     click.echo(f"data: {source.description}", err=True)
-    corpus, prepare_s = _prepared(config, source)
-    require_windows(corpus, config.model.context)
-    run = RunFolder.create(path, config, _identity(corpus), corpus.directory / "tokenizer.model")
-    _train(run, corpus, reason, prepare_s, resume=False, budget=None)
+    with contextlib.closing(CompilingAhead(config)) as ahead:
+        corpus, prepare_s = _prepared(config, source)
+        require_windows(corpus, config.model.context)
+        run = RunFolder.create(path, config, _identity(corpus), corpus.directory / "tokenizer.model")
+        _train(run, corpus, reason, prepare_s, ahead, resume=False, budget=None)
 
 
 def _resume(path: Path, run_path: Path | None, flags: dict[str, Any]) -> None:
     from mlx_tiny.budget import Budget
     from mlx_tiny.checkpoint import RunFolder
     from mlx_tiny.data.sources import resolve
+    from mlx_tiny.warmup import CompilingAhead
 
     budget, backend = flags.pop("train_budget"), flags.pop("train_backend")
     changed = [name for section in _SECTIONS for name in given(flags, section)]
@@ -87,8 +91,9 @@ def _resume(path: Path, run_path: Path | None, flags: dict[str, Any]) -> None:
     _backend_kind(run.config.train.backend)  # says now if PyTorch is missing
     source = resolve(run.config.data)
     click.echo(f"data: {source.description}", err=True)
-    corpus, prepare_s = _prepared(run.config, source)
-    _train(run, corpus, "as the run was started", prepare_s, resume=True, budget=budget)
+    with contextlib.closing(CompilingAhead(run.config)) as ahead:
+        corpus, prepare_s = _prepared(run.config, source)
+        _train(run, corpus, "as the run was started", prepare_s, ahead, resume=True, budget=budget)
 
 
 def _planned(flags: dict[str, Any]) -> tuple[RunConfig, str]:
@@ -158,7 +163,14 @@ def _identity(corpus: PreparedCorpus) -> dict[str, Any]:
 
 
 def _train(
-    run: RunFolder, corpus: PreparedCorpus, reason: str, prepare_s: float, *, resume: bool, budget: str | None
+    run: RunFolder,
+    corpus: PreparedCorpus,
+    reason: str,
+    prepare_s: float,
+    ahead: CompilingAhead,
+    *,
+    resume: bool,
+    budget: str | None,
 ) -> None:
     from mlx_tiny.cli.display import Display
     from mlx_tiny.machine import keep_awake
@@ -166,6 +178,11 @@ def _train(
     from mlx_tiny.train import Trainer
     from mlx_tiny.watch import Interruption
 
+    waiting = time.monotonic()
+    if ahead.busy:
+        click.echo("compiling the step's kernels, once on this machine", err=True)
+    ahead.wait()  # before the peak is measured: these processes would take its cores
+    compile_s = time.monotonic() - waiting
     config, notes = run.config, list[str]()
     backend = _backend_kind(config.train.backend)(config, notes.append)
     peak = backend.matmul_peak()
@@ -173,7 +190,16 @@ def _train(
     for line in [*_header(run, corpus, reason, backend, peak), *notes]:
         display.message(line)
     with run.locked(), contextlib.closing(display), keep_awake():
-        trainer = Trainer(run, corpus, display, Interruption(), resume=resume, budget=budget, backend=backend)
+        trainer = Trainer(
+            run,
+            corpus,
+            display,
+            Interruption(),
+            resume=resume,
+            budget=budget,
+            backend=backend,
+            compile_s=compile_s,
+        )
         outcome = trainer.train()
     _report(run, corpus, backend, outcome, peak, prepare_s, budget)
 

@@ -112,7 +112,9 @@ SETTING_CASES = {
     "run folder that exists": setting("--run taken", "taken exists already", "--run", "--resume", "remove it"),
     "run folder that is a file": setting("--run notes.txt", "notes.txt exists already", "--resume"),
     "run folder with an endless name": setting(f"--run {'n' * 300}", "File name too long", "Check the path"),
-    "resumed run that is none": Case(("train", "--resume", "absent"), ("absent holds no run", "`mlx-tiny train` wrote")),
+    "resumed run that is none": Case(
+        ("train", "--resume", "absent"), ("absent holds no run", "`mlx-tiny train` wrote")
+    ),
     "resumed folder that is no run": Case(
         ("train", "--resume", "taken"), ("taken holds no run", "`mlx-tiny train` wrote")
     ),
