@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -12,6 +14,7 @@ from mlx_tiny.config import ModelConfig
 from mlx_tiny.data.tokenizer import Tokenizer
 from mlx_tiny.errors import TinyError
 from mlx_tiny.model import Cache, Parameters, logits
+from mlx_tiny.step import decide_compilation
 
 
 @dataclass(frozen=True)
@@ -61,27 +64,65 @@ def generate_tokens(
             got=len(prompt),
             remedy="Shorten the prompt, or train with a longer --context",
         )
+    reader = Reader(parameters, config)
     key = mx.random.key(sampling.seed)
-    window, cache, fresh = list(prompt), None, list(prompt)
+    window, scores_V = list(prompt), reader.read(prompt)
     for _ in range(sampling.max_tokens):
         if len(window) > config.context:
             window = window[-max(1, config.context // 2) :]
-            cache, fresh = None, list(window)
-        scores, cache = _next_scores(parameters, config, fresh, cache)
+            scores_V = reader.read(window)
+        elif len(window) > reader.length:
+            scores_V = reader.read_next(window[-1])
         key, draw = mx.random.split(key)
-        token = int(np.asarray(_draw(scores, sampling, draw)))
+        token = int(np.asarray(_draw(scores_V, sampling, draw)))
         if token == stop:
             return
         yield token
         window.append(token)
-        fresh = [token]
 
 
-def _next_scores(
-    parameters: Parameters, config: ModelConfig, tokens: list[int], cache: Cache | None
-) -> tuple[mx.array, Cache]:
-    scores_BTV, grown = logits(parameters, config, mx.array([tokens]), cache)
-    return scores_BTV[0, -1], grown
+class Reader:
+    """What a model makes of one text: a cache with room for the whole context, so that each token is read alike.
+
+    Args:
+        parameters: float32.
+    """
+
+    def __init__(self, parameters: Parameters, config: ModelConfig) -> None:
+        self.parameters, self.config = parameters, config
+        self.length = 0
+        """Tokens read."""
+        self._cache: Cache = []
+
+    def read(self, tokens: Sequence[int]) -> mx.array:
+        """Read a text from its beginning; float32 scores [V] of what comes next."""
+        scores_BTV, cache = logits(self.parameters, self.config, mx.array([list(tokens)]))
+        self.length = len(tokens)
+        room = [(0, 0), (0, self.config.context - self.length), (0, 0), (0, 0)]
+        self._cache = [(mx.pad(key, room), mx.pad(value, room)) for key, value in cache]
+        return scores_BTV[0, -1]
+
+    def read_next(self, token: int) -> mx.array:
+        """Read one token more, for which there must be room; as `read`."""
+        scores_V, self._cache = reading_step(self.config)(
+            self.parameters, mx.array([[token]]), self._cache, mx.array(self.length)
+        )
+        self.length += 1
+        return scores_V
+
+
+@functools.cache
+def reading_step(config: ModelConfig) -> Callable[..., tuple[mx.array, Cache]]:
+    """Reading one token, compiled where that works: a few hundred small operations, each of which costs its start."""
+
+    def step(parameters: Parameters, token_11: mx.array, cache: Cache, filled: mx.array) -> tuple[mx.array, Cache]:
+        scores_BTV, cache = logits(parameters, config, token_11, cache, filled)
+        return scores_BTV[0, -1], cache
+
+    compiled, _ = decide_compilation(True)
+    wrap: Callable[[Any], Any] = mx.compile if compiled else lambda function: function
+    wrapped: Callable[..., tuple[mx.array, Cache]] = wrap(step)
+    return wrapped
 
 
 def _draw(scores_V: mx.array, sampling: Sampling, key: mx.array) -> mx.array:

@@ -101,6 +101,7 @@ def hidden_states(
     *,
     dtype: mx.Dtype = mx.float32,
     cache: Cache | None = None,
+    filled: mx.array | None = None,
     attention: str = "auto",
     tap: Tap = lambda _, array: array,
 ) -> tuple[mx.array, Cache]:
@@ -110,26 +111,30 @@ def hidden_states(
         token_BT: integer [B, T].
         dtype: of activations and matrix products; the parameters stay float32.
         cache: keys and values of the positions before this window, from an earlier call.
+        filled: how many positions of the cache hold anything, an integer scalar; the window is written behind them, and
+            all shapes stay as they are. Without it the cache is full and grows.
         attention: implementation, as `causal_attention` takes it; `metal`, `cpu` and `auto` hold for `split_heads` too,
             which serves the others by its plain path.
         tap: let in on every intermediate result, in the order of computation, as "embedded",
             "layer.0.attention.query" and so on.
 
     Returns:
-        The normalised output [B, T, D] that the head multiplies, and the cache with this window appended.
+        The normalised output [B, T, D] that the head multiplies, and the cache with this window in it.
     """
-    past = cache[0][0].shape[1] if cache else 0
+    past = filled if filled is not None else cache[0][0].shape[1] if cache else 0
     tables = rotary_tables(token_BT.shape[1], config.head_width, config.rope_base, offset=past)
     layers = _layers({name: array.astype(dtype) for name, array in parameters.items()}, config)
     x_BTD = tap("embedded", embed(parameters, config, token_BT, dtype))
     grown: Cache = []
     for index, layer in enumerate(layers):
         own = _tap_of_layer(tap, index)
+        # Not indexed: the gradient of that would be a sum of two padded arrays.
+        scale, second_scale = mx.split(layer["stream_scale"], 2)
         attended, key_value = _attention(
-            layer, config, normalize(x_BTD, config), tables, cache[index] if cache else None, attention, own
+            layer, config, normalize(x_BTD, config), tables, cache[index] if cache else None, filled, attention, own
         )
-        x_BTD = own("after_attention", layer["stream_scale"][0] * x_BTD + attended)
-        x_BTD = own("after_mlp", layer["stream_scale"][1] * x_BTD + mlp(layer, config, normalize(x_BTD, config), own))
+        x_BTD = own("after_attention", scale * x_BTD + attended)
+        x_BTD = own("after_mlp", second_scale * x_BTD + mlp(layer, config, normalize(x_BTD, config), own))
         grown.append(key_value)
     return tap("normalized", normalize(x_BTD, config)), grown
 
@@ -153,10 +158,14 @@ def token_losses(
 
 
 def logits(
-    parameters: Parameters, config: ModelConfig, token_BT: mx.array, cache: Cache | None = None
+    parameters: Parameters,
+    config: ModelConfig,
+    token_BT: mx.array,
+    cache: Cache | None = None,
+    filled: mx.array | None = None,
 ) -> tuple[mx.array, Cache]:
-    """Float32 scores [B, T, V] of the next token at each position, and the cache grown by this window."""
-    hidden_BTD, grown = hidden_states(parameters, config, token_BT, cache=cache)
+    """Float32 scores [B, T, V] of the next token at each position, and the cache with this window in it."""
+    hidden_BTD, grown = hidden_states(parameters, config, token_BT, cache=cache, filled=filled)
     return hidden_BTD @ head_matrix(parameters).T, grown
 
 
@@ -191,6 +200,7 @@ def _attention(
     x_BTD: mx.array,
     tables: tuple[mx.array, mx.array],
     past: tuple[mx.array, mx.array] | None,
+    filled: mx.array | None,
     implementation: str,
     tap: Tap,
 ) -> tuple[mx.array, tuple[mx.array, mx.array]]:
@@ -208,11 +218,18 @@ def _attention(
     )
     query_BTHK, key_BTGK = tap("attention.query", query_BTHK), tap("attention.key", key_BTGK)
     value_BTGK = tap("attention.value", value_BTGK)
-    if past is not None:
-        key_BTGK = mx.concatenate([past[0], key_BTGK], axis=1)
-        value_BTGK = mx.concatenate([past[1], value_BTGK], axis=1)
+    if past is not None and filled is not None:
+        place = filled.reshape(1)
+        key_BTGK, value_BTGK = (
+            mx.slice_update(old, new, place, axes=[1]) for old, new in zip(past, (key_BTGK, value_BTGK), strict=True)
+        )
+        filled = filled + T
+    elif past is not None:
+        key_BTGK, value_BTGK = (
+            mx.concatenate([old, new], axis=1) for old, new in zip(past, (key_BTGK, value_BTGK), strict=True)
+        )
     mixed_BTHK = causal_attention(
-        query_BTHK, key_BTGK, value_BTGK, scale=1 / math.sqrt(K), implementation=implementation
+        query_BTHK, key_BTGK, value_BTGK, scale=1 / math.sqrt(K), implementation=implementation, filled=filled
     )
     mixed_BTHK = tap("attention.mixed", mixed_BTHK)
     output_BTD = tap("attention.output", mixed_BTHK.reshape(B, T, H * K) @ layer["attention_output"].T)

@@ -104,12 +104,13 @@ def kept_loss(
     for layer in model._layers({name: array.astype(dtype) for name, array in parameters.items()}, c):
         part_BTD = normalize(x_BTD)
         if "attention" in kept:
-            part_BTD, _ = model._attention(layer, c, part_BTD, tables, None, attention, lambda _, array: array)
+            part_BTD, _ = model._attention(layer, c, part_BTD, tables, None, None, attention, lambda _, array: array)
         else:
             part_BTD = _SMALL * part_BTD
-        x_BTD = layer["stream_scale"][0] * x_BTD + part_BTD
+        scale, second_scale = mx.split(layer["stream_scale"], 2)
+        x_BTD = scale * x_BTD + part_BTD
         part_BTD = model.mlp(layer, c, normalize(x_BTD)) if "mlp" in kept else _SMALL * normalize(x_BTD)
-        x_BTD = layer["stream_scale"][1] * x_BTD + part_BTD
+        x_BTD = second_scale * x_BTD + part_BTD
     x_BTD = normalize(x_BTD)
     if "head and loss" not in kept:
         return x_BTD.mean()

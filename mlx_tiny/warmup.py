@@ -96,10 +96,11 @@ def _hand_over(folder: Path) -> None:
 
 
 def _compile(part: str, values: dict[str, Any]) -> None:
-    """Evaluate one half of a step on zeros."""
+    """Evaluate one half of a step on zeros; with the second one, what writes samples."""
     import mlx.core as mx
     import numpy as np
 
+    from mlx_tiny.generate import Reader
     from mlx_tiny.step import TrainingStep
 
     config = from_dict(RunConfig, values)
@@ -111,6 +112,10 @@ def _compile(part: str, values: dict[str, Any]) -> None:
     else:
         scalars = mx.array(0.0), mx.array(0.0)
         mx.eval(step.update(state.parameters, dict(state.parameters), state.optimizer, *scalars))
+        # The samples along the way are on the run's clock.
+        reader = Reader(state.parameters, config.model)
+        reader.read([0])
+        mx.eval(reader.read_next(0) if config.model.context > 1 else ())
 
 
 if __name__ == "__main__":

@@ -11,12 +11,14 @@ import mlx.core as mx
 import numpy as np
 import numpy_model
 import pytest
+from numeric import assert_close
 from numpy_model import random_parameters
 from test_model import SMALL
 from tiny_run import MODEL, tiny_config, tiny_corpus
 
+import mlx_tiny.generate
 from mlx_tiny.errors import TinyError
-from mlx_tiny.generate import Sampling, _draw, _nucleus, generate_tokens, sample_text
+from mlx_tiny.generate import Reader, Sampling, _draw, _nucleus, generate_tokens, sample_text
 from mlx_tiny.model import initialize
 
 CONFIG = replace(SMALL, key_value_heads=2)
@@ -58,6 +60,22 @@ def test_a_context_of_one_token() -> None:
         last = int(numpy_model.logits(EXACT, config, np.array([last]))[-1].argmax())
         expected.append(last)
     assert got == expected
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_token_read_alone_is_scored_as_in_its_text(compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the second position of the context to its last, whatever room is left."""
+    if not compiled:
+        monkeypatch.setattr(mlx_tiny.generate, "decide_compilation", lambda _: (False, ""))
+    mlx_tiny.generate.reading_step.cache_clear()
+    tokens = np.random.default_rng(0).integers(0, CONFIG.vocabulary_size, CONFIG.context)
+    whole = numpy_model.logits(EXACT, CONFIG, tokens)
+    reader = Reader(PARAMETERS, CONFIG)
+    assert_close(reader.read(tokens[:1].tolist()), whole[0], "cache", "float32")
+    for place, token in enumerate(tokens[1:], 1):
+        assert_close(reader.read_next(int(token)), whole[place], "cache", "float32", f"token {place}")
+    assert reader.length == CONFIG.context
+    mlx_tiny.generate.reading_step.cache_clear()
 
 
 def test_the_seed_decides() -> None:

@@ -16,7 +16,7 @@ from mlx_tiny.bench.timing import LEAST_ROUNDS, MOST_ROUNDS, Spread
 from mlx_tiny.bench.weights import lively_parameters
 from mlx_tiny.config import ModelConfig
 from mlx_tiny.errors import TinyError
-from mlx_tiny.generate import Sampling, generate_tokens
+from mlx_tiny.generate import Reader, Sampling, generate_tokens
 from mlx_tiny.model import Parameters, logits, multiply_adds_per_token
 from mlx_tiny.tolerances import bounds
 
@@ -142,9 +142,7 @@ def _cache_excess(parameters: Parameters, config: ModelConfig, tokens: list[int]
     T = window.shape[1]
     kept = max(1, T - _CHECKED_TOKENS)
     whole, _ = logits(parameters, config, window)
-    scores, cache = logits(parameters, config, window[:, :kept])
-    steps = [scores[:, -1:]]
-    for position in range(kept, T):
-        scores, cache = logits(parameters, config, window[:, position : position + 1], cache)
-        steps.append(scores)
-    return bounds("cache", "float32").excess(np.array(mx.concatenate(steps, axis=1)), np.array(whole[:, kept - 1 :]))
+    reader = Reader(parameters, config)
+    tokens = np.array(window)[0].tolist()
+    scores = [reader.read(tokens[:kept]), *(reader.read_next(token) for token in tokens[kept:])]
+    return bounds("cache", "float32").excess(np.array(mx.stack(scores)), np.array(whole[0, kept - 1 :]))

@@ -28,10 +28,12 @@ def causal_attention(
     *,
     scale: float,
     implementation: str = "auto",
+    filled: mx.array | None = None,
 ) -> mx.array:
     """Softmax attention in which position t sees the keys up to its own.
 
     The T queries are the last T of the S positions, so that T = S in training and T < S when a cache holds the past.
+    Where a cache has room for more, they are the last T of the positions that are filled.
 
     Args:
         query_BTHK: float32, float16 or bfloat16 [B, T, H, K].
@@ -41,6 +43,8 @@ def causal_attention(
         implementation: `plain`, `metal` (the project's kernels, for training: T = S, and a head width they take),
             `mlx` (`mx.fast.scaled_dot_product_attention`), `cpu` (float32, T = S), or `auto`: what `ops/dispatch.py`
             chooses.
+        filled: how many of the S positions hold anything, an integer scalar; all of them where absent. For `plain` and
+            `mlx`, which it chooses from as for T < S.
 
     Returns:
         [B, T, H, K] in the dtype of the query; scores and softmax are float32.
@@ -49,6 +53,9 @@ def causal_attention(
         TinyError: shapes or types that do not fit, an unknown implementation, or `metal` where there is none.
     """
     choice = choose(query_BTHK, key_BSGK, value_BSGK, implementation)
+    if filled is not None:
+        attend_with_room = _plain if choice.implementation == "plain" else _built_in
+        return attend_with_room(query_BTHK, key_BSGK, value_BSGK, scale, filled)
     attend = {"plain": _plain, "metal": attend_on_metal, "mlx": _built_in, "cpu": attend_on_cpu}[choice.implementation]
     return attend(query_BTHK, key_BSGK, value_BSGK, scale)
 
@@ -57,8 +64,11 @@ def _heads_first(attend: Callable[..., mx.array]) -> Callable[..., mx.array]:
     """The function over [B, T, H, K] for one over [B, H, T, K]."""
 
     @functools.wraps(attend)
-    def swapped(query_BTHK: mx.array, key_BSGK: mx.array, value_BSGK: mx.array, scale: float) -> mx.array:
-        return attend(*(a.swapaxes(1, 2) for a in (query_BTHK, key_BSGK, value_BSGK)), scale).swapaxes(1, 2)
+    def swapped(
+        query_BTHK: mx.array, key_BSGK: mx.array, value_BSGK: mx.array, scale: float, filled: mx.array | None = None
+    ) -> mx.array:
+        heads_first = (array.swapaxes(1, 2) for array in (query_BTHK, key_BSGK, value_BSGK))
+        return attend(*heads_first, scale, filled).swapaxes(1, 2)
 
     return swapped
 
@@ -90,27 +100,34 @@ def self_test(dtype: mx.Dtype, width: int) -> str | None:
 
 
 @_heads_first
-def _built_in(query_BHTK: mx.array, key_BGSK: mx.array, value_BGSK: mx.array, scale: float) -> mx.array:
-    return mx.fast.scaled_dot_product_attention(query_BHTK, key_BGSK, value_BGSK, scale=scale, mask="causal")
+def _built_in(
+    query_BHTK: mx.array, key_BGSK: mx.array, value_BGSK: mx.array, scale: float, filled: mx.array | None
+) -> mx.array:
+    mask: str | mx.array = "causal"
+    if filled is not None:
+        mask = causal_mask(query_BHTK.shape[2], key_BGSK.shape[2], filled) == 0
+    return mx.fast.scaled_dot_product_attention(query_BHTK, key_BGSK, value_BGSK, scale=scale, mask=mask)
 
 
 @_heads_first
-def _plain(query_BHTK: mx.array, key_BGSK: mx.array, value_BGSK: mx.array, scale: float) -> mx.array:
+def _plain(
+    query_BHTK: mx.array, key_BGSK: mx.array, value_BGSK: mx.array, scale: float, filled: mx.array | None
+) -> mx.array:
     B, H, T, K = query_BHTK.shape
     G, S = key_BGSK.shape[1:3]
     # Scores and softmax in float32: 16-bit scores near 1000 would be 4 apart. The weights take the type of the values.
     query = (query_BHTK.astype(mx.float32) * scale).reshape(B, G, H // G, T, K)
     key, value = key_BGSK[:, :, None].astype(mx.float32), value_BGSK[:, :, None]
     scores = query @ key.swapaxes(-1, -2)
-    if T > 1:
-        scores = scores + causal_mask(T, S)
+    if T > 1 or filled is not None:
+        scores = scores + causal_mask(T, S, filled)
     weights = mx.softmax(scores, axis=-1).astype(value.dtype)
     return (weights @ value).reshape(B, H, T, K)
 
 
-def causal_mask(queries: int, keys: int) -> mx.array:
-    """Additive float32 mask [T, S]: 0 where a query may look, the lowest float elsewhere."""
-    positions = mx.arange(keys - queries, keys)[:, None]
+def causal_mask(queries: int, keys: int, filled: mx.array | None = None) -> mx.array:
+    """Additive float32 mask [T, S]: 0 where a query may look, the lowest float elsewhere; see `causal_attention`."""
+    positions = mx.arange(-queries, 0)[:, None] + (keys if filled is None else filled)
     return mx.where(mx.arange(keys)[None] <= positions, 0.0, mx.finfo(mx.float32).min)
 
 

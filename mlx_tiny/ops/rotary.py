@@ -5,14 +5,16 @@ from __future__ import annotations
 import mlx.core as mx
 
 
-def rotary_tables(positions: int, head_width: int, base: float, offset: int = 0) -> tuple[mx.array, mx.array]:
-    """Cosines and sines of the rotation angles of `positions` positions from `offset` on.
+def rotary_tables(
+    positions: int, head_width: int, base: float, offset: int | mx.array = 0
+) -> tuple[mx.array, mx.array]:
+    """Cosines and sines of the rotation angles of `positions` positions from `offset` on (an integer scalar).
 
     Returns:
         Two float32 arrays [T, 1, K/2]; pair i at position t turns by `t * base**(-2i/K)` radians.
     """
     frequencies = base ** (-mx.arange(0, head_width, 2, dtype=mx.float32) / head_width)
-    angles = mx.arange(offset, offset + positions, dtype=mx.float32)[:, None, None] * frequencies
+    angles = (mx.arange(positions) + offset).astype(mx.float32)[:, None, None] * frequencies
     return mx.cos(angles), mx.sin(angles)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from mlx_tiny import evaluate, model, optim, schedule, step
+from mlx_tiny import evaluate, generate, model, optim, schedule, step
 from mlx_tiny.config import OptimizerConfig
 from mlx_tiny.ops import (
     activation,
@@ -49,15 +49,17 @@ class Fault:
 
     @contextlib.contextmanager
     def planted(self) -> Iterator[None]:
-        """Put the wrong version in place inside the block."""
+        """Put the wrong version in place inside the block; what was compiled without it does not serve there."""
         genuine = [(owner, name, getattr(owner, name)) for owner, name in self.places]
         for owner, name, function in genuine:
             setattr(owner, name, self.make(function))
+        generate.reading_step.cache_clear()
         try:
             yield
         finally:
             for owner, name, function in genuine:
                 setattr(owner, name, function)
+            generate.reading_step.cache_clear()
 
 
 FAULTS = (

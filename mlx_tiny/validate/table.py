@@ -17,7 +17,7 @@ from mlx_tiny.validate.arrays import Array
 
 OK, FAILED, LEFT_OUT = "ok", "FAILED", "left out"
 HEADER = (
-    f"{'operation':<28}{'case':<32}{'dtype':<10}{'worst result':<28}"
+    f"{'operation':<28}{'case':<32}{'dtype':<10}{'worst result':<37}"
     f"{'absolute':>9}{'relative':>10}{'allowed':>9}{'seconds':>9}  verdict"
 )
 
@@ -100,7 +100,7 @@ class Row:
             numbers = ["", "", ""]
         verdict = f"{self.verdict}: {self.note}" if self.note else self.verdict
         return (
-            f"{self.operation:<28}{self.case:<32}{self.dtype:<10}{self.result:<28}"
+            f"{self.operation:<28}{self.case:<32}{self.dtype:<10}{self.result:<37}"
             f"{numbers[0]:>9}{numbers[1]:>10}{numbers[2]:>9}{self.seconds:>9.2f}  {verdict}"
         )
 

@@ -71,11 +71,11 @@ def square_with_one_key_too_many(genuine: Function) -> Function:
 
 
 def without_scale(genuine: Function) -> Function:
-    return lambda query, key, value, scale: genuine(query, key, value, 1.0)
+    return lambda query, key, value, scale, *filled: genuine(query, key, value, 1.0, *filled)
 
 
 def one_key_too_many(genuine: Function) -> Function:
-    return lambda queries, keys: genuine(queries, keys + 1)[:, :keys]
+    return lambda queries, keys, filled=None: genuine(queries, keys + 1, filled)[:, :keys]
 
 
 def wrong_groups(genuine: Function) -> Function:

@@ -66,12 +66,12 @@ def test_a_prompt_may_fill_the_context() -> None:
 
 
 def test_wrong_scores_have_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = inference.logits
+    class Forgetful(inference.Reader):
+        def read_next(self, token: int) -> mx.array:
+            self._cache = [(1.01 * key, value) for key, value in self._cache]
+            return super().read_next(token)
 
-    def forgetful(parameters, config, tokens: mx.array, cache=None):
-        return right(parameters, config, tokens, [(k * 1.01, v) for k, v in cache] if cache else None)
-
-    monkeypatch.setattr(inference, "logits", forgetful)
+    monkeypatch.setattr(inference, "Reader", Forgetful)
     ((prompt, decode),) = inference.run(["micro"], PEAKS, seconds=0)
     assert prompt["wrong"] and "scores by the cache" in decode["reason"] and "median_s" not in decode
 

@@ -176,3 +176,19 @@ def test_the_cpu_s_path_refuses_what_it_cannot_compute() -> None:
                 scale=1.0,
                 implementation="cpu",
             )
+
+
+@pytest.mark.parametrize(("T", "filled", "S"), [(1, 1, 9), (1, 6, 9), (3, 6, 9), (1, 9, 9), (4, 4, 4)])
+@pytest.mark.parametrize("implementation", ["auto", "plain", "mlx"])
+def test_room_that_nothing_fills_weighs_nothing(implementation: str, T: int, filled: int, S: int) -> None:
+    generator = np.random.default_rng(S)
+    query, key, value = (
+        mx.array(generator.standard_normal((2, n, h, 32)).astype(np.float32)) for n, h in ((T, 4), (S, 2), (S, 2))
+    )
+    empty = mx.full((2, S - filled, 2, 32), 1e6)
+    roomy_key, roomy_value = (mx.concatenate([array[:, :filled], empty], axis=1) for array in (key, value))
+    got = causal_attention(
+        query, roomy_key, roomy_value, scale=0.2, implementation=implementation, filled=mx.array(filled)
+    )
+    expected = causal_attention(query, key[:, :filled], value[:, :filled], scale=0.2, implementation="plain")
+    np.testing.assert_allclose(np.array(got), np.array(expected), rtol=2e-6, atol=2e-6)
