@@ -13,7 +13,7 @@ import numpy as np
 from mlx_tiny.config import ModelConfig
 from mlx_tiny.data.tokenizer import Tokenizer
 from mlx_tiny.errors import TinyError
-from mlx_tiny.model import Cache, Parameters, logits
+from mlx_tiny.model import Cache, Parameters, layers_of, logits
 from mlx_tiny.step import decide_compilation
 
 
@@ -90,6 +90,8 @@ class Reader:
 
     def __init__(self, parameters: Parameters, config: ModelConfig) -> None:
         self.parameters, self.config = parameters, config
+        # Laid out once: a few dozen views fewer to make for each token.
+        self._layers = layers_of(parameters, config)
         self.length = 0
         """Tokens read."""
         self._cache: Cache = []
@@ -105,7 +107,7 @@ class Reader:
     def read_next(self, token: int) -> mx.array:
         """Read one token more, for which there must be room; as `read`."""
         scores_V, self._cache = reading_step(self.config)(
-            self.parameters, mx.array([[token]]), self._cache, mx.array(self.length)
+            self.parameters, self._layers, mx.array([[token]]), self._cache, mx.array(self.length)
         )
         self.length += 1
         return scores_V
@@ -115,8 +117,10 @@ class Reader:
 def reading_step(config: ModelConfig) -> Callable[..., tuple[mx.array, Cache]]:
     """Reading one token, compiled where that works: a few hundred small operations, each of which costs its start."""
 
-    def step(parameters: Parameters, token_11: mx.array, cache: Cache, filled: mx.array) -> tuple[mx.array, Cache]:
-        scores_BTV, cache = logits(parameters, config, token_11, cache, filled)
+    def step(
+        parameters: Parameters, layers: Sequence[Parameters], token_11: mx.array, cache: Cache, filled: mx.array
+    ) -> tuple[mx.array, Cache]:
+        scores_BTV, cache = logits(parameters, config, token_11, cache, filled, layers)
         return scores_BTV[0, -1], cache
 
     compiled, _ = decide_compilation(True)

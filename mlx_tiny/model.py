@@ -102,6 +102,7 @@ def hidden_states(
     dtype: mx.Dtype = mx.float32,
     cache: Cache | None = None,
     filled: mx.array | None = None,
+    layers: Sequence[Parameters] | None = None,
     attention: str = "auto",
     tap: Tap = lambda _, array: array,
 ) -> tuple[mx.array, Cache]:
@@ -113,6 +114,7 @@ def hidden_states(
         cache: keys and values of the positions before this window, from an earlier call.
         filled: how many positions of the cache hold anything, an integer scalar; the window is written behind them, and
             all shapes stay as they are. Without it the cache is full and grows.
+        layers: of these parameters, as `layers_of` gives them, where they are at hand.
         attention: implementation, as `causal_attention` takes it; `metal`, `cpu` and `auto` hold for `split_heads` too,
             which serves the others by its plain path.
         tap: let in on every intermediate result, in the order of computation, as "embedded",
@@ -123,7 +125,8 @@ def hidden_states(
     """
     past = filled if filled is not None else cache[0][0].shape[1] if cache else 0
     tables = rotary_tables(token_BT.shape[1], config.head_width, config.rope_base, offset=past)
-    layers = _layers({name: array.astype(dtype) for name, array in parameters.items()}, config)
+    if layers is None:
+        layers = layers_of({name: array.astype(dtype) for name, array in parameters.items()}, config)
     x_BTD = tap("embedded", embed(parameters, config, token_BT, dtype))
     grown: Cache = []
     for index, layer in enumerate(layers):
@@ -163,9 +166,13 @@ def logits(
     token_BT: mx.array,
     cache: Cache | None = None,
     filled: mx.array | None = None,
+    layers: Sequence[Parameters] | None = None,
 ) -> tuple[mx.array, Cache]:
-    """Float32 scores [B, T, V] of the next token at each position, and the cache with this window in it."""
-    hidden_BTD, grown = hidden_states(parameters, config, token_BT, cache=cache, filled=filled)
+    """Float32 scores [B, T, V] of the next token at each position, and the cache with this window in it.
+
+    The arguments are those of `hidden_states`.
+    """
+    hidden_BTD, grown = hidden_states(parameters, config, token_BT, cache=cache, filled=filled, layers=layers)
     return hidden_BTD @ head_matrix(parameters).T, grown
 
 
@@ -174,7 +181,7 @@ def head_matrix(parameters: Parameters) -> mx.array:
     return parameters.get("head", parameters["embedding"])
 
 
-def _layers(parameters: Parameters, config: ModelConfig) -> Sequence[Parameters]:
+def layers_of(parameters: Parameters, config: ModelConfig) -> Sequence[Parameters]:
     """One dictionary a layer. `split` is used because its gradient is one concatenation, not L padded sums."""
     banks = {name: mx.split(bank, config.layers) for name, bank in parameters.items() if name not in _UNLAYERED}
     return [{name: parts[index].squeeze(0) for name, parts in banks.items()} for index in range(config.layers)]

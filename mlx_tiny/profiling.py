@@ -101,7 +101,7 @@ def kept_loss(
 
     tables = rotary_tables(token_BT.shape[1], c.head_width, c.rope_base)
     x_BTD = normalize(parameters["embedding"][token_BT].astype(dtype))
-    for layer in model._layers({name: array.astype(dtype) for name, array in parameters.items()}, c):
+    for layer in model.layers_of({name: array.astype(dtype) for name, array in parameters.items()}, c):
         part_BTD = normalize(x_BTD)
         if "attention" in kept:
             part_BTD, _ = model._attention(layer, c, part_BTD, tables, None, None, attention, lambda _, array: array)

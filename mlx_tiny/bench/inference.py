@@ -14,7 +14,7 @@ from mlx_tiny.bench.peaks import Peaks
 from mlx_tiny.bench.presets import preset_called
 from mlx_tiny.bench.timing import LEAST_ROUNDS, MOST_ROUNDS, Spread
 from mlx_tiny.bench.weights import lively_parameters
-from mlx_tiny.config import ModelConfig
+from mlx_tiny.config import ModelConfig, RunConfig
 from mlx_tiny.errors import TinyError
 from mlx_tiny.generate import Reader, Sampling, generate_tokens
 from mlx_tiny.model import Parameters, logits, multiply_adds_per_token
@@ -30,6 +30,7 @@ def run(
     *,
     lengths: tuple[int | None, int | None] = (None, None),
     seconds: float = 2.0,
+    change: Callable[[RunConfig], RunConfig] = lambda config: config,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Iterator[list[Record]]:
     """The records of one preset at a time, checked first: `prompt` and `decode`.
@@ -38,12 +39,13 @@ def run(
         peaks: measured in the same run.
         lengths: tokens of the prompt, by default half of the context, and to write, by default what is left of it.
         seconds: time to spend on each preset, about.
+        change: makes another configuration of a preset's.
 
     Raises:
         TinyError: an unknown preset, or lengths that do not fit its context.
     """
     for name in list(preset_names):
-        config = preset_called(name).model_config()
+        config = change(preset_called(name).config()).model
         prompt, written = fitting(config, *lengths)
         tell(f"generation, {name} ({prompt} tokens read, {written} written)")
         yield measure(name, config, prompt, written, peaks, seconds)

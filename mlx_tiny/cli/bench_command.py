@@ -19,18 +19,20 @@ if TYPE_CHECKING:
 _BENCHMARKS = ("kernels", "step", "inference")
 # Small enough for two cores of a laptop, and large enough to be training.
 _DEFAULT_PRESETS = ("mini",)
-_STEP_SETTINGS: dict[str, dict[str, Any]] = {
+# Flags that change a preset, named as those of `mlx-tiny train`, and what is measured with them.
+_MEASURED_WITH = {"train": ("step",), "model": ("step", "inference"), "optimizer": ("step",)}
+_PRESET_SETTINGS: dict[str, dict[str, Any]] = {
     "train": {"batch_size": int},
     "model": dict.fromkeys(("context", "layers", "width", "hidden", "heads", "key_value_heads", "head_width"), int),
     "optimizer": {"matrix_optimizer": click.Choice(["muon", "adamw"])},
 }
 
 
-def _step_options(function: F) -> F:
-    """Flags that change a preset's training step, named as those of `mlx-tiny train`."""
-    for section, fields in reversed(_STEP_SETTINGS.items()):
+def _preset_options(function: F) -> F:
+    """The flags of `_PRESET_SETTINGS`."""
+    for section, fields in reversed(_PRESET_SETTINGS.items()):
         for field, kind in reversed(fields.items()):
-            text = f"Of step, instead of the preset's {field.replace('_', ' ')}."
+            text = f"Of {' and '.join(_MEASURED_WITH[section])}, instead of the preset's {field.replace('_', ' ')}."
             function = click.option(f"{section}_{field}", flag_name(section, field), type=kind, help=text)(function)
     return function
 
@@ -41,7 +43,7 @@ def _step_options(function: F) -> F:
 @click.option("--preset", "presets", multiple=True, help="Size whose shapes to take; may be repeated. [default: mini]")
 @click.option("--operation", "names", multiple=True, help="Only this operation of kernels; may be repeated.")
 @click.option("--dtype", "dtypes", multiple=True, help="Type of activations; may be repeated. [default: float32]")
-@_step_options
+@_preset_options
 @click.option("--cores", help="Of step, instead of PyTorch: mlx_tiny on one CPU core and on so many each, as in 2,4.")
 @click.option("--prompt-tokens", type=int, help="Length of the prompt of inference. [default: half of the context]")
 @click.option("--max-tokens", type=int, help="Tokens that inference writes. [default: the rest of the context]")
@@ -83,11 +85,13 @@ def command(
     if everything == (benchmark is not None):
         raise click.UsageError(f"Name one benchmark ({', '.join(_BENCHMARKS)}), or give --all")
     chosen = _BENCHMARKS if benchmark is None else (benchmark,)
-    changes = {section: given(flags, section) for section in _STEP_SETTINGS}
-    of_step = {flag_name(section, field): value for section in changes for field, value in changes[section].items()}
+    changes = {section: given(flags, section) for section in _PRESET_SETTINGS}
     _require_fitting(chosen, {"--operation": names, "--plot": plot}, "kernels")
-    _require_fitting(chosen, {**of_step, "--cores": cores}, "step")
+    _require_fitting(chosen, {"--cores": cores}, "step")
     _require_fitting(chosen, {"--prompt-tokens": prompt_tokens, "--max-tokens": max_tokens}, "inference")
+    for section, settings in changes.items():
+        given_flags = {flag_name(section, field): value for field, value in settings.items()}
+        _require_fitting(chosen, given_flags, *_MEASURED_WITH[section])
     if not 0 < seconds < float("inf"):
         raise click.UsageError("--seconds must be above 0")
     from mlx_tiny.plan import PRESETS
@@ -106,10 +110,10 @@ def command(
     _measure(settings, as_json, _default_file() if everything and output is None else output, plot)
 
 
-def _require_fitting(chosen: tuple[str, ...], flags: dict[str, Any], benchmark: str) -> None:
+def _require_fitting(chosen: tuple[str, ...], flags: dict[str, Any], *benchmarks: str) -> None:
     for flag, value in flags.items():
-        if value and benchmark not in chosen:
-            raise click.UsageError(f"{flag} belongs to `bench {benchmark}`")
+        if value and not set(benchmarks) & set(chosen):
+            raise click.UsageError(f"{flag} belongs to `bench {'` and `bench '.join(benchmarks)}`")
 
 
 def _core_counts(text: str | None) -> list[int]:
@@ -200,9 +204,9 @@ def _check(settings: dict[str, Any]) -> None:
             if name not in names:
                 raise TinyError(f"Unknown {kind} {name!r}", expected=f"one of {', '.join(names)}")
     for preset in map(preset_called, settings["presets"]):
-        _changed(preset.config(), settings["changes"])
+        changed = _changed(preset.config(), settings["changes"])
         if "inference" in settings["benchmarks"]:
-            inference.fitting(preset.model_config(), settings["prompt_tokens"], settings["max_tokens"])
+            inference.fitting(changed.model, settings["prompt_tokens"], settings["max_tokens"])
 
 
 def _changed(config: RunConfig, changes: dict[str, dict[str, Any]]) -> RunConfig:
@@ -221,6 +225,9 @@ def _groups(settings: dict[str, Any], peaks: Peaks) -> Iterator[list[dict[str, A
 
     presets, seconds = settings["presets"], settings["seconds"]
 
+    def change(config: RunConfig) -> RunConfig:
+        return _changed(config, settings["changes"])
+
     def tell(text: str) -> None:
         click.echo(f"measuring: {text}", err=True)
 
@@ -234,10 +241,10 @@ def _groups(settings: dict[str, Any], peaks: Peaks) -> Iterator[list[dict[str, A
                 dtype,
                 peaks,
                 seconds=3 * seconds,
-                change=lambda config: _changed(config, settings["changes"]),
+                change=change,
                 cores=settings["cores"],
                 tell=tell,
             )
     if "inference" in settings["benchmarks"]:
         lengths = settings["prompt_tokens"], settings["max_tokens"]
-        yield from inference.run(presets, peaks, lengths=lengths, seconds=2 * seconds, tell=tell)
+        yield from inference.run(presets, peaks, lengths=lengths, seconds=2 * seconds, change=change, tell=tell)

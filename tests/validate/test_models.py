@@ -52,13 +52,13 @@ def test_stages_in_lockstep_come_in_the_order_of_computation(dtype: str) -> None
 
 def test_each_stage_is_blamed_for_its_own_fault_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault in one layer leaves all numbers of all other layers right, before it and after it."""
-    genuine = model._layers
+    genuine = model.layers_of
 
     def wrong(*arguments) -> list:
         first, second = genuine(*arguments)
         return [first, {**second, "mlp_output": -second["mlp_output"]}]
 
-    monkeypatch.setattr(model, "_layers", wrong)
+    monkeypatch.setattr(model, "layers_of", wrong)
     found = failing(lockstep())
     assert found == ["layer.1.mlp.output", "gradient at layer.1.mlp.hidden", "gradient of layer.1.mlp_output"]
 
