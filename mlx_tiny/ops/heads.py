@@ -76,8 +76,8 @@ def split_heads(
     implementation = choose(projected_BTXK.dtype, K, counts, B * T, implementation).implementation
     constants = mx.stop_gradient(tables[0]), mx.stop_gradient(tables[1])
     if implementation != "metal":
-        compute = _on_cpu if implementation == "cpu" else _plain
-        return compute(projected_BTXK, query_gain_K, key_gain_K, constants, key_value_heads, epsilon)
+        turn = normalize_and_rotate if implementation == "cpu" else _plain
+        return _separately(turn, projected_BTXK, query_gain_K, key_gain_K, constants, key_value_heads, epsilon)
     dispatch.require_metal("QK-norm and rotary positions")
     query_BTHK, key_BTGK, value_BTGK = _fused(key_value_heads)(
         projected_BTXK, query_gain_K, key_gain_K, *constants, mx.array([epsilon], dtype=mx.float32)
@@ -85,7 +85,8 @@ def split_heads(
     return query_BTHK, key_BTGK, value_BTGK
 
 
-def _plain(
+def _separately(
+    turn: Callable[[mx.array, mx.array, Tables, float], mx.array],
     projected_BTXK: mx.array,
     query_gain_K: mx.array,
     key_gain_K: mx.array,
@@ -93,26 +94,18 @@ def _plain(
     key_value_heads: int,
     epsilon: float,
 ) -> Heads:
+    """Query and key by `turn`, which normalises, scales and rotates heads."""
     H = projected_BTXK.shape[2] - 2 * key_value_heads
     query_BTHK, key_BTGK, value_BTGK = mx.split(projected_BTXK, [H, H + key_value_heads], axis=2)
-    query_BTHK = rotate(mx.fast.rms_norm(query_BTHK, query_gain_K, epsilon), tables)
-    key_BTGK = rotate(mx.fast.rms_norm(key_BTGK, key_gain_K, epsilon), tables)
-    return query_BTHK, key_BTGK, value_BTGK
+    return (
+        turn(query_BTHK, query_gain_K, tables, epsilon),
+        turn(key_BTGK, key_gain_K, tables, epsilon),
+        value_BTGK,
+    )
 
 
-def _on_cpu(
-    projected_BTXK: mx.array,
-    query_gain_K: mx.array,
-    key_gain_K: mx.array,
-    tables: Tables,
-    key_value_heads: int,
-    epsilon: float,
-) -> Heads:
-    H = projected_BTXK.shape[2] - 2 * key_value_heads
-    query_BTHK, key_BTGK, value_BTGK = mx.split(projected_BTXK, [H, H + key_value_heads], axis=2)
-    query_BTHK = normalize_and_rotate(query_BTHK, query_gain_K, tables, epsilon)
-    key_BTGK = normalize_and_rotate(key_BTGK, key_gain_K, tables, epsilon)
-    return query_BTHK, key_BTGK, value_BTGK
+def _plain(x_BTHK: mx.array, gain_K: mx.array, tables: Tables, epsilon: float) -> mx.array:
+    return rotate(mx.fast.rms_norm(x_BTHK, gain_K, epsilon), tables)
 
 
 @functools.cache

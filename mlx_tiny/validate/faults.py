@@ -87,7 +87,7 @@ FAULTS = (
     ),
     Fault("ReLU not squared", ((model, "mlp"),), wrong.not_squared, "MLP, relu2"),
     Fault("gate and up exchanged", ((model, "mlp"),), wrong.gate_and_up_exchanged, "MLP, swiglu"),
-    Fault("no gain on the keys", ((heads, "_plain"),), wrong.key_gain_missing, "QK-norm and rotary, plain"),
+    Fault("no gain on the keys", ((heads, "_separately"),), wrong.key_gain_missing, "QK-norm and rotary, plain"),
     Fault(
         "no epsilon in QK-norm",
         ((heads, "_plain"),),

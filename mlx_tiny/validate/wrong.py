@@ -128,7 +128,9 @@ def halves_exchanged(genuine: Function) -> Function:
 
 
 def key_gain_missing(genuine: Function) -> Function:
-    return lambda projected, query_gain, key_gain, *rest: genuine(projected, query_gain, mx.ones_like(key_gain), *rest)
+    return lambda turn, projected, query_gain, key_gain, *rest: genuine(
+        turn, projected, query_gain, mx.ones_like(key_gain), *rest
+    )
 
 
 def epsilon_ignored(genuine: Function) -> Function:
