@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 import mlx.core as mx
 
 from mlx_tiny import blas
-from mlx_tiny.errors import TinyError
+from mlx_tiny.errors import TinyError, said
 from mlx_tiny.machine import usable_cores
 
 # Beyond this, parts of a batch become too small to be worth a thread.
@@ -73,7 +73,7 @@ def why_not_compiled() -> str | None:
     try:
         mx.eval(mx.compile(lambda x: mx.abs(x) * x + 1)(mx.ones(3)))
     except RuntimeError as error:  # a broken g++, or a temporary folder that is full or mounted noexec
-        return f"MLX could not compile a CPU graph ({str(error).strip().splitlines()[0]})"
+        return f"MLX could not compile a CPU graph ({said(error)})"
     return None
 
 
