@@ -155,9 +155,9 @@ def _measure(settings: dict[str, Any], as_json: bool, output: Path | None, plot:
     from mlx_tiny.machine import keep_awake
 
     _check(settings)
+    require_writable(output, plot)
     if plot is not None:
         require_matplotlib()
-    require_writable(output, plot)
     if output is not None:
         click.echo(f"writing: {output}", err=True)
     records: list[dict[str, Any]] = []
