@@ -107,8 +107,10 @@ def test_the_judge_asks_for_plain_alone(monkeypatch: pytest.MonkeyPatch) -> None
     def refuse(*_: Any, **__: Any) -> Any:
         raise AssertionError("what is judged is asked")
 
-    for module in (activation, attention, cross_entropy, heads, norm):
-        monkeypatch.setattr(module, "_on_cpu" if hasattr(module, "_on_cpu") else "attend_on_cpu", refuse)
+    for module in (activation, cross_entropy, norm):
+        monkeypatch.setattr(module, "_on_cpu", refuse)
+    monkeypatch.setattr(attention, "attend_on_cpu", refuse)
+    monkeypatch.setattr(heads, "normalize_and_rotate", refuse)
     config = MICRO.config()
     losses = expected_losses(config, lively_weights(config.model), worker.batches(config)[:2], 1.0, 0.95)
     assert len(losses) == 2 and losses[0] != losses[1]
