@@ -114,6 +114,19 @@ def test_arrays_and_cotangents_that_are_not_contiguous() -> None:
     assert_close(gradient, expected[0], GRADIENT, "float32")
 
 
+@pytest.mark.parametrize("dtype", TYPES[1:])
+def test_the_rounding_of_large_outputs_does_not_reach_the_gradients(dtype: str) -> None:
+    """delta is a sum over the output, of which 16 bits round away as much as values near 300 differ by."""
+    arrays, exact = (list(found) for found in random_case(1, 40, 2, 1, 32, dtype, seed=9))
+    arrays[2], exact[2] = rounded(300 + 0.5 * exact[2], dtype)
+    arrays[3], exact[3] = rounded(np.abs(exact[3]), dtype)
+    with gpu_or_emulator():
+        _, *got = results("metal", arrays[:3], arrays[3])
+    _, expected = reference(*exact[:3], SCALE, exact[3])
+    for name, gradient, right in zip(NAMES[1:], got, expected, strict=True):
+        assert_close(gradient, right, "attention gradient", dtype, name)
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 def test_scores_near_a_thousand(sign: int) -> None:
     """Whole numbers, so that float32 holds the scores exactly, and only the softmax can err."""
