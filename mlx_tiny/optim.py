@@ -210,12 +210,7 @@ def over_banks(
         by_shape.setdefault(piece.shape[1:], []).append(index)
     changed: dict[int, mx.array] = {}
     for members in by_shape.values():
-        bank = mx.concatenate([pieces[index][2] for index in members])
-        parts = []
-        for number, part in enumerate(mx.split(bank, boundaries(shares(len(bank))))):
-            with lane(number):
-                parts.append(transform(part))
-        whole = mx.concatenate(parts) if len(parts) > 1 else parts[0]
+        whole = by_lanes(mx.concatenate([pieces[index][2] for index in members]), transform)
         counts = [len(pieces[index][2]) for index in members]
         changed.update(zip(members, mx.split(whole, boundaries(counts)), strict=True))
     blocks: dict[str, list[mx.array]] = {name: [] for name in arrays}
@@ -223,6 +218,15 @@ def over_banks(
         block = changed[index].swapaxes(1, 2) if tall else changed[index]
         blocks[name].append(block * math.sqrt(max(1.0, block.shape[1] / block.shape[2])))
     return {name: mx.concatenate(parts, axis=1) if len(parts) > 1 else parts[0] for name, parts in blocks.items()}
+
+
+def by_lanes(bank_NRC: mx.array, transform: Callable[[mx.array], mx.array]) -> mx.array:
+    """`transform` of a bank, whose matrices do not look at each other: each lane takes a part of them."""
+    parts = []
+    for number, part_NRC in enumerate(mx.split(bank_NRC, boundaries(shares(len(bank_NRC))))):
+        with lane(number):
+            parts.append(transform(part_NRC))
+    return mx.concatenate(parts) if len(parts) > 1 else parts[0]
 
 
 def _pieces(arrays: Parameters, specs: dict[str, ParameterSpec]) -> Iterator[tuple[str, bool, mx.array]]:

@@ -153,7 +153,7 @@ def _cross_entropy(preset: Preset, dtype: str) -> Iterator[Operation]:
     def built_in(inputs: Named) -> Named:
         return {"losses": mx.fast.cross_entropy(inputs["hidden"] @ inputs["head"].T, inputs["target"])}
 
-    implementations = {**available(("plain", "cpu"), lose, arrays, dtype), "mlx": built_in}
+    implementations = {**available(cross_entropy.IMPLEMENTATIONS, lose, arrays, dtype), "mlx": built_in}
     for direction, both in ((FORWARD, False), (BOTH, True)):
         flops = counts.cross_entropy_flops(N, D, V, both)
         yield Operation(

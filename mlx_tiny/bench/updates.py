@@ -16,8 +16,7 @@ from mlx_tiny.bench.operation import TORCH, UPDATE, Inputs, Named, Operation, av
 from mlx_tiny.config import OptimizerConfig
 from mlx_tiny.model import ParameterSpec, parameter_specs
 from mlx_tiny.ops import newton_schulz
-from mlx_tiny.ops.runtime import lane
-from mlx_tiny.optim import Optimizer
+from mlx_tiny.optim import Optimizer, by_lanes
 from mlx_tiny.plan import Preset
 
 # A step in the midst of training, whose corrections of the moments are neither 0 nor 1.
@@ -33,13 +32,10 @@ def of_newton_schulz(preset: Preset, _: str) -> Iterator[Operation]:
     steps, coefficients = c.newton_schulz_steps, c.coefficients
 
     def orthogonalize(implementation: str, inputs: Named) -> Named:
-        results = {}
-        for number, (name, bank) in enumerate(inputs.items()):
-            with lane(number):
-                results[name] = newton_schulz.orthogonalize(
-                    bank, steps=steps, coefficients=coefficients, implementation=implementation
-                )
-        return results
+        transform = functools.partial(
+            newton_schulz.orthogonalize, steps=steps, coefficients=coefficients, implementation=implementation
+        )
+        return {name: by_lanes(bank, transform) for name, bank in inputs.items()}
 
     direct = counts.newton_schulz_flops(banks, steps, symmetric=False)
     yield Operation(

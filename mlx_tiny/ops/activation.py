@@ -36,15 +36,9 @@ def activate(hidden: mx.array, activation: str, *, implementation: str = "auto")
     """
     if activation not in _PLAIN:
         raise TinyError(f"Unknown activation {activation!r}", expected=" or ".join(_PLAIN))
-    if implementation not in IMPLEMENTATIONS:
-        raise TinyError(
-            f"Unknown implementation {implementation!r} of the activation",
-            expected=f"one of {', '.join(IMPLEMENTATIONS)}",
-        )
-    if implementation == "cpu" and hidden.dtype != mx.float32:
-        raise TinyError("The activation's implementation 'cpu' takes float32", got=hidden.dtype)
-    if implementation == "auto":
-        implementation = choose(hidden).implementation
+    implementation = dispatch.resolved(
+        "the activation", implementation, IMPLEMENTATIONS, hidden.dtype, lambda: choose(hidden)
+    )
     if implementation == "plain":
         return _PLAIN[activation](hidden)
     result: mx.array = _on_cpu(activation)(hidden)[0]

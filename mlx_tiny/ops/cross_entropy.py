@@ -13,10 +13,11 @@ from typing import Any
 
 import mlx.core as mx
 
-from mlx_tiny.errors import TinyError
 from mlx_tiny.ops import dispatch
 from mlx_tiny.ops.exponential import shifted_exponential
 from mlx_tiny.ops.rows import apart, row_maximum, row_sum
+
+IMPLEMENTATIONS = ("auto", "plain", "cpu")
 
 
 def head_cross_entropy(
@@ -36,14 +37,13 @@ def head_cross_entropy(
     Raises:
         TinyError: an unknown implementation, or one that does not take the type.
     """
-    if implementation == "auto":
-        implementation = dispatch.choose(dispatch.situation("cross-entropy", hidden_ND.dtype)).implementation
-    if implementation not in ("plain", "cpu"):
-        raise TinyError(
-            f"Unknown implementation {implementation!r} of the cross-entropy", expected="auto, plain or cpu"
-        )
-    if implementation == "cpu" and hidden_ND.dtype != mx.float32:
-        raise TinyError("The cross-entropy's implementation 'cpu' takes float32", got=hidden_ND.dtype)
+    implementation = dispatch.resolved(
+        "the cross-entropy",
+        implementation,
+        IMPLEMENTATIONS,
+        hidden_ND.dtype,
+        lambda: dispatch.choose(dispatch.situation("cross-entropy", hidden_ND.dtype)),
+    )
     if implementation == "cpu":
         losses_N: mx.array = _on_cpu()(hidden_ND, head_VD, target_N)[0]
         return losses_N

@@ -226,6 +226,28 @@ def choose(here: Situation, self_test: Callable[[], str | None] = lambda: None) 
     return Choice("metal", row.reason)
 
 
+def resolved(
+    operation: str, implementation: str, known: tuple[str, ...], dtype: mx.Dtype, choose: Callable[[], Choice]
+) -> str:
+    """The implementation that is meant by a name, `auto` among them.
+
+    Args:
+        operation: as a sentence names it.
+        known: all names; a `cpu` among them takes float32 alone.
+        choose: gives what `auto` stands for.
+
+    Raises:
+        TinyError: an unknown name, or one that does not take the type.
+    """
+    if implementation not in known:
+        raise TinyError(
+            f"Unknown implementation {implementation!r} of {operation}", expected=f"one of {', '.join(known)}"
+        )
+    if implementation == "cpu" and dtype != mx.float32:
+        raise TinyError(f"The implementation 'cpu' of {operation} takes float32", got=dtype)
+    return choose().implementation if implementation == "auto" else implementation
+
+
 def _failure(self_test: Callable[[], str | None]) -> str | None:
     try:
         return self_test()

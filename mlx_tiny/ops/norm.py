@@ -11,7 +11,6 @@ from typing import Any
 
 import mlx.core as mx
 
-from mlx_tiny.errors import TinyError
 from mlx_tiny.ops import dispatch
 from mlx_tiny.ops.dispatch import Choice
 from mlx_tiny.ops.rows import apart, row_sum
@@ -33,14 +32,7 @@ def rms_norm(x: mx.array, epsilon: float, *, implementation: str = "auto") -> mx
     Raises:
         TinyError: an unknown implementation, or one that does not take the type.
     """
-    if implementation not in IMPLEMENTATIONS:
-        raise TinyError(
-            f"Unknown implementation {implementation!r} of RMSNorm", expected=f"one of {', '.join(IMPLEMENTATIONS)}"
-        )
-    if implementation == "cpu" and x.dtype != mx.float32:
-        raise TinyError("RMSNorm's implementation 'cpu' takes float32", got=x.dtype)
-    if implementation == "auto":
-        implementation = choose(x).implementation
+    implementation = dispatch.resolved("RMSNorm", implementation, IMPLEMENTATIONS, x.dtype, lambda: choose(x))
     if implementation == "mlx":
         return mx.fast.rms_norm(x, None, epsilon)
     normalized: mx.array = _on_cpu(epsilon)(x)[0]
