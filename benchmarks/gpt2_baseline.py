@@ -29,13 +29,13 @@ from torch import Tensor
 from benchmarks.command_line import start
 from benchmarks.gpt2_model import GPT2, adamw, sample_tokens
 from mlx_tiny import __version__
-from mlx_tiny.budget import Budget
 from mlx_tiny.config import DataConfig
 from mlx_tiny.data.batches import BatchStream, validation_windows
 from mlx_tiny.data.prepare import PreparedCorpus, prepare
 from mlx_tiny.errors import TinyError
 from mlx_tiny.files import write_json
 from mlx_tiny.machine import memory_bytes, peak_memory_bytes, power_source, usable_cores
+from mlx_tiny.training.budget import Budget
 
 DEVICES, DTYPES = ("auto", "cpu", "mps", "cuda"), ("float32", "bfloat16")
 EVALUATION_TOKENS = 4096

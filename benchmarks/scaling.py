@@ -20,17 +20,17 @@ import numpy as np
 from benchmarks.command_line import start
 from mlx_tiny.bench.conditions import circumstances
 from mlx_tiny.bench.output import picture, require_writable
+from mlx_tiny.bench.profile import costs
 from mlx_tiny.bench.table import OVERLOADED, aligned, duration, machine_line
 from mlx_tiny.bench.timing import Spread, interleaved
-from mlx_tiny.bench.weights import lively_parameters
+from mlx_tiny.bench.weights import nonzero_parameters
 from mlx_tiny.config import RunConfig
 from mlx_tiny.errors import CheckFailed
 from mlx_tiny.files import write_json
-from mlx_tiny.model import training_flops_per_token
-from mlx_tiny.ops.runtime import lanes
-from mlx_tiny.plan import PRESETS
-from mlx_tiny.profiling import costs
-from mlx_tiny.step import TrainingState, TrainingStep, decide_compilation
+from mlx_tiny.linux.lanes import decide_compilation, lanes
+from mlx_tiny.model.forward import training_flops_per_token
+from mlx_tiny.study.plan import PRESETS
+from mlx_tiny.training.step import TrainingState, TrainingStep
 
 ALLOWED_GROWTH = 1.20
 """Cost may grow by this factor more than FLOPs."""
@@ -106,7 +106,7 @@ def measure(
 def _task(config: RunConfig) -> Callable[[], None]:
     """One training step of a configuration on random tokens."""
     step = TrainingStep(config, compiled=decide_compilation(config.train.compile)[0])
-    state = TrainingState(lively_parameters(config.model), step.optimizer.initialize())
+    state = TrainingState(nonzero_parameters(config.model), step.optimizer.initialize())
     shape = (config.train.batch_size, config.model.context + 1)
     batch = np.random.default_rng(0).integers(0, config.model.vocabulary_size, shape, dtype=np.int32)
 

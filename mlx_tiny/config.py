@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from mlx_tiny.errors import TinyError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 DTYPES = ("float32", "bfloat16")
 ATTENTION_IMPLEMENTATIONS = ("auto", "plain", "metal", "mlx", "cpu")
 MUON_IMPLEMENTATIONS = ("auto", "plain", "metal")
@@ -132,12 +132,12 @@ class OptimizerConfig:
     """AdamW's learning rate of the embedding."""
     head_rate: float = 0.02
     """AdamW's learning rate of an untied head."""
-    gain_rate: float = 0.01
-    """AdamW's learning rate of gains and residual scales."""
+    scalar_rate: float = 0.01
+    """AdamW's learning rate of norm weights and residual scales."""
     matrix_decay: float = 0.01
     """Muon's decoupled weight decay, times its learning rate at each step."""
     adamw_decay: float = 0.0
-    """AdamW's decoupled weight decay on embedding and head; gains are never decayed."""
+    """AdamW's decoupled weight decay on embedding and head; norm weights are never decayed."""
     momentum: float = 0.95
     """Muon's momentum after its warm-up."""
     momentum_start: float = 0.85
@@ -161,7 +161,7 @@ class OptimizerConfig:
         choices = {"matrix_optimizer": ("muon", "adamw"), "coefficients": ("quintic", "polar_express")}
         for name, allowed in choices.items():
             _require(getattr(self, name) in allowed, name, " or ".join(allowed), getattr(self, name))
-        for name in ("matrix_rate", "matrix_adamw_rate", "embedding_rate", "head_rate", "gain_rate"):
+        for name in ("matrix_rate", "matrix_adamw_rate", "embedding_rate", "head_rate", "scalar_rate"):
             _require(0 < getattr(self, name) < math.inf, name, "above 0, finite", getattr(self, name))
         for name in ("momentum", "momentum_start", "momentum_warmup", "adam_beta1", "adam_beta2"):
             _require(0 <= getattr(self, name) < 1, name, "0 to below 1", getattr(self, name))

@@ -139,7 +139,7 @@ def _unsupported_mac(where: Platform) -> str | None:
 def describe() -> Machine:
     """Describe the machine; MLX is imported for its device, and its BLAS is chosen if it was not."""
     from mlx_tiny import __version__
-    from mlx_tiny.blas import use_fast_blas
+    from mlx_tiny.linux.blas import use_fast_blas
 
     mac = sys.platform == "darwin"
     performance, efficiency = (_sysctl_count(f"hw.perflevel{level}.physicalcpu") for level in (0, 1))
@@ -219,7 +219,7 @@ def matmul_peak(dtype: str = "float32", seconds: float = 0.3) -> float:
         dtype: MLX's name of the type, such as "float32" or "bfloat16".
         seconds: time to spend, about; larger sizes are left out when one product of them would exceed it.
     """
-    from mlx_tiny.blas import blas_threads_set_to, use_fast_blas
+    from mlx_tiny.linux.blas import blas_threads_set_to, use_fast_blas
 
     use_fast_blas()
     counts = [1] if device() != "cpu" else sorted({1, usable_cores()})

@@ -61,12 +61,14 @@ TABLE: dict[tuple[str, str], Bounds] = {
     ("attention self-test", "float32"): Bounds(2e-5, 5e-6, "as the kernel"),
     ("attention self-test", "float16"): Bounds(12 * _FLOAT16, 2e-3, "cotangents and results are rounded to the type"),
     ("attention self-test", "bfloat16"): Bounds(8 * _BFLOAT16, 2e-2, "cotangents and results are rounded to the type"),
-    ("heads kernel", "float32"): Bounds(32 * _FLOAT32, 0.0, "norm, gain and rotation in a row, and sums over all rows"),
+    ("heads kernel", "float32"): Bounds(
+        32 * _FLOAT32, 0.0, "norm, weight and rotation in a row, and sums over all rows"
+    ),
     ("heads kernel", "float16"): Bounds(4 * _FLOAT16, 0.0, "float32 inside; the cotangents and the result are rounded"),
     ("heads kernel", "bfloat16"): Bounds(4 * _BFLOAT16, 0.0, "float32 inside; cotangents and result are rounded"),
     ("heads", "float32"): Bounds(200 * _FLOAT32, 0.0, "as the rotary positions, whose angles are rounded"),
-    ("heads", "float16"): Bounds(6 * _FLOAT16, 0.0, "norm, gain, table and rotation are rounded to the type"),
-    ("heads", "bfloat16"): Bounds(6 * _BFLOAT16, 0.0, "norm, gain, table and rotation are rounded to the type"),
+    ("heads", "float16"): Bounds(6 * _FLOAT16, 0.0, "norm, weight, table and rotation are rounded to the type"),
+    ("heads", "bfloat16"): Bounds(6 * _BFLOAT16, 0.0, "norm, weight, table and rotation are rounded to the type"),
     ("norm", "float32"): Bounds(16 * _FLOAT32, 0.0, "a sum of squares, its root, and differences in the gradient"),
     ("norm", "float16"): Bounds(4 * _FLOAT16, 0.0, "float32 inside; the cotangents and the result are rounded"),
     ("norm", "bfloat16"): Bounds(4 * _BFLOAT16, 0.0, "float32 inside; the cotangents and the result are rounded"),

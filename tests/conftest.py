@@ -12,7 +12,7 @@ import hypothesis
 import mlx.core as mx
 import pytest
 
-from mlx_tiny.blas import use_fast_blas
+from mlx_tiny.linux.blas import use_fast_blas
 from mlx_tiny.machine import device
 
 # Where products would be rounded to TF32, as on an M5, float32 is to be float32; read at MLX's first product.

@@ -12,9 +12,9 @@ from typing import Any
 
 from tiny_run import Recorder, create_run, tiny_trainer
 
-from mlx_tiny import backend
-from mlx_tiny.checkpoint import RunFolder
 from mlx_tiny.config import RunConfig, from_dict
+from mlx_tiny.training import backend
+from mlx_tiny.training.checkpoint import RunFolder
 
 
 def say(word: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mlx_tiny.config import ModelConfig
-from mlx_tiny.model import parameter_specs
+from mlx_tiny.model.forward import parameter_specs
 
 Arrays = dict[str, np.ndarray]
 
@@ -16,7 +16,7 @@ def random_parameters(config: ModelConfig, seed: int = 0) -> Arrays:
     arrays = {}
     for name, spec in parameter_specs(config).items():
         values = generator.standard_normal(spec.shape)
-        arrays[name] = 1 + 0.3 * values if spec.kind == "gain" else values / np.sqrt(spec.shape[-1])
+        arrays[name] = 1 + 0.3 * values if spec.kind == "scalar" else values / np.sqrt(spec.shape[-1])
     return {name: array.astype(np.float32).astype(np.float64) for name, array in arrays.items()}
 
 
@@ -53,17 +53,17 @@ def logits(parameters: Arrays, c: ModelConfig, tokens: np.ndarray) -> np.ndarray
         weights = {name: array[layer] for name, array in parameters.items() if name not in ("embedding", "head")}
         stacked = (normalized(x, c.norm_epsilon) @ weights["query_key_value"].T).reshape(-1, H + 2 * G, K)
         query, key, value = stacked[:, :H], stacked[:, H : H + G], stacked[:, H + G :]
-        query = turned(normalized(query, c.norm_epsilon) * weights["query_gain"], c.rope_base)
-        key = turned(normalized(key, c.norm_epsilon) * weights["key_gain"], c.rope_base)
+        query = turned(normalized(query, c.norm_epsilon) * weights["query_norm_weight"], c.rope_base)
+        key = turned(normalized(key, c.norm_epsilon) * weights["key_norm_weight"], c.rope_base)
         mixed = attention(query, key, value).reshape(len(tokens), H * K)
-        x = weights["stream_scale"][0] * x + mixed @ weights["attention_output"].T
+        x = weights["residual_scale"][0] * x + mixed @ weights["attention_output"].T
         hidden = normalized(x, c.norm_epsilon) @ weights["mlp_input"].T
         if c.activation == "swiglu":
             gate, up = hidden[:, : c.hidden], hidden[:, c.hidden :]
             hidden = gate / (1 + np.exp(-gate)) * up
         else:
             hidden = np.maximum(hidden, 0) ** 2
-        x = weights["stream_scale"][1] * x + hidden @ weights["mlp_output"].T
+        x = weights["residual_scale"][1] * x + hidden @ weights["mlp_output"].T
     return normalized(x, c.norm_epsilon) @ parameters["embedding" if c.tied else "head"].T
 
 

@@ -41,7 +41,7 @@ REJECTED = [
     (OptimizerConfig, "coefficients", ["cubic", ""]),
     *(
         (OptimizerConfig, f"{name}_rate", [0.0, -1.0, math.nan])
-        for name in ("matrix", "matrix_adamw", "embedding", "head", "gain")
+        for name in ("matrix", "matrix_adamw", "embedding", "head", "scalar")
     ),
     *(
         (OptimizerConfig, name, [-0.1, 1.0, math.nan])

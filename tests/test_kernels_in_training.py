@@ -13,11 +13,11 @@ import pytest
 from emulator import emulated_metal
 from numeric import assert_close
 
-from mlx_tiny.backend import MlxBackend
 from mlx_tiny.config import ModelConfig, RunConfig, TrainConfig
 from mlx_tiny.errors import TinyError
 from mlx_tiny.ops import dispatch, metal
-from mlx_tiny.step import TrainingStep
+from mlx_tiny.training.backend import MlxBackend
+from mlx_tiny.training.step import TrainingStep
 
 MODEL = ModelConfig(
     vocabulary_size=512, context=40, layers=2, width=64, heads=2, key_value_heads=1, head_width=32, hidden=96
@@ -58,7 +58,12 @@ def test_twenty_steps_have_the_same_losses(dtype: str) -> None:
     counts = Counter(launch.name for launch in launches)
     # Once a layer and lane, at every step.
     assert counts["attention_forward"] % (MODEL.layers * STEPS) == 0 < counts["attention_forward"]
-    for name in ("attention_backward_query", "attention_backward_key_value", "heads_forward", "heads_backward"):
+    for name in (
+        "attention_backward_query",
+        "attention_backward_key_value",
+        "qk_norm_rope_forward",
+        "qk_norm_rope_backward",
+    ):
         assert counts[name] == counts["attention_forward"]
     assert counts["muon_pack"] == STEPS
     assert counts["symmetric_product"] > 0
@@ -71,7 +76,7 @@ def test_auto_takes_the_kernels_on_a_mac_and_says_so(monkeypatch: pytest.MonkeyP
         backend = MlxBackend(config(), said.append)
         state, loss = backend.step(backend.initial_state(), np.zeros((BATCH, MODEL.context + 1), np.int32), 1.0, 0.9)
         mx.eval(loss, state.arrays())
-    assert {"attention_forward", "heads_backward", "muon_pack"} <= {launch.name for launch in launches}
+    assert {"attention_forward", "qk_norm_rope_backward", "muon_pack"} <= {launch.name for launch in launches}
     for operation in ("attention", "QK-norm and rotary positions", "Muon"):
         assert [line for line in said if line.startswith(f"{operation}: metal (")], said
 

@@ -13,11 +13,11 @@ from numeric import assert_close, normal, to_float64
 from mlx_tiny.bench.references import newton_schulz
 from mlx_tiny.config import ModelConfig, RunConfig, TrainConfig
 from mlx_tiny.ops.attention import causal_attention
-from mlx_tiny.ops.heads import split_heads
 from mlx_tiny.ops.muon_pack import make_layout, pack
 from mlx_tiny.ops.newton_schulz import orthogonalize
+from mlx_tiny.ops.qk_norm_rope import qk_norm_rope
 from mlx_tiny.ops.rotary import rotary_tables
-from mlx_tiny.step import TrainingStep
+from mlx_tiny.training.step import TrainingStep
 from mlx_tiny.validate import references
 from mlx_tiny.validate.kernels import cases
 
@@ -49,8 +49,8 @@ def exact_attention(x: np.ndarray, cotangents: list[np.ndarray]) -> list[np.ndar
 
 
 def heads(x: mx.array) -> list[mx.array]:
-    gain, tables = mx.ones(K), rotary_tables(T, K, 100.0)
-    return list(split_heads(x, gain, gain, tables, key_value_heads=2, epsilon=1e-6, implementation="metal"))
+    weight, tables = mx.ones(K), rotary_tables(T, K, 100.0)
+    return list(qk_norm_rope(x, weight, weight, tables, key_value_heads=2, epsilon=1e-6, implementation="metal"))
 
 
 def exact_heads(x: np.ndarray, cotangents: list[np.ndarray]) -> list[np.ndarray]:

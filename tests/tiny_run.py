@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mlx_tiny.checkpoint import RunFolder
 from mlx_tiny.config import DataConfig, ModelConfig, OptimizerConfig, RunConfig, ScheduleConfig, TrainConfig
 from mlx_tiny.data.prepare import PreparedCorpus, prepare
-from mlx_tiny.train import Outcome, StepReport, Trainer
-from mlx_tiny.watch import Interruption
+from mlx_tiny.training.checkpoint import RunFolder
+from mlx_tiny.training.trainer import Outcome, StepReport, Trainer
+from mlx_tiny.training.watch import Interruption
 
 VOCABULARY, CONTEXT, BATCH = 512, 32, 4
 STEP_TOKENS = BATCH * CONTEXT
@@ -30,7 +30,7 @@ MODEL = ModelConfig(
 
 
 # Fixed, so that tests of the loop do not depend on how well the defaults are tuned.
-RATES = {"matrix_rate": 0.02, "embedding_rate": 0.01, "head_rate": 0.003, "gain_rate": 0.01}
+RATES = {"matrix_rate": 0.02, "embedding_rate": 0.01, "head_rate": 0.003, "scalar_rate": 0.01}
 
 
 def subprocess_environment(**changes: str) -> dict[str, str]:

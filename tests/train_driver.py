@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tiny_run import Recorder, tiny_trainer
 
-from mlx_tiny.checkpoint import RunFolder
+from mlx_tiny.training.checkpoint import RunFolder
 
 
 class Mortal(Recorder):

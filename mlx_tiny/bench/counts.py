@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
-# Elementwise work a number. QK-norm: square, sum, scale, gain, and three for the rotation; AdamW as its formulas say.
+# Elementwise work a number. QK-norm: square, sum, scale, weight, and three for the rotation; AdamW as its formulas say.
 HEADS_FLOPS, ADAMW_FLOPS = 7, 12
 # The gradients of a product of two matrices are two products.
 BOTH_WAYS = 3
@@ -56,7 +56,7 @@ def attention_bytes(B: int, T: int, H: int, G: int, K: int, both: bool, dtype: s
 
 
 def heads_flops(B: int, T: int, H: int, G: int, K: int, both: bool) -> float:
-    """Norm, gain and rotation of queries and keys; values pass through."""
+    """Norm, weight and rotation of queries and keys; values pass through."""
     return float(HEADS_FLOPS * B * T * (H + G) * K * (BOTH_WAYS if both else 1))
 
 

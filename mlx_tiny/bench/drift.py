@@ -12,7 +12,8 @@ from mlx_tiny.bench.conditions import circumstances
 from mlx_tiny.bench.stream import mapped_stream
 from mlx_tiny.bench.worker import MOMENTUM, MULTIPLIER
 from mlx_tiny.config import RunConfig
-from mlx_tiny.step import TrainingStep, decide_compilation
+from mlx_tiny.linux.lanes import decide_compilation
+from mlx_tiny.training.step import TrainingStep
 
 THROTTLED_BELOW = 0.90
 """Of the first seconds' speed, the last seconds' from which on a machine holds itself back."""

@@ -13,11 +13,11 @@ from mlx_tiny.bench.conditions import circumstances
 from mlx_tiny.bench.peaks import Peaks
 from mlx_tiny.bench.presets import preset_called
 from mlx_tiny.bench.timing import LEAST_ROUNDS, MOST_ROUNDS, Spread
-from mlx_tiny.bench.weights import lively_parameters
+from mlx_tiny.bench.weights import nonzero_parameters
 from mlx_tiny.config import ModelConfig, RunConfig
 from mlx_tiny.errors import TinyError
-from mlx_tiny.generate import Reader, Sampling, generate_tokens
-from mlx_tiny.model import Parameters, logits, multiply_adds_per_token
+from mlx_tiny.model.forward import Parameters, logits, multiply_adds_per_token
+from mlx_tiny.model.generate import Reader, Sampling, generate_tokens
 from mlx_tiny.tolerances import bounds
 
 Record = dict[str, Any]
@@ -73,7 +73,7 @@ def measure(name: str, config: ModelConfig, prompt: int, written: int, peaks: Pe
     """The records of one model with random weights; that of `decode` where more than one token is written."""
     generator = np.random.default_rng(0)
     held = mx.get_active_memory()
-    parameters = lively_parameters(config)
+    parameters = nonzero_parameters(config)
     tokens = generator.integers(0, config.vocabulary_size, prompt).tolist()
     common: Record = {
         "benchmark": "inference",

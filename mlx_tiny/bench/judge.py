@@ -8,14 +8,14 @@ from dataclasses import replace
 import mlx.core as mx
 import numpy as np
 
-from mlx_tiny import model
 from mlx_tiny.config import RunConfig
+from mlx_tiny.model import forward as model
 from mlx_tiny.ops.activation import activate
 from mlx_tiny.ops.attention import causal_attention
 from mlx_tiny.ops.cross_entropy import head_cross_entropy
-from mlx_tiny.ops.heads import split_heads
+from mlx_tiny.ops.qk_norm_rope import qk_norm_rope
 from mlx_tiny.ops.rotary import rotary_tables
-from mlx_tiny.step import TrainingState, TrainingStep
+from mlx_tiny.training.step import TrainingState, TrainingStep
 
 
 def expected_losses(
@@ -54,10 +54,10 @@ class _PlainStep(TrainingStep):
         for index in range(c.layers):
             layer = {name: bank[index] for name, bank in parameters.items() if name not in ("embedding", "head")}
             projected = (normalize(x_BTD) @ layer["query_key_value"].T).reshape(B, T, H + 2 * G, K)
-            query, key, value = split_heads(
+            query, key, value = qk_norm_rope(
                 projected,
-                layer["query_gain"],
-                layer["key_gain"],
+                layer["query_norm_weight"],
+                layer["key_norm_weight"],
                 tables,
                 key_value_heads=G,
                 epsilon=epsilon,
@@ -65,9 +65,9 @@ class _PlainStep(TrainingStep):
             )
             mixed = causal_attention(query, key, value, scale=K**-0.5, implementation="plain")
             attended = mixed.reshape(B, T, H * K) @ layer["attention_output"].T
-            x_BTD = layer["stream_scale"][0] * x_BTD + attended
+            x_BTD = layer["residual_scale"][0] * x_BTD + attended
             hidden = activate(normalize(x_BTD) @ layer["mlp_input"].T, c.activation, implementation="plain")
-            x_BTD = layer["stream_scale"][1] * x_BTD + hidden @ layer["mlp_output"].T
+            x_BTD = layer["residual_scale"][1] * x_BTD + hidden @ layer["mlp_output"].T
         head, rows = model.head_matrix(parameters), normalize(x_BTD).reshape(-1, c.width)
         losses: mx.array = head_cross_entropy(rows, head, target_BT.reshape(-1), implementation="plain")
         return losses.mean()

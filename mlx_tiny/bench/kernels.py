@@ -19,7 +19,7 @@ from mlx_tiny.bench.references import Arrays
 from mlx_tiny.bench.timing import Spread, interleaved, speed_ups
 from mlx_tiny.bench.torch_operations import TorchRunner, why_no_torch
 from mlx_tiny.errors import said
-from mlx_tiny.ops.runtime import on_cpu, why_not_compiled
+from mlx_tiny.linux.lanes import on_cpu, why_not_compiled
 from mlx_tiny.tolerances import TABLE, Bounds, bounds
 
 Record = dict[str, Any]

@@ -27,7 +27,7 @@ def of_mlx() -> int:
     """What a process that computes with MLX has held: the GPU's buffers where it has one."""
     import mlx.core as mx
 
-    from mlx_tiny.ops.runtime import on_cpu
+    from mlx_tiny.linux.lanes import on_cpu
 
     return of_process() if on_cpu() else mx.get_peak_memory()
 

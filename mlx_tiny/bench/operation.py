@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mlx_tiny.bench.references import Arrays
 from mlx_tiny.errors import TinyError
-from mlx_tiny.ops.runtime import lane, on_cpu, shares
+from mlx_tiny.linux.lanes import lane, on_cpu, shares
 
 FORWARD, BOTH, UPDATE = "forward", "forward and backward", "update"
 TORCH = "torch eager"

@@ -14,10 +14,12 @@ from mlx_tiny.bench.operation import BOTH, FORWARD, TORCH, Named, Operation, ava
 from mlx_tiny.bench.updates import of_adamw, of_newton_schulz
 from mlx_tiny.config import ModelConfig
 from mlx_tiny.errors import TinyError
-from mlx_tiny.ops import activation, attention, attention_cpu, cross_entropy, heads
+from mlx_tiny.linux import attention as attention_cpu
+from mlx_tiny.linux.lanes import on_cpu
+from mlx_tiny.ops import activation, attention, cross_entropy
+from mlx_tiny.ops import qk_norm_rope as heads
 from mlx_tiny.ops.rotary import rotary_tables
-from mlx_tiny.ops.runtime import on_cpu
-from mlx_tiny.plan import Preset
+from mlx_tiny.study.plan import Preset
 
 # Query rows of a tile of the Metal kernels.
 _METAL_TILE = 32
@@ -84,16 +86,16 @@ def _attention(preset: Preset, dtype: str) -> Iterator[Operation]:
 def _heads(preset: Preset, dtype: str) -> Iterator[Operation]:
     c, B = preset.model_config(), preset.batch_size
     T, H, G, K = c.context, c.heads, c.key_value_heads, c.head_width
-    shapes = {"projected": (B, T, H + 2 * G, K), "query gain": (K,), "key gain": (K,)}
+    shapes = {"projected": (B, T, H + 2 * G, K), "query norm weight": (K,), "key norm weight": (K,)}
     cotangents = drawn({"query": (B, T, H, K), "key": (B, T, G, K), "value": (B, T, G, K)}, dtype)
     cosine, sine = (np.array(table) for table in rotary_tables(T, K, c.rope_base))
     arrays = {**drawn(shapes, dtype), "cosine": cosine, "sine": sine}
 
     def split(implementation: str, inputs: Named) -> Named:
-        query, key, value = heads.split_heads(
+        query, key, value = heads.qk_norm_rope(
             inputs["projected"],
-            inputs["query gain"],
-            inputs["key gain"],
+            inputs["query norm weight"],
+            inputs["key norm weight"],
             (inputs["cosine"], inputs["sine"]),
             key_value_heads=G,
             epsilon=c.norm_epsilon,
@@ -104,8 +106,8 @@ def _heads(preset: Preset, dtype: str) -> Iterator[Operation]:
     def built_in(inputs: Named) -> Named:
         query, key, value = mx.split(inputs["projected"], [H, H + G], axis=2)
         return {
-            "query": _built_in_rotation(query, inputs["query gain"], c),
-            "key": _built_in_rotation(key, inputs["key gain"], c),
+            "query": _built_in_rotation(query, inputs["query norm weight"], c),
+            "key": _built_in_rotation(key, inputs["key norm weight"], c),
             "value": value,
         }
 
@@ -125,13 +127,13 @@ def _heads(preset: Preset, dtype: str) -> Iterator[Operation]:
             least_bytes=counts.heads_bytes(B, T, H, G, K, both, dtype),
             tolerances=("heads", "heads"),
             batched=("projected", "query", "key", "value"),
-            differentiable=("projected", "query gain", "key gain"),
+            differentiable=("projected", "query norm weight", "key norm weight"),
             fixed_dtypes=("cosine", "sine"),
         )
 
 
-def _built_in_rotation(x_BTHK: mx.array, gain_K: mx.array, c: ModelConfig) -> mx.array:
-    normed = mx.fast.rms_norm(x_BTHK, gain_K, c.norm_epsilon).swapaxes(1, 2)
+def _built_in_rotation(x_BTHK: mx.array, weight_K: mx.array, c: ModelConfig) -> mx.array:
+    normed = mx.fast.rms_norm(x_BTHK, weight_K, c.norm_epsilon).swapaxes(1, 2)
     turned = mx.fast.rope(normed, c.head_width, traditional=False, base=c.rope_base, scale=1.0, offset=0)
     return turned.swapaxes(1, 2)
 

@@ -12,8 +12,8 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from mlx_tiny.linux.lanes import lane, lanes, on_cpu
 from mlx_tiny.machine import COPY_BYTES, LARGEST_COPY_STREAMS, copy_peak, matmul_peak, usable_cores
-from mlx_tiny.ops.runtime import lane, lanes, on_cpu
 
 _CHAIN = 64
 _REPEATS = 9

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mlx_tiny.errors import TinyError
-from mlx_tiny.plan import PRESETS, Preset
+from mlx_tiny.study.plan import PRESETS, Preset
 
 
 def preset_called(name: str) -> Preset:

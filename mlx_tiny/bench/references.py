@@ -35,7 +35,7 @@ def attention(inputs: Arrays, cotangents: Arrays) -> Arrays:
 
 def heads(inputs: Arrays, cotangents: Arrays, key_value_heads: int, epsilon: float) -> Arrays:
     """QK-norm and rotary positions of the packed projection."""
-    arguments = inputs["projected"], inputs["query gain"], inputs["key gain"]
+    arguments = inputs["projected"], inputs["query norm weight"], inputs["key norm weight"]
     turn = inputs["cosine"][:, 0], inputs["sine"][:, 0]
     names = "query", "key", "value"
     outputs = references.heads(*arguments, turn, key_value_heads, epsilon)
@@ -44,7 +44,7 @@ def heads(inputs: Arrays, cotangents: Arrays, key_value_heads: int, epsilon: flo
     )
     return {
         **_named(names, outputs),
-        **_named(_gradients("projected", "query gain", "key gain"), gradients),
+        **_named(_gradients("projected", "query norm weight", "key norm weight"), gradients),
     }
 
 

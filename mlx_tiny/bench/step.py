@@ -15,19 +15,19 @@ import numpy as np
 
 from mlx_tiny.bench.conditions import circumstances
 from mlx_tiny.bench.judge import expected_losses
+from mlx_tiny.bench.launches import count_launches
 from mlx_tiny.bench.peaks import Peaks
 from mlx_tiny.bench.presets import preset_called
 from mlx_tiny.bench.side import Side
 from mlx_tiny.bench.timing import Spread, interleaved, speed_ups
 from mlx_tiny.bench.torch_operations import why_no_torch
-from mlx_tiny.bench.weights import lively_weights
+from mlx_tiny.bench.weights import nonzero_weights
 from mlx_tiny.bench.worker import MOMENTUM, MULTIPLIER, OURS, SIDES, batches, on_cores
 from mlx_tiny.config import RunConfig
 from mlx_tiny.errors import TinyError
-from mlx_tiny.launches import count_launches
-from mlx_tiny.model import training_flops_per_token
-from mlx_tiny.step import TrainingStep
+from mlx_tiny.model.forward import training_flops_per_token
 from mlx_tiny.tolerances import bounds
+from mlx_tiny.training.step import TrainingStep
 
 Record = dict[str, Any]
 
@@ -107,7 +107,7 @@ def measure(
         for record in records.values():
             record["reason"] = f"left out: no step could take less than {least_s:.0f} s here"
         return list(records.values())
-    weights = lively_weights(config.model)
+    weights = nonzero_weights(config.model)
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         np.savez(Path(folder) / "weights.npz", **weights)  # type: ignore[arg-type]
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mlx_tiny.bench.operation import Operation
 from mlx_tiny.bench.updates import adamw_settings, adamw_step, by_role
 from mlx_tiny.errors import TinyError
-from mlx_tiny.plan import Preset
+from mlx_tiny.study.plan import Preset
 
 Tensors = dict[str, Any]
 
@@ -170,8 +170,8 @@ def _heads(operation: Operation, preset: Preset) -> Callable[[Tensors], Tensors]
         query, key, value = inputs["projected"].split([H, G, G], dim=2)
         tables = tuple(inputs[name].to(query.dtype) for name in ("cosine", "sine"))
         return {
-            "query": rotate(rms_norm(query, (K,), inputs["query gain"], c.norm_epsilon), tables),
-            "key": rotate(rms_norm(key, (K,), inputs["key gain"], c.norm_epsilon), tables),
+            "query": rotate(rms_norm(query, (K,), inputs["query norm weight"], c.norm_epsilon), tables),
+            "key": rotate(rms_norm(key, (K,), inputs["key norm weight"], c.norm_epsilon), tables),
             "value": value,
         }
 

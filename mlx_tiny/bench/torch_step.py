@@ -61,19 +61,19 @@ def next_token_scores(parameters: Parameters, config: ModelConfig, token_BT: Any
         layer = {name: bank[index] for name, bank in banks.items()}
         projected = linear(normalize(x_BTD), layer["query_key_value"]).unflatten(-1, (H + 2 * G, K))
         query, key, value = projected.split([H, G, G], dim=2)
-        query = rotate(rms_norm(query, (K,), layer["query_gain"], epsilon), rotation)
-        key = rotate(rms_norm(key, (K,), layer["key_gain"], epsilon), rotation)
+        query = rotate(rms_norm(query, (K,), layer["query_norm_weight"], epsilon), rotation)
+        key = rotate(rms_norm(key, (K,), layer["key_norm_weight"], epsilon), rotation)
         query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
         mixed = scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=H != G)
         mixed = mixed.transpose(1, 2).flatten(2)
-        x_BTD = layer["stream_scale"][0] * x_BTD + linear(mixed, layer["attention_output"])
+        x_BTD = layer["residual_scale"][0] * x_BTD + linear(mixed, layer["attention_output"])
         hidden = linear(normalize(x_BTD), layer["mlp_input"])
         if config.activation == "swiglu":
             gate, up = hidden.chunk(2, dim=-1)
             hidden = silu(gate) * up
         else:
             hidden = relu(hidden).square()
-        x_BTD = layer["stream_scale"][1] * x_BTD + linear(hidden, layer["mlp_output"])
+        x_BTD = layer["residual_scale"][1] * x_BTD + linear(hidden, layer["mlp_output"])
     return linear(normalize(x_BTD), weights.get("head", weights["embedding"])).float()
 
 

@@ -14,10 +14,10 @@ import numpy as np
 from mlx_tiny.bench import counts, references
 from mlx_tiny.bench.operation import TORCH, UPDATE, Inputs, Named, Operation, available, drawn
 from mlx_tiny.config import OptimizerConfig
-from mlx_tiny.model import ParameterSpec, parameter_specs
+from mlx_tiny.model.forward import ParameterSpec, parameter_specs
 from mlx_tiny.ops import newton_schulz
-from mlx_tiny.optim import Optimizer, by_lanes
-from mlx_tiny.plan import Preset
+from mlx_tiny.optim.optimizer import Optimizer, by_lanes
+from mlx_tiny.study.plan import Preset
 
 # A step in the midst of training, whose corrections of the moments are neither 0 nor 1.
 _ADAMW_STEP, _ADAMW_RATE = 10, 0.003
@@ -93,7 +93,7 @@ def adamw_settings() -> OptimizerConfig:
         matrix_adamw_rate=_ADAMW_RATE,
         embedding_rate=_ADAMW_RATE,
         head_rate=_ADAMW_RATE,
-        gain_rate=_ADAMW_RATE,
+        scalar_rate=_ADAMW_RATE,
     )
 
 

@@ -6,10 +6,10 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_tiny.config import ModelConfig
-from mlx_tiny.model import initialize
+from mlx_tiny.model.forward import initialize
 
 
-def lively_weights(config: ModelConfig) -> dict[str, np.ndarray]:
+def nonzero_weights(config: ModelConfig) -> dict[str, np.ndarray]:
     """Those that a run begins with, but random where it begins with zeros.
 
     So every part has a say in the loss, and nothing is timed on zeros, which some processors multiply faster.
@@ -22,6 +22,6 @@ def lively_weights(config: ModelConfig) -> dict[str, np.ndarray]:
     }
 
 
-def lively_parameters(config: ModelConfig) -> dict[str, mx.array]:
+def nonzero_parameters(config: ModelConfig) -> dict[str, mx.array]:
     """The same in MLX."""
-    return {name: mx.array(array) for name, array in lively_weights(config).items()}
+    return {name: mx.array(array) for name, array in nonzero_weights(config).items()}

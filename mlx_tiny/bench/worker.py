@@ -41,8 +41,8 @@ def of_mlx(config: RunConfig, weights: dict[str, np.ndarray]) -> tuple[Step, str
     """The step as `mlx-tiny train` takes it, compiled where that works."""
     import mlx.core as mx
 
-    from mlx_tiny.backend import MlxBackend
-    from mlx_tiny.step import TrainingState, TrainingStep
+    from mlx_tiny.training.backend import MlxBackend
+    from mlx_tiny.training.step import TrainingState, TrainingStep
 
     notes = list[str]()
     backend = MlxBackend(config, notes.append)

@@ -94,7 +94,7 @@ def command(
         _require_fitting(chosen, given_flags, *_MEASURED_WITH[section])
     if not 0 < seconds < float("inf"):
         raise click.UsageError("--seconds must be above 0")
-    from mlx_tiny.plan import PRESETS
+    from mlx_tiny.study.plan import PRESETS
 
     settings = {
         "benchmarks": list(chosen),

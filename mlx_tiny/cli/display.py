@@ -12,7 +12,7 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from mlx_tiny.train import StepReport
+from mlx_tiny.training.trainer import StepReport
 from mlx_tiny.units import format_count, format_seconds
 
 # Plain lines: at most one a second and one a twentieth of the budget.

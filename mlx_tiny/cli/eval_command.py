@@ -19,11 +19,11 @@ def command(run: Path, text: str, text_column: str | None, as_json: bool) -> Non
     \b
       mlx-tiny eval runs/notes other.txt
     """
-    from mlx_tiny.checkpoint import RunFolder
     from mlx_tiny.data.readers import read_texts
     from mlx_tiny.data.sources import find_files
     from mlx_tiny.data.tokenizer import Tokenizer
-    from mlx_tiny.evaluate import evaluate_texts
+    from mlx_tiny.training.checkpoint import RunFolder
+    from mlx_tiny.training.evaluate import evaluate_texts
 
     folder = RunFolder(run)
     parameters, tokenizer = folder.load_weights(), Tokenizer.load(folder.tokenizer_model)

@@ -12,10 +12,10 @@ import click
 from mlx_tiny.errors import TinyError
 
 if TYPE_CHECKING:
-    from mlx_tiny.checkpoint import RunFolder
     from mlx_tiny.data.tokenizer import Tokenizer
-    from mlx_tiny.generate import Sampling
-    from mlx_tiny.model import Parameters
+    from mlx_tiny.model.forward import Parameters
+    from mlx_tiny.model.generate import Sampling
+    from mlx_tiny.training.checkpoint import RunFolder
 
 
 @click.command()
@@ -34,9 +34,9 @@ def command(
     \b
       mlx-tiny generate runs/notes --prompt "Once upon a time"
     """
-    from mlx_tiny.checkpoint import RunFolder
     from mlx_tiny.data.tokenizer import Tokenizer
-    from mlx_tiny.generate import Sampling
+    from mlx_tiny.model.generate import Sampling
+    from mlx_tiny.training.checkpoint import RunFolder
 
     sampling = Sampling(temperature, top_p, seed, max_tokens)
     folder = RunFolder(run)
@@ -63,7 +63,7 @@ def _ask() -> str | None:
 def _write(folder: RunFolder, parameters: Parameters, tokenizer: Tokenizer, prompt: str, sampling: Sampling) -> None:
     """Print the text as it grows."""
     from mlx_tiny.cli.display import printable
-    from mlx_tiny.generate import generate_tokens
+    from mlx_tiny.model.generate import generate_tokens
 
     # A terminal would obey control characters; a file or a pipe gets the text as it is.
     shown = printable if sys.stdout.isatty() else str

@@ -13,8 +13,8 @@ import click
 def command(as_json: bool) -> None:
     """Show this machine, what it was measured to do, and what the cache holds."""
     from mlx_tiny.files import cache_home
+    from mlx_tiny.linux.lanes import lanes, prepare
     from mlx_tiny.machine import copy_peak, describe, matmul_peak
-    from mlx_tiny.ops.runtime import lanes, prepare
     from mlx_tiny.units import format_bytes
 
     blas = prepare()

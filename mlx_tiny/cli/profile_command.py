@@ -45,9 +45,9 @@ def command(
         raise click.UsageError("--seconds must be above 0")
     if trace is not None and (drift is not None or as_json or output is not None):
         raise click.UsageError("--trace records a step and nothing else")
-    from mlx_tiny import profiling
     from mlx_tiny.bench import drift as drift_module
     from mlx_tiny.bench import peaks, results
+    from mlx_tiny.bench import profile as profiling
     from mlx_tiny.bench.output import require_writable
     from mlx_tiny.files import write_json
     from mlx_tiny.machine import keep_awake
@@ -102,7 +102,7 @@ def _seconds_of(text: str | None) -> float | None:
 
 
 def _lines(result: dict[str, Any]) -> Iterator[str]:
-    from mlx_tiny import profiling
+    from mlx_tiny.bench import profile as profiling
     from mlx_tiny.bench.table import aligned, duration, machine_line, peaks_line
     from mlx_tiny.units import format_bytes, format_count
 

@@ -18,11 +18,11 @@ from mlx_tiny.errors import TinyError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mlx_tiny.backend import Backend
-    from mlx_tiny.checkpoint import RunFolder
     from mlx_tiny.data.prepare import PreparedCorpus
-    from mlx_tiny.train import Outcome
-    from mlx_tiny.warmup import CompilingAhead
+    from mlx_tiny.linux.warmup import CompilingAhead
+    from mlx_tiny.training.backend import Backend
+    from mlx_tiny.training.checkpoint import RunFolder
+    from mlx_tiny.training.trainer import Outcome
 
 _FINAL_SAMPLES = 3
 _SECTIONS = ("train", "data", "model", "optimizer", "schedule")
@@ -51,10 +51,10 @@ def command(run_path: Path | None, resume_path: Path | None, **flags: Any) -> No
 
 
 def _start(path: Path, flags: dict[str, Any]) -> None:
-    from mlx_tiny.checkpoint import RunFolder
     from mlx_tiny.data.prepare import require_windows
     from mlx_tiny.data.sources import resolve
-    from mlx_tiny.warmup import CompilingAhead
+    from mlx_tiny.linux.warmup import CompilingAhead
+    from mlx_tiny.training.checkpoint import RunFolder
 
     RunFolder.require_free(path)  # before the data is prepared for nothing
     config, reason = _planned(flags)
@@ -70,10 +70,10 @@ def _start(path: Path, flags: dict[str, Any]) -> None:
 
 
 def _resume(path: Path, run_path: Path | None, flags: dict[str, Any]) -> None:
-    from mlx_tiny.budget import Budget
-    from mlx_tiny.checkpoint import RunFolder
     from mlx_tiny.data.sources import resolve
-    from mlx_tiny.warmup import CompilingAhead
+    from mlx_tiny.linux.warmup import CompilingAhead
+    from mlx_tiny.training.budget import Budget
+    from mlx_tiny.training.checkpoint import RunFolder
 
     budget, backend = flags.pop("train_budget"), flags.pop("train_backend")
     changed = [name for section in _SECTIONS for name in given(flags, section)]
@@ -98,8 +98,8 @@ def _resume(path: Path, run_path: Path | None, flags: dict[str, Any]) -> None:
 
 def _planned(flags: dict[str, Any]) -> tuple[RunConfig, str]:
     """The preset's configuration with the user's flags on top, and why the preset was chosen."""
-    from mlx_tiny.budget import Budget
-    from mlx_tiny.plan import choose, measured_flops_per_s, text_bytes
+    from mlx_tiny.study.plan import choose, measured_flops_per_s, text_bytes
+    from mlx_tiny.training.budget import Budget
 
     asked = {section: given(flags, section) for section in _SECTIONS}
     standard = TrainConfig()
@@ -141,7 +141,7 @@ def _backend_kind(name: str) -> Callable[..., Backend]:
         from mlx_tiny.reference.backend import TorchBackend
 
         return TorchBackend
-    from mlx_tiny.backend import MlxBackend
+    from mlx_tiny.training.backend import MlxBackend
 
     return MlxBackend
 
@@ -174,9 +174,9 @@ def _train(
 ) -> None:
     from mlx_tiny.cli.display import Display
     from mlx_tiny.machine import keep_awake
-    from mlx_tiny.model import training_flops_per_token
-    from mlx_tiny.train import Trainer
-    from mlx_tiny.watch import Interruption
+    from mlx_tiny.model.forward import training_flops_per_token
+    from mlx_tiny.training.trainer import Trainer
+    from mlx_tiny.training.watch import Interruption
 
     waiting = time.monotonic()
     if ahead.busy:
@@ -206,7 +206,7 @@ def _train(
 
 def _header(run: RunFolder, corpus: PreparedCorpus, reason: str, backend: Backend, peak: float) -> list[str]:
     """All settings of the run, those that differ from the defaults marked by a star."""
-    from mlx_tiny.model import parameter_count, training_flops_per_token
+    from mlx_tiny.model.forward import parameter_count, training_flops_per_token
     from mlx_tiny.units import format_count
 
     config, defaults = run.config, RunConfig()
@@ -238,9 +238,9 @@ def _report(
     prepare_s: float,
     budget: str | None,
 ) -> None:
-    from mlx_tiny import report
     from mlx_tiny.cli.display import printable
     from mlx_tiny.machine import describe
+    from mlx_tiny.report import report
 
     samples = [
         backend.sample(outcome.state, corpus.tokenizer, max_tokens=200, seed=seed) for seed in range(_FINAL_SAMPLES)

@@ -125,7 +125,7 @@ def _prepare_torch() -> None:
 
 
 def _validate(run_path: Path | None, as_json: bool, plot: Path | None) -> None:
-    from mlx_tiny.checkpoint import RunFolder
+    from mlx_tiny.training.checkpoint import RunFolder
 
     folder = RunFolder(run_path) if run_path is not None else None
     if plot is not None:
@@ -190,9 +190,9 @@ def _machine() -> dict[str, str]:
     """What computes, in lines."""
     from importlib.metadata import version
 
+    from mlx_tiny.linux.lanes import lanes, prepare
     from mlx_tiny.machine import device
     from mlx_tiny.ops import dispatch, metal
-    from mlx_tiny.ops.runtime import lanes, prepare
     from mlx_tiny.validate.tensors import description
 
     lines = {
@@ -250,7 +250,7 @@ def _show_curves(curves: dict[str, list[float | None]]) -> None:
 
 
 def _self_test(as_json: bool) -> None:
-    from mlx_tiny.ops.runtime import prepare
+    from mlx_tiny.linux.lanes import prepare
     from mlx_tiny.validate.self_test import verdicts
 
     prepare()

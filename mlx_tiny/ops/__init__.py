@@ -4,6 +4,6 @@ Importing this package points MLX at a fast BLAS (Linux): the one import of the 
 product can come before it.
 """
 
-from mlx_tiny.ops.runtime import prepare
+from mlx_tiny.linux.lanes import prepare
 
 prepare()

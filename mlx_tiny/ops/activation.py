@@ -13,9 +13,9 @@ from typing import Any
 import mlx.core as mx
 
 from mlx_tiny.errors import TinyError
+from mlx_tiny.linux.exponential import shifted_exponential
 from mlx_tiny.ops import dispatch
 from mlx_tiny.ops.dispatch import Choice
-from mlx_tiny.ops.exponential import shifted_exponential
 
 IMPLEMENTATIONS = ("auto", "plain", "cpu")
 

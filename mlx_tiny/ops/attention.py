@@ -12,8 +12,8 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_tiny.errors import TinyError
+from mlx_tiny.linux.attention import attend_on_cpu
 from mlx_tiny.ops import dispatch
-from mlx_tiny.ops.attention_cpu import attend_on_cpu
 from mlx_tiny.ops.attention_metal import DTYPES, attend_on_metal, check_metal
 from mlx_tiny.ops.dispatch import Choice
 from mlx_tiny.ops.self_test import disagreement, dtype_name

@@ -13,9 +13,9 @@ from typing import Any
 
 import mlx.core as mx
 
+from mlx_tiny.linux.exponential import shifted_exponential
+from mlx_tiny.linux.rows import apart, row_maximum, row_sum
 from mlx_tiny.ops import dispatch
-from mlx_tiny.ops.exponential import shifted_exponential
-from mlx_tiny.ops.rows import apart, row_maximum, row_sum
 
 IMPLEMENTATIONS = ("auto", "plain", "cpu")
 

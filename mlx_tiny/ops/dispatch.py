@@ -17,9 +17,9 @@ from typing import Any
 import mlx.core as mx
 
 from mlx_tiny.errors import TinyError, said
+from mlx_tiny.linux.lanes import on_cpu
 from mlx_tiny.machine import chip
 from mlx_tiny.ops import metal
-from mlx_tiny.ops.runtime import on_cpu
 
 # Head widths for which the attention kernels are built and tested.
 ATTENTION_WIDTHS = (32, 48, 64, 80, 96, 128)

@@ -9,8 +9,8 @@ from typing import Any
 
 import mlx.core as mx
 
+from mlx_tiny.linux.lanes import on_cpu
 from mlx_tiny.ops.kernel_text import kernel_text
-from mlx_tiny.ops.runtime import on_cpu
 
 Shape = tuple[int, ...]
 

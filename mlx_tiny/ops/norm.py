@@ -1,4 +1,4 @@
-"""RMSNorm without a gain (Zhang and Sennrich 2019, arXiv 1910.07467): MLX's built-in, and one for the CPU.
+"""RMSNorm without a weight (Zhang and Sennrich 2019, arXiv 1910.07467): MLX's built-in, and one for the CPU.
 
 With r = 1 / sqrt(mean(x^2) + epsilon) the result is y = r x, and the gradient for a cotangent d is r (d - y mean(d y)).
 """
@@ -11,9 +11,9 @@ from typing import Any
 
 import mlx.core as mx
 
+from mlx_tiny.linux.rows import apart, row_sum
 from mlx_tiny.ops import dispatch
 from mlx_tiny.ops.dispatch import Choice
-from mlx_tiny.ops.rows import apart, row_sum
 
 IMPLEMENTATIONS = ("auto", "mlx", "cpu")
 

@@ -48,7 +48,7 @@ def choose_device() -> torch.device:
 
 
 class TorchBackend:
-    """PyTorch on the best device that it finds; the methods are those that `mlx_tiny/backend.py` describes.
+    """PyTorch on the best device that it finds; the methods are those that `mlx_tiny/training/backend.py` describes.
 
     Args:
         config: of the run. Attention is torch's own (`auto` or `torch`) or the explicit one (`plain`).

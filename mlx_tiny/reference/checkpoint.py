@@ -165,7 +165,7 @@ def _check_version(path: Path, metadata: dict[str, str]) -> None:
             f"{path} was written by another version of mlx_tiny",
             expected=f"format {FORMAT_VERSION}",
             got=found,
-            remedy="Use the version that wrote it, or train anew with this one",
+            remedy="Use the version that wrote it (format 1: mlx_tiny 0.1), or train anew with this one",
         )
 
 

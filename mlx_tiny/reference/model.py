@@ -42,9 +42,9 @@ def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
         "attention_output": (L, D, config.heads * K),
         "mlp_input": (L, 2 * F if config.activation == "swiglu" else F, D),
         "mlp_output": (L, D, F),
-        "query_gain": (L, K),
-        "key_gain": (L, K),
-        "stream_scale": (L, 2),
+        "query_norm_weight": (L, K),
+        "key_norm_weight": (L, K),
+        "residual_scale": (L, 2),
     }
     return shapes if config.tied else {**shapes, "head": (V, D)}
 
@@ -52,7 +52,7 @@ def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 def initialize(
     config: ModelConfig, seed: int, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
 ) -> Parameters:
-    """Fresh parameters: gains one, output projections and an untied head zero, the others normal.
+    """Fresh parameters: norm weights one, output projections and an untied head zero, the others normal.
 
     The embedding has deviation 1 (1 / sqrt(D) where it is the head as well), inner matrices 1 / sqrt(D). The numbers
     are torch's, drawn on the CPU in float32, so that they are the same on every device; MLX draws others.
@@ -60,7 +60,7 @@ def initialize(
     generator = torch.Generator().manual_seed(seed)
     parameters = {}
     for name, shape in parameter_shapes(config).items():
-        if name in ("query_gain", "key_gain", "stream_scale"):
+        if name in ("query_norm_weight", "key_norm_weight", "residual_scale"):
             values = torch.ones(shape)
         elif name in ("attention_output", "mlp_output", "head"):
             values = torch.zeros(shape)
@@ -135,10 +135,10 @@ def apply_layer(
 ) -> Tensor:
     """One transformer block; `layer` holds its slice of every bank."""
     mixed_BTD = attend(layer, config, normalize(x_BTD, config.norm_epsilon), rotation, attention, record)
-    x_BTD = layer["stream_scale"][0] * x_BTD + mixed_BTD
+    x_BTD = layer["residual_scale"][0] * x_BTD + mixed_BTD
     record["after_attention"] = x_BTD
     changed_BTD = transform(layer, config, normalize(x_BTD, config.norm_epsilon), record)
-    x_BTD = layer["stream_scale"][1] * x_BTD + changed_BTD
+    x_BTD = layer["residual_scale"][1] * x_BTD + changed_BTD
     record["after_mlp"] = x_BTD
     return x_BTD
 
@@ -154,8 +154,8 @@ def attend(
     key_BSGK = (x_BTD @ key_rows.T).reshape(B, T, G, K)
     value_BSGK = (x_BTD @ value_rows.T).reshape(B, T, G, K)
 
-    query_BTHK = rotate(normalize(query_BTHK, config.norm_epsilon) * layer["query_gain"], rotation)
-    key_BSGK = rotate(normalize(key_BSGK, config.norm_epsilon) * layer["key_gain"], rotation)
+    query_BTHK = rotate(normalize(query_BTHK, config.norm_epsilon) * layer["query_norm_weight"], rotation)
+    key_BSGK = rotate(normalize(key_BSGK, config.norm_epsilon) * layer["key_norm_weight"], rotation)
     key_BSHK, value_BSHK = (array.repeat_interleave(H // G, dim=2) for array in (key_BSGK, value_BSGK))
     mix = {"plain": plain_attention, "fused": fused_attention}[attention]
     mixed_BTHK = mix(query_BTHK, key_BSHK, value_BSHK)
@@ -201,7 +201,7 @@ def activate(x: Tensor, activation: str) -> Tensor:
 
 
 def normalize(x: Tensor, epsilon: float) -> Tensor:
-    """RMSNorm without a gain (Zhang and Sennrich 2019, arXiv 1910.07467): x / sqrt(mean(x^2) + epsilon) over a row."""
+    """RMSNorm without a weight (arXiv 1910.07467): x / sqrt(mean(x^2) + epsilon) over a row."""
     wide = _widened(x)
     return (wide / torch.sqrt((wide * wide).mean(dim=-1, keepdim=True) + epsilon)).to(x.dtype)
 

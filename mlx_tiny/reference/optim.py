@@ -1,7 +1,7 @@
 """Muon and AdamW, one matrix at a time, with nothing folded into anything.
 
 Who is whose follows from the name: the four banks of hidden matrices are Muon's (AdamW's under
-`matrix_optimizer="adamw"`); the embedding, the head, the gains and the scales are always AdamW's.
+`matrix_optimizer="adamw"`); the embedding, the head, the norm weights and the scales are always AdamW's.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mlx_tiny.reference.model import Parameters, parameter_shapes
 State = dict[str, Tensor]
 
 BANKS = ("query_key_value", "attention_output", "mlp_input", "mlp_output")
-GAINS = ("query_gain", "key_gain", "stream_scale")
+GAINS = ("query_norm_weight", "key_norm_weight", "residual_scale")
 
 # Jordan et al. 2024: one polynomial for all steps.
 QUINTIC = (3.4445, -4.7750, 2.0315)
@@ -114,7 +114,7 @@ def adamw_rate(name: str, config: OptimizerConfig) -> float:
     """AdamW's peak learning rate of a parameter."""
     if name in BANKS:
         return config.matrix_adamw_rate
-    return {"embedding": config.embedding_rate, "head": config.head_rate}.get(name, config.gain_rate)
+    return {"embedding": config.embedding_rate, "head": config.head_rate}.get(name, config.scalar_rate)
 
 
 def adamw(

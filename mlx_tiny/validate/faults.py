@@ -9,21 +9,18 @@ from typing import Any
 
 import mlx.core as mx
 
-from mlx_tiny import evaluate, generate, model, optim, schedule, step
 from mlx_tiny.config import OptimizerConfig
-from mlx_tiny.ops import (
-    activation,
-    attention,
-    attention_cpu,
-    cross_entropy,
-    heads,
-    heads_cpu,
-    newton_schulz,
-    norm,
-    rotary,
-)
-from mlx_tiny.optim import Optimizer
-from mlx_tiny.step import TrainingStep
+from mlx_tiny.linux import attention as attention_cpu
+from mlx_tiny.linux import qk_norm_rope as heads_cpu
+from mlx_tiny.model import forward as model
+from mlx_tiny.model import generate
+from mlx_tiny.ops import activation, attention, cross_entropy, newton_schulz, norm, rotary
+from mlx_tiny.ops import qk_norm_rope as heads
+from mlx_tiny.optim import optimizer as optim
+from mlx_tiny.optim import schedule
+from mlx_tiny.optim.optimizer import Optimizer
+from mlx_tiny.training import evaluate, step
+from mlx_tiny.training.step import TrainingStep
 from mlx_tiny.validate import trajectory, wrong
 from mlx_tiny.validate.wrong import Function
 
@@ -87,7 +84,9 @@ FAULTS = (
     ),
     Fault("ReLU not squared", ((model, "mlp"),), wrong.not_squared, "MLP, relu2"),
     Fault("gate and up exchanged", ((model, "mlp"),), wrong.gate_and_up_exchanged, "MLP, swiglu"),
-    Fault("no gain on the keys", ((heads, "_separately"),), wrong.key_gain_missing, "QK-norm and rotary, plain"),
+    Fault(
+        "no weight on the keys", ((heads, "_separately"),), wrong.key_norm_weight_missing, "QK-norm and rotary, plain"
+    ),
     Fault(
         "no epsilon in QK-norm",
         ((heads, "_plain"),),
@@ -138,7 +137,7 @@ FAULTS = (
     Fault(
         "scale of the stream dropped",
         ((model, "layers_of"),),
-        wrong.in_every_layer(lambda layer: {"stream_scale": mx.ones_like(layer["stream_scale"])}),
+        wrong.in_every_layer(lambda layer: {"residual_scale": mx.ones_like(layer["residual_scale"])}),
         "layers in lockstep",
         "layer.0.after_attention",
     ),
@@ -158,7 +157,7 @@ FAULTS = (
     ),
     Fault(
         "QK-norm's epsilon ignored",
-        ((model, "split_heads"),),
+        ((model, "qk_norm_rope"),),
         wrong.heads_epsilon_ignored,
         "layers in lockstep",
         "layer.0.attention.query",

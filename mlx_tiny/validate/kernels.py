@@ -17,14 +17,14 @@ import numpy as np
 
 from mlx_tiny.config import ModelConfig
 from mlx_tiny.errors import said
-from mlx_tiny.model import parameter_specs
+from mlx_tiny.model.forward import parameter_specs
 from mlx_tiny.ops.attention import causal_attention
 from mlx_tiny.ops.dispatch import ATTENTION_WIDTHS
-from mlx_tiny.ops.heads import split_heads
 from mlx_tiny.ops.muon_pack import Layout, Packed, Run, make_layout, pack, run_view
 from mlx_tiny.ops.newton_schulz import orthogonalize, symmetric_product
+from mlx_tiny.ops.qk_norm_rope import qk_norm_rope
 from mlx_tiny.ops.rotary import rotary_tables
-from mlx_tiny.plan import PRESETS
+from mlx_tiny.study.plan import PRESETS
 from mlx_tiny.tolerances import kernel_bounds
 from mlx_tiny.validate import references
 from mlx_tiny.validate.arrays import Array, normal, to_float64
@@ -181,12 +181,12 @@ def _heads_case(width: int, dtype: str, T: int, H: int, G: int, special: str = _
         cotangents = [_apart(array) if special == _APART else array for array in random]
         tables, epsilon = rotary_tables(T, width, 10_000.0), 1e-6
 
-        def split(implementation: str, projected: mx.array, *gains: mx.array) -> list[mx.array]:
+        def split(implementation: str, projected: mx.array, *weights: mx.array) -> list[mx.array]:
             return list(
-                split_heads(
+                qk_norm_rope(
                     projected,
-                    gains[0],
-                    gains[1],
+                    weights[0],
+                    weights[1],
                     tables,
                     key_value_heads=G,
                     epsilon=epsilon,
@@ -195,12 +195,12 @@ def _heads_case(width: int, dtype: str, T: int, H: int, G: int, special: str = _
             )
 
         got, plain = _both(split, inputs, cotangents)
-        x, query_gain, key_gain = (to_float64(array) for array in inputs)
+        x, query_norm_weight, key_norm_weight = (to_float64(array) for array in inputs)
         turn = to_float64(tables[0])[:, 0], to_float64(tables[1])[:, 0]
         exact_cotangents = [to_float64(cotangent) for cotangent in cotangents]
         expected = (
-            *references.heads(x, query_gain, key_gain, turn, G, epsilon),
-            *references.heads_gradients(x, query_gain, key_gain, turn, G, epsilon, exact_cotangents),
+            *references.heads(x, query_norm_weight, key_norm_weight, turn, G, epsilon),
+            *references.heads_gradients(x, query_norm_weight, key_norm_weight, turn, G, epsilon, exact_cotangents),
         )
         return _worst(_HEADS_RESULTS, "heads kernel", dtype, got, plain, expected)
 
@@ -300,8 +300,8 @@ def _equal(array: mx.array, value: float = 0.75) -> mx.array:
 
 # Which kernel makes which result: of attention the output and the gradients of query, key and value;
 _ATTENTION_RESULTS = ("attention_forward", "attention_backward_query", *["attention_backward_key_value"] * 2)
-# of the heads query, key and value, then the gradients of the projection and of both gains.
-_HEADS_RESULTS = (*["heads_forward"] * 3, *["heads_backward"] * 3)
+# of the heads query, key and value, then the gradients of the projection and of both norm weights.
+_HEADS_RESULTS = (*["qk_norm_rope_forward"] * 3, *["qk_norm_rope_backward"] * 3)
 
 
 def _both(

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from mlx_tiny.config import ModelConfig
-from mlx_tiny.model import Parameters, token_losses
+from mlx_tiny.model.forward import Parameters, token_losses
 from mlx_tiny.reference import model as reference
 from mlx_tiny.tolerances import Bounds, bounds
 from mlx_tiny.validate.arrays import Array, to_float64
@@ -144,7 +144,7 @@ def in_lockstep(
 
 def gradient_bounds(name: str, operation: str, dtype: str, passage: Passage, layers: Iterable[int]) -> Bounds:
     """What the gradient of a parameter in these layers is allowed by the table's entry `operation`."""
-    if name != "stream_scale":
+    if name != "residual_scale":
         return bounds(operation, dtype)
     allowed = bounds("stage sum", dtype)
     return Bounds(0.0, allowed.relative * max(map(passage.stream_terms, layers)), allowed.reason)

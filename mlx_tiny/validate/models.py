@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 import mlx.core as mx
 import numpy as np
 
-from mlx_tiny import model
 from mlx_tiny.config import ModelConfig, RunConfig
-from mlx_tiny.model import Parameters, parameter_specs
-from mlx_tiny.plan import PRESETS
-from mlx_tiny.step import TrainingStep
+from mlx_tiny.model import forward as model
+from mlx_tiny.model.forward import Parameters, parameter_specs
+from mlx_tiny.study.plan import PRESETS
 from mlx_tiny.tolerances import bounds
+from mlx_tiny.training.step import TrainingStep
 from mlx_tiny.validate.arrays import to_float64
 from mlx_tiny.validate.lockstep import Passage, gradient_bounds, in_lockstep, pass_through
 from mlx_tiny.validate.table import Comparison, Result
@@ -90,7 +90,7 @@ def fresh_weights(config: RunConfig, generator: np.random.Generator) -> Paramete
     for name, spec in parameter_specs(config.model).items():
         values = generator.standard_normal(spec.shape)
         deviation = spec.deviation or spec.shape[-1] ** -0.5
-        weights[name] = mx.array(1 + 0.3 * values if spec.kind == "gain" else deviation * values, dtype=mx.float32)
+        weights[name] = mx.array(1 + 0.3 * values if spec.kind == "scalar" else deviation * values, dtype=mx.float32)
     return weights
 
 

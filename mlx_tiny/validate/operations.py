@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mlx_tiny import model
 from mlx_tiny.config import ModelConfig
-from mlx_tiny.ops import activation, attention, cross_entropy, dispatch, heads, metal, norm, rotary
+from mlx_tiny.model import forward as model
+from mlx_tiny.ops import activation, attention, cross_entropy, dispatch, metal, norm, rotary
+from mlx_tiny.ops import qk_norm_rope as heads
 from mlx_tiny.reference import model as reference
 from mlx_tiny.tolerances import Bounds, bounds
 from mlx_tiny.validate.arrays import normal, to_float64
@@ -212,11 +213,11 @@ def _heads(dtype: str, implementation: str) -> list[Result]:
     angles = reference.rotation_tables(_MODEL, T)
     tables = rotary.rotary_tables(T, K, _MODEL.rope_base)
 
-    def ours(projected: mx.array, query_gain: mx.array, key_gain: mx.array) -> list[mx.array]:
-        split = heads.split_heads(
+    def ours(projected: mx.array, query_norm_weight: mx.array, key_norm_weight: mx.array) -> list[mx.array]:
+        split = heads.qk_norm_rope(
             projected,
-            query_gain,
-            key_gain,
+            query_norm_weight,
+            key_norm_weight,
             tables,
             key_value_heads=G,
             epsilon=_MODEL.norm_epsilon,
@@ -224,10 +225,11 @@ def _heads(dtype: str, implementation: str) -> list[Result]:
         )
         return list(split)
 
-    def exact(projected: Tensor, *gains: Tensor) -> list[Tensor]:
+    def exact(projected: Tensor, *weights: Tensor) -> list[Tensor]:
         query, key, value = torch.split(projected, [H, G, G], dim=2)
         scaled = [
-            reference.normalize(x, _MODEL.norm_epsilon) * gain for x, gain in zip((query, key), gains, strict=True)
+            reference.normalize(x, _MODEL.norm_epsilon) * weight
+            for x, weight in zip((query, key), weights, strict=True)
         ]
         return [*(reference.rotate(x, angles) for x in scaled), value]
 
@@ -239,8 +241,8 @@ def _heads(dtype: str, implementation: str) -> list[Result]:
             exact,
             {
                 f"projection of size {size:g}": normal(generator, (2, T, H + 2 * G, K), dtype, size),
-                f"query gain at size {size:g}": normal(generator, (K,), dtype),
-                f"key gain at size {size:g}": normal(generator, (K,), dtype),
+                f"query norm weight at size {size:g}": normal(generator, (K,), dtype),
+                f"key norm weight at size {size:g}": normal(generator, (K,), dtype),
             },
             [f"{name} at size {size:g}" for name in ("query", "key", "value")],
             by_table("heads", dtype),

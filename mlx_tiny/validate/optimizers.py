@@ -13,10 +13,11 @@ import mlx.optimizers
 import numpy as np
 import torch
 
-from mlx_tiny import optim, schedule
 from mlx_tiny.config import ModelConfig, OptimizerConfig, ScheduleConfig
-from mlx_tiny.model import Parameters, parameter_specs
+from mlx_tiny.model.forward import Parameters, parameter_specs
 from mlx_tiny.ops import metal, newton_schulz
+from mlx_tiny.optim import optimizer as optim
+from mlx_tiny.optim import schedule
 from mlx_tiny.reference import optim as reference
 from mlx_tiny.reference import schedule as reference_schedule
 from mlx_tiny.tolerances import bounds

@@ -36,13 +36,13 @@ def attention(
 
 def heads(
     projected_BTXK: Array,
-    query_gain_K: Array,
-    key_gain_K: Array,
+    query_norm_weight_K: Array,
+    key_norm_weight_K: Array,
     tables_TK: tuple[Array, Array],
     key_value_heads: int,
     epsilon: float,
 ) -> tuple[Array, Array, Array]:
-    """Query and key after RMSNorm with a gain and the rotation, and the value as it is.
+    """Query and key after RMSNorm with a weight and the rotation, and the value as it is.
 
     Args:
         projected_BTXK: X = H + 2 G heads: the queries', the keys', the values'.
@@ -50,32 +50,32 @@ def heads(
     """
     query, key, value = _parts(projected_BTXK, key_value_heads)
     turned = (
-        _turn(x * _inverse_root_mean_square(x, epsilon) * gain, tables_TK)
-        for x, gain in ((query, query_gain_K), (key, key_gain_K))
+        _turn(x * _inverse_root_mean_square(x, epsilon) * weight, tables_TK)
+        for x, weight in ((query, query_norm_weight_K), (key, key_norm_weight_K))
     )
     return (*turned, value)  # type: ignore[return-value]
 
 
 def heads_gradients(
     projected_BTXK: Array,
-    query_gain_K: Array,
-    key_gain_K: Array,
+    query_norm_weight_K: Array,
+    key_norm_weight_K: Array,
     tables_TK: tuple[Array, Array],
     key_value_heads: int,
     epsilon: float,
     cotangents: Sequence[Array],
 ) -> tuple[Array, Array, Array]:
-    """Gradients of the projection and of both gains, for the cotangents of query, key and value."""
+    """Gradients of the projection and of both norm weights, for the cotangents of query, key and value."""
     query, key, _ = _parts(projected_BTXK, key_value_heads)
     cosine, sine = tables_TK
-    projected, gains = [], []
-    for x, gain, cotangent in ((query, query_gain_K, cotangents[0]), (key, key_gain_K, cotangents[1])):
+    projected, weights = [], []
+    for x, weight, cotangent in ((query, query_norm_weight_K, cotangents[0]), (key, key_norm_weight_K, cotangents[1])):
         scaled = _turn(cotangent, (cosine, -sine))
         factor = _inverse_root_mean_square(x, epsilon)
-        gains.append((scaled * x * factor).sum(axis=(0, 1, 2)))
-        along = (scaled * gain * x).mean(axis=-1, keepdims=True)
-        projected.append(factor * scaled * gain - factor**3 * x * along)
-    return np.concatenate([*projected, cotangents[2]], axis=2), gains[0], gains[1]
+        weights.append((scaled * x * factor).sum(axis=(0, 1, 2)))
+        along = (scaled * weight * x).mean(axis=-1, keepdims=True)
+        projected.append(factor * scaled * weight - factor**3 * x * along)
+    return np.concatenate([*projected, cotangents[2]], axis=2), weights[0], weights[1]
 
 
 def _parts(projected_BTXK: Array, key_value_heads: int) -> list[Array]:

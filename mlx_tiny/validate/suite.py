@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from mlx_tiny.checkpoint import RunFolder
 from mlx_tiny.data.batches import BatchStream
 from mlx_tiny.data.prepare import prepare, require_windows
 from mlx_tiny.ops import metal
 from mlx_tiny.reference.checkpoint import load_checkpoint, load_weights
 from mlx_tiny.tolerances import bounds
-from mlx_tiny.train import require_data_of
+from mlx_tiny.training.checkpoint import RunFolder
+from mlx_tiny.training.trainer import require_data_of
 from mlx_tiny.validate import kernels, models, operations, optimizers, strength, trajectory
 from mlx_tiny.validate.arrays import to_float64
 from mlx_tiny.validate.models import Subject

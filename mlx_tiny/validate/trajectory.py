@@ -11,18 +11,18 @@ import mlx.core as mx
 import numpy as np
 import torch
 
-from mlx_tiny import schedule
 from mlx_tiny.config import ModelConfig, OptimizerConfig, RunConfig, TrainConfig
 from mlx_tiny.data.batches import BatchStream
 from mlx_tiny.data.stories import StoryGrammar
 from mlx_tiny.files import atomic_write
-from mlx_tiny.model import Parameters
-from mlx_tiny.ops.runtime import on_cpu
+from mlx_tiny.linux.lanes import on_cpu
+from mlx_tiny.model.forward import Parameters
+from mlx_tiny.optim import schedule
 from mlx_tiny.reference import optim as reference_optim
 from mlx_tiny.reference import schedule as reference_schedule
 from mlx_tiny.reference import step as reference_step
-from mlx_tiny.step import TrainingState, TrainingStep
 from mlx_tiny.tolerances import bounds
+from mlx_tiny.training.step import TrainingState, TrainingStep
 from mlx_tiny.validate.arrays import Array
 from mlx_tiny.validate.table import Comparison, Result
 from mlx_tiny.validate.tensors import as_torch

@@ -11,10 +11,11 @@ import mlx.core as mx
 
 from mlx_tiny.config import ModelConfig, ScheduleConfig
 from mlx_tiny.data.batches import ValidationWindows
-from mlx_tiny.model import Parameters
-from mlx_tiny.ops import activation, attention_cpu, cross_entropy
-from mlx_tiny.optim import Optimizer
-from mlx_tiny.step import TrainingStep
+from mlx_tiny.linux import attention as attention_cpu
+from mlx_tiny.model.forward import Parameters
+from mlx_tiny.ops import activation, cross_entropy
+from mlx_tiny.optim.optimizer import Optimizer
+from mlx_tiny.training.step import TrainingStep
 
 Function = Callable[..., Any]
 
@@ -127,9 +128,9 @@ def halves_exchanged(genuine: Function) -> Function:
     return lambda x, tables: exchanged(genuine(exchanged(x), tables))
 
 
-def key_gain_missing(genuine: Function) -> Function:
-    return lambda turn, projected, query_gain, key_gain, *rest: genuine(
-        turn, projected, query_gain, mx.ones_like(key_gain), *rest
+def key_norm_weight_missing(genuine: Function) -> Function:
+    return lambda turn, projected, query_norm_weight, key_norm_weight, *rest: genuine(
+        turn, projected, query_norm_weight, mx.ones_like(key_norm_weight), *rest
     )
 
 

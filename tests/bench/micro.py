@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from mlx_tiny.bench.peaks import Peaks
-from mlx_tiny.ops.attention_cpu import BLOCK
-from mlx_tiny.plan import Preset
+from mlx_tiny.linux.attention import BLOCK
+from mlx_tiny.study.plan import Preset
 
 MICRO = Preset(
     "micro",

@@ -16,8 +16,10 @@ from mlx_tiny.bench.operation import BOTH, FORWARD, UPDATE, MlxRunner, Operation
 from mlx_tiny.bench.operations import NAMES, intensity, least_launches, of_preset
 from mlx_tiny.bench.updates import banks_of
 from mlx_tiny.errors import TinyError
-from mlx_tiny.model import parameter_specs, training_flops_per_token
-from mlx_tiny.ops import activation, attention_cpu, metal, runtime
+from mlx_tiny.linux import attention as attention_cpu
+from mlx_tiny.linux import lanes as runtime
+from mlx_tiny.model.forward import parameter_specs, training_flops_per_token
+from mlx_tiny.ops import activation, metal
 
 from .micro import LONG, MICRO
 

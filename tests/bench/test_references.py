@@ -63,7 +63,7 @@ def test_mlp(activation: str) -> None:
 def test_attention_and_heads_have_the_names_that_operations_use() -> None:
     shapes = {"query": (1, 3, 2, 4), "key": (1, 3, 1, 4), "value": (1, 3, 1, 4)}
     assert_gradients(references.attention, drawn(shapes), drawn({"mixed": (1, 3, 2, 4)}, seed=1))
-    inputs = drawn({"projected": (1, 3, 4, 4), "query gain": (4,), "key gain": (4,)})
+    inputs = drawn({"projected": (1, 3, 4, 4), "query norm weight": (4,), "key norm weight": (4,)})
     angles = np.arange(6.0).reshape(3, 1, 2)
     formula = functools.partial(references.heads, key_value_heads=1, epsilon=1e-6)
     cotangents = drawn({"query": (1, 3, 2, 4), "key": (1, 3, 1, 4), "value": (1, 3, 1, 4)}, seed=1)

@@ -11,7 +11,7 @@ import pytest
 
 from mlx_tiny.bench import side as side_module
 from mlx_tiny.bench.side import Side
-from mlx_tiny.bench.weights import lively_weights
+from mlx_tiny.bench.weights import nonzero_weights
 from mlx_tiny.config import RunConfig
 from mlx_tiny.errors import TinyError
 
@@ -23,7 +23,7 @@ def test_a_process_takes_steps_and_ends_when_it_is_no_longer_needed(
 ) -> None:
     monkeypatch.setenv("MLX_TINY_LANES", "3")
     config = replace(MICRO.config(), train=replace(MICRO.config().train, compile=False))
-    np.savez(tmp_path / "weights.npz", **lively_weights(config.model))
+    np.savez(tmp_path / "weights.npz", **nonzero_weights(config.model))
     side = Side.start("mlx_tiny", config, tmp_path / "weights.npz", tmp_path / "log", cores=1)
     side.prepared()
     assert len(side.take(2)[1]) == 2 and ", 1 lanes" in side.description

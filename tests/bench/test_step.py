@@ -14,12 +14,14 @@ import pytest
 from mlx_tiny.bench import step, worker
 from mlx_tiny.bench.judge import expected_losses
 from mlx_tiny.bench.side import Side
-from mlx_tiny.bench.weights import lively_weights
+from mlx_tiny.bench.weights import nonzero_weights
 from mlx_tiny.bench.worker import on_cores
 from mlx_tiny.config import RunConfig, to_dict
 from mlx_tiny.errors import TinyError
+from mlx_tiny.linux import lanes as runtime
 from mlx_tiny.machine import usable_cores
-from mlx_tiny.ops import activation, attention, cross_entropy, heads, norm, runtime
+from mlx_tiny.ops import activation, attention, cross_entropy, norm
+from mlx_tiny.ops import qk_norm_rope as heads
 
 from .micro import MICRO, PEAKS
 
@@ -112,7 +114,7 @@ def test_the_judge_asks_for_plain_alone(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(attention, "attend_on_cpu", refuse)
     monkeypatch.setattr(heads, "normalize_and_rotate", refuse)
     config = MICRO.config()
-    losses = expected_losses(config, lively_weights(config.model), worker.batches(config)[:2], 1.0, 0.95)
+    losses = expected_losses(config, nonzero_weights(config.model), worker.batches(config)[:2], 1.0, 0.95)
     assert len(losses) == 2 and losses[0] != losses[1]
 
 
@@ -125,7 +127,7 @@ def test_the_judge_agrees_with_the_reference_in_float64(activation: str) -> None
 
     config = MICRO.config()
     config = replace(config, model=replace(config.model, activation=activation))
-    weights, batches = lively_weights(config.model), worker.batches(config)[:3]
+    weights, batches = nonzero_weights(config.model), worker.batches(config)[:3]
     state, losses = initial_state(config, dtype=torch.float64), []
     state.parameters = {name: torch.from_numpy(weights[name]).double() for name in state.parameters}
     for batch in batches:
@@ -155,14 +157,14 @@ def test_an_unknown_preset_is_refused() -> None:
 
 
 def test_weights_have_no_zeros_where_a_run_begins_with_them() -> None:
-    weights = lively_weights(MICRO.model_config())
+    weights = nonzero_weights(MICRO.model_config())
     assert all(array.any() and array.dtype == np.float32 for array in weights.values())
     assert 0.05 < weights["head"].std() < 0.5
 
 
 def serve(config: RunConfig, folder: Path, side: str, steps: list[int]) -> list[dict[str, Any]]:
     """The answers of a side that runs in this process."""
-    np.savez(folder / "weights.npz", **lively_weights(config.model))
+    np.savez(folder / "weights.npz", **nonzero_weights(config.model))
     answers: list[dict[str, Any]] = []
     request = {"side": side, "config": to_dict(config), "weights": str(folder / "weights.npz")}
     request |= {"products": "float32", "cores": None}

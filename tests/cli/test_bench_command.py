@@ -15,7 +15,7 @@ import pytest
 from mlx_tiny import machine
 from mlx_tiny.bench import conditions, kernels, peaks, results, step
 from mlx_tiny.machine import describe
-from mlx_tiny.plan import PRESETS
+from mlx_tiny.study.plan import PRESETS
 
 from .cases import USAGE, Case, assert_explained, everything
 from .command_line import call, succeeded

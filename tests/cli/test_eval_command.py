@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlx_tiny.checkpoint import RunFolder
 from mlx_tiny.data.sources import FileSource
 from mlx_tiny.data.tokenizer import Tokenizer
-from mlx_tiny.evaluate import evaluate
+from mlx_tiny.training.checkpoint import RunFolder
+from mlx_tiny.training.evaluate import evaluate
 
 from .command_line import call, files_below, read_report, succeeded
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from mlx_tiny import generate
-from mlx_tiny.checkpoint import RunFolder
 from mlx_tiny.cli import main
 from mlx_tiny.data.tokenizer import Tokenizer
-from mlx_tiny.generate import Sampling, generate_tokens
+from mlx_tiny.model import generate
+from mlx_tiny.model.generate import Sampling, generate_tokens
+from mlx_tiny.training.checkpoint import RunFolder
 
 from .command_line import call, files_below, succeeded, text_of
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from mlx_tiny import profiling
 from mlx_tiny.bench import drift as drift_module
 from mlx_tiny.bench import peaks
+from mlx_tiny.bench import profile as profiling
 from mlx_tiny.ops import metal
 
 from .cases import USAGE, Case, assert_explained, everything

@@ -27,7 +27,7 @@ from mlx_tiny.cli.display import Display, printable
 from mlx_tiny.cli.options import SECTIONS, flag_name
 from mlx_tiny.config import RunConfig, to_dict
 from mlx_tiny.data.tokenizer import Tokenizer
-from mlx_tiny.watch import Interruption
+from mlx_tiny.training.watch import Interruption
 
 from .command_line import (
     FEW_PAUSES,

@@ -18,10 +18,11 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from mlx_tiny.checkpoint import RunFolder
 from mlx_tiny.errors import TinyError
-from mlx_tiny.ops import metal, runtime
+from mlx_tiny.linux import lanes as runtime
+from mlx_tiny.ops import metal
 from mlx_tiny.reference import requirement
+from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.validate import kernels
 
 from .cases import USAGE, USER, Case, assert_explained

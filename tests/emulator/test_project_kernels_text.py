@@ -18,10 +18,10 @@ from emulator.type_gate import check_types
 from mlx_tiny.ops.attention import causal_attention
 from mlx_tiny.ops.attention_metal import DTYPES
 from mlx_tiny.ops.dispatch import ATTENTION_WIDTHS
-from mlx_tiny.ops.heads import split_heads
 from mlx_tiny.ops.kernel_text import kernel_names
 from mlx_tiny.ops.muon_pack import make_layout, pack
 from mlx_tiny.ops.newton_schulz import orthogonalize, symmetric_product
+from mlx_tiny.ops.qk_norm_rope import qk_norm_rope
 from mlx_tiny.ops.rotary import rotary_tables
 
 MUON_DTYPES = (mx.float32, mx.bfloat16)
@@ -41,14 +41,14 @@ def attention(dtype: mx.Dtype, B: int, T: int, H: int, G: int, K: int) -> None:
 
 def heads(dtype: mx.Dtype, B: int, T: int, H: int, G: int, K: int) -> None:
     projected = mx.zeros((B, T, H + 2 * G, K), dtype)
-    gain = mx.zeros(K, dtype)
+    weight = mx.zeros(K, dtype)
 
     def total(*inputs: mx.array) -> mx.array:
         tables = rotary_tables(T, K, 100.0)
-        parts = split_heads(*inputs, tables, key_value_heads=G, epsilon=1e-6, implementation="metal")
+        parts = qk_norm_rope(*inputs, tables, key_value_heads=G, epsilon=1e-6, implementation="metal")
         return sum(part.sum() for part in parts)
 
-    mx.eval(mx.grad(total, argnums=(0, 1, 2))(projected, gain, gain))
+    mx.eval(mx.grad(total, argnums=(0, 1, 2))(projected, weight, weight))
 
 
 def muon(dtype: mx.Dtype) -> None:
@@ -95,8 +95,8 @@ def test_each_kernel_is_launched_and_its_text_is_clean(name: str, launches: list
     [
         ("attention_backward_query", "log_sum_exp"),
         ("attention_backward_key_value", "delta"),
-        ("heads_forward", "query_gain"),
-        ("heads_backward", "cosine"),
+        ("qk_norm_rope_forward", "query_norm_weight"),
+        ("qk_norm_rope_backward", "cosine"),
         ("symmetric_product", "x"),
     ],
 )

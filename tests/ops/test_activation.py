@@ -8,8 +8,8 @@ import pytest
 from numeric import assert_close, normal
 
 from mlx_tiny.errors import TinyError
+from mlx_tiny.linux.lanes import why_not_compiled
 from mlx_tiny.ops.activation import activate
-from mlx_tiny.ops.runtime import why_not_compiled
 
 PATHS = [("plain", "float32"), ("plain", "float16"), ("plain", "bfloat16"), ("cpu", "float32"), ("auto", "float32")]
 ACTIVATIONS = ("relu2", "swiglu")

@@ -8,8 +8,8 @@ import pytest
 from numeric import assert_close, normal, rounded, to_float64
 
 from mlx_tiny.errors import TinyError
+from mlx_tiny.linux.attention import BLOCK
 from mlx_tiny.ops.attention import causal_attention
-from mlx_tiny.ops.attention_cpu import BLOCK
 
 TYPES = ("float32", "float16", "bfloat16")
 # (implementation, dtype): the CPU's own takes float32 alone.

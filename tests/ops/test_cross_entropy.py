@@ -10,8 +10,8 @@ import pytest
 from numeric import assert_close, normal, rounded, to_float64
 
 from mlx_tiny.errors import TinyError
+from mlx_tiny.linux.lanes import why_not_compiled
 from mlx_tiny.ops.cross_entropy import head_cross_entropy
-from mlx_tiny.ops.runtime import why_not_compiled
 
 PATHS = [
     ("plain", "float32"),

@@ -16,7 +16,7 @@ from numeric import assert_close, normal, to_float64
 from test_model import CONFIGS
 
 from mlx_tiny.errors import TinyError
-from mlx_tiny.model import parameter_specs
+from mlx_tiny.model.forward import parameter_specs
 from mlx_tiny.ops import muon_pack
 from mlx_tiny.ops.kernel_text import KernelText, kernel_text
 from mlx_tiny.ops.muon_pack import Packed, make_layout, pack, run_view, unfit

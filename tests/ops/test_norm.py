@@ -8,8 +8,8 @@ import pytest
 from numeric import assert_close, normal
 
 from mlx_tiny.errors import TinyError
+from mlx_tiny.linux.lanes import why_not_compiled
 from mlx_tiny.ops.norm import rms_norm
-from mlx_tiny.ops.runtime import why_not_compiled
 
 EPSILON = 1e-5
 PATHS = [("mlx", "float32"), ("mlx", "float16"), ("mlx", "bfloat16"), ("cpu", "float32"), ("auto", "float32")]

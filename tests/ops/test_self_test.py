@@ -8,7 +8,8 @@ import mlx.core as mx
 import pytest
 from emulator import emulated_metal
 
-from mlx_tiny.ops import attention, heads, newton_schulz
+from mlx_tiny.ops import attention, newton_schulz
+from mlx_tiny.ops import qk_norm_rope as heads
 from mlx_tiny.ops.kernel_text import KernelText, kernel_text
 from mlx_tiny.ops.self_test import disagreement
 
@@ -55,7 +56,7 @@ def test_the_project_s_kernels_pass(operation: str, dtype: mx.Dtype) -> None:
     [
         ("attention", "attention_forward", "1.0f / sum", "1.01f / sum"),
         ("attention", "attention_backward_key_value", "scale[0], key_gradient", "-scale[0], key_gradient"),
-        ("heads", "heads_backward", "simd_sum(along) / float(K)", "simd_sum(along)"),
+        ("heads", "qk_norm_rope_backward", "simd_sum(along) / float(K)", "simd_sum(along)"),
         ("muon", "symmetric_product", "factors[0] * tiles", "1.001f * factors[0] * tiles"),
         ("muon", "muon_pack", "squares += ratio * ratio", "squares += ratio"),
     ],

@@ -15,17 +15,17 @@ import pytest
 import torch
 from tiny_run import STEP_TOKENS, Recorder, create_run, subprocess_environment, tiny_config, tiny_corpus, tiny_trainer
 
-from mlx_tiny.backend import MlxBackend
-from mlx_tiny.checkpoint import RunFolder
 from mlx_tiny.config import RunConfig
 from mlx_tiny.errors import TinyError
-from mlx_tiny.evaluate import evaluate
-from mlx_tiny.generate import Sampling
-from mlx_tiny.model import training_flops_per_token
-from mlx_tiny.plan import measured_flops_per_s
+from mlx_tiny.model.forward import training_flops_per_token
+from mlx_tiny.model.generate import Sampling
 from mlx_tiny.reference import backend
 from mlx_tiny.reference.backend import TorchBackend
-from mlx_tiny.train import Outcome
+from mlx_tiny.study.plan import measured_flops_per_s
+from mlx_tiny.training.backend import MlxBackend
+from mlx_tiny.training.checkpoint import RunFolder
+from mlx_tiny.training.evaluate import evaluate
+from mlx_tiny.training.trainer import Outcome
 
 from .alike import assert_alike
 
@@ -93,7 +93,7 @@ DRIVER = """
 import os, signal, sys
 from pathlib import Path
 from tiny_run import Recorder, tiny_trainer
-from mlx_tiny.checkpoint import RunFolder
+from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.reference.backend import TorchBackend
 
 class Mortal(Recorder):

@@ -12,16 +12,16 @@ import pytest
 import torch
 from tiny_run import MODEL, create_run, tiny_config
 
-from mlx_tiny.checkpoint import Progress, RunFolder
 from mlx_tiny.config import FORMAT_VERSION, OptimizerConfig, RunConfig
 from mlx_tiny.errors import TinyError
-from mlx_tiny.model import parameter_specs
-from mlx_tiny.optim import Optimizer
+from mlx_tiny.model.forward import parameter_specs
+from mlx_tiny.optim.optimizer import Optimizer
 from mlx_tiny.reference import checkpoint
 from mlx_tiny.reference.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights, write_arrays
 from mlx_tiny.reference.optim import state_shapes
 from mlx_tiny.reference.step import TrainingState, initial_state
-from mlx_tiny.step import TrainingStep
+from mlx_tiny.training.checkpoint import Progress, RunFolder
+from mlx_tiny.training.step import TrainingStep
 
 pytestmark = pytest.mark.torch
 PROGRESS = Progress(

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from mlx_tiny import evaluate as mlx_evaluate
 from mlx_tiny.config import ModelConfig
 from mlx_tiny.errors import TinyError
 from mlx_tiny.reference.evaluate import evaluate
+from mlx_tiny.training import evaluate as mlx_evaluate
 
 from .alike import CONFIGS, SMALL, assert_alike, to_mlx, to_torch, weights
 

@@ -7,9 +7,9 @@ from collections import Counter
 import pytest
 import torch
 
-from mlx_tiny import generate as mlx_generate
 from mlx_tiny.config import ModelConfig
 from mlx_tiny.errors import TinyError
+from mlx_tiny.model import generate as mlx_generate
 from mlx_tiny.reference.generate import draw, generate_tokens
 
 from .alike import CONFIGS, SMALL, to_mlx, to_torch, weights

@@ -11,8 +11,8 @@ import numpy_model
 import pytest
 import torch
 
-from mlx_tiny import model as mlx_model
 from mlx_tiny.config import ModelConfig
+from mlx_tiny.model import forward as mlx_model
 from mlx_tiny.reference import model
 from mlx_tiny.reference.step import loss_and_gradients
 

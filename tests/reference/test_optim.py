@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from mlx_tiny import schedule as mlx_schedule
 from mlx_tiny.config import ModelConfig, OptimizerConfig, ScheduleConfig
-from mlx_tiny.model import parameter_specs
+from mlx_tiny.model.forward import parameter_specs
 from mlx_tiny.ops.newton_schulz import orthogonalize
-from mlx_tiny.optim import Optimizer
+from mlx_tiny.optim import schedule as mlx_schedule
+from mlx_tiny.optim.optimizer import Optimizer
 from mlx_tiny.reference import optim, schedule
 
 from .alike import CONFIGS, SMALL, assert_alike, to_mlx, to_numpy, to_torch

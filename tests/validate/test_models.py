@@ -8,9 +8,9 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from mlx_tiny import model
 from mlx_tiny.config import ModelConfig
-from mlx_tiny.plan import PRESETS
+from mlx_tiny.model import forward as model
+from mlx_tiny.study.plan import PRESETS
 from mlx_tiny.validate import models
 from mlx_tiny.validate.lockstep import in_lockstep, pass_through
 
@@ -21,7 +21,7 @@ STAGES = (
     "attention.query attention.key attention.value attention.mixed attention.output after_attention mlp.hidden "
     "mlp.output after_mlp"
 ).split()
-BANKS = "query_key_value attention_output mlp_input mlp_output query_gain key_gain stream_scale".split()
+BANKS = "query_key_value attention_output mlp_input mlp_output query_norm_weight key_norm_weight residual_scale".split()
 
 
 def lockstep(dtype: str = "float32") -> list:

@@ -7,7 +7,8 @@ import pytest
 from emulator import emulated_metal
 
 from mlx_tiny.config import ModelConfig
-from mlx_tiny.ops import activation, attention, heads, metal, norm
+from mlx_tiny.ops import activation, attention, metal, norm
+from mlx_tiny.ops import qk_norm_rope as heads
 from mlx_tiny.validate import operations
 from mlx_tiny.validate.table import FAILED, Comparison
 

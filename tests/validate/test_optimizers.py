@@ -8,7 +8,7 @@ import torch
 from emulator import emulated_metal
 
 from mlx_tiny.config import OptimizerConfig
-from mlx_tiny.optim import Optimizer, global_norm
+from mlx_tiny.optim.optimizer import Optimizer, global_norm
 from mlx_tiny.validate import optimizers, wrong
 from mlx_tiny.validate.table import FAILED, LEFT_OUT, OK
 
@@ -64,7 +64,7 @@ def epsilon_inside_the_root(self, name, weight, gradient, state, new_state, rate
     second = c.adam_beta2 * state[f"second.{name}"] + (1 - c.adam_beta2) * gradient**2
     new_state[f"first.{name}"], new_state[f"second.{name}"] = first, second
     root = mx.sqrt(second / (1 - c.adam_beta2**step) + c.adam_epsilon**2)
-    decay = 0.0 if self.specs[name].kind == "gain" else c.adamw_decay
+    decay = 0.0 if self.specs[name].kind == "scalar" else c.adamw_decay
     return weight * (1 - rate * decay) - rate * first / (1 - c.adam_beta1**step) / root
 
 

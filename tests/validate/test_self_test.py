@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from mlx_tiny import model
+from mlx_tiny.model import forward as model
 from mlx_tiny.validate import self_test
 from mlx_tiny.validate.faults import FAULTS, Fault
 

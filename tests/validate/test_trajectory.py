@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlx_tiny import schedule
 from mlx_tiny.data.stories import StoryGrammar
+from mlx_tiny.optim import schedule
 from mlx_tiny.validate import trajectory
 from mlx_tiny.validate.table import FAILED
 from mlx_tiny.validate.trajectory import Training, story_bytes

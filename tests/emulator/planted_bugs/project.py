@@ -13,10 +13,10 @@ from emulator.faults import Kind
 from emulator.planted_bugs.bug import CHECKS, NUMBERS, Bug
 from mlx_tiny.ops import metal
 from mlx_tiny.ops.attention import causal_attention
-from mlx_tiny.ops.heads import split_heads
 from mlx_tiny.ops.kernel_text import KernelText, kernel_text
 from mlx_tiny.ops.muon_pack import make_layout, pack
 from mlx_tiny.ops.newton_schulz import symmetric_product
+from mlx_tiny.ops.qk_norm_rope import qk_norm_rope
 from mlx_tiny.ops.rotary import rotary_tables
 
 _BARRIER = "threadgroup_barrier(mem_flags::mem_threadgroup);\n"
@@ -72,7 +72,7 @@ def _heads() -> float:
     def results(implementation: str) -> list[mx.array]:
         tables = rotary_tables(11, 32, 100.0)
         outputs, gradients = mx.vjp(
-            lambda *arrays: split_heads(
+            lambda *arrays: qk_norm_rope(
                 *arrays, tables, key_value_heads=1, epsilon=1e-6, implementation=implementation
             ),
             inputs,
@@ -235,7 +235,7 @@ PROJECT = [
     Bug(
         "heads_stored_beyond",
         "heads, forward: a row beyond the last one stored",
-        "heads_forward",
+        "qk_norm_rope_forward",
         CHECKS,
         "  if (row < rows && i < half_width) {",
         "  if (i < half_width) {",
@@ -245,7 +245,7 @@ PROJECT = [
     Bug(
         "heads_by_some_lanes",
         "heads, forward: the squares added up by the lanes that have a pair alone",
-        "heads_forward",
+        "qk_norm_rope_forward",
         CHECKS,
         "float inverse = inverse_root_mean_square<uint(K)>(squares, epsilon[0]);",
         "float inverse = 0.0f;\nif (lane < half_width) {\n  "
@@ -256,23 +256,23 @@ PROJECT = [
     Bug(
         "heads_wrong_pair",
         "heads, forward: neighbours turned in place of the two halves",
-        "heads_forward",
+        "qk_norm_rope_forward",
         NUMBERS,
         "second[pair] = mine ? float(projected[place.packed + half_width + i])",
         "second[pair] = mine ? float(projected[place.packed + i + 1])",
     ),
     Bug(
         "heads_wrong_gain",
-        "heads, forward: the query's gain for the keys too",
-        "heads_forward",
+        "heads, forward: the query's weight for the keys too",
+        "qk_norm_rope_forward",
         NUMBERS,
-        "float first_gain = place.is_query ? float(query_gain[i]) : float(key_gain[i]);",
-        "float first_gain = float(query_gain[i]);",
+        "float first_weight = place.is_query ? float(query_norm_weight[i]) : float(key_norm_weight[i]);",
+        "float first_weight = float(query_norm_weight[i]);",
     ),
     Bug(
         "rotation_not_inverted",
         "heads, backward: the rotation applied where its inverse belongs",
-        "heads_backward",
+        "qk_norm_rope_backward",
         NUMBERS,
         "float second_back = b * c - a * s;",
         "float second_back = b * c + a * s;",
@@ -280,7 +280,7 @@ PROJECT = [
     Bug(
         "gain_barrier",
         "heads, backward: no barrier before the simdgroups' parts are added up",
-        "heads_backward",
+        "qk_norm_rope_backward",
         CHECKS,
         _BARRIER,
         "",

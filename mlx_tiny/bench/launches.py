@@ -1,0 +1,175 @@
+"""How many times a GPU is launched by a function that `mx.compile` has compiled, read from MLX's own graph.
+
+The graph is that of the compiled function, unevaluated, on any machine. What a GPU has a kernel for but a CPU spells
+out (`mx.fast.rms_norm`, and every `mx.fast.metal_kernel`) is replaced while the graph is built by one opaque node. As
+`mx.compile` cannot fuse such a node either, the rest is fused as on a GPU. Other functions of `mx.fast` are counted as
+their plain operations where no GPU is at hand. `implementation="auto"` stands for what a Mac with Metal would take, and
+there is one lane, as on every GPU.
+
+What is counted is a lower bound: MLX also copies arrays that a kernel or a reshape needs contiguous and are not, and
+sums large arrays in two launches.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import mlx.core as mx
+from mlx.utils import tree_flatten, tree_map
+
+from mlx_tiny.linux import lanes as runtime
+from mlx_tiny.ops import dispatch, metal
+
+VIEWS = {
+    # Another shape or other strides over the same bytes.
+    "AsStrided",
+    "Broadcast",
+    "BroadcastAxes",
+    "ExpandDims",
+    "Flatten",
+    "Reshape",
+    "Slice",
+    "Split",
+    "Squeeze",
+    "Transpose",
+    "Unflatten",
+    "View",
+    # The same array, with something to say to `grad` or to the scheduler.
+    "Copy",
+    "CustomTransforms",
+    "StopGradient",
+}
+"""Primitives that launch nothing."""
+
+_CACHED = type(functools.cache(lambda: None))
+
+# The node that stands for a kernel. mx.checkpoint uses the same primitive; nothing that is counted here does.
+_OPAQUE = "Depends"
+
+_NODE = re.compile(r'\{ (?P<node>\d+) \[label ="(?P<primitive>\w+)"')
+_EDGE = re.compile(r'"\w+" -> (?P<node>\d+)')
+
+
+def count_launches(function: Callable[..., Any], *arrays: Any) -> Counter[str]:
+    """The launches of `mx.compile(function)(*arrays)` by the primitive's name.
+
+    A fused chain counts as one "Compiled", a kernel of `mx.fast.rms_norm` or `mx.fast.metal_kernel` as one
+    "CustomKernel", a concatenation once an input, because each is copied to its place, views not at all.
+
+    Args:
+        function: takes and returns arrays, or trees of them; it is traced, not evaluated.
+        arrays: its arguments.
+    """
+    leaves = _leaves(list(arrays))
+
+    def flat(*values: mx.array) -> list[mx.array]:
+        given = iter(values)
+        arguments = tree_map(lambda _: next(given), list(arrays))
+        return _leaves([function(*arguments)])
+
+    mx.eval(leaves)  # or what made them would be counted
+    text = io.StringIO()
+    with _as_on_a_mac():
+        mx.export_to_dot(text, *mx.compile(flat)(*leaves))
+    inputs = Counter(edge["node"] for edge in _EDGE.finditer(text.getvalue()))
+    counts: Counter[str] = Counter()
+    for node in _NODE.finditer(text.getvalue()):
+        primitive = "Compiled" if node["primitive"].startswith("Compiled") else node["primitive"]
+        primitive = "CustomKernel" if primitive == _OPAQUE else primitive
+        if primitive not in VIEWS:
+            counts[primitive] += inputs[node["node"]] if primitive == "Concatenate" else 1
+    return counts
+
+
+def _leaves(tree: Any) -> list[mx.array]:
+    pairs: Any = tree_flatten(tree)
+    return [leaf for _, leaf in pairs]
+
+
+@contextlib.contextmanager
+def _as_on_a_mac() -> Iterator[None]:
+    """Let functions be traced inside the block as they would be where Metal is; kernels compute nothing there."""
+    gpu, stream = SimpleNamespace(type=mx.DeviceType.gpu), mx.default_stream(mx.default_device())
+    changes: list[tuple[Any, str, Any]] = [
+        (mx, "default_device", lambda: gpu),
+        (mx.fast, "metal_kernel", _metal_kernel),
+        (mx.fast, "rms_norm", _rms_norm),
+        (metal, "why_not_metal", lambda: None),
+        (runtime, "lanes", lambda: (stream,)),
+        # The kernels' self-tests are taken as passed, and that is forgotten afterwards.
+        (dispatch, "_failure", lambda _: None),
+        (dispatch, "_verdicts", {}),
+    ]
+    kept = [(owner, name, getattr(owner, name)) for owner, name, _ in changes]
+    # What is true of this machine, and must not change with it, is found out before.
+    for truth in (runtime.lanes, runtime.prepare, runtime.why_not_compiled, dispatch.generation_here):
+        truth()
+    for dtype in (mx.float32, mx.float16, mx.bfloat16):
+        _zero(dtype)
+    cached = {function: function.cache_info().currsize for function in _caches()}
+    try:
+        for owner, name, value in changes:
+            setattr(owner, name, value)
+        yield
+    finally:
+        for owner, name, value in kept:
+            setattr(owner, name, value)
+        for function in _caches():
+            if function.cache_info().currsize > cached.get(function, 0):
+                function.cache_clear()
+
+
+def _caches() -> list[Any]:
+    """The functions of this package that remember results; what they find out on the pretended Mac is not true."""
+    package = __name__.partition(".")[0]
+    modules = [module for name, module in list(sys.modules.items()) if name.partition(".")[0] == package]
+    return list({value: None for m in modules for value in list(vars(m).values()) if isinstance(value, _CACHED)})
+
+
+def _launch(inputs: list[mx.array], outputs: list[tuple[tuple[int, ...], mx.Dtype]]) -> list[mx.array]:
+    """One node from `inputs` to arrays of these shapes and types."""
+    blank = [mx.broadcast_to(_zero(dtype), shape) for shape, dtype in outputs]
+    nodes: list[mx.array] = mx.depends(blank, inputs)
+    return nodes
+
+
+@functools.cache
+def _zero(dtype: mx.Dtype) -> mx.array:
+    zero = mx.zeros((), dtype)
+    mx.eval(zero)  # or filling it would be counted, as it would where a graph is being built already
+    return zero
+
+
+def _metal_kernel(**_: Any) -> Callable[..., list[mx.array]]:
+    def call(*, inputs: list[Any], output_shapes: list[Any], output_dtypes: list[Any], **_: Any) -> list[mx.array]:
+        arrays = [array for array in inputs if isinstance(array, mx.array)]
+        return _launch(arrays, list(zip(output_shapes, output_dtypes, strict=True)))
+
+    return call
+
+
+def _rms_norm(x: mx.array, weight: mx.array | None, eps: float) -> mx.array:
+    """As on a GPU: a kernel forward, one backward, and a sum over rows for the weight's gradient."""
+
+    @mx.custom_function
+    def norm(x: mx.array, weight: mx.array | None) -> mx.array:
+        return _launch([x] if weight is None else [x, weight], [(x.shape, x.dtype)])[0]
+
+    @norm.vjp
+    def norm_vjp(primals: Any, cotangent: mx.array, _: Any) -> Any:
+        x, weight = primals
+        if weight is None:
+            return _launch([x, cotangent], [(x.shape, x.dtype)])[0], None
+        gradient, terms = _launch([x, weight, cotangent], [(x.shape, x.dtype)] * 2)
+        return gradient, terms.reshape(-1, weight.size).sum(axis=0)
+
+    normed: Any = norm(x, weight)
+    return normed  # type: ignore[no-any-return]

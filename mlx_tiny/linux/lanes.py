@@ -1,0 +1,133 @@
+"""How MLX computes on this machine: which BLAS, and how many lanes work side by side.
+
+MLX's CPU backend runs each stream on one thread. So work is cut into one part a core, each on a stream of its own
+(a *lane*), and the BLAS is told to use one thread a product: two lanes keep two cores 97 % busy, where threads inside
+single products leave everything between the products to one core. A GPU has one lane.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import itertools
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+
+import mlx.core as mx
+
+from mlx_tiny.errors import TinyError, said
+from mlx_tiny.linux import blas
+from mlx_tiny.machine import usable_cores
+
+# Beyond this, parts of a batch become too small to be worth a thread.
+_MOST_LANES = 16
+
+# glibc's malloc.h. MLX frees each result after its last use. Large blocks would go back to the system, which clears
+# other pages for the next result.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEPT_BYTES = 1 << 30
+
+
+def on_cpu() -> bool:
+    """Whether MLX's default device is the CPU."""
+    return mx.default_device().type == mx.DeviceType.cpu
+
+
+@functools.cache
+def prepare() -> blas.BlasStatus:
+    """Make MLX use a fast BLAS, one thread a product, and evaluate lanes side by side; idempotent.
+
+    Returns:
+        Which BLAS serves the CPU's products, and why.
+    """
+    if on_cpu():
+        # MLX walks its graph breadth first up to this width, and depth first beyond. At its default of 20 the lanes
+        # of one graph are evaluated one after the other; it is read at the first evaluation.
+        os.environ.setdefault("MLX_BFS_MAX_WIDTH", "200")
+        _keep_freed_memory()
+    status = blas.use_fast_blas()
+    if on_cpu() and len(lanes()) > 1:
+        blas.set_blas_threads(1)
+    return status
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc's malloc keep large freed blocks for the next ones; elsewhere nothing happens."""
+    if sys.platform == "linux":
+        with contextlib.suppress(AttributeError):  # musl has no mallopt
+            mallopt = ctypes.CDLL(None).mallopt
+            mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
+            mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+
+
+@functools.cache
+def why_not_compiled() -> str | None:
+    """Why `mx.compile` does not work on this machine, or None where it does: on a CPU MLX needs g++ for it."""
+    if not on_cpu():
+        return None
+    if shutil.which("g++") is None:
+        return "MLX compiles its CPU graphs with g++, which is not on the PATH"
+    try:
+        mx.eval(mx.compile(lambda x: mx.abs(x) * x + 1)(mx.ones(3)))
+    except RuntimeError as error:  # a broken g++, or a temporary folder that is full or mounted noexec
+        return f"MLX could not compile a CPU graph ({said(error)})"
+    return None
+
+
+def decide_compilation(wanted: bool) -> tuple[bool, str]:
+    """Whether to compile the step, and where not, why, for the setting `compile`."""
+    if not wanted:
+        return False, "as asked"
+    reason = why_not_compiled()
+    return (True, "") if reason is None else (False, f"{reason}; steps take longer")
+
+
+@functools.cache
+def lanes() -> tuple[mx.Stream, ...]:
+    """The streams to spread independent work over: one a usable core on a CPU, the default one on a GPU.
+
+    `MLX_TINY_LANES` overrides the count.
+
+    Raises:
+        TinyError: it is no positive whole number.
+    """
+    if not on_cpu():
+        return (mx.default_stream(mx.default_device()),)
+    count = _asked_lanes() or min(usable_cores(), _MOST_LANES)
+    return tuple(mx.new_stream(mx.cpu) for _ in range(count)) if count > 1 else (mx.default_stream(mx.cpu),)
+
+
+def _asked_lanes() -> int | None:
+    text = os.environ.get("MLX_TINY_LANES", "")
+    if not text:
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise TinyError(
+            "MLX_TINY_LANES is no number of lanes",
+            expected="a whole number, at least 1",
+            got=repr(text),
+            remedy="Unset it to have one lane a core",
+        )
+    return int(text)
+
+
+@contextlib.contextmanager
+def lane(index: int) -> Iterator[None]:
+    """Put the operations built inside the block on lane `index`, modulo the number of lanes."""
+    streams = lanes()
+    with mx.stream(streams[index % len(streams)]):
+        yield
+
+
+def shares(rows: int) -> list[int]:
+    """How many of `rows` each lane takes: as equal as whole rows allow, and none of them empty."""
+    count = min(len(lanes()), rows)
+    return [rows // count + (index < rows % count) for index in range(count)]
+
+
+def boundaries(counts: Sequence[int]) -> list[int]:
+    """Where `mx.split` cuts to give parts of these sizes."""
+    return list(itertools.accumulate(counts[:-1]))

@@ -1,0 +1,1 @@
+"""The transformer: parameters, forward pass, and text from it."""

@@ -1,0 +1,163 @@
+"""Text from a trained model: sampling with a key/value cache, token by token."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from mlx_tiny.config import ModelConfig
+from mlx_tiny.data.tokenizer import Tokenizer
+from mlx_tiny.errors import TinyError
+from mlx_tiny.linux.lanes import decide_compilation
+from mlx_tiny.model.forward import Cache, Parameters, layers_of, logits
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is drawn."""
+
+    temperature: float = 0.8
+    """0 takes the likeliest token always."""
+    top_p: float = 0.95
+    """Draw from the smallest set of tokens whose probabilities add up to this."""
+    seed: int = 0
+    max_tokens: int = 256
+
+    def __post_init__(self) -> None:
+        for name, value, holds, expected in (
+            ("temperature", self.temperature, 0 <= self.temperature < float("inf"), "0 or more"),
+            ("top_p", self.top_p, 0 < self.top_p <= 1, "above 0 to 1"),
+            ("max_tokens", self.max_tokens, self.max_tokens >= 1, "at least 1"),
+        ):
+            if not holds:
+                raise TinyError(f"The setting {name} is out of range", expected=expected, got=value)
+
+
+def generate_tokens(
+    parameters: Parameters,
+    config: ModelConfig,
+    prompt: list[int],
+    sampling: Sampling,
+    *,
+    stop: int | None = None,
+) -> Iterator[int]:
+    """Draw tokens after `prompt`, one by one, until `stop` is drawn or `max_tokens` are given.
+
+    Where the context is full, its last half is kept and read anew, so that a text may be longer than the context.
+
+    Args:
+        prompt: at least one and at most `config.context` ids.
+        stop: id that ends the text, itself not given; None never stops early.
+
+    Raises:
+        TinyError: a prompt that is empty or longer than the context.
+    """
+    if not 1 <= len(prompt) <= config.context:
+        raise TinyError(
+            "The prompt does not fit the model's context",
+            expected=f"1 to {config.context} tokens",
+            got=len(prompt),
+            remedy="Shorten the prompt, or train with a longer --context",
+        )
+    reader = Reader(parameters, config)
+    key = mx.random.key(sampling.seed)
+    window, scores_V = list(prompt), reader.read(prompt)
+    for _ in range(sampling.max_tokens):
+        if len(window) > config.context:
+            window = window[-max(1, config.context // 2) :]
+            scores_V = reader.read(window)
+        elif len(window) > reader.length:
+            scores_V = reader.read_next(window[-1])
+        key, draw = mx.random.split(key)
+        token = int(np.asarray(_draw(scores_V, sampling, draw)))
+        if token == stop:
+            return
+        yield token
+        window.append(token)
+
+
+class Reader:
+    """What a model makes of one text: a cache with room for the whole context, so that each token is read alike.
+
+    Args:
+        parameters: float32.
+    """
+
+    def __init__(self, parameters: Parameters, config: ModelConfig) -> None:
+        self.parameters, self.config = parameters, config
+        # Laid out once: a few dozen views fewer to make for each token.
+        self._layers = layers_of(parameters, config)
+        self.length = 0
+        """Tokens read."""
+        self._cache: Cache = []
+
+    def read(self, tokens: Sequence[int]) -> mx.array:
+        """Read a text from its beginning; float32 scores [V] of what comes next."""
+        scores_BTV, cache = logits(self.parameters, self.config, mx.array([list(tokens)]))
+        self.length = len(tokens)
+        room = [(0, 0), (0, self.config.context - self.length), (0, 0), (0, 0)]
+        self._cache = [(mx.pad(key, room), mx.pad(value, room)) for key, value in cache]
+        return scores_BTV[0, -1]
+
+    def read_next(self, token: int) -> mx.array:
+        """Read one token more, for which there must be room; as `read`."""
+        scores_V, self._cache = reading_step(self.config)(
+            self.parameters, self._layers, mx.array([[token]]), self._cache, mx.array(self.length)
+        )
+        self.length += 1
+        return scores_V
+
+
+@functools.cache
+def reading_step(config: ModelConfig) -> Callable[..., tuple[mx.array, Cache]]:
+    """Reading one token, compiled where that works: a few hundred small operations, each of which costs its start."""
+
+    def step(
+        parameters: Parameters, layers: Sequence[Parameters], token_11: mx.array, cache: Cache, filled: mx.array
+    ) -> tuple[mx.array, Cache]:
+        scores_BTV, cache = logits(parameters, config, token_11, cache, filled, layers)
+        return scores_BTV[0, -1], cache
+
+    compiled, _ = decide_compilation(True)
+    wrap: Callable[[Any], Any] = mx.compile if compiled else lambda function: function
+    wrapped: Callable[..., tuple[mx.array, Cache]] = wrap(step)
+    return wrapped
+
+
+def _draw(scores_V: mx.array, sampling: Sampling, key: mx.array) -> mx.array:
+    if sampling.temperature == 0:
+        return mx.argmax(scores_V)
+    # Differences first: scores themselves, over a tiny temperature, would overflow.
+    scores_V = (scores_V - mx.max(scores_V)) / sampling.temperature
+    if sampling.top_p < 1:
+        scores_V = _nucleus(scores_V, sampling.top_p)
+    return mx.random.categorical(scores_V, key=key)
+
+
+def _nucleus(scores_V: mx.array, top_p: float) -> mx.array:
+    """The scores, at minus infinity outside the smallest set that holds `top_p` of the probability."""
+    order = mx.argsort(-scores_V)
+    probabilities = mx.softmax(scores_V[order])
+    # A token stays if what comes before it does not reach top_p yet, so that the first always stays.
+    kept = (mx.cumsum(probabilities) - probabilities) < top_p
+    return mx.put_along_axis(mx.full(scores_V.shape, -mx.inf), order, mx.where(kept, scores_V[order], -mx.inf), axis=0)
+
+
+def sample_text(
+    parameters: Parameters,
+    config: ModelConfig,
+    tokenizer: Tokenizer,
+    *,
+    max_tokens: int,
+    seed: int,
+    prompt: str = "",
+) -> str:
+    """A text from the beginning (or from `prompt`) to its end or `max_tokens`, prompt included."""
+    ids = [tokenizer.bos, *tokenizer.encode(prompt)]
+    drawn = generate_tokens(parameters, config, ids, Sampling(max_tokens=max_tokens, seed=seed), stop=tokenizer.bos)
+    return prompt + tokenizer.decode(list(drawn))

@@ -1,0 +1,165 @@
+"""Which model to train with which budget on which machine.
+
+The rule of this version: measure how many model FLOPs a second a training step reaches here, multiply by the seconds
+of the budget, and take the largest preset that still sees `TOKENS_PER_PARAMETER` tokens for each of its matrices' and
+head's parameters. Measured here and there, far from optimal everywhere; every choice can be overridden.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from mlx_tiny.config import ModelConfig, RunConfig
+from mlx_tiny.errors import TinyError
+from mlx_tiny.model.forward import parameter_specs, training_flops_per_token
+from mlx_tiny.training.backend import Backend, MlxBackend
+from mlx_tiny.training.budget import Budget
+
+# Far below the 20 of Hoffmann et al. 2022 (arXiv 2203.15556): within minutes on TinyStories, `mini` beat `tiny` at 0.95
+# tokens a parameter, and `small` lost to `mini` at 0.8 (single runs, benchmarks/LOG.md).
+TOKENS_PER_PARAMETER = 0.9
+_MEASURED_SECONDS = 0.7
+
+# Text is asked for in these steps, so that two runs of one budget meet the same prepared data although their
+# measurements differ. 4.5 bytes a token is more than any vocabulary up to 8192 gives on TinyStories, whose training
+# text, 2.2 GB, is within the largest step.
+_LEAST_TEXT_BYTES, _MOST_TEXT_BYTES, _BYTES_PER_TOKEN = 10_000_000, 2_560_000_000, 4.5
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A model size with the settings that were found to go with it."""
+
+    name: str
+    vocabulary_size: int
+    model: dict[str, Any]
+    batch_size: int
+    optimizer: dict[str, Any] = field(default_factory=dict)
+
+    def model_config(self, vocabulary_size: int | None = None) -> ModelConfig:
+        """The preset's model for a vocabulary, its own by default."""
+        return ModelConfig(vocabulary_size=vocabulary_size or self.vocabulary_size, **self.model)
+
+    def config(self) -> RunConfig:
+        """A whole configuration with the preset's choices and the defaults for all else."""
+        base = RunConfig()
+        return RunConfig(
+            data=replace(base.data, vocabulary_size=self.vocabulary_size),
+            model=self.model_config(),
+            optimizer=replace(base.optimizer, **self.optimizer),
+            train=replace(base.train, batch_size=self.batch_size, preset=self.name),
+        )
+
+
+def _size(name: str, layers: int, width: int, head_width: int, vocabulary: int, context: int, batch: int) -> Preset:
+    heads = width // head_width
+    model = {
+        "layers": layers,
+        "width": width,
+        "heads": heads,
+        "key_value_heads": heads,
+        "head_width": head_width,
+        "hidden": 4 * width,
+        "context": context,
+    }
+    return Preset(name, vocabulary, model, batch)
+
+
+# In the order of their cost a token.
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        _size("tiny", layers=2, width=64, head_width=32, vocabulary=1024, context=128, batch=16),
+        _size("mini", layers=4, width=128, head_width=64, vocabulary=2048, context=256, batch=8),
+        _size("small", layers=5, width=192, head_width=64, vocabulary=2048, context=256, batch=8),
+        _size("base", layers=6, width=256, head_width=64, vocabulary=4096, context=256, batch=16),
+        _size("medium", layers=8, width=384, head_width=64, vocabulary=4096, context=512, batch=16),
+        _size("large", layers=10, width=512, head_width=64, vocabulary=4096, context=512, batch=32),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A preset and the sentence that explains it."""
+
+    preset: Preset
+    reason: str
+    tokens: float | None = None
+    """Tokens that the budget is expected to pay for; None where that was not asked."""
+
+
+def choose(name: str, budget: Budget, measure: Callable[[], float] | None = None) -> Choice:
+    """The preset called `name`, or for `auto` the one that fits the budget on this machine.
+
+    Args:
+        measure: gives the model FLOPs a second of training, where that is needed; `measured_flops_per_s` by default.
+
+    Raises:
+        TinyError: no such preset.
+    """
+    if name != "auto":
+        if name not in PRESETS:
+            raise TinyError(f"Unknown preset {name!r}", expected=f"auto, {', '.join(PRESETS)}")
+        return Choice(PRESETS[name], "as asked")
+    if budget.quantity == "tokens":
+        return _largest(lambda preset: budget.amount, budget.describe())
+    if budget.quantity == "flops":
+        return _largest_for_flops(budget.amount, budget.describe())
+    rate = (measure or measured_flops_per_s)()
+    return _largest_for_flops(
+        rate * budget.amount, f"{budget.describe()} at a measured {rate / 1e9:,.0f} GFLOP/s of training"
+    )
+
+
+def measured_flops_per_s(make_backend: Callable[[RunConfig], Backend] = MlxBackend) -> float:
+    """Model FLOPs a second that uncompiled training steps of the preset `mini` reach on this machine."""
+    config = PRESETS["mini"].config()
+    backend = make_backend(replace(config, train=replace(config.train, compile=False)))
+    state = backend.initial_state()
+    shape = (config.train.batch_size, config.model.context + 1)
+    batch = np.random.default_rng(0).integers(0, config.model.vocabulary_size, shape, dtype=np.int32)
+    durations: list[float] = []
+    started = time.monotonic()
+    while len(durations) < 2 or time.monotonic() - started < _MEASURED_SECONDS:
+        before = time.monotonic()
+        state, loss = backend.step(state, batch, 0.0, 0.0)
+        backend.wait(state, loss)
+        durations.append(time.monotonic() - before)
+    tokens = config.train.batch_size * config.model.context
+    return tokens * training_flops_per_token(config.model) / min(durations)
+
+
+def matrix_parameters(config: ModelConfig) -> int:
+    """Parameters that multiply each token: the hidden matrices and the head."""
+    matrices = sum(spec.size for spec in parameter_specs(config).values() if spec.kind == "matrix")
+    return matrices + config.vocabulary_size * config.width
+
+
+def _largest_for_flops(flops: float, description: str) -> Choice:
+    return _largest(lambda preset: flops / training_flops_per_token(preset.model_config()), description)
+
+
+def text_bytes(tokens: float) -> int:
+    """Training text to take of an endless or streamed source for this many tokens, so that none is seen twice."""
+    amount = _LEAST_TEXT_BYTES
+    while amount < min(_BYTES_PER_TOKEN * tokens, _MOST_TEXT_BYTES):
+        amount *= 2
+    return amount
+
+
+def _largest(tokens_for: Callable[[Preset], float], description: str) -> Choice:
+    fitting = [
+        preset
+        for preset in PRESETS.values()
+        if tokens_for(preset) >= TOKENS_PER_PARAMETER * matrix_parameters(preset.model_config())
+    ]
+    chosen = fitting[-1] if fitting else next(iter(PRESETS.values()))
+    tokens = tokens_for(chosen)
+    ratio = tokens / matrix_parameters(chosen.model_config())
+    return Choice(chosen, f"{description}: about {tokens / 1e6:.2g}M tokens, {ratio:.2g} a parameter", tokens)

@@ -1,0 +1,1 @@
+"""A run: steps, budget, checkpoints, evaluation, and the loop that spends them."""

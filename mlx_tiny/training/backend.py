@@ -1,0 +1,140 @@
+"""What the training loop needs of a framework, and MLX as the one that is taken where no other is named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any, Protocol
+
+import mlx.core as mx
+import numpy as np
+
+from mlx_tiny.config import RunConfig
+from mlx_tiny.data.tokenizer import Tokenizer
+from mlx_tiny.linux.lanes import decide_compilation, lanes, prepare
+from mlx_tiny.machine import device, matmul_peak, peak_memory_bytes
+from mlx_tiny.model.generate import sample_text
+from mlx_tiny.training.checkpoint import Progress, RunFolder, all_finite
+from mlx_tiny.training.evaluate import evaluate
+from mlx_tiny.training.step import TrainingState, TrainingStep
+
+
+class State(Protocol):
+    """Everything that a step changes."""
+
+    parameters: dict[str, Any]
+
+
+Step = Callable[[Any, np.ndarray, float, float], tuple[Any, Any]]
+
+
+class Backend(Protocol):
+    """One framework on one device. States and losses are its own; all else is plain Python and numpy."""
+
+    step: Step
+    """From state, batch [B, T+1], rate multiplier and momentum to the new state and the mean loss before the update,
+    a scalar that `float` reads, which waits until it is computed. The old state stays as it is."""
+
+    @property
+    def description(self) -> str:
+        """Framework, version and device, for the header and the report."""
+
+    def initial_state(self) -> State:
+        """Fresh parameters from the run's seed, zero moments."""
+
+    def start(self, state: Any, loss: Any) -> None:
+        """Let a step's results be computed, without waiting for them."""
+
+    def wait(self, state: Any, loss: Any) -> None:
+        """Return when a step's results are there."""
+
+    def evaluate(self, state: Any, tokens: np.ndarray, limit_tokens: int | None) -> tuple[float, int]:
+        """Nats and predicted tokens of a validation file or of its beginning, by the protocol of `evaluate.py`."""
+
+    def sample(self, state: Any, tokenizer: Tokenizer, *, max_tokens: int, seed: int) -> str:
+        """A text from its beginning to its end or `max_tokens`."""
+
+    def all_finite(self, state: Any) -> bool:
+        """Whether no weight is NaN or infinite."""
+
+    def save_checkpoint(self, run: RunFolder, name: str, state: Any, progress: dict[str, Any]) -> None:
+        """Write a checkpoint with the fields of `Progress`; TinyError where the file system refuses."""
+
+    def load_checkpoint(self, run: RunFolder, name: str) -> tuple[State, dict[str, Any]]:
+        """Read a checkpoint of the run, whichever backend wrote it; TinyError where there is none that fits."""
+
+    def save_weights(self, run: RunFolder, state: Any) -> None:
+        """Write the finished model."""
+
+    def matmul_peak(self) -> float:
+        """Measure the largest rate of matrix products in FLOP/s, in the run's type."""
+
+    def peak_memory_bytes(self) -> int:
+        """Most memory held so far, of the process or the device."""
+
+
+class MlxBackend:
+    """MLX on its default device.
+
+    Args:
+        config: of the run.
+        tell: told in a line what is not as it was asked to be.
+    """
+
+    def __init__(self, config: RunConfig, tell: Callable[[str], None] = lambda _: None) -> None:
+        self.config = config
+        compiled, why = decide_compilation(config.train.compile)
+        if not compiled and config.train.compile:
+            tell(f"step not compiled: {why}")
+        self._training_step = TrainingStep(config, compiled=compiled)
+        for operation, choice in self._training_step.choices.items():
+            tell(f"{operation}: {choice.implementation} ({choice.reason})")
+        self.step: Step = self._training_step
+
+    @property
+    def description(self) -> str:
+        return f"mlx {version('mlx')} on {device()}, {len(lanes())} lanes; {prepare().reason}"
+
+    def initial_state(self) -> TrainingState:
+        return self._training_step.initial_state()
+
+    def start(self, state: TrainingState, loss: mx.array) -> None:
+        mx.async_eval(loss, state.arrays())
+
+    def wait(self, state: TrainingState, loss: mx.array) -> None:
+        mx.eval(loss, state.arrays())
+
+    def evaluate(self, state: TrainingState, tokens: np.ndarray, limit_tokens: int | None) -> tuple[float, int]:
+        result = evaluate(
+            state.parameters,
+            self.config.model,
+            tokens,
+            1.0,
+            limit_tokens=limit_tokens,
+            dtype=getattr(mx, self.config.train.dtype),
+            attention=self.config.train.attention,
+        )
+        return result.nats, result.tokens
+
+    def sample(self, state: TrainingState, tokenizer: Tokenizer, *, max_tokens: int, seed: int) -> str:
+        return sample_text(state.parameters, self.config.model, tokenizer, max_tokens=max_tokens, seed=seed)
+
+    def all_finite(self, state: TrainingState) -> bool:
+        return all_finite(state.parameters)
+
+    def save_checkpoint(self, run: RunFolder, name: str, state: TrainingState, progress: dict[str, Any]) -> None:
+        run.save_checkpoint(name, state, Progress(**progress))
+
+    def load_checkpoint(self, run: RunFolder, name: str) -> tuple[TrainingState, dict[str, Any]]:
+        state, progress = run.load_checkpoint(name)
+        return state, asdict(progress)
+
+    def save_weights(self, run: RunFolder, state: TrainingState) -> None:
+        run.save_weights(state.parameters)
+
+    def matmul_peak(self) -> float:
+        return matmul_peak(self.config.train.dtype)
+
+    def peak_memory_bytes(self) -> int:
+        return peak_memory_bytes()

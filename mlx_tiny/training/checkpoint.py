@@ -1,0 +1,306 @@
+"""A run's folder, and checkpoints that are whole or absent.
+
+    RUN/config.json                      all settings, and which tokenizer and data they met
+        tokenizer.model
+        metrics.jsonl                    one line a step or evaluation
+        checkpoints/last.safetensors     weights, optimizer, position and account: what `--resume` continues from
+        checkpoints/best.safetensors     the same, where the validation loss was lowest
+        weights.safetensors              the finished model
+        report.json, report.md, loss.png
+
+A run draws its randomness from its seed and its position alone (weights from the seed; batches from seed and windows
+read; samples from their own seed), so that these two integers are its whole random state.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+
+from mlx_tiny.config import FORMAT_VERSION, RunConfig, from_dict, to_dict
+from mlx_tiny.errors import TinyError, said
+from mlx_tiny.files import (
+    atomic_folder,
+    atomic_write,
+    explained,
+    hash_text,
+    make_folder,
+    read_json,
+    remove_leftovers,
+    write_json,
+)
+from mlx_tiny.model.forward import Parameters, parameter_specs
+from mlx_tiny.optim.optimizer import Optimizer
+from mlx_tiny.training.step import TrainingState
+
+# Settings of training that may change between the sessions of a run.
+_HOW_OFTEN = ("evaluations", "evaluation_tokens", "checkpoints", "samples")
+_BY_WHAT = ("backend", "attention", "muon", "compile")
+_OTHER_VERSION = "Use the version that wrote it (format 1: mlx_tiny 0.1), or train anew with this one"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands: everything a checkpoint holds that is not an array."""
+
+    step: int = 0
+    windows: int = 0
+    """Training windows read: the data position."""
+    tokens: int = 0
+    flops: float = 0.0
+    seconds: float = 0.0
+    """Budget clock."""
+    best_bits_per_byte: float | None = None
+    losses: dict[str, float] = field(default_factory=dict)
+    """State of the divergence watch."""
+    phases: dict[str, float] = field(default_factory=dict)
+    """Seconds by phase."""
+
+
+class RunFolder:
+    """Paths and files of one run.
+
+    Args:
+        path: of an existing run; `create` makes a new one.
+
+    Raises:
+        TinyError: no run there, or one of another version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not (path / "config.json").exists():
+            raise TinyError(f"{path} holds no run", remedy="Name the folder that `mlx-tiny train` wrote")
+        saved = read_json(path / "config.json", "run configuration")
+        if saved.get("format_version") != FORMAT_VERSION:
+            raise TinyError(
+                f"The run at {path} was written by another version of mlx_tiny",
+                expected=f"format {FORMAT_VERSION}",
+                got=saved.get("format_version"),
+                remedy=_OTHER_VERSION,
+            )
+        self.config = from_dict(RunConfig, saved.get("config", {}))
+        self.corpus: dict[str, Any] = saved.get("corpus", {})
+        """Key, description, tokenizer hash and counts of the prepared data."""
+
+    @staticmethod
+    def require_free(path: Path) -> None:
+        """Raise a TinyError where something is in the place of a new run."""
+        if path.exists():
+            raise TinyError(
+                f"{path} exists already",
+                remedy="Name another folder with --run, continue that run with --resume, or remove it",
+            )
+
+    @staticmethod
+    def create(path: Path, config: RunConfig, corpus: dict[str, Any], tokenizer_model: Path) -> RunFolder:
+        """Make the folder with configuration and tokenizer in one rename.
+
+        Raises:
+            TinyError: something is there already, or the place cannot be written.
+        """
+        RunFolder.require_free(path)
+        remove_leftovers(path.parent)
+        with atomic_folder(path) as aside:
+            shutil.copyfile(tokenizer_model, aside / "tokenizer.model")
+            write_json(
+                aside / "config.json",
+                {"format_version": FORMAT_VERSION, "config": to_dict(config), "corpus": corpus},
+            )
+        make_folder(path / "checkpoints")
+        return RunFolder(path)
+
+    @property
+    def tokenizer_model(self) -> Path:
+        return self.path / "tokenizer.model"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def weights(self) -> Path:
+        return self.path / "weights.safetensors"
+
+    def checkpoint(self, name: str) -> Path:
+        """Path of the checkpoint `last` or `best`."""
+        return self.path / "checkpoints" / f"{name}.safetensors"
+
+    def save_checkpoint(self, name: str, state: TrainingState, progress: Progress) -> None:
+        """Write a checkpoint; the old one of that name stays until the new one is on disk.
+
+        Raises:
+            TinyError: disk full, no permission.
+        """
+        arrays = {f"model.{key}": array for key, array in state.parameters.items()}
+        arrays |= {f"optimizer.{key}": array for key, array in state.optimizer.items()}
+        metadata = {
+            "format_version": str(FORMAT_VERSION),
+            "identity": self.identity(),
+            "progress": json.dumps(asdict(progress)),
+        }
+        make_folder(self.checkpoint(name).parent)
+        with atomic_write(self.checkpoint(name)) as file:
+            mx.save_safetensors(file, arrays, metadata)
+
+    def load_checkpoint(self, name: str) -> tuple[TrainingState, Progress]:
+        """Read a checkpoint and check that it belongs to this run.
+
+        Raises:
+            TinyError: absent, damaged, or of another version or configuration.
+        """
+        path = self.checkpoint(name)
+        arrays, metadata = _load(path, "checkpoint")
+        _check_version(path, "checkpoint", metadata)
+        if metadata.get("identity") != self.identity():
+            raise TinyError(
+                f"The checkpoint {path} belongs to a run of another configuration",
+                expected=f"identity {self.identity()}",
+                got=metadata.get("identity"),
+                remedy="Resume the run that wrote it",
+            )
+        groups: dict[str, dict[str, mx.array]] = {"model": {}, "optimizer": {}}
+        for key, array in arrays.items():
+            group, _, rest = key.partition(".")
+            groups.setdefault(group, {})[rest] = array
+        _check_parameters(path, groups["model"], self.config)
+        _check_moments(path, groups["optimizer"], self.config)
+        # The order of the parameters is that in which the gradient's norm is added up: a fresh run's, bit for bit.
+        parameters = {name: groups["model"][name] for name in parameter_specs(self.config.model)}
+        state = TrainingState(parameters, groups["optimizer"])
+        return state, Progress(**json.loads(metadata["progress"]))
+
+    def save_weights(self, parameters: Parameters) -> None:
+        """Write the finished model."""
+        with atomic_write(self.weights) as file:
+            mx.save_safetensors(file, dict(parameters), {"format_version": str(FORMAT_VERSION)})
+
+    def load_weights(self) -> Parameters:
+        """The finished model's parameters, or the last checkpoint's where the run has not ended.
+
+        Raises:
+            TinyError: absent, damaged, of another version, or not of this configuration.
+        """
+        if not self.weights.exists():
+            return self.load_checkpoint("last")[0].parameters
+        parameters, metadata = _load(self.weights, "weights file")
+        _check_version(self.weights, "weights file", metadata)
+        _check_parameters(self.weights, parameters, self.config)
+        return parameters
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run for this process inside the block.
+
+        Raises:
+            TinyError: another process trains it.
+        """
+        with explained(self.path):
+            file = open(self.path / "config.json", "rb")  # noqa: SIM115 - closed below, outside `explained`
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise TinyError(
+                    f"Another process is training the run at {self.path}", remedy="Wait for it, or stop it"
+                ) from None
+            yield
+
+    def remove_leftovers(self) -> None:
+        """Delete the half-written files of sessions that were killed."""
+        for folder in (self.path, self.path / "checkpoints"):
+            remove_leftovers(folder)
+
+    def identity(self) -> str:
+        """Fingerprint of all that a checkpoint must share with the run that loads it.
+
+        How often the run looks at itself, and what computes it, may change between sessions.
+        """
+        config = to_dict(self.config)
+        for name in (*_HOW_OFTEN, *_BY_WHAT, "budget"):
+            config["train"].pop(name)
+        return hash_text(json.dumps(config, sort_keys=True), self.corpus.get("tokenizer"), self.corpus.get("key"))[:16]
+
+    def append_metrics(self, record: dict[str, Any]) -> None:
+        """Add one line to `metrics.jsonl`."""
+        with explained(self.metrics), open(self.metrics, "a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """All whole lines of `metrics.jsonl`; a last line that a crash cut short is left out."""
+        if not self.metrics.exists():
+            return []
+        records = []
+        for line in self.metrics.read_text(encoding="utf-8").splitlines():
+            try:
+                records.append(json.loads(line))
+            except ValueError:
+                break
+        return records
+
+    def rewind_metrics(self, step: int) -> None:
+        """Drop what a run resumed at `step` records again: all that came after it, and how the run ended."""
+        kept = [r for r in self.read_metrics() if r["step"] <= step and "final_bits_per_byte" not in r]
+        with atomic_write(self.metrics, "w") as file:
+            file.writelines(json.dumps(record) + "\n" for record in kept)
+
+
+def _load(path: Path, what: str) -> tuple[dict[str, mx.array], dict[str, str]]:
+    if not path.exists():
+        raise TinyError(f"No {what} at {path}", remedy="The run may have stopped before it wrote one; start it again")
+    try:
+        loaded: Any = mx.load(str(path), format="safetensors", return_metadata=True)
+        arrays, metadata = loaded
+        mx.eval(arrays)
+    except (RuntimeError, ValueError) as error:
+        raise TinyError(
+            f"The {what} {path} is damaged ({said(error)})",
+            remedy="Restore it from a copy, or start the run again",
+        ) from error
+    return arrays, metadata
+
+
+def _check_version(path: Path, what: str, metadata: dict[str, str]) -> None:
+    if metadata.get("format_version") != str(FORMAT_VERSION):
+        raise TinyError(
+            f"The {what} {path} was written by another version of mlx_tiny",
+            expected=f"format {FORMAT_VERSION}",
+            got=metadata.get("format_version", "no version"),
+            remedy=_OTHER_VERSION,
+        )
+
+
+def _check_parameters(path: Path, parameters: Parameters, config: RunConfig) -> None:
+    expected = {name: spec.shape for name, spec in parameter_specs(config.model).items()}
+    _check_shapes(path, "parameter", expected, parameters)
+
+
+def _check_moments(path: Path, moments: Parameters, config: RunConfig) -> None:
+    # What computes Muon does not matter to its state; `plain` needs no self-test of kernels.
+    fresh = Optimizer(config.optimizer, parameter_specs(config.model), muon="plain").initialize()
+    _check_shapes(path, "moment", {name: array.shape for name, array in fresh.items()}, moments)
+
+
+def _check_shapes(path: Path, what: str, expected: dict[str, tuple[int, ...]], arrays: Parameters) -> None:
+    got = {name: array.shape for name, array in arrays.items()}
+    if expected != got:
+        name = next(n for n in [*expected, *got] if expected.get(n) != got.get(n))
+        raise TinyError(
+            f"{path} does not fit the run's configuration at {what} {name}",
+            expected=expected.get(name, f"no such {what}"),
+            got=got.get(name, f"no such {what}"),
+            remedy="The file is another run's, or config.json was changed: restore both from one copy",
+        )
+
+
+def all_finite(parameters: Parameters) -> bool:
+    """Whether no parameter holds NaN or infinity."""
+    return all(bool(mx.all(mx.isfinite(array))) for array in parameters.values())

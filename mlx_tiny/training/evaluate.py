@@ -1,0 +1,118 @@
+"""Strength in bits per byte, by one fixed protocol.
+
+The validation file, each document begun with BOS and a last BOS at its end, is cut into non-overlapping windows of the
+training length; every token but the first is predicted once, from the tokens before it in its window. The negative
+log-likelihoods are added up in float64 and divided by the bytes of the documents' text: ends of documents are
+predicted too but have no bytes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import mlx.core as mx
+import numpy as np
+
+from mlx_tiny.config import ModelConfig
+from mlx_tiny.data.batches import validation_windows
+from mlx_tiny.data.tokenizer import Tokenizer
+from mlx_tiny.errors import TinyError
+from mlx_tiny.files import hash_text
+from mlx_tiny.linux.lanes import lane, lanes
+from mlx_tiny.model.forward import Parameters, token_losses
+
+PROTOCOL = "whole file, BOS before each document and at the end, non-overlapping windows, float64 sum, v1"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Outcome of one evaluation."""
+
+    nats: float
+    """Total negative log-likelihood."""
+    tokens: int
+    """Predicted tokens."""
+    bytes: float
+    """UTF-8 bytes of the documents they stand for."""
+
+    @property
+    def bits_per_byte(self) -> float:
+        return self.nats / math.log(2) / self.bytes
+
+    @property
+    def loss(self) -> float:
+        """Mean nats a token."""
+        return self.nats / self.tokens
+
+    @property
+    def perplexity(self) -> float:
+        """Per token; comparable between models of one tokenizer only."""
+        return math.exp(min(self.loss, 700.0))
+
+
+def evaluate(
+    parameters: Parameters,
+    config: ModelConfig,
+    tokens: np.ndarray,
+    bytes_per_token: float,
+    *,
+    limit_tokens: int | None = None,
+    batch_tokens: int = 4096,
+    dtype: mx.Dtype = mx.float32,
+    attention: str = "auto",
+) -> Evaluation:
+    """Bits per byte of `tokens` under the model.
+
+    Args:
+        tokens: uint16 [n], a prepared validation file.
+        bytes_per_token: bytes of text over *predicted* tokens of the whole file.
+        limit_tokens: evaluate about this many tokens from the file's start instead of all.
+        batch_tokens: tokens evaluated at once; the result does not depend on it beyond rounding.
+        dtype: of activations.
+        attention: implementation, as `model.hidden_states` takes it.
+
+    Returns:
+        Totals; a limited evaluation counts bytes by the file's mean.
+    """
+    windows = validation_windows(tokens, config.context, limit_tokens)
+    rows = max(1, batch_tokens // config.context)
+    slices = [slice(start, start + rows) for start in range(0, len(windows.inputs), rows)]
+    total = 0.0
+    for first in range(0, len(slices), len(lanes())):
+        group = slices[first : first + len(lanes())]
+        losses = []
+        for index, part in enumerate(group):
+            with lane(index):
+                input_BT, target_BT = mx.array(windows.inputs[part]), mx.array(windows.targets[part])
+                losses.append(token_losses(parameters, config, input_BT, target_BT, dtype=dtype, attention=attention))
+        mx.eval(losses)
+        for part, losses_BT in zip(group, losses, strict=True):
+            total += float(np.sum(np.asarray(losses_BT, dtype=np.float64) * windows.mask[part]))
+    count = int(windows.mask.sum())
+    return Evaluation(nats=total, tokens=count, bytes=count * bytes_per_token)
+
+
+def evaluate_texts(
+    parameters: Parameters, config: ModelConfig, tokenizer: Tokenizer, texts: Iterable[str]
+) -> Evaluation:
+    """Bits per byte of documents that were never prepared, by the same protocol.
+
+    Raises:
+        TinyError: there is no text.
+    """
+    boundary = np.array([tokenizer.bos], dtype=np.uint16)
+    parts, size = [], 0
+    for text in texts:
+        parts += [boundary, np.array(tokenizer.encode(text), dtype=np.uint16)]
+        size += len(text.encode())
+    if not size:
+        raise TinyError("There is no text to evaluate", expected="at least one document that is not empty")
+    tokens = np.concatenate([*parts, boundary])
+    return evaluate(parameters, config, tokens, size / (len(tokens) - 1))
+
+
+def protocol_hash(context: int, tokenizer_hash: str) -> str:
+    """Short fingerprint of everything that two results must share to be comparable."""
+    return hash_text(PROTOCOL, context, tokenizer_hash)[:12]

@@ -1,0 +1,36 @@
+"""One half of a training step, evaluated on zeros so that MLX compiles its kernels; a program for `linux/warmup.py`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from mlx_tiny.config import RunConfig, from_dict
+
+
+def _compile(part: str, values: dict[str, Any]) -> None:
+    """Evaluate one half of a step on zeros; with the second one, what writes samples."""
+    import mlx.core as mx
+    import numpy as np
+
+    from mlx_tiny.model.generate import Reader
+    from mlx_tiny.training.step import TrainingStep
+
+    config = from_dict(RunConfig, values)
+    step = TrainingStep(config, compiled=True)
+    state = step.initial_state()
+    if part == "gradients":
+        batch = np.zeros((config.train.batch_size, config.model.context + 1), dtype=np.int32)
+        mx.eval(step.loss_and_gradients(state.parameters, batch))
+    else:
+        scalars = mx.array(0.0), mx.array(0.0)
+        mx.eval(step.update(state.parameters, dict(state.parameters), state.optimizer, *scalars))
+        # The samples along the way are on the run's clock.
+        reader = Reader(state.parameters, config.model)
+        reader.read([0])
+        mx.eval(reader.read_next(0) if config.model.context > 1 else ())
+
+
+if __name__ == "__main__":
+    _compile(sys.argv[1], json.load(sys.stdin))

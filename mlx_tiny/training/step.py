@@ -1,0 +1,164 @@
+"""One training step: loss, gradients and update as one graph, compiled where that works."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from mlx_tiny.config import RunConfig
+from mlx_tiny.linux.lanes import boundaries, lane, lanes, shares
+from mlx_tiny.model.forward import Parameters, heads_implementation, initialize, parameter_specs, token_losses
+from mlx_tiny.ops import attention
+from mlx_tiny.ops import qk_norm_rope as heads
+from mlx_tiny.ops.dispatch import Choice
+from mlx_tiny.optim.optimizer import Optimizer, State
+
+
+@dataclass
+class TrainingState:
+    """Everything that a step changes."""
+
+    parameters: Parameters
+    optimizer: State
+
+    def arrays(self) -> list[mx.array]:
+        """All arrays, for evaluation and for copying."""
+        return [*self.parameters.values(), *self.optimizer.values()]
+
+
+class TrainingStep:
+    """The step of one run; call it with a state and a batch.
+
+    With `micro_batches` > 1 the gradients of equal parts of the batch are averaged, one part in memory at a time.
+
+    Args:
+        config: of the run; its optimizer, model, dtype and accumulation settings are baked in.
+        compiled: one `mx.compile`d graph, or with several lanes one for each lane's gradients and one for the update;
+            False runs the same operations uncompiled.
+
+    Raises:
+        TinyError: an implementation is asked for that does not take this model, or cannot run here.
+    """
+
+    def __init__(self, config: RunConfig, *, compiled: bool) -> None:
+        self.config, self.compiled = config, compiled
+        self.optimizer = Optimizer(config.optimizer, parameter_specs(config.model), muon=config.train.muon)
+        self._dtype = getattr(mx, config.train.dtype)
+        self.choices = self._choose()
+        """What serves the step, by operation, and why."""
+        wrap: Callable[[Any], Any] = mx.compile if compiled else lambda function: function
+        self._lane_gradients = wrap(mx.value_and_grad(self._share_of_loss))
+        self.update = wrap(self.optimizer.update)
+        """The optimizer's `update`, compiled where the step is."""
+        # In one graph MLX lets lanes share constants, and what a constant of another lane enters is not fused well.
+        join: Callable[[Any], Any] = wrap if len(lanes()) == 1 else lambda function: function
+        self._gradients = join(self._average_gradients)
+        self._whole = join(self._whole_step)
+
+    def _choose(self) -> dict[str, Choice]:
+        c, asked = self.config.model, self.config.train.attention
+        query, key = (
+            mx.zeros((1, c.context, count, c.head_width), dtype=self._dtype) for count in (c.heads, c.key_value_heads)
+        )
+        tokens = self.config.train.batch_size // self.config.train.micro_batches * c.context
+        counts = c.heads, c.key_value_heads
+        choices = {
+            "attention": attention.choose(query, key, key, asked),
+            "QK-norm and rotary positions": heads.choose(
+                self._dtype, c.head_width, counts, tokens, heads_implementation(asked)
+            ),
+        }
+        if self.config.optimizer.matrix_optimizer == "muon":
+            choices["Muon"] = self.optimizer.choice
+        return choices
+
+    def initial_state(self) -> TrainingState:
+        """Fresh parameters from the run's seed, zero moments."""
+        state = TrainingState(initialize(self.config.model, self.config.train.seed), self.optimizer.initialize())
+        mx.eval(state.arrays())
+        return state
+
+    def __call__(
+        self, state: TrainingState, batch: np.ndarray, multiplier: float, momentum: float
+    ) -> tuple[TrainingState, mx.array]:
+        """Build one step; nothing is evaluated before the caller asks.
+
+        Args:
+            batch: integers [B, T+1]; inputs are the first T, targets the last T of each row.
+            multiplier: on all learning rates.
+            momentum: Muon's.
+
+        Returns:
+            The new state and the mean loss (float32 scalar, nats a token) before the update.
+        """
+        scalars = mx.array(multiplier, dtype=mx.float32), mx.array(momentum, dtype=mx.float32)
+        if self.config.train.micro_batches == 1:
+            loss, parameters, optimizer = self._whole(state.parameters, state.optimizer, mx.array(batch), *scalars)
+        else:
+            loss, gradients = self._accumulate(state.parameters, batch)
+            parameters, optimizer = self.update(state.parameters, gradients, state.optimizer, *scalars)
+        return TrainingState(parameters, optimizer), loss
+
+    def loss_and_gradients(self, parameters: Parameters, batch: np.ndarray) -> tuple[mx.array, Parameters]:
+        """Mean loss and its gradients over a whole batch, accumulated as the step does it."""
+        if self.config.train.micro_batches == 1:
+            loss, gradients = self._gradients(parameters, mx.array(batch))
+            return loss, gradients
+        return self._accumulate(parameters, batch)
+
+    def _whole_step(
+        self,
+        parameters: Parameters,
+        optimizer: State,
+        token_BT1: mx.array,
+        multiplier: mx.array,
+        momentum: mx.array,
+    ) -> tuple[mx.array, Parameters, State]:
+        loss, gradients = self._average_gradients(parameters, token_BT1)
+        return loss, *self.update(parameters, gradients, optimizer, multiplier, momentum)
+
+    def _accumulate(self, parameters: Parameters, batch: np.ndarray) -> tuple[mx.array, Parameters]:
+        parts = np.split(batch, self.config.train.micro_batches)
+        loss, total = self._gradients(parameters, mx.array(parts[0]))
+        for part in parts[1:]:
+            # Evaluated part by part: one graph of all parts could keep all their activations alive at once.
+            mx.async_eval(loss, total)
+            part_loss, gradients = self._gradients(parameters, mx.array(part))
+            loss, total = loss + part_loss, {name: total[name] + gradients[name] for name in total}
+        share = 1.0 / len(parts)
+        return loss * share, {name: gradient * share for name, gradient in total.items()}
+
+    def _average_gradients(self, parameters: Parameters, token_BT1: mx.array) -> tuple[mx.array, Parameters]:
+        """Mean loss and gradients, each lane taking a part of the windows."""
+        rows = token_BT1.shape[0]
+        counts = shares(rows)
+        results = []
+        for index, part in enumerate(mx.split(token_BT1, boundaries(counts))):
+            with lane(index):
+                results.append(self._lane_gradients(parameters, part, counts[index] / rows))
+        loss = sum((loss for loss, _ in results[1:]), start=results[0][0])
+        gradients = {}
+        for index, name in enumerate(parameters):
+            with lane(index):
+                gradients[name] = sum((gradient[name] for _, gradient in results[1:]), start=results[0][1][name])
+        return loss, gradients
+
+    def _share_of_loss(self, parameters: Parameters, token_BT1: mx.array, share: float) -> mx.array:
+        """The mean loss of some windows, times their share of all windows."""
+        loss = self._mean_loss(parameters, token_BT1)
+        return loss if share == 1 else share * loss
+
+    def _mean_loss(self, parameters: Parameters, token_BT1: mx.array) -> mx.array:
+        losses_BT = token_losses(
+            parameters,
+            self.config.model,
+            token_BT1[:, :-1],
+            token_BT1[:, 1:],
+            dtype=self._dtype,
+            attention=self.config.train.attention,
+        )
+        return losses_BT.mean()

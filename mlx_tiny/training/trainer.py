@@ -1,0 +1,351 @@
+"""The training loop: spend a budget on steps, look at the result now and then, and lose nothing on the way."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+from mlx_tiny.data.batches import BatchStream
+from mlx_tiny.data.prepare import PreparedCorpus
+from mlx_tiny.errors import TinyError
+from mlx_tiny.model.forward import training_flops_per_token
+from mlx_tiny.optim.schedule import muon_momentum, rate_multiplier
+from mlx_tiny.training.backend import Backend, MlxBackend, State
+from mlx_tiny.training.budget import Budget
+from mlx_tiny.training.checkpoint import Progress, RunFolder
+from mlx_tiny.training.evaluate import Evaluation
+from mlx_tiny.training.watch import Diverged, Interruption, LossWatch, device_errors_explained
+
+# Steps in flight before the oldest loss is read: the device never waits for the host, which is never far ahead.
+_PIPELINE_DEPTH = 2
+_SAMPLE_TOKENS = 60
+_COMPILING = "compile and warm up"
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """One finished step, as `metrics.jsonl` records it."""
+
+    step: int
+    loss: float
+    """Mean nats a token, before the update."""
+    tokens: int
+    flops: float
+    seconds: float
+    """Budget clock when the step was finished."""
+    fraction: float
+    """Of the budget, when the step was built: what the schedule saw."""
+    multiplier: float
+    tokens_per_s: float
+    """Over the last few steps."""
+
+
+class Listener(Protocol):
+    """Whoever draws: the command line, or a test."""
+
+    def message(self, text: str) -> None: ...
+    def step(self, report: StepReport) -> None: ...
+    def evaluation(self, step: int, fraction: float, bits_per_byte: float) -> None: ...
+    def sample(self, fraction: float, text: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run ended with."""
+
+    state: State
+    progress: Progress
+    evaluation: Evaluation
+    """Of the final weights: the whole validation file, or its beginning after an interruption."""
+    interrupted: bool
+    phases: dict[str, float]
+    """Seconds by phase, all of them."""
+    weights_from: str
+    """`last`, or `best` where an earlier checkpoint was better on the same validation tokens."""
+
+
+class Milestones:
+    """Fractions k / count, for k = 1 ... count - 1, each due once."""
+
+    def __init__(self, count: int, fraction: float) -> None:
+        self._fractions = deque(k / count for k in range(1, count) if k / count > fraction)
+
+    def due(self, fraction: float) -> bool:
+        """Whether one or more were reached since the last call."""
+        reached = False
+        while self._fractions and fraction >= self._fractions[0]:
+            self._fractions.popleft()
+            reached = True
+        return reached
+
+
+def require_data_of(run: RunFolder, corpus: PreparedCorpus) -> None:
+    """Raise a TinyError when the prepared data is not what the run was started with."""
+    if run.corpus.get("key") != corpus.key or run.corpus.get("tokenizer") != corpus.tokenizer.hash:
+        raise TinyError(
+            f"The data of the run at {run.path} has changed since it was started",
+            expected=f"prepared data {run.corpus.get('key')}",
+            got=corpus.key,
+            remedy="Restore the files that the run was started with, or start a new run",
+        )
+
+
+class Trainer:
+    """One session of a run, fresh or resumed.
+
+    Args:
+        run: its folder, with the configuration.
+        corpus: the prepared data that the configuration names.
+        listener: told of every step, evaluation and sample.
+        interruption: asked after every step whether to stop.
+        resume: continue from the run's last checkpoint, where there is one.
+        budget: overrides the configuration's, to let a finished run go on.
+        backend: what computes; MLX where none is given.
+        compile_s: time that compiling has taken before this session.
+    """
+
+    def __init__(
+        self,
+        run: RunFolder,
+        corpus: PreparedCorpus,
+        listener: Listener,
+        interruption: Interruption,
+        *,
+        resume: bool = False,
+        budget: str | None = None,
+        backend: Backend | None = None,
+        compile_s: float = 0.0,
+    ) -> None:
+        require_data_of(run, corpus)
+        self.run, self.corpus, self.listener, self.interruption = run, corpus, listener, interruption
+        self.config = run.config
+        self.backend: Backend = backend or MlxBackend(self.config, listener.message)
+        self.step = self.backend.step
+        self.stream = BatchStream(
+            corpus.train,
+            batch_size=self.config.train.batch_size,
+            context=self.config.model.context,
+            seed=self.config.train.seed,
+        )
+        self.state, progress = self._start(resume)
+        self.stream.seek(progress.windows)
+        self.budget = Budget(budget or self.config.train.budget, progress.tokens, progress.flops, progress.seconds)
+        self.step_number, self.best = progress.step, progress.best_bits_per_byte
+        self.watch = LossWatch(**progress.losses)
+        self.phases: dict[str, float] = dict(progress.phases)
+        if compile_s:
+            self.phases[_COMPILING] = self.phases.get(_COMPILING, 0.0) + compile_s
+        self._pending: deque[tuple[int, Any, float, float]] = deque()
+        self._durations: deque[float] = deque(maxlen=16)
+        self._last_settled = 0.0
+        self._tokens_per_step = self.config.train.batch_size * self.config.model.context
+        self._flops_per_step = self._tokens_per_step * training_flops_per_token(self.config.model)
+
+    def _start(self, resume: bool) -> tuple[State, Progress]:
+        self.run.remove_leftovers()
+        if resume and self.run.checkpoint("last").exists():
+            state, account = self.backend.load_checkpoint(self.run, "last")
+            progress = Progress(**account)
+            self.run.rewind_metrics(progress.step)
+            self.listener.message(f"resumed at step {progress.step}, after {progress.tokens:,} tokens")
+            return state, progress
+        self.run.rewind_metrics(-1)
+        return self.backend.initial_state(), Progress()
+
+    def train(self) -> Outcome:
+        """Spend the budget, then evaluate on the whole validation file and write the weights.
+
+        Raises:
+            TinyError: the loss diverged (the last good checkpoint stays), memory ran out, or the disk is full.
+        """
+        with device_errors_explained(self.config.train.batch_size, self.config.train.micro_batches):
+            with self._phase(_COMPILING):
+                self._rehearse()
+            try:
+                with self.interruption.watching():
+                    self._spend()
+                return self._finish()
+            except Diverged as error:
+                raise self._explained(error) from None
+
+    def _rehearse(self) -> None:
+        """Run one step on a batch and drop its result, so that compilation does not count as training."""
+        position = self.stream.position
+        state, loss = self.step(self.state, self.stream.next_batch(), 0.0, 0.0)
+        self.backend.wait(state, loss)
+        self.stream.seek(position)
+
+    def _spend(self) -> None:
+        self.budget.start()
+        self._last_settled = self.budget.seconds
+        train = self.config.train
+        fraction = self.budget.fraction
+        evaluations = Milestones(train.evaluations, fraction)
+        checkpoints = Milestones(train.checkpoints + 1, fraction)
+        samples = Milestones(train.samples + 1, fraction)
+        while not (self._is_spent() or self.interruption.requested):
+            self._one_step()
+            fraction = self.budget.fraction
+            if evaluations.due(fraction):
+                self._evaluate_on_the_way(fraction)
+            if checkpoints.due(fraction):
+                self._checkpoint("last")
+            if samples.due(fraction):
+                self._sample(fraction)
+        self._drain()
+
+    def _one_step(self) -> None:
+        fraction = self.budget.fraction
+        multiplier = rate_multiplier(self.config.schedule, fraction)
+        with self._phase("data"):
+            batch = self.stream.next_batch()
+        with self._phase("training"):
+            self.state, loss = self.step(self.state, batch, multiplier, muon_momentum(self.config.optimizer, fraction))
+            self.backend.start(self.state, loss)
+            self.step_number += 1
+            self.budget.charge(self._tokens_per_step, self._flops_per_step)
+            self._pending.append((self.step_number, loss, fraction, multiplier))
+            if len(self._pending) > _PIPELINE_DEPTH:
+                self._settle()
+
+    def _settle(self) -> None:
+        """Read the oldest loss in flight, which waits until its step is done."""
+        step, loss, fraction, multiplier = self._pending.popleft()
+        value = float(loss)
+        self.watch.see(step, value)
+        now = self.budget.seconds
+        self._durations.append(now - self._last_settled)
+        self._last_settled = now
+        report = StepReport(
+            step=step,
+            loss=value,
+            tokens=step * self._tokens_per_step,
+            flops=step * self._flops_per_step,
+            seconds=now,
+            fraction=fraction,
+            multiplier=multiplier,
+            tokens_per_s=self._tokens_per_step / max(self._step_seconds(), 1e-9),
+        )
+        self.run.append_metrics(asdict(report))
+        self.listener.step(report)
+
+    def _drain(self) -> None:
+        with self._phase("training"):
+            while self._pending:
+                self._settle()
+
+    def _step_seconds(self) -> float:
+        """Mean duration of the last steps."""
+        return sum(self._durations) / max(1, len(self._durations))
+
+    def _is_spent(self) -> bool:
+        """Whether the budget's end is nearer now than after another step; a run takes at least one."""
+        return self.step_number > 0 and self.budget.exhausted(self._cost_of_stopping_later())
+
+    def _cost_of_stopping_later(self) -> float:
+        """What one more step would add to the account, in the budget's unit, with the steps in flight before it."""
+        return {
+            "seconds": self._step_seconds() * (1 + 2 * len(self._pending)),
+            "tokens": float(self._tokens_per_step),
+            "flops": self._flops_per_step,
+        }[self.budget.quantity]
+
+    def _evaluate_on_the_way(self, fraction: float) -> None:
+        bits_per_byte = self._evaluate(self.state, self.config.train.evaluation_tokens).bits_per_byte
+        self.run.append_metrics(
+            {
+                "step": self.step_number,
+                "seconds": self.budget.seconds,
+                "validation_bits_per_byte": bits_per_byte,
+            }
+        )
+        self.listener.evaluation(self.step_number, fraction, bits_per_byte)
+        if self.best is None or bits_per_byte < self.best:
+            self.best = bits_per_byte
+            self._checkpoint("best")
+
+    def _evaluate(self, state: State, limit_tokens: int | None) -> Evaluation:
+        with self._pause("evaluation" if limit_tokens else "final evaluation"):
+            nats, tokens = self.backend.evaluate(state, self.corpus.valid, limit_tokens)
+            return Evaluation(nats, tokens, tokens * self.corpus.bytes_per_token)
+
+    def _checkpoint(self, name: str) -> None:
+        with self._pause("checkpoints"):
+            if not self.backend.all_finite(self.state):
+                raise Diverged(f"A weight became NaN or infinite by step {self.step_number}")
+            self.backend.save_checkpoint(self.run, name, self.state, asdict(self.progress()))
+
+    def progress(self) -> Progress:
+        """Where the session stands; only meaningful with no step in flight."""
+        return Progress(
+            step=self.step_number,
+            windows=self.stream.position,
+            tokens=self.budget.spent_tokens,
+            flops=self.budget.spent_flops,
+            seconds=self.budget.seconds,
+            best_bits_per_byte=self.best,
+            losses=asdict(self.watch),
+            phases=dict(self.phases),
+        )
+
+    def _sample(self, fraction: float) -> None:
+        with self._pause("samples"):
+            text = self.backend.sample(self.state, self.corpus.tokenizer, max_tokens=_SAMPLE_TOKENS, seed=0)
+        self.listener.sample(fraction, text)
+
+    def _finish(self) -> Outcome:
+        self._checkpoint("last")
+        progress, interrupted = self.progress(), self.interruption.requested
+        state, source = self.state, "last"
+        if self.best is not None and not interrupted:
+            limited = self._evaluate(state, self.config.train.evaluation_tokens).bits_per_byte
+            if limited > self.best:
+                state, source = self._best_or(state)
+        evaluation = self._evaluate(state, self.config.train.evaluation_tokens if interrupted else None)
+        self.run.append_metrics(
+            {
+                "step": self.step_number,
+                "seconds": progress.seconds,
+                "final_bits_per_byte": evaluation.bits_per_byte,
+            }
+        )
+        self.backend.save_weights(self.run, state)
+        return Outcome(state, progress, evaluation, interrupted, dict(self.phases), source)
+
+    def _best_or(self, last: State) -> tuple[State, str]:
+        """The best checkpoint; where it was lost or damaged the run still ends, with its last weights."""
+        try:
+            return self.backend.load_checkpoint(self.run, "best")[0], "best"
+        except TinyError as error:
+            self.listener.message(f"the last weights are kept, although earlier ones were better: {error}")
+            return last, "last"
+
+    def _explained(self, error: Diverged) -> TinyError:
+        c = self.config.optimizer
+        good = self.run.checkpoint("last").exists()
+        kept = "The last good checkpoint is kept" if good else "No checkpoint had been written yet"
+        return TinyError(
+            f"{error.failed}. {kept}",
+            remedy=f"Start again with lower rates (--matrix-rate is {c.matrix_rate:g}, --embedding-rate "
+            f"{c.embedding_rate:g}, --head-rate {c.head_rate:g}), a longer --warmup, or --clip-norm 1",
+        )
+
+    @contextlib.contextmanager
+    def _pause(self, name: str) -> Iterator[None]:
+        """A phase between steps: those in flight are finished first, and its time is not counted as theirs."""
+        self._drain()
+        with self._phase(name):
+            yield
+        self._last_settled = self.budget.seconds
+
+    @contextlib.contextmanager
+    def _phase(self, name: str) -> Iterator[None]:
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.phases[name] = self.phases.get(name, 0.0) + time.monotonic() - started

@@ -1,0 +1,68 @@
+"""How MLX computes here: whether it compiles, and the lanes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import mlx.core as mx
+import pytest
+
+from mlx_tiny.errors import TinyError
+from mlx_tiny.linux import lanes as runtime
+
+ASK = "from mlx_tiny.linux.lanes import why_not_compiled; print(why_not_compiled())"
+
+
+def asked(folder: Path, **environment: str) -> str:
+    """What a fresh process, whose g++ is found in `folder` alone, says of compilation."""
+    changed = {**os.environ, "TMPDIR": str(folder), "PATH": str(folder), **environment}
+    finished = subprocess.run([sys.executable, "-c", ASK], env=changed, capture_output=True, text=True, check=True)
+    return finished.stdout.strip()
+
+
+@pytest.fixture
+def decided_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "why_not_compiled", runtime.why_not_compiled.__wrapped__)
+
+
+@pytest.mark.usefixtures("decided_anew")
+def test_a_gpu_needs_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "on_cpu", lambda: False)
+    monkeypatch.setattr("shutil.which", lambda name: pytest.fail("looked for a compiler"))
+    assert runtime.why_not_compiled() is None
+
+
+@pytest.mark.skipif(mx.default_device().type != mx.DeviceType.cpu, reason="MLX computes on a GPU here")
+def test_without_a_compiler_the_reason_names_it(tmp_path: Path) -> None:
+    assert "g++, which is not on the PATH" in asked(tmp_path)
+
+
+@pytest.mark.skipif(mx.default_device().type != mx.DeviceType.cpu, reason="MLX computes on a GPU here")
+def test_a_broken_compiler_is_found_out(tmp_path: Path) -> None:
+    compiler = tmp_path / "g++"
+    # It answers when asked for its version, as MLX does first, and then makes nothing.
+    compiler.write_text('#!/bin/sh\n[ "$1" = --version ]\n')
+    compiler.chmod(0o755)
+    assert "could not compile a CPU graph" in asked(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("rows", "counts"), [(1, [1]), (3, [1, 1, 1]), (4, [1] * 4), (7, [2, 2, 2, 1]), (8, [2] * 4), (9, [3, 2, 2, 2])]
+)
+def test_lanes_share_rows_as_equally_as_rows_allow(
+    rows: int, counts: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "lanes", lambda: tuple(range(4)))
+    assert runtime.shares(rows) == counts
+    parts = mx.split(mx.arange(rows), runtime.boundaries(counts))
+    assert [part.size for part in parts] == counts and mx.concatenate(parts).tolist() == list(range(rows))
+
+
+@pytest.mark.parametrize("text", ["abc", "2.5", "-3", "0"])
+def test_a_number_of_lanes_that_is_none_is_explained(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLX_TINY_LANES", text)
+    with pytest.raises(TinyError, match=r"MLX_TINY_LANES.*whole number.*Unset it"):
+        runtime._asked_lanes()

@@ -1,0 +1,103 @@
+"""Kernels compiled ahead: what the first step then finds, and what happens where nothing can or need be compiled."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import mlx.core as mx
+import pytest
+from tiny_run import MODEL, subprocess_environment
+
+from mlx_tiny.config import RunConfig, TrainConfig
+from mlx_tiny.linux import warmup
+from mlx_tiny.linux.warmup import CompilingAhead
+
+CONFIG = RunConfig(model=MODEL, train=TrainConfig(batch_size=4))
+compiles = pytest.mark.skipif(
+    mx.default_device().type != mx.DeviceType.cpu or shutil.which("g++") is None,
+    reason="MLX compiles no CPU graphs here",
+)
+COLD = """
+import sys, tempfile
+from pathlib import Path
+import numpy as np
+import mlx.core as mx
+from test_warmup import CONFIG
+from mlx_tiny.training.step import TrainingStep
+from mlx_tiny.linux.warmup import CompilingAhead
+
+def kernels():
+    return set(Path(tempfile.gettempdir()).glob("mlx/*/cpu/*.so"))
+
+before, ahead = kernels(), CompilingAhead(CONFIG)
+assert ahead.busy
+ahead.wait()
+made = kernels()
+step = TrainingStep(CONFIG, compiled=True)
+state, loss = step(step.initial_state(), np.zeros((4, CONFIG.model.context + 1), dtype=np.int32), 1.0, 0.9)
+mx.eval(loss, state.arrays())
+print(len(made - before), len(kernels() - made), len(list(Path(tempfile.gettempdir()).glob("mlx_tiny-*"))))
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The system's temporary folder, without MLX's kernels."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    return tmp_path
+
+
+@pytest.mark.slow
+@compiles
+def test_the_first_step_finds_its_kernels(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", COLD],
+        env=subprocess_environment(TMPDIR=str(tmp_path)),
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    made, missing, left = map(int, done.stdout.split())
+    # A step adds up the gradients of its halves' lanes, and that is all that is new to it.
+    assert made >= 30 and missing <= 1 and left == 0
+
+
+@compiles
+def test_closing_ends_the_processes_and_leaves_nothing(folder: Path) -> None:
+    ahead = CompilingAhead(CONFIG)
+    processes = [process for process, _ in ahead._processes]
+    assert len(processes) == 2 and ahead.busy
+    ahead.close()
+    assert all(process.returncode is not None for process in processes) and not ahead.busy
+    assert not list(folder.glob("mlx_tiny-*"))
+
+
+@compiles
+def test_where_kernels_are_none_are_compiled(folder: Path) -> None:
+    kernels = folder / "mlx" / mx.__version__ / "cpu"
+    kernels.mkdir(parents=True)
+    for number in range(warmup._WARM):
+        (kernels / f"lib{number}.so").touch()
+    assert not CompilingAhead(CONFIG).busy
+
+
+@pytest.mark.parametrize("train", [{"compile": False}, {"backend": "torch"}], ids=str)
+def test_what_compiles_nothing_starts_nothing(train: dict, folder: Path) -> None:
+    assert not CompilingAhead(replace(CONFIG, train=replace(CONFIG.train, **train))).busy
+
+
+@compiles
+def test_a_process_that_fails_is_no_failure(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warmup, "PARTS", ("neither",))
+    monkeypatch.setenv("MLX_TINY_LANES", "nonsense")
+    ahead = CompilingAhead(CONFIG)
+    ahead.wait()
+    assert not ahead.busy and os.listdir(folder) == []

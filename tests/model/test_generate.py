@@ -1,0 +1,186 @@
+"""Sampling: the cache changes nothing, and temperature, nucleus, seed and limits do what they say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+import numpy_model
+import pytest
+from numeric import assert_close
+from numpy_model import random_parameters
+from test_model import SMALL
+from tiny_run import MODEL, tiny_config, tiny_corpus
+
+import mlx_tiny.model.generate
+from mlx_tiny.errors import TinyError
+from mlx_tiny.model.forward import initialize
+from mlx_tiny.model.generate import Reader, Sampling, _draw, _nucleus, generate_tokens, sample_text
+
+CONFIG = replace(SMALL, key_value_heads=2)
+GREEDY = Sampling(temperature=0, max_tokens=40)
+EXACT = random_parameters(CONFIG, seed=4)
+PARAMETERS = {name: mx.array(array.astype(np.float32)) for name, array in EXACT.items()}
+DRAWS = 4000
+
+
+def generate(prompt: list[int], sampling: Sampling, **kwargs) -> list[int]:
+    return list(generate_tokens(PARAMETERS, CONFIG, prompt, sampling, **kwargs))
+
+
+def naive_greedy(prompt: list[int], count: int) -> Iterator[int]:
+    """The likeliest token by a whole float64 pass each time; a full context is cut to its last half."""
+    window = list(prompt)
+    for _ in range(count):
+        if len(window) > CONFIG.context:
+            window = window[-(CONFIG.context // 2) :]
+        token = int(numpy_model.logits(EXACT, CONFIG, np.array(window))[-1].argmax())
+        yield token
+        window.append(token)
+
+
+@pytest.mark.parametrize("length", [1, 5, CONFIG.context - 1, CONFIG.context])
+def test_greedy_is_the_likeliest_token_by_full_recomputation(length: int) -> None:
+    prompt = list(range(3, 3 + length))
+    got = generate(prompt, GREEDY)
+    assert got == list(naive_greedy(prompt, GREEDY.max_tokens))
+    assert len(got) > 2 * CONFIG.context, "the window slid more than once"
+    assert len(set(got)) > 5
+
+
+def test_a_context_of_one_token() -> None:
+    config = replace(CONFIG, context=1)
+    got = list(generate_tokens(PARAMETERS, config, [7], replace(GREEDY, max_tokens=5)))
+    expected, last = [], 7
+    for _ in range(5):
+        last = int(numpy_model.logits(EXACT, config, np.array([last]))[-1].argmax())
+        expected.append(last)
+    assert got == expected
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_token_read_alone_is_scored_as_in_its_text(compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the second position of the context to its last, whatever room is left."""
+    if not compiled:
+        monkeypatch.setattr(mlx_tiny.generate, "decide_compilation", lambda _: (False, ""))
+    mlx_tiny.model.generate.reading_step.cache_clear()
+    tokens = np.random.default_rng(0).integers(0, CONFIG.vocabulary_size, CONFIG.context)
+    whole = numpy_model.logits(EXACT, CONFIG, tokens)
+    reader = Reader(PARAMETERS, CONFIG)
+    assert_close(reader.read(tokens[:1].tolist()), whole[0], "cache", "float32")
+    for place, token in enumerate(tokens[1:], 1):
+        assert_close(reader.read_next(int(token)), whole[place], "cache", "float32", f"token {place}")
+    assert reader.length == CONFIG.context
+    mlx_tiny.model.generate.reading_step.cache_clear()
+
+
+def test_the_seed_decides() -> None:
+    sampling = Sampling(temperature=1.5, top_p=1.0, max_tokens=30, seed=1)
+    once, again = generate([1, 2], sampling), generate([1, 2], sampling)
+    assert once == again
+    assert once != generate([1, 2], replace(sampling, seed=2))
+    mx.random.seed(99)
+    mx.eval(mx.random.normal((5,)))
+    assert generate([1, 2], sampling) == once, "the global random state plays no part"
+
+
+def test_tokens_come_one_by_one() -> None:
+    stream = generate_tokens(PARAMETERS, CONFIG, [1], replace(GREEDY, max_tokens=3))
+    assert next(stream) == generate([1], GREEDY)[0]
+    assert len(list(stream)) == 2
+
+
+def test_the_stop_token_ends_the_text_and_is_not_given() -> None:
+    whole = generate([1], GREEDY)
+    stop = whole[7]
+    first = whole.index(stop)
+    assert generate([1], GREEDY, stop=stop) == whole[:first]
+    assert generate([stop], GREEDY, stop=None) == generate([stop], GREEDY, stop=999)
+
+
+@pytest.mark.parametrize("count", [1, 2, 17])
+def test_no_more_tokens_than_asked(count: int) -> None:
+    assert len(generate([1], Sampling(max_tokens=count))) == count
+
+
+@pytest.mark.parametrize("length", [0, CONFIG.context + 1])
+def test_a_prompt_that_does_not_fit_is_refused(length: int) -> None:
+    with pytest.raises(TinyError, match="does not fit the model's context"):
+        generate([1] * length, GREEDY)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"temperature": -0.1},
+        {"temperature": math.inf},
+        {"temperature": math.nan},
+        {"top_p": 0.0},
+        {"top_p": 1.1},
+        {"max_tokens": 0},
+    ],
+)
+def test_settings_out_of_range_are_refused(settings: dict) -> None:
+    with pytest.raises(TinyError, match=next(iter(settings))):
+        Sampling(**settings)
+
+
+def frequencies(scores: list[float], sampling: Sampling) -> np.ndarray:
+    keys = mx.random.split(mx.random.key(sampling.seed), DRAWS)
+    drawn = mx.vmap(lambda key: _draw(mx.array(scores), sampling, key))(keys)
+    return np.bincount(np.array(drawn), minlength=len(scores)) / DRAWS
+
+
+def softmax(scores: np.ndarray) -> np.ndarray:
+    exponentials = np.exp(scores - scores.max())
+    return exponentials / exponentials.sum()
+
+
+def assert_frequencies(got: np.ndarray, expected: np.ndarray) -> None:
+    """Within five standard deviations each, and never where the probability is 0."""
+    assert (np.abs(got - expected) <= 5 * np.sqrt(expected * (1 - expected) / DRAWS) + 1e-12).all(), (got, expected)
+
+
+SCORES = [2.0, 1.0, 0.5, 0.0, -1.0, -3.0]
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_tokens_are_drawn_as_often_as_they_are_likely(temperature: float) -> None:
+    got = frequencies(SCORES, Sampling(temperature=temperature, top_p=1.0))
+    assert_frequencies(got, softmax(np.array(SCORES) / temperature))
+
+
+@pytest.mark.parametrize("top_p", [0.01, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize("temperature", [0.7, 1.3])
+def test_the_nucleus_is_the_smallest_set_that_is_likely_enough(temperature: float, top_p: float) -> None:
+    probabilities = softmax(np.array(SCORES) / temperature)
+    size = int(np.searchsorted(np.cumsum(probabilities), top_p)) + 1
+    inside = np.where(np.arange(len(SCORES)) < size, probabilities, 0)
+    shuffled = np.random.default_rng(0).permutation(len(SCORES))
+    got = frequencies([SCORES[i] for i in shuffled], Sampling(temperature=temperature, top_p=top_p))
+    assert_frequencies(got, (inside / inside.sum())[shuffled])
+
+
+def test_the_nucleus_keeps_scores_and_drops_the_rest() -> None:
+    kept = np.array(_nucleus(mx.array([0.0, 3.0, -1.0, 2.9]), 0.9))
+    np.testing.assert_array_equal(kept, np.array([-np.inf, 3.0, -np.inf, 2.9], dtype=np.float32))
+    ties = np.array(_nucleus(mx.zeros(4), 0.5))
+    assert np.isfinite(ties).sum() == 2
+
+
+def test_a_low_temperature_is_greedy() -> None:
+    assert generate([5], Sampling(temperature=1e-5, max_tokens=20)) == generate([5], replace(GREEDY, max_tokens=20))
+
+
+def test_text_begins_with_its_prompt(tmp_path: Path) -> None:
+    tokenizer = tiny_corpus(tiny_config(tmp_path)).tokenizer
+    parameters = initialize(MODEL, seed=0)
+    text = sample_text(parameters, MODEL, tokenizer, max_tokens=20, seed=3, prompt="Story 7. Ann")
+    assert text.startswith("Story 7. Ann") and len(text) > len("Story 7. Ann")
+    again = sample_text(parameters, MODEL, tokenizer, max_tokens=20, seed=3, prompt="Story 7. Ann")
+    assert text == again
+    assert sample_text(parameters, MODEL, tokenizer, max_tokens=20, seed=3) != text

@@ -1,0 +1,89 @@
+"""The SwiGLU model is one that the architecture `qwen3` represents: its weights fold into qwen3's forward pass.
+
+The forward pass below is qwen3's (transformers' `modeling_qwen3.py` as a description): a plain residual stream, RMSNorm
+with a weight, QK-norm before the rotary positions, no scales and no norm after the embedding.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy_model import Arrays, attention, logits, normalized, random_parameters, turned
+
+from mlx_tiny.config import ModelConfig
+
+# The norms' epsilon meets a stream of another scale, so the two differ by about epsilon and no more.
+LARGEST_DIFFERENCE = 2e-5
+CONFIG = ModelConfig(
+    vocabulary_size=256,
+    context=16,
+    layers=3,
+    width=16,
+    heads=4,
+    key_value_heads=2,
+    head_width=6,
+    hidden=20,
+    activation="swiglu",
+)
+
+
+def folded(parameters: Arrays, c: ModelConfig) -> Arrays:
+    """The parameters under qwen3's names, the scales of the stream divided out of the output projections."""
+    query_rows, key_rows = c.heads * c.head_width, c.key_value_heads * c.head_width
+    weights = {
+        "embed_tokens": normalized(parameters["embedding"], c.norm_epsilon),
+        "lm_head": parameters["embedding" if c.tied else "head"],
+    }
+    # Ours is `scale` times qwen3's stream; a norm takes the size of it away and leaves the sign.
+    scale = 1.0
+    for layer in range(c.layers):
+        ours = {name: array[layer] for name, array in parameters.items() if name not in ("embedding", "head")}
+        prefix = f"layers.{layer}."
+        weights[prefix + "input_layernorm"] = np.full(c.width, np.sign(scale))
+        parts = np.split(ours["query_key_value"], [query_rows, query_rows + key_rows])
+        for name, part in zip(("q_proj", "k_proj", "v_proj"), parts, strict=True):
+            weights[prefix + name] = part
+        weights[prefix + "q_norm"], weights[prefix + "k_norm"] = ours["query_norm_weight"], ours["key_norm_weight"]
+        scale *= ours["residual_scale"][0]
+        weights[prefix + "o_proj"] = ours["attention_output"] / scale
+        weights[prefix + "post_attention_layernorm"] = np.full(c.width, np.sign(scale))
+        weights[prefix + "gate_proj"], weights[prefix + "up_proj"] = np.split(ours["mlp_input"], 2)
+        scale *= ours["residual_scale"][1]
+        weights[prefix + "down_proj"] = ours["mlp_output"] / scale
+    weights["norm"] = np.full(c.width, np.sign(scale))
+    return weights
+
+
+def qwen3_logits(weights: Arrays, c: ModelConfig, tokens: np.ndarray) -> np.ndarray:
+    """Scores [T, V] of qwen3's forward pass."""
+    T, K = len(tokens), c.head_width
+    x = weights["embed_tokens"][tokens]
+    for layer in range(c.layers):
+        own = {name.split(".")[2]: array for name, array in weights.items() if name.startswith(f"layers.{layer}.")}
+        h = normalized(x, c.norm_epsilon) * own["input_layernorm"]
+        query, key, value = ((h @ own[name].T).reshape(T, -1, K) for name in ("q_proj", "k_proj", "v_proj"))
+        query = turned(normalized(query, c.norm_epsilon) * own["q_norm"], c.rope_base)
+        key = turned(normalized(key, c.norm_epsilon) * own["k_norm"], c.rope_base)
+        x = x + attention(query, key, value).reshape(T, -1) @ own["o_proj"].T
+        h = normalized(x, c.norm_epsilon) * own["post_attention_layernorm"]
+        gate = h @ own["gate_proj"].T
+        x = x + (gate / (1 + np.exp(-gate)) * (h @ own["up_proj"].T)) @ own["down_proj"].T
+    return (normalized(x, c.norm_epsilon) * weights["norm"]) @ weights["lm_head"].T
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("tied", [False, True])
+def test_the_folded_weights_give_the_same_logits(seed: int, tied: bool) -> None:
+    config = ModelConfig(**{**CONFIG.__dict__, "tied": tied})
+    parameters = random_parameters(config, seed)
+    tokens = np.random.default_rng(seed).integers(0, config.vocabulary_size, config.context)
+    ours, theirs = logits(parameters, config, tokens), qwen3_logits(folded(parameters, config), config, tokens)
+    assert np.abs(ours - theirs).max() <= LARGEST_DIFFERENCE * np.abs(ours).max()
+
+
+def test_without_the_folding_they_differ() -> None:
+    parameters = random_parameters(CONFIG)
+    weights = folded({**parameters, "residual_scale": np.ones((CONFIG.layers, 2))}, CONFIG)
+    tokens = np.arange(CONFIG.context)
+    difference = np.abs(logits(parameters, CONFIG, tokens) - qwen3_logits(weights, CONFIG, tokens)).max()
+    assert difference > 100 * LARGEST_DIFFERENCE

@@ -1,0 +1,399 @@
+"""Checkpoints come back bit for bit, and what is not a checkpoint of this run is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from tiny_run import create_run, subprocess_environment, tiny_config
+
+from mlx_tiny.config import FORMAT_VERSION, RunConfig
+from mlx_tiny.errors import TinyError
+from mlx_tiny.training.checkpoint import Progress, RunFolder, all_finite
+from mlx_tiny.training.step import TrainingState, TrainingStep
+
+QUIET = {"capture_output": True, "text": True, "timeout": 60, "env": subprocess_environment()}
+PROGRESS = Progress(
+    step=7,
+    windows=28,
+    tokens=896,
+    flops=1 / 3,
+    seconds=0.1 + 0.2,
+    best_bits_per_byte=2.0**-30,
+    losses={"mean": 1 / 7, "lowest": 0.1},
+    phases={"training": 1e-17},
+)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return create_run(tmp_path / "run", tiny_config(tmp_path))
+
+
+@pytest.fixture
+def state(run: RunFolder) -> TrainingState:
+    """Every array full of odd numbers: the smallest, negative zero, and random ones."""
+    state = TrainingStep(run.config, compiled=False).initial_state()
+    generator = np.random.default_rng(0)
+
+    def odd(array: mx.array) -> mx.array:
+        if array.dtype != mx.float32:
+            return array + 7
+        values = generator.standard_normal(array.shape).astype(np.float32)
+        values.flat[0], values.flat[-1] = 1e-45, -0.0
+        return mx.array(values)
+
+    return TrainingState(
+        {name: odd(array) for name, array in state.parameters.items()},
+        {name: odd(array) for name, array in state.optimizer.items()},
+    )
+
+
+def bits(arrays: dict[str, mx.array]) -> dict[str, tuple]:
+    return {name: (str(a.dtype), a.shape, np.array(a).tobytes()) for name, a in arrays.items()}
+
+
+def left_over(run: RunFolder) -> list[str]:
+    return [path.name for path in run.path.rglob(".*")]
+
+
+def test_every_bit_comes_back(run: RunFolder, state: TrainingState) -> None:
+    run.save_checkpoint("last", state, PROGRESS)
+    loaded, progress = RunFolder(run.path).load_checkpoint("last")
+    assert bits(loaded.parameters) == bits(state.parameters)
+    assert bits(loaded.optimizer) == bits(state.optimizer)
+    assert progress == PROGRESS
+    assert not left_over(run)
+
+
+def test_numbers_that_json_lacks_come_back(run: RunFolder, state: TrainingState) -> None:
+    """A checkpoint before the first loss holds a NaN mean and an infinite lowest loss."""
+    run.save_checkpoint("last", state, replace(PROGRESS, losses={"mean": float("nan"), "lowest": float("inf")}))
+    losses = run.load_checkpoint("last")[1].losses
+    assert np.isnan(losses["mean"]) and losses["lowest"] == float("inf")
+
+
+def test_parameters_come_back_in_their_order(run: RunFolder, state: TrainingState) -> None:
+    """The gradients' norm adds up in the order of the parameters: another order is another rounding."""
+    run.save_checkpoint("last", state, PROGRESS)
+    assert list(run.load_checkpoint("last")[0].parameters) == list(state.parameters)
+
+
+def test_weights_come_back(run: RunFolder, state: TrainingState) -> None:
+    run.save_checkpoint(
+        "last", TrainingState({n: a * 2 for n, a in state.parameters.items()}, state.optimizer), PROGRESS
+    )
+    assert bits(run.load_weights()) != bits(state.parameters), "without weights the last checkpoint's are taken"
+    run.save_weights(state.parameters)
+    assert bits(run.load_weights()) == bits(state.parameters)
+
+
+@pytest.mark.parametrize("name", ["checkpoint", "weights"])
+def test_a_file_cut_at_any_length_is_refused(run: RunFolder, state: TrainingState, name: str) -> None:
+    run.save_checkpoint("last", state, PROGRESS)
+    run.save_weights(state.parameters)
+    path, load = (
+        (run.checkpoint("last"), lambda: run.load_checkpoint("last"))
+        if name == "checkpoint"
+        else (run.weights, run.load_weights)
+    )
+    whole = path.read_bytes()
+    header = 8 + int.from_bytes(whole[:8], "little")
+    generator = np.random.default_rng(0)
+    lengths = [0, 1, 7, 8, 9, header - 1, header, header + 1, len(whole) - 1, *generator.integers(0, len(whole), 30)]
+    for length in lengths:
+        path.write_bytes(whole[:length])
+        with pytest.raises(TinyError, match="damaged"):
+            load()
+    path.write_bytes(whole)
+    load()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\0" * 5000, b"\xff" * 5000, b"no checkpoint at all" * 100, b"\x02" + b"\0" * 7 + b"{}"]
+)
+def test_a_file_of_something_else_is_refused(run: RunFolder, content: bytes) -> None:
+    run.checkpoint("last").write_bytes(content)
+    with pytest.raises(TinyError):
+        run.load_checkpoint("last")
+
+
+def test_a_missing_checkpoint_is_named(run: RunFolder) -> None:
+    with pytest.raises(TinyError, match=r"No checkpoint at .*last\.safetensors"):
+        run.load_checkpoint("last")
+    with pytest.raises(TinyError, match="No checkpoint"):
+        run.load_weights()
+
+
+def rewrite_config(run: RunFolder, change) -> RunFolder:
+    path = run.path / "config.json"
+    saved = json.loads(path.read_text())
+    change(saved)
+    path.write_text(json.dumps(saved))
+    return RunFolder(run.path)
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("model", "layers", 3),
+        ("model", "hidden", 32),
+        ("model", "rope_base", 500.0),
+        ("optimizer", "matrix_rate", 0.5),
+        ("schedule", "cooldown", 0.1),
+        ("train", "seed", 5),
+        ("train", "batch_size", 8),
+        ("train", "dtype", "bfloat16"),
+        ("data", "held_out", 0.3),
+    ],
+)
+def test_a_run_of_another_configuration_is_refused(run, state, section: str, key: str, value: object) -> None:
+    run.save_checkpoint("last", state, PROGRESS)
+    other = rewrite_config(run, lambda saved: saved["config"][section].update({key: value}))
+    with pytest.raises(TinyError, match="another configuration"):
+        other.load_checkpoint("last")
+
+
+@pytest.mark.parametrize("key", ["key", "tokenizer"])
+def test_a_run_of_other_data_is_refused(run, state, key: str) -> None:
+    run.save_checkpoint("last", state, PROGRESS)
+    other = rewrite_config(run, lambda saved: saved["corpus"].update({key: "0" * 32}))
+    with pytest.raises(TinyError, match="another configuration"):
+        other.load_checkpoint("last")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("budget", "9h"),
+        ("evaluations", 9),
+        ("evaluation_tokens", 64),
+        ("checkpoints", 0),
+        ("samples", 1),
+        ("compile", True),
+        ("backend", "torch"),
+        ("attention", "plain"),
+        ("muon", "plain"),
+    ],
+)
+def test_how_often_a_run_looks_at_itself_may_change(run, state, key: str, value: object) -> None:
+    run.save_checkpoint("last", state, PROGRESS)
+    other = rewrite_config(run, lambda saved: saved["config"]["train"].update({key: value}))
+    assert other.load_checkpoint("last")[1] == PROGRESS
+
+
+def test_weights_of_another_shape_are_refused(run: RunFolder, state: TrainingState) -> None:
+    run.save_weights({**state.parameters, "head": mx.zeros((3, 3))})
+    with pytest.raises(
+        TinyError, match=r"at parameter head\. Expected .*, got \(3, 3\)\. .*restore both from one copy"
+    ):
+        run.load_weights()
+    run.save_weights({name: array for name, array in state.parameters.items() if name != "query_norm_weight"})
+    with pytest.raises(TinyError, match="at parameter query_norm_weight"):
+        run.load_weights()
+
+
+def test_another_format_is_refused(run: RunFolder, state: TrainingState, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlx_tiny.training.checkpoint.FORMAT_VERSION", FORMAT_VERSION + 1)
+    run.save_checkpoint("last", state, PROGRESS)
+    monkeypatch.undo()
+    remedy = "Use the version that wrote it"
+    with pytest.raises(TinyError, match=f"another version.*{remedy}"):
+        run.load_checkpoint("last")
+    for version in (FORMAT_VERSION + 1, FORMAT_VERSION - 1, None, str(FORMAT_VERSION)):
+        with pytest.raises(TinyError, match=f"another version.*{remedy}"):
+            rewrite_config(run, lambda saved, version=version: saved.update({"format_version": version}))
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TinyError, match="holds no run"):
+        RunFolder(tmp_path / "nothing")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(TinyError, match="holds no run"):
+        RunFolder(tmp_path / "empty")
+    (tmp_path / "empty" / "config.json").write_text('{"format_version": 1, "config": {"mod')
+    with pytest.raises(TinyError, match="cannot be read"):
+        RunFolder(tmp_path / "empty")
+
+
+def test_a_run_is_not_created_over_something(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path)
+    create_run(tmp_path / "run", config)
+    with pytest.raises(TinyError, match="exists already"):
+        create_run(tmp_path / "run", config)
+
+
+def test_a_run_is_created_whole_or_not_at_all(tmp_path: Path) -> None:
+    with pytest.raises(TinyError):
+        RunFolder.create(tmp_path / "run", tiny_config(tmp_path), {}, tmp_path / "no.model")
+    assert sorted(os.listdir(tmp_path)) == ["stories.txt"]
+
+
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+import mlx.core as mx
+from mlx_tiny.training.checkpoint import Progress, RunFolder
+from mlx_tiny.errors import TinyError
+
+run = RunFolder(Path(sys.argv[1]))
+state, progress = run.load_checkpoint("last")
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
+actions = {
+    "checkpoint": lambda: run.save_checkpoint("last", state, Progress(step=8)),
+    "weights": lambda: run.save_weights(state.parameters),
+    "metrics": lambda: [run.append_metrics({"step": 8, "text": "x" * 1000}) for _ in range(2000)],
+}
+try:
+    actions[sys.argv[3]]()
+except TinyError as error:
+    print(error)
+    sys.exit(7)
+"""
+
+
+@pytest.mark.parametrize("limit_bytes", [0, 1000, 100_000])
+@pytest.mark.parametrize("what", ["checkpoint", "weights", "metrics"])
+def test_a_full_disk_leaves_what_was_there(run: RunFolder, state: TrainingState, limit_bytes: int, what: str) -> None:
+    run.save_checkpoint("last", state, PROGRESS)
+    run.save_weights(state.parameters)
+    run.append_metrics({"step": 1, "loss": 2.5})
+    done = subprocess.run([sys.executable, "-c", FULL, str(run.path), str(limit_bytes), what], **QUIET)
+    assert done.returncode == 7, done.stderr
+    assert "disk is full" in done.stdout and "Free some space" in done.stdout
+    loaded, progress = run.load_checkpoint("last")
+    assert progress == PROGRESS and bits(loaded.parameters) == bits(state.parameters)
+    assert bits(run.load_weights()) == bits(state.parameters)
+    assert run.read_metrics()[0] == {"step": 1, "loss": 2.5}
+    assert not left_over(run)
+
+
+def test_a_disk_that_fills_at_the_last_moment(run, state, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.save_checkpoint("last", state, PROGRESS)
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("mlx_tiny.files.os.fsync", full)
+    with pytest.raises(TinyError, match="disk is full"):
+        run.save_checkpoint("last", state, Progress(step=8))
+    monkeypatch.undo()
+    assert run.load_checkpoint("last")[1] == PROGRESS
+    assert not left_over(run)
+
+
+UNPRIVILEGED = """
+import os, sys
+from pathlib import Path
+from mlx_tiny.training.checkpoint import Progress, RunFolder
+from mlx_tiny.errors import TinyError
+
+run = RunFolder(Path(sys.argv[1]))
+state, progress = run.load_checkpoint("last")
+if os.getuid() == 0:
+    os.setgid(65534)
+    os.setuid(65534)
+refused = 0
+for action in (
+    lambda: run.save_checkpoint("last", state, progress),
+    lambda: run.save_weights(state.parameters),
+    lambda: run.append_metrics({"step": 1}),
+    lambda: run.rewind_metrics(0),
+    lambda: RunFolder.create(run.path / "other", run.config, {}, run.tokenizer_model),
+):
+    try:
+        action()
+    except TinyError as error:
+        assert "No permission" in str(error), error
+        refused += 1
+print(refused)
+"""
+
+
+def test_without_permission_nothing_is_lost(open_folder: Path, run: RunFolder, state: TrainingState) -> None:
+    run = RunFolder(Path(shutil.move(run.path, open_folder / "run")))
+    run.save_checkpoint("last", state, PROGRESS)
+    run.append_metrics({"step": 0})
+    for path, mode in ((run.metrics, 0o444), (run.path / "checkpoints", 0o555), (run.path, 0o555)):
+        path.chmod(mode)
+    try:
+        command = [sys.executable, "-c", UNPRIVILEGED, str(run.path)]
+        done = subprocess.run(command, **QUIET)
+    finally:
+        for folder in (run.path, run.path / "checkpoints"):
+            folder.chmod(0o755)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "5"
+    assert run.load_checkpoint("last")[1] == PROGRESS
+    assert run.read_metrics() == [{"step": 0}]
+
+
+def test_leftovers_of_killed_sessions_are_removed_and_no_others(run: RunFolder, state: TrainingState) -> None:
+    run.save_checkpoint("last", state, PROGRESS)
+    code = (
+        "import os, signal, sys; from pathlib import Path; from mlx_tiny.files import atomic_write\n"
+        "with atomic_write(Path(sys.argv[1])) as file: file.write(b'half'); file.flush(); os.kill(os.getpid(), 9)"
+    )
+    for path in (run.checkpoint("last"), run.metrics):
+        assert subprocess.run([sys.executable, "-c", code, str(path)], **QUIET).returncode == -9
+    assert len(left_over(run)) == 2
+    run.remove_leftovers()
+    assert not left_over(run)
+    assert run.load_checkpoint("last")[1] == PROGRESS
+
+
+def test_metrics_forget_what_comes_after_a_step(run: RunFolder) -> None:
+    for step in range(1, 6):
+        run.append_metrics({"step": step, "loss": 1 / step})
+    run.append_metrics({"step": 5, "validation_bits_per_byte": 2.0})
+    run.append_metrics({"step": 5, "final_bits_per_byte": 2.0})
+    run.rewind_metrics(5)
+    assert [sorted(record) for record in run.read_metrics()[5:]] == [["step", "validation_bits_per_byte"]]
+    run.rewind_metrics(3)
+    assert run.read_metrics() == [{"step": step, "loss": 1 / step} for step in (1, 2, 3)]
+    run.rewind_metrics(-1)
+    assert run.read_metrics() == []
+
+
+@pytest.mark.parametrize("tail", ["", "\n", '{"st', '{"step": 4, "loss": 0.', '{"step": 4', "\0\0\0\0"])
+def test_a_last_line_that_was_cut_is_left_out(run: RunFolder, tail: str) -> None:
+    lines = [{"step": step, "loss": 1 / step} for step in (1, 2, 3)]
+    run.metrics.write_text("".join(json.dumps(line) + "\n" for line in lines) + tail)
+    assert run.read_metrics() == lines
+    run.rewind_metrics(9)
+    run.append_metrics({"step": 4, "loss": 0.25})
+    assert run.read_metrics() == [*lines, {"step": 4, "loss": 0.25}]
+
+
+def test_there_may_be_no_metrics_yet(run: RunFolder) -> None:
+    assert run.read_metrics() == []
+    run.rewind_metrics(5)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+def test_one_bad_number_is_seen(state: TrainingState, bad: float) -> None:
+    assert all_finite(state.parameters)
+    for name, array in state.parameters.items():
+        changed = array * 1
+        changed[(-1,) * array.ndim] = bad
+        assert not all_finite({**state.parameters, name: changed}), name
+
+
+def test_a_run_can_be_moved(run: RunFolder, state: TrainingState, tmp_path: Path) -> None:
+    run.save_checkpoint("last", state, PROGRESS)
+    shutil.move(run.path, tmp_path / "elsewhere")
+    assert RunFolder(tmp_path / "elsewhere").load_checkpoint("last")[1] == PROGRESS
+
+
+def test_the_configuration_comes_back(run: RunFolder, tmp_path: Path) -> None:
+    assert isinstance(run.config, RunConfig)
+    assert run.config == tiny_config(tmp_path)

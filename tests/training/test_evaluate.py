@@ -1,0 +1,112 @@
+"""Bits per byte against a naive float64 loop."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import mlx.core as mx
+import numpy as np
+import numpy_model
+import pytest
+from numeric import assert_close
+from numpy_model import random_parameters
+from test_model import SMALL
+
+from mlx_tiny.training.evaluate import Evaluation, evaluate, protocol_hash
+
+CONFIG = replace(SMALL, layers=1, key_value_heads=2, activation="swiglu")
+T = CONFIG.context
+
+
+def to_mlx(parameters: dict[str, np.ndarray]) -> dict[str, mx.array]:
+    return {name: mx.array(array.astype(np.float32)) for name, array in parameters.items()}
+
+
+def random_tokens(count: int) -> np.ndarray:
+    return np.random.default_rng(count).integers(0, CONFIG.vocabulary_size, count).astype(np.uint16)
+
+
+def naive_nats(parameters: dict[str, np.ndarray], tokens: np.ndarray, predicted: int) -> list[float]:
+    """Each token after the first, from those before it in its window, one after the other."""
+    nats = []
+    for index in range(1, predicted + 1):
+        start = (index - 1) // T * T
+        scores = numpy_model.logits(parameters, CONFIG, tokens[start:index].astype(int))[-1]
+        nats.append(np.log(np.exp(scores - scores.max()).sum()) + scores.max() - scores[tokens[index]])
+    return nats
+
+
+@pytest.mark.parametrize("count", [2, T, T + 1, T + 2, 2 * T + 1, 3 * T - 1])
+def test_it_is_the_naive_loop(count: int) -> None:
+    parameters, tokens = random_parameters(CONFIG), random_tokens(count)
+    got = evaluate(to_mlx(parameters), CONFIG, tokens, 2.5)
+    nats = naive_nats(parameters, tokens, count - 1)
+    assert_close(np.array(got.nats), np.array(sum(nats)), "model", "float32")
+    assert (got.tokens, got.bytes) == (count - 1, 2.5 * (count - 1))
+    assert got.bits_per_byte == pytest.approx(sum(nats) / math.log(2) / (2.5 * (count - 1)), rel=1e-5)
+
+
+@pytest.mark.parametrize("limit", [1, T - 1, T, T + 1, 2 * T + 3, 10_000])
+def test_a_limit_takes_the_beginning(limit: int) -> None:
+    parameters, tokens = random_parameters(CONFIG), random_tokens(3 * T)
+    got = evaluate(to_mlx(parameters), CONFIG, tokens, 2.5, limit_tokens=limit)
+    count = min(limit, len(tokens) - 1)
+    assert (got.tokens, got.bytes) == (count, 2.5 * count)
+    assert_close(np.array(got.nats), np.array(sum(naive_nats(parameters, tokens, count))), "model", "float32")
+
+
+@pytest.mark.parametrize("batch_tokens", [1, T, 3 * T, 7 * T + 5, 10_000])
+def test_the_batch_does_not_matter(batch_tokens: int) -> None:
+    parameters, tokens = to_mlx(random_parameters(CONFIG)), random_tokens(20 * T + 5)
+    whole = evaluate(parameters, CONFIG, tokens, 2.0)
+    got = evaluate(parameters, CONFIG, tokens, 2.0, batch_tokens=batch_tokens)
+    assert got.bits_per_byte == pytest.approx(whole.bits_per_byte, rel=1e-6)
+    assert got.tokens == whole.tokens
+
+
+@pytest.mark.parametrize("count", [2, T + 1, 5 * T + 3])
+def test_every_token_counts_once(count: int) -> None:
+    """Under a model that knows nothing each costs ln V, so the total counts them."""
+    parameters = {**to_mlx(random_parameters(CONFIG)), "head": mx.zeros((CONFIG.vocabulary_size, CONFIG.width))}
+    got = evaluate(parameters, CONFIG, random_tokens(count), 3.0)
+    assert got.nats == pytest.approx((count - 1) * math.log(CONFIG.vocabulary_size), rel=1e-7)
+    assert got.loss == pytest.approx(math.log(CONFIG.vocabulary_size), rel=1e-7)
+    assert got.perplexity == pytest.approx(CONFIG.vocabulary_size, rel=1e-6)
+
+
+def test_each_token_weighs_the_same_wherever_it_stands() -> None:
+    """A model without context (zero values) gives each token a price of its own: the total adds the prices up."""
+    parameters = random_parameters(CONFIG)
+    parameters = {
+        n: 0 * a if n in ("attention_output", "mlp_output", "embedding") else a for n, a in parameters.items()
+    }
+    parameters["embedding"][:, 0] = 1.0
+    tokens = random_tokens(4 * T + 5)
+    scores = numpy_model.logits(parameters, CONFIG, tokens[:1].astype(int))[0]
+    prices = np.log(np.exp(scores).sum()) - scores
+    assert np.ptp(prices) > 1
+    got = evaluate(to_mlx(parameters), CONFIG, tokens, 1.0)
+    assert got.nats == pytest.approx(prices[tokens[1:]].sum(), rel=1e-6)
+
+
+def test_bfloat16_is_close() -> None:
+    parameters, tokens = to_mlx(random_parameters(CONFIG)), random_tokens(20 * T)
+    exact = evaluate(parameters, CONFIG, tokens, 1.0)
+    half = evaluate(parameters, CONFIG, tokens, 1.0, dtype=mx.bfloat16)
+    assert half.nats != exact.nats
+    assert_close(np.array(half.loss), np.array(exact.loss), "model", "bfloat16")
+
+
+def test_units() -> None:
+    evaluation = Evaluation(nats=100 * math.log(2), tokens=50, bytes=200.0)
+    assert evaluation.bits_per_byte == pytest.approx(0.5)
+    assert evaluation.loss == pytest.approx(2 * math.log(2))
+    assert evaluation.perplexity == pytest.approx(4.0)
+    assert math.isfinite(Evaluation(nats=1e9, tokens=1, bytes=1.0).perplexity)
+
+
+def test_results_compare_only_under_one_protocol() -> None:
+    hashes = {protocol_hash(256, "a"), protocol_hash(512, "a"), protocol_hash(256, "b"), protocol_hash(25, "6a")}
+    assert len(hashes) == 4
+    assert protocol_hash(256, "a") == protocol_hash(256, "a")

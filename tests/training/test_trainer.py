@@ -1,0 +1,375 @@
+"""The training loop: it learns, ends with its budget, and loses nothing on the way."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_run import (
+    STEP_TOKENS,
+    Recorder,
+    create_run,
+    subprocess_environment,
+    tiny_config,
+    tiny_corpus,
+    tiny_trainer,
+    train_whole,
+)
+
+from mlx_tiny.config import RunConfig
+from mlx_tiny.errors import TinyError
+from mlx_tiny.model.forward import training_flops_per_token
+from mlx_tiny.training.checkpoint import RunFolder, all_finite
+from mlx_tiny.training.evaluate import evaluate
+from mlx_tiny.training.trainer import Milestones
+
+DRIVER = Path(__file__).parent / "train_driver.py"
+
+
+def tokens(steps: float) -> str:
+    return f"{round(steps * STEP_TOKENS)}tok"
+
+
+def bits(parameters: dict[str, mx.array]) -> dict[str, bytes]:
+    return {name: np.array(array).tobytes() for name, array in parameters.items()}
+
+
+class Presser(Recorder):
+    """Presses Ctrl-C in the middle of a step's report."""
+
+    def __init__(self, at_step: int) -> None:
+        super().__init__()
+        self.at_step = at_step
+
+    def step(self, report) -> None:
+        super().step(report)
+        if report.step == self.at_step:
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_the_loss_falls_and_everything_is_reported(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path, budget=tokens(60), evaluations=4, checkpoints=2, samples=2)
+    run, outcome, recorder = train_whole(tmp_path / "run", config)
+    losses = [report.loss for report in recorder.steps]
+    assert losses[0] == pytest.approx(math.log(config.model.vocabulary_size), rel=1e-6)
+    assert np.mean(losses[-5:]) < losses[0] - 1.5
+    assert outcome.evaluation.loss < losses[0] - 1.5
+    assert [step for step, _, _ in recorder.evaluations] == [15, 30, 45]
+    values = [value for _, _, value in recorder.evaluations]
+    assert values == sorted(values, reverse=True)
+    assert [fraction for fraction, _ in recorder.samples] == [pytest.approx(20 / 60), pytest.approx(40 / 60)]
+    assert (outcome.interrupted, outcome.weights_from) == (False, "last")
+
+    assert [report.step for report in recorder.steps] == list(range(1, 61))
+    flops = STEP_TOKENS * training_flops_per_token(config.model)
+    for number, report in enumerate(recorder.steps):
+        assert report.tokens == (number + 1) * STEP_TOKENS
+        assert report.flops == pytest.approx((number + 1) * flops)
+        assert report.fraction == pytest.approx(number / 60)
+        assert report.tokens_per_s > 0
+    assert all(np.diff([report.seconds for report in recorder.steps]) >= 0)
+
+    records = run.read_metrics()
+    assert [r["loss"] for r in records if "loss" in r] == losses
+    assert [r["validation_bits_per_byte"] for r in records if "validation_bits_per_byte" in r] == values
+    assert records[-1]["final_bits_per_byte"] == outcome.evaluation.bits_per_byte
+    assert bits(run.load_weights()) == bits(outcome.state.parameters)
+    assert not [path for path in run.path.rglob(".*")]
+
+
+def test_the_final_evaluation_takes_the_whole_validation_file(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path, budget=tokens(6))
+    _, outcome, _ = train_whole(tmp_path / "run", config)
+    corpus = tiny_corpus(config)
+    whole = evaluate(outcome.state.parameters, config.model, corpus.valid, corpus.bytes_per_token)
+    assert outcome.evaluation == whole
+    assert whole.tokens == len(corpus.valid) - 1
+    assert whole.bytes == pytest.approx(corpus.valid_bytes)
+
+
+@pytest.mark.parametrize(("asked", "taken"), [(1, 1), (7, 7), (7.4, 7), (7.6, 8), (10, 10)])
+def test_a_token_budget_ends_at_the_nearest_step(tmp_path: Path, asked: float, taken: int) -> None:
+    _, outcome, recorder = train_whole(tmp_path / "run", tiny_config(tmp_path, budget=tokens(asked)))
+    assert [report.step for report in recorder.steps] == list(range(1, taken + 1))
+    assert (outcome.progress.step, outcome.progress.tokens) == (taken, taken * STEP_TOKENS)
+    assert outcome.progress.windows == taken * STEP_TOKENS // 32
+
+
+def test_a_budget_of_flops_ends_at_the_nearest_step(tmp_path: Path) -> None:
+    flops = STEP_TOKENS * training_flops_per_token(tiny_config(tmp_path).model)
+    _, outcome, _ = train_whole(tmp_path / "run", tiny_config(tmp_path, budget=f"{9.3 * flops:.0f}flop"))
+    assert outcome.progress.step == 9
+    assert outcome.progress.flops == pytest.approx(9 * flops)
+
+
+def test_a_budget_of_time_ends_in_time(tmp_path: Path) -> None:
+    run = create_run(tmp_path / "run", tiny_config(tmp_path, budget="3s", evaluations=3, samples=1))
+    recorder = Recorder()
+    trainer = tiny_trainer(run, recorder)
+    outcome = trainer.train()
+    longest = max(np.diff([report.seconds for report in recorder.steps]))
+    # The account is closed when the last checkpoint is written, which counts as well.
+    assert abs(recorder.steps[-1].seconds - 3) < 0.3 + longest
+    assert outcome.progress.seconds < 3 + 0.3 + longest
+    assert recorder.steps[-1].fraction < 1.1 and recorder.steps[-1].multiplier < 0.15
+    assert len(recorder.evaluations) == 2
+
+
+def test_an_interruption_saves_and_says_so(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path, checkpoints=0, evaluations=1)
+    run, recorder = create_run(tmp_path / "run", config), Presser(at_step=10)
+    before = signal.getsignal(signal.SIGINT)
+    outcome = tiny_trainer(run, recorder).train()
+    assert signal.getsignal(signal.SIGINT) is before
+    assert outcome.interrupted
+    assert 10 <= outcome.progress.step <= 13
+    assert outcome.evaluation.tokens == config.train.evaluation_tokens
+    assert recorder.steps[-1].step == outcome.progress.step, "steps in flight are finished and told"
+    assert run.load_checkpoint("last")[1].step == outcome.progress.step
+    assert bits(run.load_weights()) == bits(run.load_checkpoint("last")[0].parameters)
+
+
+def test_a_second_interruption_ends_at_once(tmp_path: Path) -> None:
+    class Impatient(Recorder):
+        def step(self, report) -> None:
+            super().step(report)
+            if report.step == 5:
+                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
+
+    run, recorder = create_run(tmp_path / "run", tiny_config(tmp_path, checkpoints=39)), Impatient()
+    with pytest.raises(KeyboardInterrupt):
+        tiny_trainer(run, recorder).train()
+    assert run.load_checkpoint("last")[1].step == 4
+    assert tiny_trainer(run, resume=True).train().progress.step == 40
+
+
+def poison(trainer, at_step: int, what: str) -> None:
+    """Let the update of one step go wrong: its weights or its loss."""
+    sound, calls = trainer.step, [0]
+
+    def step(state, batch, multiplier, momentum):
+        new, loss = type(sound).__call__(sound, state, batch, multiplier, momentum)
+        calls[0] += 1
+        if calls[0] == at_step + 1:  # the rehearsal came first
+            if what == "loss":
+                return new, loss * float("nan")
+            new.parameters["head"] = new.parameters["head"] * float(what)
+        return new, loss
+
+    trainer.step = step
+
+
+@pytest.mark.parametrize(("at_step", "what"), [(25, "nan"), (25, "loss"), (25, "inf"), (40, "nan"), (40, "loss")])
+def test_a_nan_stops_the_run_and_spares_the_checkpoint(tmp_path: Path, at_step: int, what: str) -> None:
+    run = create_run(tmp_path / "run", tiny_config(tmp_path, checkpoints=3))
+    trainer = tiny_trainer(run)
+    poison(trainer, at_step, what)
+    with pytest.raises(TinyError, match="last good checkpoint is kept") as raised:
+        trainer.train()
+    assert "Start again with lower rates" in str(raised.value)
+    state, progress = run.load_checkpoint("last")
+    assert progress.step == (20 if at_step == 25 else 30)
+    assert all_finite(state.parameters) and all_finite(state.optimizer)
+    assert not run.weights.exists()
+    # And it serves: the same run without the poison goes on from there.
+    assert tiny_trainer(run, resume=True).train().progress.step == 40
+
+
+def test_a_rate_beyond_reason_is_told_in_time(tmp_path: Path) -> None:
+    rare = {"checkpoints": 0, "evaluations": 1, "budget": tokens(400)}
+    rates = {"matrix_rate": 1e6, "embedding_rate": 1e6, "head_rate": 1e6, "scalar_rate": 1e6}
+    config = tiny_config(tmp_path, optimizer=rates, schedule={"warmup": 0.0}, **rare)
+    run, recorder = create_run(tmp_path / "run", config), Recorder()
+    with pytest.raises(TinyError, match="No checkpoint had been written yet"):
+        tiny_trainer(run, recorder).train()
+    assert len(recorder.steps) < 100
+    assert not run.checkpoint("last").exists()
+
+
+def test_the_best_checkpoint_is_used_when_the_loss_got_worse(tmp_path: Path) -> None:
+    run = create_run(tmp_path / "run", tiny_config(tmp_path, evaluations=4))
+    recorder = Recorder()
+    trainer = tiny_trainer(run, recorder)
+    sound = trainer.step
+
+    def step(state, batch, multiplier, momentum):
+        new, loss = type(sound).__call__(sound, state, batch, multiplier, momentum)
+        if trainer.step_number == 34:  # worse, and not so bad as to diverge
+            new.parameters["head"] = new.parameters["head"] * -0.2
+        return new, loss
+
+    trainer.step = step
+    outcome = trainer.train()
+    best_step, _, best = min(recorder.evaluations, key=lambda evaluation: evaluation[2])
+    assert (outcome.weights_from, best_step) == ("best", 30)
+    kept, progress = run.load_checkpoint("best")
+    assert (progress.step, progress.best_bits_per_byte) == (best_step, best)
+    assert bits(run.load_weights()) == bits(kept.parameters) == bits(outcome.state.parameters)
+    assert bits(run.load_checkpoint("last")[0].parameters) != bits(kept.parameters)
+
+
+def test_a_lost_best_checkpoint_does_not_lose_the_run(tmp_path: Path) -> None:
+    run = create_run(tmp_path / "run", tiny_config(tmp_path, evaluations=4))
+    recorder = Recorder()
+    trainer = tiny_trainer(run, recorder)
+    trainer.best = 0.0  # better than any, and not there
+    outcome = trainer.train()
+    assert outcome.weights_from == "last"
+    assert any("last weights are kept" in message for message in recorder.messages)
+    assert run.weights.exists()
+
+
+def test_a_finished_run_can_go_on_with_more(tmp_path: Path) -> None:
+    run, first, _ = train_whole(tmp_path / "run", tiny_config(tmp_path, budget=tokens(10)))
+    again = tiny_trainer(run, resume=True).train()
+    assert again.progress.step == 10 and bits(again.state.parameters) == bits(first.state.parameters)
+    recorder = Recorder()
+    more = tiny_trainer(run, recorder, resume=True, budget=tokens(15)).train()
+    assert more.progress.step == 15
+    assert [report.step for report in recorder.steps] == [11, 12, 13, 14, 15]
+    assert recorder.messages[-1] == f"resumed at step 10, after {10 * STEP_TOKENS:,} tokens"
+    records = run.read_metrics()
+    assert [r["step"] for r in records if "loss" in r] == list(range(1, 16))
+    assert len([r for r in records if "final_bits_per_byte" in r]) == 1
+
+
+def test_the_clock_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    run, first, _ = train_whole(tmp_path / "run", tiny_config(tmp_path, budget="0.5s"))
+    recorder = Recorder()
+    second = tiny_trainer(run, recorder, resume=True, budget="1s").train()
+    assert recorder.steps[0].seconds >= first.progress.seconds
+    assert 0.9 < second.progress.seconds < 2
+
+
+def test_a_run_that_starts_again_forgets_the_old_one(tmp_path: Path) -> None:
+    run, first, _ = train_whole(tmp_path / "run", tiny_config(tmp_path, budget=tokens(5)))
+    second = tiny_trainer(run).train()
+    assert bits(first.state.parameters) == bits(second.state.parameters)
+    assert [r["step"] for r in run.read_metrics() if "loss" in r] == [1, 2, 3, 4, 5]
+
+
+def test_a_full_disk_is_told_and_the_old_checkpoint_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, recorder = create_run(tmp_path / "run", tiny_config(tmp_path, checkpoints=3)), Recorder()
+    sound = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if recorder.steps and recorder.steps[-1].step >= 15:
+            raise OSError(28, "No space left on device")
+        sound(descriptor)
+
+    monkeypatch.setattr("mlx_tiny.files.os.fsync", fsync)
+    with pytest.raises(TinyError, match="disk is full"):
+        tiny_trainer(run, recorder).train()
+    monkeypatch.undo()
+    assert run.load_checkpoint("last")[1].step == 10
+    assert tiny_trainer(run, resume=True).train().progress.step == 40
+
+
+def drive(run: Path, die_at: int | None = None) -> None:
+    """One session in a process of its own, which kills itself with SIGKILL when a step is told."""
+    command = [sys.executable, str(DRIVER), str(run)] + ([] if die_at is None else [str(die_at)])
+    done = subprocess.run(command, env=subprocess_environment(), capture_output=True, text=True, timeout=120)
+    assert done.returncode == (0 if die_at is None else -signal.SIGKILL), done.stderr
+
+
+RESUMED = {
+    "plain": {},
+    "clipped": {"optimizer": {"clip_norm": 0.5}},
+    "adamw, swiglu, tied": {
+        "optimizer": {"matrix_optimizer": "adamw"},
+        "model": {"activation": "swiglu", "tied": True},
+    },
+    "micro-batches, bfloat16": {"micro_batches": 2, "dtype": "bfloat16"},
+    "compiled": {
+        "compile": True,
+        "marks": pytest.mark.skipif(shutil.which("g++") is None, reason="MLX compiles with g++, which is absent"),
+    },
+}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({k: v for k, v in changes.items() if k != "marks"}, id=name, marks=changes.get("marks", ()))
+        for name, changes in RESUMED.items()
+    ],
+)
+def test_twenty_steps_a_kill_and_twenty_more_are_forty_bit_for_bit(tmp_path: Path, changes: dict) -> None:
+    config = tiny_config(tmp_path, checkpoints=3, evaluations=3, **changes)
+    whole, broken = (create_run(tmp_path / name, config) for name in ("whole", "broken"))
+    drive(whole.path)
+    drive(broken.path, die_at=22)
+    assert broken.load_checkpoint("last")[1].step == 20
+    assert not broken.weights.exists()
+    drive(broken.path)
+    assert_same_runs(whole, broken)
+
+
+def assert_same_runs(whole: RunFolder, broken: RunFolder) -> None:
+    for name in ("last", "best"):
+        (state, progress), (other, other_progress) = whole.load_checkpoint(name), broken.load_checkpoint(name)
+        assert bits(state.parameters) == bits(other.parameters)
+        assert bits(state.optimizer) == bits(other.optimizer)
+        for key in ("step", "windows", "tokens", "flops", "best_bits_per_byte", "losses"):
+            assert getattr(progress, key) == getattr(other_progress, key)
+    assert bits(whole.load_weights()) == bits(broken.load_weights())
+    assert timeless(whole) == timeless(broken)
+
+
+def timeless(run: RunFolder) -> list[dict]:
+    """Metrics without what depends on the clock."""
+    clocked = ("seconds", "tokens_per_s")
+    return [{key: value for key, value in record.items() if key not in clocked} for record in run.read_metrics()]
+
+
+def test_a_run_goes_on_with_its_own_data_alone(tmp_path: Path) -> None:
+    run, _, _ = train_whole(tmp_path / "run", tiny_config(tmp_path, budget=tokens(3)))
+    text = tmp_path / "stories.txt"
+    text.write_text(text.read_text().replace("Ann", "Nan"))
+    with pytest.raises(TinyError, match=r"data of the run .* has changed"):
+        tiny_trainer(run, resume=True)
+
+
+def test_a_budget_below_one_step_takes_one(tmp_path: Path) -> None:
+    _, outcome, _ = train_whole(tmp_path / "run", tiny_config(tmp_path, budget="3tok"))
+    assert outcome.progress.step == 1
+
+
+def test_each_phase_is_timed(tmp_path: Path) -> None:
+    began = time.monotonic()
+    _, outcome, _ = train_whole(tmp_path / "run", tiny_config(tmp_path, samples=1))
+    expected = {"compile and warm up", "data", "training", "evaluation", "checkpoints", "samples", "final evaluation"}
+    assert set(outcome.phases) == expected
+    assert all(seconds > 0 for seconds in outcome.phases.values())
+    assert sum(outcome.phases.values()) < time.monotonic() - began
+
+
+@given(count=st.integers(1, 50), steps=st.integers(1, 300), resumed_at=st.floats(0, 1), exactly=st.booleans())
+def test_milestones_are_due_once_each(count: int, steps: int, resumed_at: float, exactly: bool) -> None:
+    milestones = Milestones(count, 0.0)
+    due = [step / steps for step in range(1, steps + 1) if milestones.due(step / steps)]
+    assert len(due) == len({math.ceil(k / count * steps - 1e-9) for k in range(1, count)})
+    assert not milestones.due(2.0)
+    if exactly:
+        resumed_at = round(resumed_at * count) / count
+    rest = Milestones(count, resumed_at)
+    assert not rest.due(resumed_at)
+    assert rest.due(1.0) == any(k / count > resumed_at for k in range(1, count))
+
+
+def test_settings_of_a_run_are_those_of_its_folder(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path, budget=tokens(3))
+    run = create_run(tmp_path / "run", config)
+    assert isinstance(run.config, RunConfig) and tiny_trainer(run).config == config

@@ -1,0 +1,130 @@
+"""Divergence, interruption, and the device's errors."""
+
+from __future__ import annotations
+
+import math
+import signal
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+
+from mlx_tiny.errors import TinyError
+from mlx_tiny.training.watch import Diverged, Interruption, LossWatch, device_errors_explained
+
+
+def see_all(losses: list[float]) -> LossWatch:
+    watch = LossWatch()
+    for step, loss in enumerate(losses, 1):
+        watch.see(step, loss)
+    return watch
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("before", [[], [3.0] * 5])
+def test_what_is_no_number_stops_the_run(bad: float, before: list[float]) -> None:
+    with pytest.raises(Diverged, match=f"became {bad} at step {len(before) + 1}"):
+        see_all([*before, bad])
+
+
+def test_a_loss_that_climbs_away_stops_the_run() -> None:
+    falling = list(np.linspace(7, 3, 100))
+    with pytest.raises(Diverged, match=r"diverging: at step 1[0-9][0-9] "):
+        see_all([*falling, *np.linspace(3, 12, 90)])
+
+
+def test_a_loss_that_stays_high_stops_the_run() -> None:
+    with pytest.raises(Diverged, match="diverging"):
+        see_all([*np.linspace(7, 2, 100), *[6.0] * 100])
+
+
+@pytest.mark.parametrize(
+    "losses",
+    [
+        list(np.linspace(7, 1, 300)),
+        [7.0] * 200,
+        [*np.linspace(7, 3, 100), *[9.0] * 3, *[3.0] * 50, *[9.0] * 3, *[3.0] * 50],
+        [*np.linspace(7, 3, 100), 30.0, *[3.0] * 50],
+        [*np.linspace(7, 3, 100), *np.linspace(3, 4.5, 200)],
+        list(5 + np.random.default_rng(0).standard_normal(1000)),
+        [3.0, 8.0, 7.0, 6.0],
+    ],
+    ids=["falling", "flat", "spikes that heal", "one large spike", "a slow rise", "noise", "a bad start"],
+)
+def test_a_loss_that_heals_goes_on(losses: list[float]) -> None:
+    watch = see_all(losses)
+    assert watch.lowest <= watch.mean < watch.lowest + 2
+
+
+def test_the_mean_remembers_about_twenty_steps() -> None:
+    watch = see_all([4.0] + [3.0] * 20)
+    assert watch.mean == pytest.approx(3 + 0.95**20)
+    assert watch.lowest == watch.mean
+
+
+def test_a_watch_goes_on_where_it_was_saved() -> None:
+    losses = [float(x) for x in 5 + np.random.default_rng(1).standard_normal(60)]
+    whole, half = see_all(losses), see_all(losses[:30])
+    resumed = LossWatch(**asdict(half))
+    for step, loss in enumerate(losses[30:], 31):
+        resumed.see(step, loss)
+    assert resumed == whole
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_press_asks_and_the_second_interrupts(number: int) -> None:
+    interruption = Interruption()
+    assert not interruption.requested
+    with interruption.watching() as watched:
+        assert watched is interruption
+        signal.raise_signal(number)
+        assert interruption.requested
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_handlers_are_given_back(failing: bool) -> None:
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
+    try:
+        with Interruption().watching():
+            assert [signal.getsignal(number) for number in numbers] != before
+            if failing:
+                raise ZeroDivisionError
+    except ZeroDivisionError:
+        pass
+    assert [signal.getsignal(number) for number in numbers] == before
+
+
+@pytest.mark.parametrize(
+    ("error", "failed", "remedy"),
+    [
+        (RuntimeError("[METAL] Insufficient Memory (0008)"), "GPU ran out of memory", "--micro-batches 2"),
+        (RuntimeError("[malloc_or_wait] Unable to allocate 9 bytes."), "Out of memory", "--micro-batches 2"),
+        (MemoryError(), "Out of memory", "--micro-batches 2"),
+        (RuntimeError("[METAL] Impacting Interactivity (000e)"), "held up the display", "--micro-batches"),
+    ],
+)
+def test_errors_of_the_device_name_a_remedy(error: Exception, failed: str, remedy: str) -> None:
+    with pytest.raises(TinyError, match=failed) as raised, device_errors_explained(12, 1):
+        raise error
+    assert remedy in str(raised.value.remedy)
+    assert raised.value.__cause__ is error
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "micro_batches", "remedy"),
+    [(12, 1, "--micro-batches 2"), (12, 4, "--micro-batches 6"), (7, 1, "--micro-batches 7"), (8, 8, "--context")],
+)
+def test_the_remedy_can_be_followed(batch_size: int, micro_batches: int, remedy: str) -> None:
+    with pytest.raises(TinyError) as raised, device_errors_explained(batch_size, micro_batches):
+        raise MemoryError
+    assert remedy in raised.value.remedy
+
+
+@pytest.mark.parametrize("error", [RuntimeError("shapes do not match"), ValueError("alloc"), TinyError("alloc")])
+def test_other_errors_pass_unchanged(error: Exception) -> None:
+    with pytest.raises(type(error)) as raised, device_errors_explained(8, 1):
+        raise error
+    assert raised.value is error

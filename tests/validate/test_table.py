@@ -1,0 +1,190 @@
+"""The table of `mlx-tiny validate`, and what else of it needs no PyTorch."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from dataclasses import replace
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from numpy_model import random_parameters
+from tiny_run import MODEL, subprocess_environment
+
+from mlx_tiny.errors import TinyError
+from mlx_tiny.model import forward as model
+from mlx_tiny.tolerances import Bounds
+from mlx_tiny.validate.arrays import normal, to_float64
+from mlx_tiny.validate.table import FAILED, HEADER, LEFT_OUT, OK, Comparison, Result
+
+BOUNDS = Bounds(1e-3, 1e-2, "for a test")
+NOT_NUMBERS = [math.nan, math.inf, -math.inf]
+
+
+def result(got: object, expected: object, name: str = "r", bounds: Bounds = BOUNDS) -> Result:
+    return Result(name, np.array(got, dtype=float), np.array(expected, dtype=float), bounds)
+
+
+def asked(*results: Result, **changes: object) -> Comparison:
+    values = {"layer": "operations", "operation": "sum", "case": "N3", "dtype": "float32"}
+    return Comparison(**{**values, "run": lambda: list(results), **changes})
+
+
+def test_an_error_is_told_in_both_measures() -> None:
+    found = result([1.0, 2.0, -3.9], [1.0, 2.5, -4.0])
+    assert (found.error, found.magnitude, found.allowed) == (0.5, 4.0, 1e-3 + 1e-2 / 4)
+    assert not found.passed and replace(found, bounds=Bounds(0.125, 0.0, "")).passed
+    assert not replace(found, bounds=Bounds(0.124, 0.0, "")).passed
+
+
+def test_where_zeros_are_expected_errors_are_absolute() -> None:
+    found = result([0.0, 0.009], [0.0, 0.0])
+    assert found.magnitude == 1.0 and found.passed
+    assert not result([0.0, 0.012], [0.0, 0.0]).passed
+
+
+@pytest.mark.parametrize("wrong", [*NOT_NUMBERS, 1e30])
+def test_what_is_no_number_fails_and_is_null_in_json(wrong: float) -> None:
+    row = asked(result([1.0, wrong], [1.0, 1.0])).row()
+    assert row.verdict == FAILED and not row.passed
+    values = json.loads(json.dumps(row.to_dict(), allow_nan=False))
+    assert values["passed"] is False and values["allowed"] == pytest.approx(1.1e-2)
+    assert (values["absolute"] is None) == (not math.isfinite(wrong))
+
+
+@pytest.mark.parametrize(
+    ("got", "expected", "passed"),
+    [
+        ([math.inf, 5.0], [math.inf, 1.0], False),
+        ([math.inf, 1.0], [math.inf, 1.0], True),
+        ([-math.inf, 1.0], [math.inf, 1.0], False),
+        ([math.nan, 5.0], [math.nan, 1.0], False),
+        ([math.nan, 1.0], [math.nan, 1.0], True),
+        ([math.inf], [math.inf], True),
+        ([1e300, 1.0], [math.inf, 1.0], False),
+    ],
+)
+def test_an_infinity_that_is_right_hides_nothing_beside_it(got: list, expected: list, passed: bool) -> None:
+    found = result(got, expected)
+    assert found.passed == passed == (BOUNDS.excess(got, expected) <= 1) and math.isfinite(found.allowed)
+    row = asked(found).row()
+    assert (row.verdict == OK) == passed
+    json.dumps(row.to_dict(), allow_nan=False)
+
+
+def test_another_shape_fails() -> None:
+    row = asked(result([1.0], [1.0, 1.0])).row()
+    assert row.verdict == FAILED and math.isinf(row.absolute)
+
+
+def test_a_row_names_the_result_that_comes_closest_to_its_bound() -> None:
+    loose = Bounds(1.0, 0.0, "loose")
+    row = asked(
+        result(1.5, 1.0, "far but allowed", loose), result(1.0101, 1.0, "close"), result(1.0, 1.0, "equal")
+    ).row()
+    assert (row.verdict, row.result) == (OK, "close")
+    assert row.relative == row.absolute == pytest.approx(0.0101) and row.allowed == pytest.approx(0.011)
+
+
+def test_a_row_names_the_first_result_that_fails_not_the_worst() -> None:
+    row = asked(result(1.0, 1.0, "sound"), result(1.1, 1.0, "first"), result(9.0, 1.0, "follows from it")).row()
+    assert (row.verdict, row.result) == (FAILED, "first")
+
+
+@pytest.mark.parametrize(
+    ("error", "note"),
+    [
+        (RuntimeError("[metal] refused\nmore"), "[metal] refused"),
+        (
+            RuntimeError("[metal] refused\nnot here\na.metal:3: error: no such name"),
+            "[metal] refused: a.metal:3: error: ",
+        ),
+        (RuntimeError(""), "RuntimeError"),
+        (ValueError("shapes"), "shapes"),
+        (TinyError("No"), "No."),
+        (ZeroDivisionError("float division by zero"), "ZeroDivisionError: float division by zero"),
+        (OverflowError("too large"), "OverflowError: too large"),
+        (KeyError("head"), "KeyError: 'head'"),
+        (IndexError("out of range"), "IndexError: out of range"),
+    ],
+)
+def test_what_does_not_run_fails(error: Exception, note: str) -> None:
+    def run() -> list[Result]:
+        raise error
+
+    row = asked(run=run).row()
+    assert row.verdict == FAILED and math.isinf(row.relative) and "\n" not in row.note
+    assert row.note.startswith(note) and row.note in row.line() and row.place == f"sum: {row.note}"
+    assert row.to_dict()["absolute"] is None
+
+
+def test_a_row_that_compares_nothing_fails() -> None:
+    row = asked().row()
+    assert (row.verdict, row.note) == (FAILED, "AssertionError: nothing was compared")
+
+
+def test_who_interrupts_is_obeyed() -> None:
+    def run() -> list[Result]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        asked(run=run).row()
+
+
+def test_what_cannot_be_asked_is_left_out_with_its_reason() -> None:
+    row = asked(run=lambda: pytest.fail("it was asked"), left_out=True, note="there is none").row()
+    assert (row.verdict, row.passed) == (LEFT_OUT, True)
+    assert row.line().endswith("left out: there is none")
+
+
+def test_lines_stand_below_their_headings() -> None:
+    line = asked(result(1.01, 1.0, "close"), note="as theirs").row().line()
+    for heading, value in {"operation": "sum", "case": "N3", "dtype": "float32", "worst result": "close"}.items():
+        assert line[HEADER.index(heading) :].startswith(value)
+    for heading, value in {
+        "absolute": "1.0e-02",
+        "relative": "1.0e-02",
+        "allowed": "1.1e-02",
+        "seconds": "0.00",
+    }.items():
+        end = HEADER.index(heading) + len(heading)
+        assert line[:end].endswith(value), heading
+    assert line[HEADER.index("verdict") :] == "ok: as theirs"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_random_numbers_are_the_same_on_both_sides(dtype: str) -> None:
+    array = normal(np.random.default_rng(0), (3, 4), dtype, scale=2.0)
+    assert str(array.dtype) == f"mlx.core.{dtype}"
+    exact = to_float64(array)
+    assert exact.dtype == np.float64 and mx.array_equal(mx.array(exact.astype(np.float32)).astype(array.dtype), array)
+    np.testing.assert_array_equal(to_float64(exact.astype(np.float32)), exact)
+
+
+def test_the_kernels_table_needs_no_torch() -> None:
+    program = "import sys; sys.modules['torch'] = None; import mlx_tiny.validate.kernels, mlx_tiny.validate.table"
+    subprocess.run([sys.executable, "-c", program], env=subprocess_environment(), check=True)
+
+
+def test_a_tap_meets_every_intermediate_result_and_decides_how_it_goes_on() -> None:
+    parameters = {name: mx.array(array.astype(np.float32)) for name, array in random_parameters(MODEL).items()}
+    token_BT = mx.array(np.random.default_rng(0).integers(0, MODEL.vocabulary_size, (2, 9)))
+    seen: dict[str, mx.array] = {}
+
+    def keep(name: str, array: mx.array) -> mx.array:
+        assert name not in seen
+        seen[name] = array
+        return array
+
+    plain = model.token_losses(parameters, MODEL, token_BT, token_BT)
+    assert mx.array_equal(model.token_losses(parameters, MODEL, token_BT, token_BT, tap=keep), plain)
+    for name, array in seen.items():
+
+        def reverse(other: str, value: mx.array, name: str = name) -> mx.array:
+            return value[..., ::-1] if other == name else value
+
+        changed = model.token_losses(parameters, MODEL, token_BT, token_BT, tap=reverse)
+        assert array.shape[:2] == (2, 9) and mx.abs(changed - plain).max() > 1e-4, name
