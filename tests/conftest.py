@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,12 +14,18 @@ import mlx.core as mx
 import pytest
 
 from mlx_tiny.linux.blas import use_fast_blas
-from mlx_tiny.machine import device
+from mlx_tiny.machine import device, memory_bytes, usable_cores
+
+WORKER_BYTES = 2 << 30  # MLX, PyTorch and the largest arrays of a test
 
 # Where products would be rounded to TF32, as on an M5, float32 is to be float32; read at MLX's first product.
 os.environ.setdefault("MLX_ENABLE_TF32", "0")
 # PyTorch's threads would spin while they wait, which on a machine that others use too takes a hundred times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# A shell starts what is in a script's background with SIGINT ignored, which processes that tests start would inherit.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Times of single examples say nothing on a shared machine; the suite has its own time limit.
 hypothesis.settings.register_profile("mlx_tiny", deadline=None)
@@ -27,6 +34,11 @@ hypothesis.settings.load_profile("mlx_tiny")
 
 def pytest_report_header() -> str:
     return f"mlx {mx.__version__} on {device()}, {use_fast_blas().name}"
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Processes that `-n auto` starts; without a hook it counts cores that a container may not use."""
+    return max(1, min(usable_cores(), memory_bytes() // WORKER_BYTES))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

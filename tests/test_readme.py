@@ -1,21 +1,17 @@
-"""README.md is executed: its commands run, its flags exist, every command is shown, and its file map is the tree.
+"""README.md is executed: its commands run, its flags exist, and every command is shown.
 
-A command is a line of a fenced block that begins with `mlx-tiny` (or a path to it) or `./scripts/`. The file map is the
-fenced block below the heading `Files`: a tree by indentation, in each line an entry or several with commas between, and
-after two spaces what they are.
+A command is a line of a fenced block that begins with `mlx-tiny` (or a path to it) or `./scripts/`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fnmatch
 import functools
 import importlib.util
 import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -33,7 +29,6 @@ SMALL = (
 MEASURING = ("bench", "profile")
 TOKENS_MORE = 640
 """Budgets become small, each larger than the one before, so that a run that the README continues can go on."""
-TREE_STEP = 2
 
 Command = list[str]
 
@@ -103,50 +98,6 @@ def made_small(arguments: Command, tokens: int) -> Command:
     return [*kept, *budget, *([] if resumed else SMALL)]
 
 
-def section(text: str, heading: str) -> str:
-    """What stands below a heading, up to the next of its level."""
-    found = re.search(rf"^(#+) {heading}[^\n]*\n(.*?)(?=^#{{1,2}} |\Z)", text, re.MULTILINE | re.DOTALL)
-    assert found, f"README.md has no heading {heading}"
-    return found[2]
-
-
-def mapped(tree: str) -> Iterator[str]:
-    """Paths that a file map names; a folder's own with its slash."""
-    parents: list[str] = []
-    for line in tree.splitlines():
-        if line.strip():
-            depth = (len(line) - len(line.lstrip())) // TREE_STEP
-            names = re.split(r" {2,}", line.strip())[0].split(", ")
-            del parents[depth:]
-            assert len(parents) == depth, f"this line hangs below nothing: {line}"
-            yield from ("".join(parents) + name for name in names)
-            parents.append(names[-1])
-
-
-def file_map(text: str) -> list[str]:
-    blocks = fenced_blocks(section(text, "Files"))
-    assert blocks, "there is no file map below the heading Files"
-    return list(mapped(blocks[0][1]))
-
-
-def top_level() -> set[str]:
-    """What a visitor sees in the checkout: no hidden, ignored or empty entries; folders with their slash."""
-    ignored = [line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines() if line]
-    return {
-        f"{path.name}/" if path.is_dir() else path.name
-        for path in ROOT.iterdir()
-        if not path.name.startswith(".")
-        and not any(fnmatch.fnmatch(path.name, pattern) for pattern in ignored)
-        and (path.is_file() or any(inner.is_file() for inner in path.rglob("*")))
-    }
-
-
-def modules() -> set[str]:
-    """Every module of the package, folders' `__init__.py` left out."""
-    paths = (ROOT / "mlx_tiny").rglob("*.py")
-    return {path.relative_to(ROOT).as_posix() for path in paths if path.name != "__init__.py"}
-
-
 def test_every_command_is_shown() -> None:
     shown = {arguments[0] for arguments in mlx_tiny_arguments(readme()) if arguments}
     assert set(COMMANDS) <= shown, f"README.md has no example of {set(COMMANDS) - shown}"
@@ -190,18 +141,6 @@ def validate_little(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(models, "comparisons", functools.partial(models.comparisons, presets=("tiny",)))
     monkeypatch.setattr(trajectory, "Training", functools.partial(trajectory.Training, 30))
-
-
-def test_the_file_map_names_everything() -> None:
-    missing = (top_level() | modules()) - set(file_map(readme()))
-    assert not missing, f"the file map leaves out {sorted(missing)}"
-
-
-def test_the_file_map_names_nothing_that_is_not_there() -> None:
-    paths = file_map(readme())
-    assert len(paths) == len(set(paths))
-    wrong = [path for path in paths if not ((ROOT / path).is_dir() if path.endswith("/") else (ROOT / path).is_file())]
-    assert not wrong, f"the file map names {wrong}"
 
 
 EXAMPLE = """
@@ -250,10 +189,3 @@ def test_commands_are_made_small() -> None:
     assert made_small("train --data tinystories".split(), 64)[:3] == "train --data stories".split()
     assert made_small("generate r --seed 3".split(), 64) == "generate r --seed 3".split()
     assert made_small("bench step --preset mini".split(), 64) == "bench step --preset tiny --seconds 0.01".split()
-
-
-def test_a_file_map_is_read_as_a_tree() -> None:
-    tree = "README.md         this\na/                one\n  b.py, c.py      two\n  d/\n    e.py\nf, g  last\n"
-    assert list(mapped(tree)) == ["README.md", "a/", "a/b.py", "a/c.py", "a/d/", "a/d/e.py", "f", "g"]
-    with pytest.raises(AssertionError, match="hangs below nothing"):
-        list(mapped("a/\n    b.py\n"))

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import mlx.core as mx
+import numpy as np
 
 from mlx_tiny.config import DataConfig, ModelConfig, OptimizerConfig, RunConfig, ScheduleConfig, TrainConfig
 from mlx_tiny.data.prepare import PreparedCorpus, prepare
@@ -14,6 +18,7 @@ from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.trainer import Outcome, StepReport, Trainer
 from mlx_tiny.training.watch import Interruption
 
+ROOT = Path(__file__).parents[1]
 VOCABULARY, CONTEXT, BATCH = 512, 32, 4
 STEP_TOKENS = BATCH * CONTEXT
 
@@ -34,10 +39,8 @@ RATES = {"matrix_rate": 0.02, "embedding_rate": 0.01, "head_rate": 0.003, "scala
 
 
 def subprocess_environment(**changes: str) -> dict[str, str]:
-    """This process's environment, in which a child finds mlx_tiny and the tests' helpers as well."""
-    tests = Path(__file__).parent
-    path = [str(tests.parent), str(tests), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(path), **changes}
+    """This process's environment, in which a child imports what this process can, tests and their helpers included."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)]), **changes}
 
 
 def story(number: int) -> str:
@@ -134,3 +137,24 @@ def train_whole(path: Path, config: RunConfig) -> tuple[RunFolder, Outcome, Reco
     """Create a run and spend its budget."""
     run, recorder = create_run(path, config), Recorder()
     return run, tiny_trainer(run, recorder).train(), recorder
+
+
+def bits(parameters: dict[str, mx.array]) -> dict[str, bytes]:
+    return {name: np.array(array).tobytes() for name, array in parameters.items()}
+
+
+def assert_same_runs(whole: RunFolder, broken: RunFolder) -> None:
+    for name in ("last", "best"):
+        (state, progress), (other, other_progress) = whole.load_checkpoint(name), broken.load_checkpoint(name)
+        assert bits(state.parameters) == bits(other.parameters)
+        assert bits(state.optimizer) == bits(other.optimizer)
+        for key in ("step", "windows", "tokens", "flops", "best_bits_per_byte", "losses"):
+            assert getattr(progress, key) == getattr(other_progress, key)
+    assert bits(whole.load_weights()) == bits(broken.load_weights())
+    assert timeless(whole) == timeless(broken)
+
+
+def timeless(run: RunFolder) -> list[dict]:
+    """Metrics without what depends on the clock."""
+    clocked = ("seconds", "tokens_per_s")
+    return [{key: value for key, value in record.items() if key not in clocked} for record in run.read_metrics()]

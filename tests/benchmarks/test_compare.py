@@ -200,7 +200,7 @@ def test_a_failed_run_shows_its_last_lines(tmp_path: Path) -> None:
 
 def test_neither_the_study_nor_the_shared_data_pipeline_imports_mlx() -> None:
     code = (
-        "import sys, benchmarks.compare_with_gpt2, mlx_tiny.data.prepare, mlx_tiny.budget, mlx_tiny.machine; "
+        "import sys, benchmarks.compare_with_gpt2, mlx_tiny.data.prepare, mlx_tiny.training.budget, mlx_tiny.machine; "
         "print([name for name in sys.modules if name.partition('.')[0] in ('mlx', 'torch')])"
     )
     printed = subprocess.run([sys.executable, "-c", code], cwd=runs.ROOT, capture_output=True, text=True, check=True)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from mlx_tiny.config import FORMAT_VERSION
+
 from .cases import NOTES, Case, assert_explained, everything
 from .command_line import (
     FEW_PAUSES,
@@ -81,8 +83,11 @@ CONFIGURATIONS = {
     "no JSON": ("{", ("config.json cannot be read", "line 1 column 2")),
     "a list": ("[]", ("config.json is malformed", "Expected a JSON object, got list")),
     "no text": (b"\xff\xfe\x00", ("config.json cannot be read",)),
-    "without a version": ("{}", ("another version of mlx_tiny", "Expected format 1")),
-    "another version": ({"format_version": 2}, ("another version of mlx_tiny", "Expected format 1, got 2")),
+    "without a version": ("{}", ("another version of mlx_tiny", f"Expected format {FORMAT_VERSION}")),
+    "another version": (
+        {"format_version": 7},
+        ("another version of mlx_tiny", f"Expected format {FORMAT_VERSION}, got 7"),
+    ),
     "unknown section": (
         {"config.extra": {}},
         ("Unknown key extra in the configuration", "Expected one of data, model"),

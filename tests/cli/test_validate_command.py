@@ -18,6 +18,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from mlx_tiny.config import FORMAT_VERSION
 from mlx_tiny.errors import TinyError
 from mlx_tiny.linux import lanes as runtime
 from mlx_tiny.ops import metal
@@ -128,8 +129,9 @@ def copied(trained: Path, place: Path) -> Path:
 
 def of_version(path: Path, version: int) -> None:
     text = path.read_bytes()
-    assert text.count(b'"format_version":"1"') == 1
-    path.write_bytes(text.replace(b'"format_version":"1"', b'"format_version":"%d"' % version))
+    written = b'"format_version":"%d"'
+    assert text.count(written % FORMAT_VERSION) == 1
+    path.write_bytes(text.replace(written % FORMAT_VERSION, written % version))
 
 
 @pytest.mark.parametrize("name", ["absent", "notes.txt", "."])
@@ -140,8 +142,8 @@ def test_what_is_no_run_is_explained(name: str) -> None:
 
 def test_a_run_of_another_version_is_explained(trained: Path, place: Path) -> None:
     config = copied(trained, place) / "config.json"
-    config.write_text(re.sub(r'"format_version": 1', '"format_version": 7', config.read_text()))
-    case = Case(("validate", "r"), ("another version of mlx_tiny", "Expected format 1, got 7"), USER)
+    config.write_text(re.sub(rf'"format_version": {FORMAT_VERSION}', '"format_version": 7', config.read_text()))
+    case = Case(("validate", "r"), ("another version of mlx_tiny", f"Expected format {FORMAT_VERSION}, got 7"), USER)
     assert_explained(call(*case.arguments), case)
 
 
@@ -152,7 +154,7 @@ def test_arrays_of_another_version_are_explained(weights: bool, trained: Path, p
     if not weights:
         (run / "weights.safetensors").unlink()
     of_version(run / ("weights.safetensors" if weights else "checkpoints/last.safetensors"), 7)
-    case = Case(("validate", "r"), ("another version of mlx_tiny", "Expected format 1, got 7"), USER)
+    case = Case(("validate", "r"), ("another version of mlx_tiny", f"Expected format {FORMAT_VERSION}, got 7"), USER)
     assert_explained(call(*case.arguments), case)
 
 

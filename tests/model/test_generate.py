@@ -66,7 +66,7 @@ def test_a_context_of_one_token() -> None:
 def test_a_token_read_alone_is_scored_as_in_its_text(compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the second position of the context to its last, whatever room is left."""
     if not compiled:
-        monkeypatch.setattr(mlx_tiny.generate, "decide_compilation", lambda _: (False, ""))
+        monkeypatch.setattr(mlx_tiny.model.generate, "decide_compilation", lambda _: (False, ""))
     mlx_tiny.model.generate.reading_step.cache_clear()
     tokens = np.random.default_rng(0).integers(0, CONFIG.vocabulary_size, CONFIG.context)
     whole = numpy_model.logits(EXACT, CONFIG, tokens)

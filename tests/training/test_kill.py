@@ -12,8 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from test_train import assert_same_runs
-from tiny_run import STEP_TOKENS, subprocess_environment, tiny_config
+from tiny_run import STEP_TOKENS, assert_same_runs, subprocess_environment, tiny_config
 
 from mlx_tiny.config import to_dict
 from mlx_tiny.training.checkpoint import RunFolder

@@ -11,7 +11,6 @@ import sys
 import time
 from pathlib import Path
 
-import mlx.core as mx
 import numpy as np
 import pytest
 from hypothesis import given
@@ -19,6 +18,8 @@ from hypothesis import strategies as st
 from tiny_run import (
     STEP_TOKENS,
     Recorder,
+    assert_same_runs,
+    bits,
     create_run,
     subprocess_environment,
     tiny_config,
@@ -30,7 +31,7 @@ from tiny_run import (
 from mlx_tiny.config import RunConfig
 from mlx_tiny.errors import TinyError
 from mlx_tiny.model.forward import training_flops_per_token
-from mlx_tiny.training.checkpoint import RunFolder, all_finite
+from mlx_tiny.training.checkpoint import all_finite
 from mlx_tiny.training.evaluate import evaluate
 from mlx_tiny.training.trainer import Milestones
 
@@ -39,10 +40,6 @@ DRIVER = Path(__file__).parent / "train_driver.py"
 
 def tokens(steps: float) -> str:
     return f"{round(steps * STEP_TOKENS)}tok"
-
-
-def bits(parameters: dict[str, mx.array]) -> dict[str, bytes]:
-    return {name: np.array(array).tobytes() for name, array in parameters.items()}
 
 
 class Presser(Recorder):
@@ -315,23 +312,6 @@ def test_twenty_steps_a_kill_and_twenty_more_are_forty_bit_for_bit(tmp_path: Pat
     assert not broken.weights.exists()
     drive(broken.path)
     assert_same_runs(whole, broken)
-
-
-def assert_same_runs(whole: RunFolder, broken: RunFolder) -> None:
-    for name in ("last", "best"):
-        (state, progress), (other, other_progress) = whole.load_checkpoint(name), broken.load_checkpoint(name)
-        assert bits(state.parameters) == bits(other.parameters)
-        assert bits(state.optimizer) == bits(other.optimizer)
-        for key in ("step", "windows", "tokens", "flops", "best_bits_per_byte", "losses"):
-            assert getattr(progress, key) == getattr(other_progress, key)
-    assert bits(whole.load_weights()) == bits(broken.load_weights())
-    assert timeless(whole) == timeless(broken)
-
-
-def timeless(run: RunFolder) -> list[dict]:
-    """Metrics without what depends on the clock."""
-    clocked = ("seconds", "tokens_per_s")
-    return [{key: value for key, value in record.items() if key not in clocked} for record in run.read_metrics()]
 
 
 def test_a_run_goes_on_with_its_own_data_alone(tmp_path: Path) -> None:
