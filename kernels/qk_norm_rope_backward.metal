@@ -1,4 +1,4 @@
-#include "heads.h"
+#include "qk_norm_rope.h"
 
 // The gradient of the packed projection, and a threadgroup's share of the gradients of the two norm weights. A threadgroup
 // owns TOKENS neighbouring tokens; its simdgroups take their rows in turn and keep the norm weights' terms in registers.

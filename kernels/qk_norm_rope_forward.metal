@@ -1,4 +1,4 @@
-#include "heads.h"
+#include "qk_norm_rope.h"
 
 // From the packed projection to attention's inputs: query and key are normalised, scaled by their weight and turned by
 // the tables, values are copied. One simdgroup a row; the arithmetic is float32, and rounded once, at the store.

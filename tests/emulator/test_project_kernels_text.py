@@ -39,7 +39,7 @@ def attention(dtype: mx.Dtype, B: int, T: int, H: int, G: int, K: int) -> None:
     mx.eval(mx.grad(total, argnums=(0, 1, 2))(query, key, key))
 
 
-def heads(dtype: mx.Dtype, B: int, T: int, H: int, G: int, K: int) -> None:
+def qk_norm_rope_run(dtype: mx.Dtype, B: int, T: int, H: int, G: int, K: int) -> None:
     projected = mx.zeros((B, T, H + 2 * G, K), dtype)
     weight = mx.zeros(K, dtype)
 
@@ -74,7 +74,7 @@ def launches() -> list[LaunchRecord]:
                 for width in ATTENTION_WIDTHS:
                     attention(dtype, *sizes, width)
                 for width in (2, 6, 32, 80, 256):
-                    heads(dtype, *sizes, width)
+                    qk_norm_rope_run(dtype, *sizes, width)
         for dtype in MUON_DTYPES:
             muon(dtype)
     return list({(launch.source, launch.grid): launch for launch in made}.values())

@@ -24,7 +24,7 @@ _BARRIER = "threadgroup_barrier(mem_flags::mem_threadgroup);\n"
 
 def run_of(kernel: str) -> Callable[[], float]:
     """The run that launches a kernel of the project: its largest error over the largest value of a result."""
-    runs = {"attention": _attention, "heads": _heads, "symmetric": _symmetric_product, "muon": _pack}
+    runs = {"attention": _attention, "qk": _qk_norm_rope, "symmetric": _symmetric_product, "muon": _pack}
     return runs[kernel.split("_")[0]]
 
 
@@ -64,7 +64,7 @@ def _attention() -> float:
     return _worst(results("metal"), results("plain"))
 
 
-def _heads() -> float:
+def _qk_norm_rope() -> float:
     # 55 rows, which the four simdgroups of a threadgroup do not divide.
     inputs = _normal((1, 11, 5, 32), (32,), (32,))
     cotangents = _normal((1, 11, 3, 32), (1, 11, 1, 32), (1, 11, 1, 32))
@@ -233,8 +233,8 @@ PROJECT = [
         "deltas[query_index]",
     ),
     Bug(
-        "heads_stored_beyond",
-        "heads, forward: a row beyond the last one stored",
+        "qk_norm_rope_stored_beyond",
+        "QK-norm, forward: a row beyond the last one stored",
         "qk_norm_rope_forward",
         CHECKS,
         "  if (row < rows && i < half_width) {",
@@ -243,8 +243,8 @@ PROJECT = [
         "query[here] =",
     ),
     Bug(
-        "heads_by_some_lanes",
-        "heads, forward: the squares added up by the lanes that have a pair alone",
+        "squares_of_some_lanes",
+        "QK-norm, forward: the squares added up by the lanes that have a pair alone",
         "qk_norm_rope_forward",
         CHECKS,
         "float inverse = inverse_root_mean_square<uint(K)>(squares, epsilon[0]);",
@@ -254,16 +254,16 @@ PROJECT = [
         "simd_sum(squares)",
     ),
     Bug(
-        "heads_wrong_pair",
-        "heads, forward: neighbours turned in place of the two halves",
+        "rotary_wrong_pair",
+        "QK-norm, forward: neighbours turned in place of the two halves",
         "qk_norm_rope_forward",
         NUMBERS,
         "second[pair] = mine ? float(projected[place.packed + half_width + i])",
         "second[pair] = mine ? float(projected[place.packed + i + 1])",
     ),
     Bug(
-        "heads_wrong_gain",
-        "heads, forward: the query's weight for the keys too",
+        "query_weight_for_keys",
+        "QK-norm, forward: the query's weight for the keys too",
         "qk_norm_rope_forward",
         NUMBERS,
         "float first_weight = place.is_query ? float(query_norm_weight[i]) : float(key_norm_weight[i]);",
@@ -271,15 +271,15 @@ PROJECT = [
     ),
     Bug(
         "rotation_not_inverted",
-        "heads, backward: the rotation applied where its inverse belongs",
+        "QK-norm, backward: the rotation applied where its inverse belongs",
         "qk_norm_rope_backward",
         NUMBERS,
         "float second_back = b * c - a * s;",
         "float second_back = b * c + a * s;",
     ),
     Bug(
-        "gain_barrier",
-        "heads, backward: no barrier before the simdgroups' parts are added up",
+        "norm_weight_barrier",
+        "QK-norm, backward: no barrier before the simdgroups' parts are added up",
         "qk_norm_rope_backward",
         CHECKS,
         _BARRIER,
