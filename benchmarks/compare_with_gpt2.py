@@ -19,10 +19,11 @@ import click
 
 from benchmarks.command_line import start
 from benchmarks.pairs import SIDES, Run, disturbed, summarize, table, verdict
-from benchmarks.runs import ROOT, Study, perform
+from benchmarks.runs import Study, perform
 from mlx_tiny.config import DataConfig, TrainConfig
 from mlx_tiny.errors import TinyError
 from mlx_tiny.files import make_folder, read_json, write_json
+from mlx_tiny.tools.processes import ROOT
 from mlx_tiny.units import format_count, parse_quantity
 
 FORMAT_VERSION = 1

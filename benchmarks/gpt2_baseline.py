@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import math
-import platform
 import sys
 import time
 from collections import deque
@@ -22,19 +21,20 @@ from typing import Any
 
 import click
 import numpy as np
-import sentencepiece
 import torch
 from torch import Tensor
 
 from benchmarks.command_line import start
 from benchmarks.gpt2_model import GPT2, adamw, sample_tokens
-from mlx_tiny import __version__
 from mlx_tiny.config import DataConfig
 from mlx_tiny.data.batches import BatchStream, validation_windows
 from mlx_tiny.data.prepare import PreparedCorpus, prepare
 from mlx_tiny.errors import TinyError
 from mlx_tiny.files import write_json
-from mlx_tiny.machine import memory_bytes, peak_memory_bytes, power_source, usable_cores
+from mlx_tiny.machine.description import describe
+from mlx_tiny.machine.hardware import usable_cores
+from mlx_tiny.records import to_plain
+from mlx_tiny.tools.processes import peak_memory_bytes
 from mlx_tiny.training.budget import Budget
 
 DEVICES, DTYPES = ("auto", "cpu", "mps", "cuda"), ("float32", "bfloat16")
@@ -267,8 +267,7 @@ def run(config: BaselineConfig, data: DataConfig) -> dict[str, Any]:
             "threads": torch.get_num_threads(),
             "allocator": kept,
         },
-        "versions": _versions(),
-        "machine": _machine(),
+        "machine": to_plain(describe(mlx=False)),
         "samples": [_sample(trainer.model, corpus, config.context, seed) for seed in range(SAMPLES)],
     }
 
@@ -302,27 +301,9 @@ def _peak_memory(device: torch.device) -> int:
     return max(peak_memory_bytes(), buffers)
 
 
-def _versions() -> dict[str, str]:
-    modules = (torch, np, sentencepiece)
-    return {"mlx_tiny": __version__, **{module.__name__: str(module.__version__) for module in modules}}
-
-
-def _machine() -> dict[str, Any]:
-    """What is known without MLX, which `mlx_tiny.machine.describe` needs."""
-    return {
-        "system": platform.system(),
-        "release": platform.release(),
-        "architecture": platform.machine(),
-        "cores": usable_cores(),
-        "memory_bytes": memory_bytes(),
-        "power": power_source(),
-        "python": platform.python_version(),
-    }
-
-
 def _block(record: dict[str, Any]) -> str:
     """The record as `key: value` lines, settings and all, without the samples."""
-    parts = ("settings", "versions", "machine")
+    parts = ("settings", "machine")
     flat = {key: value for key, value in record.items() if key not in (*parts, "samples")}
     for part in parts:
         flat |= {f"{part}.{key}": value for key, value in record[part].items()}

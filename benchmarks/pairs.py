@@ -5,12 +5,10 @@ A run is a dictionary with `seed`, `side` and the measures below; a pair is one 
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from mlx_tiny.tools.statistics import Mean
 from mlx_tiny.units import format_bytes, format_count
 
 OURS, BASELINE = "mlx_tiny", "gpt2"
@@ -25,39 +23,8 @@ MEASURES: dict[str, tuple[str, Callable[[float], str]]] = {
     "seconds": ("seconds", lambda value: f"{value:.1f}"),
 }
 """Key of a run -> column and form."""
-# Quantiles 0.975 of Student's t for 1 to 10 degrees of freedom; the last serves beyond, where it is a little too wide.
-_STUDENT_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
-
 Run = dict[str, Any]
 Pair = tuple[Run, Run]
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Of some numbers."""
-
-    mean: float
-    deviation: float | None
-    """Standard deviation with n - 1; None for a single number."""
-    count: int
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
-        """Mean and standard deviation of at least one value."""
-        deviation = statistics.stdev(values) if len(values) > 1 else None
-        return cls(statistics.fmean(values), deviation, len(values))
-
-    @property
-    def standard_error(self) -> float | None:
-        """Of the mean."""
-        return None if self.deviation is None else self.deviation / math.sqrt(self.count)
-
-    @property
-    def margin(self) -> float | None:
-        """Half the width of the mean's 95 % interval, by Student's t."""
-        if self.standard_error is None:
-            return None
-        return _STUDENT_T[min(self.count - 1, len(_STUDENT_T)) - 1] * self.standard_error
 
 
 def complete_pairs(runs: Sequence[Run]) -> list[Pair]:
@@ -69,9 +36,9 @@ def complete_pairs(runs: Sequence[Run]) -> list[Pair]:
     ]
 
 
-def difference(pairs: Sequence[Pair]) -> Spread:
+def difference(pairs: Sequence[Pair]) -> Mean:
     """Ours less the baseline's bits per byte, seed by seed."""
-    return Spread.of([ours["bits_per_byte"] - baseline["bits_per_byte"] for ours, baseline in pairs])
+    return Mean.of_differences(*([run["bits_per_byte"] for run in side] for side in zip(*pairs, strict=True)))
 
 
 def disturbed(run: Run) -> bool:
@@ -91,15 +58,15 @@ def summarize(runs: Sequence[Run]) -> dict[str, Any]:
         "difference_bits_per_byte": {
             "mean": found.mean,
             "standard_error": found.standard_error,
-            "margin_95": found.margin,
+            "margin_95": found.margin_95,
         },
         "verdict": verdict(runs),
     }
 
 
 def _side_summary(runs: Sequence[Run]) -> dict[str, Any]:
-    spreads = {key: Spread.of([run[key] for run in runs]) for key in MEASURES}
-    return {key: {"mean": spread.mean, "deviation": spread.deviation} for key, spread in spreads.items()}
+    spreads = {key: Mean.of([run[key] for run in runs]) for key in MEASURES}
+    return {key: {"mean": spread.mean, "std": spread.std} for key, spread in spreads.items()}
 
 
 def table(runs: Sequence[Run]) -> str:
@@ -121,8 +88,8 @@ def table(runs: Sequence[Run]) -> str:
 
 
 def _means(runs: Sequence[Run]) -> list[str]:
-    spreads = [(Spread.of([run[key] for run in runs]), form) for key, (_, form) in MEASURES.items()]
-    return [_plus_minus(spread.mean, spread.deviation, form) for spread, form in spreads]
+    spreads = [(Mean.of([run[key] for run in runs]), form) for key, (_, form) in MEASURES.items()]
+    return [_plus_minus(spread.mean, spread.std, form) for spread, form in spreads]
 
 
 def _plus_minus(mean: float, error: float | None, form: Callable[[float], str], sign: str = "") -> str:
@@ -145,13 +112,13 @@ def verdict(runs: Sequence[Run]) -> str:
     pairs = complete_pairs(runs)
     if not pairs:
         return "No pair is complete yet."
-    found, baseline = difference(pairs), Spread.of([b["bits_per_byte"] for _, b in pairs])
+    found, baseline = difference(pairs), Mean.of([b["bits_per_byte"] for _, b in pairs])
     size = f"{abs(found.mean):.4f} bits per byte ({abs(found.mean) / baseline.mean:.1%}) "
     size += "lower" if found.mean < 0 else "higher"
-    if found.margin is None:
+    if found.margin_95 is None:
         return f"{OURS} is {size} in the only pair; the spread is unknown."
     wins = sum(ours["bits_per_byte"] < other["bits_per_byte"] for ours, other in pairs)
-    lower, upper = found.mean - found.margin, found.mean + found.margin
+    lower, upper = found.mean - found.margin_95, found.mean + found.margin_95
     evidence = f"95% interval {lower:+.4f} to {upper:+.4f}, {OURS} lower in {wins} of {len(pairs)} pairs"
     if lower <= 0 <= upper:
         return f"No difference is shown: {OURS} is {size} on average, {evidence}."

@@ -12,6 +12,8 @@ import click
 from benchmarks.command_line import start
 from mlx_tiny.bench.results import name_of, read
 from mlx_tiny.bench.table import OVERLOADED, aligned, duration, machine_line
+from mlx_tiny.machine.description import Machine
+from mlx_tiny.records import from_plain
 
 SIDES = ("first", "second")
 
@@ -44,7 +46,7 @@ def compare(first: dict[str, Any], second: dict[str, Any]) -> list[dict[str, Any
 def lines(first: dict[str, Any], second: dict[str, Any]) -> Iterator[str]:
     """The comparison as a table; what neither file has a time of is left out."""
     for side, file in zip(SIDES, (first, second), strict=True):
-        yield f"{side}: {file['created']}, {machine_line(file['circumstances'])}"
+        yield f"{side}: {file['created']}, {machine_line(from_plain(Machine, file['machine']))}"
         for warning in file["warnings"]:
             yield f"{side}: warning: {warning}"
     rows = [["", "first", "second", "second is faster by"]]

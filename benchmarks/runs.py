@@ -6,7 +6,6 @@ import datetime
 import os
 import resource
 import shlex
-import subprocess
 import sys
 import tempfile
 import time
@@ -17,8 +16,9 @@ from typing import Any
 from benchmarks.pairs import OURS, Run
 from mlx_tiny.errors import TinyError
 from mlx_tiny.files import read_json
+from mlx_tiny.machine.description import commit
+from mlx_tiny.tools.processes import run
 
-ROOT = Path(__file__).resolve().parent.parent
 MEASURES = (
     "bits_per_byte",
     "perplexity_per_token",
@@ -30,8 +30,6 @@ MEASURES = (
     "peak_memory_bytes",
 )
 """What both sides report, under the same names."""
-SHOWN_LINES = 15
-"""Of a failed run's output."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ def perform(study: Study, side: str, seed: int) -> Run:
         folder = Path(name)
         started = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
         before, wall_before = _cpu_seconds(), time.monotonic()
-        _run_to_end(study.command(side, seed, folder), folder / "output.txt", f"{side} with seed {seed}")
+        run(study.command(side, seed, folder), folder / "output.txt", f"The run of {side} with seed {seed}")
         others = _cores_used_by_others(before, time.monotonic() - wall_before)
         record = read_ours(folder / "run") if side == OURS else read_baseline(folder / "record.json")
     about = {"seed": seed, "side": side, "started": started, "commit": commit(), "cores_used_by_others": others}
@@ -106,7 +104,7 @@ def read_ours(folder: Path) -> Run:
 def read_baseline(path: Path) -> Run:
     """The record that `benchmarks.gpt2_baseline --json` wrote."""
     record = read_json(path, "record of the baseline")
-    return {**_measures(record), **_kept(record, "settings", "versions", "machine", "samples")}
+    return {**_measures(record), **_kept(record, "settings", "machine", "samples")}
 
 
 def _kept(record: dict[str, Any], *keys: str) -> dict[str, Any]:
@@ -118,37 +116,6 @@ def _measures(record: dict[str, Any]) -> dict[str, Any]:
     if missing:
         raise TinyError("A run's record is incomplete", expected=", ".join(MEASURES), got=f"no {missing[0]}")
     return {key: record[key] for key in MEASURES}
-
-
-def commit() -> str | None:
-    """Commit of the checkout, with `+changes` where files beside the results differ from it; None without git."""
-    try:
-        named = _git("rev-parse", "--short=12", "HEAD")
-        return f"{named}+changes" if _git("status", "--porcelain", "--", ".", ":!benchmarks/results") else named
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _git(*arguments: str) -> str:
-    command = ["git", "-C", str(ROOT), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-
-def _run_to_end(command: list[str], log: Path, what: str) -> None:
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    with open(log, "wb") as output:
-        try:
-            finished = subprocess.run(
-                command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, "PYTHONPATH": path}
-            )
-        except OSError as error:
-            raise TinyError(f"{command[0]} cannot be started: {error.strerror}") from error
-    if finished.returncode:
-        last = log.read_text(errors="replace").splitlines()[-SHOWN_LINES:]
-        raise TinyError(
-            f"The run of {what} failed with exit code {finished.returncode}",
-            remedy="Its last lines were:\n" + "\n".join(last),
-        )
 
 
 def _cpu_seconds() -> tuple[float, float] | None:

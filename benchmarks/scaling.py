@@ -6,7 +6,6 @@ FLOPs are the model's and the optimizer's: Muon's grow with the width, and count
 from __future__ import annotations
 
 import datetime
-import importlib.util
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,18 +17,20 @@ import mlx.core as mx
 import numpy as np
 
 from benchmarks.command_line import start
-from mlx_tiny.bench.conditions import circumstances
-from mlx_tiny.bench.output import picture, require_writable
 from mlx_tiny.bench.profile import costs
 from mlx_tiny.bench.table import OVERLOADED, aligned, duration, machine_line
-from mlx_tiny.bench.timing import Spread, interleaved
+from mlx_tiny.bench.timing import interleaved, seconds_of
 from mlx_tiny.bench.weights import nonzero_parameters
 from mlx_tiny.config import RunConfig
 from mlx_tiny.errors import CheckFailed
-from mlx_tiny.files import write_json
+from mlx_tiny.files import require_writable, write_json
 from mlx_tiny.linux.lanes import decide_compilation, lanes
+from mlx_tiny.machine.description import describe
 from mlx_tiny.model.forward import training_flops_per_token
+from mlx_tiny.records import to_plain
 from mlx_tiny.study.plan import PRESETS
+from mlx_tiny.tools import plots
+from mlx_tiny.tools.statistics import Spread
 from mlx_tiny.training.step import TrainingState, TrainingStep
 
 ALLOWED_GROWTH = 1.20
@@ -95,7 +96,7 @@ def measure(
                 "batch_size": config.train.batch_size,
                 "tokens_per_step": tokens,
                 "flops_per_token": flops,
-                **spread.to_dict(),
+                **seconds_of(spread),
                 "s_per_token": spread.median,
                 "s_per_flop": spread.median / flops,
             }
@@ -197,7 +198,7 @@ def plot(points: Sequence[Point], path: Path) -> None:
     """Cost a token against each dimension, measured, and as FLOPs alone would have it from the first value on."""
     names = list(dict.fromkeys(point["axis"] for point in points))
     size = 4 * len(names), 3.6
-    with picture(path, ncols=len(names), figsize=size, squeeze=False) as (_, panels):
+    with plots.picture(path, ncols=len(names), figsize=size, squeeze=False) as (_, panels):
         for panel, axis in zip(panels[0], names, strict=True):
             _draw(panel, axis, [point for point in points if point["axis"] == axis])
 
@@ -229,7 +230,7 @@ def command(axes: tuple[str, ...], seconds: float, output: Path | None) -> None:
         raise click.UsageError("--output names the JSON file; the PNG gets its name with another ending")
     require_writable(output, output and output.with_suffix(".png"))
     points: list[Point] = []
-    before = circumstances()
+    before = describe()
     click.echo(machine_line(before))
     for axis in axes or AXES:
         click.echo(f"measuring: {axis} {', '.join(map(str, values_of(axis)))}", err=True)
@@ -246,12 +247,12 @@ def _write(output: Path, points: Sequence[Point], before: dict[str, Any]) -> Non
     result = {
         "kind": "scaling",
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "circumstances": before,
+        "machine": to_plain(before),
         "verdicts": list(map(str, verdicts(points))),
         "points": points,
     }
     write_json(output, result)
-    if importlib.util.find_spec("matplotlib") is not None:
+    if plots.installed():
         plot(points, output.with_suffix(".png"))
     else:
         click.echo("no picture: matplotlib is not installed (extra `plot`)", err=True)

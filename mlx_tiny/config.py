@@ -1,11 +1,9 @@
-"""Every default of the project, in frozen dataclasses that check themselves and reject unknown keys."""
+"""Every default of the project, in frozen dataclasses that check themselves; `records.from_plain` reads them."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
 
 from mlx_tiny.errors import TinyError
 
@@ -19,8 +17,6 @@ BACKENDS = {
 }
 """What trains, and which implementations each knows."""
 SMALLEST_VOCABULARY, LARGEST_VOCABULARY = 512, 32768
-
-C = TypeVar("C")
 
 
 def _require(condition: bool, name: str, expected: str, got: object) -> None:
@@ -249,46 +245,3 @@ class RunConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
-
-
-def to_dict(config: Any) -> dict[str, Any]:
-    """The configuration as plain nested dictionaries, ready for JSON."""
-    return dataclasses.asdict(config)
-
-
-def from_dict(kind: type[C], values: dict[str, Any], path: str = "") -> C:
-    """Build the dataclass `kind` from nested dictionaries; absent keys take their defaults.
-
-    Raises:
-        TinyError: an unknown key, a value of another type, or one that the dataclass rejects.
-    """
-    if not isinstance(values, dict):
-        raise TinyError(f"The configuration {path or 'at the top'} is malformed", expected="an object", got=values)
-    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    unknown = sorted(set(values) - set(fields))
-    if unknown:
-        raise TinyError(
-            f"Unknown key {path}{unknown[0]} in the configuration",
-            expected=f"one of {', '.join(fields)}",
-            remedy="It may come from another version of mlx_tiny",
-        )
-    return kind(**{name: _typed(fields[name], value, f"{path}{name}") for name, value in values.items()})
-
-
-_NESTED = {c.__name__: c for c in (DataConfig, ModelConfig, OptimizerConfig, ScheduleConfig, TrainConfig)}
-_SCALARS: dict[str, tuple[type, ...]] = {
-    "int": (int,),
-    "float": (float, int),
-    "str": (str,),
-    "bool": (bool,),
-    "str | None": (str, type(None)),
-}
-
-
-def _typed(described: dataclasses.Field[Any], value: Any, path: str) -> Any:
-    kind = str(described.type)
-    if kind in _NESTED:
-        return from_dict(_NESTED[kind], value, f"{path}.")
-    if not isinstance(value, _SCALARS[kind]) or (isinstance(value, bool) and kind != "bool"):
-        raise TinyError(f"The setting {path} has the wrong type", expected=kind, got=repr(value))
-    return value

@@ -147,6 +147,33 @@ def sync_folder(path: Path) -> None:
         sync_file(path)
 
 
+def require_writable(*paths: Path | None) -> None:
+    """Say now what would keep these files from being written later; None stands for no file.
+
+    Raises:
+        TinyError: one is a folder or no ordinary file, or its folder is missing or takes no file.
+    """
+    for path in paths:
+        if path is None:
+            continue
+        if path.is_dir():
+            raise TinyError(
+                f"{path} is a folder", expected="the name of a file", remedy=f"Name a file in it, as {path / 'bench'}"
+            )
+        if path.exists() and not path.is_file():
+            raise TinyError(f"{path} is no ordinary file, and would be replaced by one", remedy="Name another file")
+        with explained(path.parent):
+            next(path.parent.iterdir(), None)
+        try:
+            tempfile.TemporaryFile(dir=path.parent).close()
+        except OSError as error:
+            raise TinyError(
+                f"{path} cannot be written",
+                got=error.strerror or error,
+                remedy="Name a file in another folder, or change the permissions of this one",
+            ) from error
+
+
 def write_json(path: Path, value: object) -> None:
     """Write `value` as indented JSON, atomically."""
     with atomic_write(path, "w") as file:

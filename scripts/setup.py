@@ -52,7 +52,7 @@ def main(level):
 def refuse_unsupported():
     """Say why before pip would fail with an error that does not."""
     sys.path.insert(0, ROOT)
-    from mlx_tiny.machine import unsupported_reason
+    from mlx_tiny.machine.support import unsupported_reason
 
     reason = unsupported_reason()
     if reason:

@@ -14,7 +14,8 @@ import mlx.core as mx
 import pytest
 
 from mlx_tiny.linux.blas import use_fast_blas
-from mlx_tiny.machine import device, memory_bytes, usable_cores
+from mlx_tiny.machine.description import device
+from mlx_tiny.machine.hardware import memory_bytes, usable_cores
 
 WORKER_BYTES = 2 << 30  # MLX, PyTorch and the largest arrays of a test
 

@@ -3,22 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 
 import pytest
 
-from mlx_tiny.config import (
-    BACKENDS,
-    DataConfig,
-    ModelConfig,
-    OptimizerConfig,
-    RunConfig,
-    ScheduleConfig,
-    TrainConfig,
-    from_dict,
-    to_dict,
-)
+from mlx_tiny.config import BACKENDS, DataConfig, ModelConfig, OptimizerConfig, RunConfig, ScheduleConfig, TrainConfig
 from mlx_tiny.errors import TinyError
 
 SECTIONS = (DataConfig, ModelConfig, OptimizerConfig, ScheduleConfig, TrainConfig)
@@ -126,80 +115,6 @@ def test_a_configuration_does_not_change() -> None:
     for section in (*SECTIONS, RunConfig):
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(section(), dataclasses.fields(section)[0].name, 1)
-
-
-CHANGED = RunConfig(
-    data=DataConfig(source="stories", validation="x.txt", held_out=0.1 + 0.2, seed=2**40),
-    model=ModelConfig(layers=7, tied=True, activation="swiglu", rope_base=12345.678),
-    optimizer=OptimizerConfig(matrix_rate=1 / 3, matrix_optimizer="adamw"),
-    schedule=ScheduleConfig(warmup=0.0),
-    train=TrainConfig(budget="1h30m", compile=False, dtype="bfloat16"),
-)
-
-
-@pytest.mark.parametrize("config", [RunConfig(), CHANGED], ids=["defaults", "changed"])
-def test_a_configuration_comes_back_from_json(config: RunConfig) -> None:
-    assert from_dict(RunConfig, json.loads(json.dumps(to_dict(config)))) == config
-
-
-def test_absent_keys_take_their_defaults() -> None:
-    assert from_dict(RunConfig, {}) == RunConfig()
-    got = from_dict(RunConfig, {"model": {"layers": 9}})
-    assert got == RunConfig(model=ModelConfig(layers=9))
-
-
-@pytest.mark.parametrize(
-    ("values", "key"),
-    [
-        ({"modell": {}}, "modell"),
-        ({"model": {"depth": 3}}, "model.depth"),
-        ({"train": {"Budget": "5m"}}, "train.Budget"),
-    ],
-)
-def test_an_unknown_key_is_refused_by_its_path(values: dict, key: str) -> None:
-    with pytest.raises(TinyError, match=f"Unknown key {key} in the configuration. Expected one of"):
-        from_dict(RunConfig, values)
-
-
-WRONG = {
-    int: ["1", 1.0, 1.5, None, True, [1]],
-    float: ["1", None, True, [0.5]],
-    str: [1, None, True, ["a"]],
-    bool: [0, 1, "yes", None],
-}
-
-
-@pytest.mark.parametrize(
-    ("section", "name", "value"),
-    [
-        (section, field.name, value)
-        for section in dataclasses.fields(RunConfig)
-        for field in dataclasses.fields(section.default_factory)
-        if field.default is not None
-        for value in WRONG[type(field.default)]
-    ],
-)
-def test_a_value_of_another_type_is_refused_by_its_path(section, name: str, value: object) -> None:
-    with pytest.raises(TinyError, match=rf"setting {section.name}\.{name} has the wrong type"):
-        from_dict(RunConfig, {section.name: {name: value}})
-
-
-def test_what_may_be_absent_may_be_null() -> None:
-    assert from_dict(RunConfig, {"data": {"validation": None, "text_column": "story"}}).data.text_column == "story"
-    with pytest.raises(TinyError, match=r"data\.validation has the wrong type"):
-        from_dict(RunConfig, {"data": {"validation": 3}})
-
-
-@pytest.mark.parametrize("value", [None, [], "text", 3])
-def test_a_section_is_an_object(value: object) -> None:
-    with pytest.raises(TinyError, match="malformed"):
-        from_dict(RunConfig, {"model": value})
-    with pytest.raises(TinyError, match="malformed"):
-        from_dict(RunConfig, value)
-
-
-def test_a_whole_number_will_do_for_a_share() -> None:
-    assert from_dict(RunConfig, {"schedule": {"floor": 1}}).schedule.floor == 1
 
 
 def test_every_setting_is_described() -> None:

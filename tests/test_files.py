@@ -8,6 +8,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from mlx_tiny.files import (
     make_folder,
     read_json,
     remove_leftovers,
+    require_writable,
     write_json,
 )
 
@@ -364,3 +366,31 @@ def test_refusals_are_explained(number: int | None, message: str) -> None:
 def test_other_exceptions_pass_unchanged() -> None:
     with pytest.raises(Interrupted), explained(Path("/some/path")):
         raise Interrupted
+
+
+def test_a_file_that_can_be_written_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "old.json").write_text("old")
+    require_writable(None, tmp_path / "new.json", tmp_path / "old.json")
+    assert os.listdir(tmp_path) == ["old.json"] and (tmp_path / "old.json").read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (".", r"is a folder\. Expected the name of a file\. Name a file in it"),
+        ("pipe", "is no ordinary file"),
+        ("where/a.json", "where does not exist"),
+        ("refused/a.json", r"cannot be written\. Got Read-only file system\. Name a file in another folder"),
+    ],
+)
+def test_what_cannot_be_written_later_is_said_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, words: str
+) -> None:
+    def refuse(dir: Path) -> object:  # permissions do not hold for root
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "refused").mkdir()
+    with pytest.raises(TinyError, match=words):
+        require_writable(tmp_path / name)

@@ -82,9 +82,10 @@ def checkout(tmp_path: Path) -> Path:
 
 def make_checkout(folder: Path) -> Path:
     shutil.copytree(ROOT / "scripts", folder / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "mlx_tiny").mkdir()
     (folder / "tests").mkdir()
-    for name in ("__init__.py", "machine.py"):
+    for name in ("machine", "tools"):
+        shutil.copytree(ROOT / "mlx_tiny" / name, folder / "mlx_tiny" / name)
+    for name in ("__init__.py", "errors.py"):
         shutil.copy(ROOT / "mlx_tiny" / name, folder / "mlx_tiny")
     (folder / "pyproject.toml").write_text(PROJECT)
     (folder / "backend.py").write_text(BACKEND)
@@ -265,7 +266,7 @@ def test_an_environment_of_ones_own_is_kept(checkout: Path) -> None:
 
 def test_a_machine_that_cannot_run_mlx_is_told_so_before_anything_is_made(checkout: Path) -> None:
     reason = "This Linux has glibc 2.31, and MLX needs 2.35 or later."
-    (checkout / "mlx_tiny" / "machine.py").write_text(f"def unsupported_reason():\n    return {reason!r}\n")
+    (checkout / "mlx_tiny" / "machine" / "support.py").write_text(f"def unsupported_reason():\n    return {reason!r}\n")
     done = start(checkout, "train", succeeds=False)
     assert (done.returncode, done.stderr, done.stdout) == (1, f"{reason}\n", "")
     assert not (checkout / ".venv").exists()

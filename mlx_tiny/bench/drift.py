@@ -8,11 +8,11 @@ from typing import Any
 
 import mlx.core as mx
 
-from mlx_tiny.bench.conditions import circumstances
 from mlx_tiny.bench.stream import mapped_stream
 from mlx_tiny.bench.worker import MOMENTUM, MULTIPLIER
 from mlx_tiny.config import RunConfig
 from mlx_tiny.linux.lanes import decide_compilation
+from mlx_tiny.machine.state import state
 from mlx_tiny.training.step import TrainingStep
 
 THROTTLED_BELOW = 0.90
@@ -31,15 +31,15 @@ def drift(config: RunConfig, seconds: float, clock: Callable[[], float] = time.p
         Plain values: tokens/s at both ends, their ratio, whether that is throttling, and tokens/s second by second.
     """
     step = TrainingStep(config, compiled=decide_compilation(config.train.compile)[0])
-    state, stream = step.initial_state(), mapped_stream(config)
+    training, stream = step.initial_state(), mapped_stream(config)
 
     def one() -> None:
-        nonlocal state
-        state, loss = step(state, stream.next_batch(), MULTIPLIER, MOMENTUM)
-        mx.eval(loss, state.arrays())
+        nonlocal training
+        training, loss = step(training, stream.next_batch(), MULTIPLIER, MOMENTUM)
+        mx.eval(loss, training.arrays())
 
     one()
-    before = circumstances()
+    before = state()
     began, ends = clock(), list[float]()
     while not ends or ends[-1] < seconds:
         one()
@@ -56,8 +56,8 @@ def drift(config: RunConfig, seconds: float, clock: Callable[[], float] = time.p
         "ratio": last / first,
         "throttled": last / first < THROTTLED_BELOW,
         "tokens_per_s": series,
-        "thermal_before": before["thermal"],
-        "circumstances": circumstances(),
+        "thermal_before": before.thermal,
+        "thermal_after": state().thermal,
     }
 
 

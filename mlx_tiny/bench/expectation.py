@@ -6,14 +6,14 @@ from typing import Any
 
 from mlx_tiny.bench.kernels import CALLS_AROUND
 from mlx_tiny.bench.operations import NAMES
-from mlx_tiny.bench.peaks import Peaks
 from mlx_tiny.bench.presets import preset_called
 from mlx_tiny.bench.step import LONGEST_S
 from mlx_tiny.bench.timing import LEAST_ROUNDS
-from mlx_tiny.bench.worker import SIDES
+from mlx_tiny.bench.worker import COMPETITORS
+from mlx_tiny.machine.peaks import Peaks
 from mlx_tiny.model.forward import training_flops_per_token
 
-# Of the peak, what a step may reach; and what a side of it needs to load, to compile and to be checked.
+# Of the peak, what a step may reach; and what a competitor needs to load, to compile and to be checked.
 _UTILISATION, _START_S = 0.4, 15.0
 # Forward alone and both ways, by about so many implementations each.
 _DIRECTIONS, _IMPLEMENTATIONS = 2, 4
@@ -33,7 +33,7 @@ def expected_seconds(settings: dict[str, Any], peaks: Peaks) -> float:
                 count = len(settings["operations"] or NAMES) * _DIRECTIONS * _IMPLEMENTATIONS
                 total += count * max(seconds, rounds * step_s / config.model.layers / len(NAMES))
             if "step" in settings["benchmarks"] and least_s <= LONGEST_S:
-                total += len(settings["cores"] or SIDES) * (_START_S + max(3 * seconds, rounds * step_s))
+                total += len(settings["cores"] or COMPETITORS) * (_START_S + max(3 * seconds, rounds * step_s))
         if "inference" in settings["benchmarks"]:
             total += 2 * seconds
     return total

@@ -9,16 +9,18 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from mlx_tiny.bench.conditions import circumstances
-from mlx_tiny.bench.peaks import Peaks
 from mlx_tiny.bench.presets import preset_called
-from mlx_tiny.bench.timing import LEAST_ROUNDS, MOST_ROUNDS, Spread
+from mlx_tiny.bench.timing import LEAST_ROUNDS, MOST_ROUNDS, seconds_of
 from mlx_tiny.bench.weights import nonzero_parameters
 from mlx_tiny.config import ModelConfig, RunConfig
 from mlx_tiny.errors import TinyError
+from mlx_tiny.machine.description import describe
+from mlx_tiny.machine.peaks import Peaks
 from mlx_tiny.model.forward import Parameters, logits, multiply_adds_per_token
 from mlx_tiny.model.generate import Reader, Sampling, generate_tokens
+from mlx_tiny.records import to_plain
 from mlx_tiny.tolerances import bounds
+from mlx_tiny.tools.statistics import Spread
 
 Record = dict[str, Any]
 _CHECKED_TOKENS = 8
@@ -82,7 +84,7 @@ def measure(name: str, config: ModelConfig, prompt: int, written: int, peaks: Pe
         "dtype": "float32",
         "implementation": "mlx_tiny",
         "error": _cache_excess(parameters, config, tokens),
-        "circumstances": circumstances(),
+        "machine": to_plain(describe()),
     }
     # Tokens, and the window whose tokens meet as many keys on average: the i-th written after the first meets
     # prompt + i, and a token of a window of T meets (T + 1) / 2.
@@ -102,7 +104,7 @@ def measure(name: str, config: ModelConfig, prompt: int, written: int, peaks: Pe
         spread = Spread.of(durations[record["part"]])
         flops = 2 * count * multiply_adds_per_token(config, window)
         record |= {
-            **spread.to_dict(),
+            **seconds_of(spread),
             "tokens_per_s": count / spread.median,
             "model_flops": flops,
             "utilisation": flops / spread.median / peaks.matmul_flops_per_s["float32"],

@@ -11,16 +11,18 @@ from typing import Any
 import numpy as np
 
 from mlx_tiny.bench import operations
-from mlx_tiny.bench.conditions import circumstances
 from mlx_tiny.bench.operation import TORCH, MlxRunner, Operation
-from mlx_tiny.bench.peaks import Peaks, bound
 from mlx_tiny.bench.presets import preset_called
 from mlx_tiny.bench.references import Arrays
-from mlx_tiny.bench.timing import Spread, interleaved, speed_ups
+from mlx_tiny.bench.timing import interleaved, seconds_of, speed_ups
 from mlx_tiny.bench.torch_operations import TorchRunner, why_no_torch
 from mlx_tiny.errors import said
 from mlx_tiny.linux.lanes import on_cpu, why_not_compiled
+from mlx_tiny.machine.description import describe
+from mlx_tiny.machine.peaks import Peaks, bound
+from mlx_tiny.records import to_plain
 from mlx_tiny.tolerances import TABLE, Bounds, bounds
+from mlx_tiny.tools.statistics import Spread
 
 Record = dict[str, Any]
 Runner = MlxRunner | TorchRunner
@@ -108,7 +110,7 @@ def measure(operation: Operation, peaks: Peaks, *, seconds: float, compiled: boo
         "bound_by": least.by,
         "compiled": compiled,
         "float32_products": peaks.products,
-        "circumstances": circumstances(),
+        "machine": to_plain(describe()),
     }
     if least.seconds > _LONGEST_S:
         why = f"left out: no implementation could take less than {least.seconds:.0f} s here"
@@ -193,7 +195,7 @@ def _allowed(operation: Operation, implementation: str, result: str, products: s
 def _speeds(operation: Operation, implementation: str, taken: Spread, bound_s: float) -> Record:
     executed = operation.executed_flops.get(implementation)
     return {
-        **taken.to_dict(),
+        **seconds_of(taken),
         "model_flops_per_s": operation.flops / taken.median,
         "executed_flops": executed,
         "executed_flops_per_s": None if executed is None else executed / taken.median,

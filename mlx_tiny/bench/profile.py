@@ -19,23 +19,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlx_tiny.bench import counts
-from mlx_tiny.bench.conditions import circumstances
 from mlx_tiny.bench.launches import count_launches
-from mlx_tiny.bench.peaks import Peaks
 from mlx_tiny.bench.step import shape_of
 from mlx_tiny.bench.stream import mapped_stream
-from mlx_tiny.bench.timing import Spread, interleaved
+from mlx_tiny.bench.timing import interleaved, seconds_of
 from mlx_tiny.bench.updates import banks_of
 from mlx_tiny.bench.weights import nonzero_parameters
 from mlx_tiny.bench.worker import MOMENTUM, MULTIPLIER
 from mlx_tiny.config import RunConfig
 from mlx_tiny.errors import TinyError
 from mlx_tiny.linux.lanes import decide_compilation
+from mlx_tiny.machine.description import describe
+from mlx_tiny.machine.peaks import Peaks
 from mlx_tiny.model import forward as model
 from mlx_tiny.model.forward import Parameters, parameter_specs, training_flops_per_token
 from mlx_tiny.ops import metal
 from mlx_tiny.ops.cross_entropy import head_cross_entropy
 from mlx_tiny.ops.rotary import rotary_tables
+from mlx_tiny.records import to_plain
+from mlx_tiny.tools.statistics import Spread
 from mlx_tiny.training.step import TrainingState, TrainingStep
 
 GROUPS = ("attention", "mlp", "head and loss", "norms", "optimizer")
@@ -138,7 +140,7 @@ def profile(
 
     Returns:
         Plain values ready for JSON: `groups`, each with `time_s`, `share`, `alone_s`, `left_out_s`, `launches`,
-        `flops` and `least_bytes`; `step_s`, `unexplained_s`, `adds_up`, `data_within`, and the circumstances.
+        `flops` and `least_bytes`; `step_s`, `unexplained_s`, `adds_up`, `data_within`, and the machine.
 
     Raises:
         TinyError: a step takes too long here.
@@ -227,7 +229,7 @@ def _account(config: RunConfig, durations: dict[Any, Durations], peaks: Peaks, c
         "dtype": config.train.dtype,
         "compiled": compiled,
         "step_s": step_s,
-        **whole.to_dict(),
+        **seconds_of(whole),
         "tokens_per_s": tokens / step_s,
         "utilisation": _flops(config) / step_s / peak,
         "launches": launches["step"],
@@ -235,8 +237,8 @@ def _account(config: RunConfig, durations: dict[Any, Durations], peaks: Peaks, c
         "unexplained_s": unexplained,
         "adds_up": abs(unexplained) <= ADDS_UP_WITHIN * step_s,
         "data_within": groups["data"]["share"] <= DATA_WITHIN,
-        "peaks": peaks.to_dict(),
-        "circumstances": circumstances(),
+        "peaks": to_plain(peaks),
+        "machine": to_plain(describe()),
     }
 
 

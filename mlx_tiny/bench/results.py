@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import datetime
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mlx_tiny.bench.conditions import NEEDED, circumstances
 from mlx_tiny.bench.kernels import OWN
-from mlx_tiny.bench.peaks import Peaks
 from mlx_tiny.bench.worker import OURS
 from mlx_tiny.errors import CheckFailed, TinyError
 from mlx_tiny.files import read_json
+from mlx_tiny.machine.description import Machine, describe
+from mlx_tiny.machine.peaks import Peaks
+from mlx_tiny.records import from_plain, to_plain
 
 Record = dict[str, Any]
 
@@ -39,21 +39,12 @@ def assemble(records: Sequence[Record], before: Peaks, after: Peaks | None, sett
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "complete": after is not None,
         "settings": settings,
-        "circumstances": circumstances(),
-        "peaks": before.to_dict(),
-        "peaks_after": after.to_dict() if after else None,
+        "machine": to_plain(describe()),
+        "peaks": to_plain(before),
+        "peaks_after": to_plain(after) if after else None,
         "warnings": [*unfinished, *(changed_peaks(before, after) if after else []), *warnings(records)],
-        "records": finite(list(records)),
+        "records": to_plain(list(records)),
     }
-
-
-def finite(value: Any) -> Any:
-    """Plain values with None for what JSON has no number for."""
-    if isinstance(value, dict):
-        return {name: finite(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def name_of(record: Record) -> tuple[str, ...]:
@@ -147,6 +138,7 @@ def read(path: Path) -> dict[str, Any]:
             got=f"kind {found.get('kind')!r}, format {found.get('format_version')}",
             remedy="Write one with `mlx-tiny bench --all --output FILE`",
         )
+    from_plain(Machine, found.get("machine"), f"machine in {path}")
     if (damage := _damage(found)) is not None:
         raise TinyError(
             f"{path} is damaged", expected=damage, remedy="Write it anew with `mlx-tiny bench --all --output FILE`"
@@ -160,9 +152,6 @@ def _damage(file: dict[str, Any]) -> str | None:
         return "when it was created"
     if not isinstance(file.get("warnings"), list):
         return "a list of warnings"
-    here = file.get("circumstances")
-    if not isinstance(here, dict) or not {*NEEDED, "versions"} <= here.keys() or not isinstance(here["versions"], dict):
-        return f"circumstances with {', '.join(NEEDED)} and versions"
     records = file.get("records")
     if not isinstance(records, list):
         return "a list of records"

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlx_tiny.bench.output import picture
-from mlx_tiny.bench.peaks import Peaks
+from mlx_tiny.machine.peaks import Peaks
+from mlx_tiny.tools.plots import picture
 
 _POINTS = 64
 
@@ -53,7 +53,7 @@ def plot(records: Sequence[dict[str, Any]], peaks: Peaks, path: Path) -> None:
             ),
         ]
         axes.set(xscale="log", yscale="log", xlabel="model FLOPs a byte that must be moved", ylabel="model FLOP/s")
-        axes.set_title(", ".join(sorted({record["circumstances"]["chip"] for record in shown})))
+        axes.set_title(", ".join(sorted({record["machine"]["chip"] for record in shown})))
         figure.legend(handles=handles, loc="outside right upper", fontsize="small")
 
 

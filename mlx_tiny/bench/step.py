@@ -13,29 +13,31 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from mlx_tiny.bench.conditions import circumstances
+from mlx_tiny.bench.competitor import Competitor
 from mlx_tiny.bench.judge import expected_losses
 from mlx_tiny.bench.launches import count_launches
-from mlx_tiny.bench.peaks import Peaks
 from mlx_tiny.bench.presets import preset_called
-from mlx_tiny.bench.side import Side
-from mlx_tiny.bench.timing import Spread, interleaved, speed_ups
+from mlx_tiny.bench.timing import interleaved, seconds_of, speed_ups
 from mlx_tiny.bench.torch_operations import why_no_torch
 from mlx_tiny.bench.weights import nonzero_weights
-from mlx_tiny.bench.worker import MOMENTUM, MULTIPLIER, OURS, SIDES, batches, on_cores
+from mlx_tiny.bench.worker import COMPETITORS, MOMENTUM, MULTIPLIER, OURS, batches, on_cores
 from mlx_tiny.config import RunConfig
 from mlx_tiny.errors import TinyError
+from mlx_tiny.machine.description import describe
+from mlx_tiny.machine.peaks import Peaks
 from mlx_tiny.model.forward import training_flops_per_token
+from mlx_tiny.records import to_plain
 from mlx_tiny.tolerances import bounds
+from mlx_tiny.tools.statistics import Spread
 from mlx_tiny.training.step import TrainingStep
 
 Record = dict[str, Any]
 
 _CHECKED_STEPS = 3
-# A turn of a side takes at least this long, so that handing over costs nothing beside it.
+# A turn takes at least this long, so that handing over costs nothing beside it.
 _TURN_S = 0.3
 LONGEST_S = 10.0
-"""A step that must take longer is left out: all sides and rounds together would take minutes."""
+"""A step that must take longer is left out: all competitors and rounds together would take minutes."""
 
 
 def run(
@@ -45,31 +47,31 @@ def run(
     *,
     seconds: float = 3.0,
     change: Callable[[RunConfig], RunConfig] = lambda config: config,
-    sides: Iterable[str] = tuple(SIDES),
+    competitors: Iterable[str] = tuple(COMPETITORS),
     cores: Iterable[int] = (),
     tell: Callable[[str], None] = lambda _: None,
 ) -> Iterator[list[Record]]:
-    """The records of one preset at a time, a side each, checked first.
+    """The records of one preset at a time, one for each competitor, checked first.
 
     Args:
         dtype: of activations.
         peaks: measured in the same run.
-        seconds: time to spend on each side of a preset, about.
+        seconds: time to spend on each competitor, about.
         change: makes another configuration of a preset's.
-        sides: out of `worker.SIDES`.
-        cores: instead of these sides, our own on one core and on so many each.
+        competitors: out of `worker.COMPETITORS`.
+        cores: instead of these, our own on one core and on so many each.
 
     Raises:
         TinyError: an unknown preset.
     """
-    chosen: dict[str, tuple[str, int | None]] = {side: (side, None) for side in sides}
+    chosen: dict[str, tuple[str, int | None]] = {name: (name, None) for name in competitors}
     if counts := list(cores):
         chosen = {on_cores(count): (OURS, count) for count in sorted({1, *counts})}
     for name in list(preset_names):
         config = preset_called(name).config()
         config = change(replace(config, train=replace(config.train, dtype=dtype)))
         tell(f"training step, {name} ({shape_of(config)})")
-        yield measure(config, peaks, seconds=seconds, sides=chosen)
+        yield measure(config, peaks, seconds=seconds, competitors=chosen)
 
 
 def shape_of(config: RunConfig) -> str:
@@ -82,12 +84,12 @@ def shape_of(config: RunConfig) -> str:
 
 
 def measure(
-    config: RunConfig, peaks: Peaks, *, seconds: float, sides: dict[str, tuple[str, int | None]]
+    config: RunConfig, peaks: Peaks, *, seconds: float, competitors: dict[str, tuple[str, int | None]]
 ) -> list[Record]:
-    """The records of one configuration, a side each; one that cannot run has a reason instead of figures.
+    """The records of one configuration, one for each competitor; one that cannot run has a reason instead of figures.
 
     Args:
-        sides: by the name of the record a side out of `worker.SIDES`, and the cores to keep it to.
+        competitors: by the name of the record one out of `worker.COMPETITORS`, and the cores to keep it to.
     """
     tokens = config.train.batch_size * config.model.context
     flops = training_flops_per_token(config.model)
@@ -98,9 +100,9 @@ def measure(
         "dtype": config.train.dtype,
         "tokens_per_step": tokens,
         "flops_per_token": flops,
-        "circumstances": circumstances(),
+        "machine": to_plain(describe()),
     }
-    records = {name: {**common, "implementation": name} for name in sides}
+    records = {name: {**common, "implementation": name} for name in competitors}
     peak = peaks.matmul_flops_per_s[config.train.dtype]
     least_s = tokens * flops / peak
     if least_s > LONGEST_S:
@@ -111,10 +113,10 @@ def measure(
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         np.savez(Path(folder) / "weights.npz", **weights)  # type: ignore[arg-type]
 
-        def start(name: str) -> Side:
-            side, cores = sides[name]
+        def start(name: str) -> Competitor:
+            competitor, cores = competitors[name]
             paths = Path(folder) / "weights.npz", Path(folder) / f"{name}.log"
-            started = Side.start(side, config, *paths, products=peaks.products, cores=cores)
+            started = Competitor(competitor, config, *paths, products=peaks.products, cores=cores)
             stack.callback(started.close)
             return started
 
@@ -129,37 +131,37 @@ def measure(
 
 
 def _prepared(
-    config: RunConfig, records: dict[str, Record], weights: dict[str, np.ndarray], start: Callable[[str], Side]
-) -> dict[str, Side]:
-    """The sides whose first losses agree with the judge's, each warmed up."""
+    config: RunConfig, records: dict[str, Record], weights: dict[str, np.ndarray], start: Callable[[str], Competitor]
+) -> dict[str, Competitor]:
+    """The competitors whose first losses are those expected, each warmed up."""
     expected = expected_losses(config, weights, batches(config)[:_CHECKED_STEPS], MULTIPLIER, MOMENTUM)
     without_torch = why_no_torch()
-    running: dict[str, Side] = {}
+    running: dict[str, Competitor] = {}
     for name, record in records.items():
         if not name.startswith(OURS) and without_torch is not None:
             record["reason"] = without_torch
             continue
-        # One after the other: that a side compiles must not disturb another's first steps.
-        side = start(name)
+        # One after the other: that one compiles must not disturb another's first steps.
+        competitor = start(name)
         try:
-            side.prepared()
-            _, losses = side.take(_CHECKED_STEPS)
-            side.take(1)
+            competitor.prepared()
+            _, losses = competitor.take(_CHECKED_STEPS)
+            competitor.take(1)
         except TinyError as error:
             record |= {"reason": f"failed: {error.failed}", "failed": True}
             continue
-        record["description"] = side.description
+        record["description"] = competitor.description
         record["error"] = bounds("step losses", config.train.dtype).excess(losses, expected)
         if not record["error"] <= 1:
             away = f"{record['error']:.1f} times as far from those of plain operations as is allowed"
             record |= {"reason": f"wrong: its first losses are {away}", "wrong": True}
             continue
-        running[name] = side
+        running[name] = competitor
     return running
 
 
-def _time(running: dict[str, Side], records: dict[str, Record], tokens: int, seconds: float) -> None:
-    """Let the sides take turns; one that dies meanwhile has a reason, and the others go on."""
+def _time(running: dict[str, Competitor], records: dict[str, Record], tokens: int, seconds: float) -> None:
+    """Let them take turns; one that dies meanwhile has a reason, and the others go on."""
     turns: dict[str, int] = {}
     taken: dict[str, list[float]] = {name: [] for name in running}
 
@@ -185,7 +187,7 @@ def _time(running: dict[str, Side], records: dict[str, Record], tokens: int, sec
     for name in taken:
         spread = Spread.of(taken[name])
         records[name] |= {
-            **spread.to_dict(),
+            **seconds_of(spread),
             "steps_per_round": turns[name],
             "tokens_per_s": tokens / spread.median,
             "peak_memory_bytes": running[name].peak_memory_bytes,

@@ -9,6 +9,8 @@ from typing import Any
 from mlx_tiny.bench.operation import TORCH
 from mlx_tiny.bench.results import title_of
 from mlx_tiny.bench.worker import on_cores
+from mlx_tiny.machine.description import Machine
+from mlx_tiny.machine.peaks import Peaks
 from mlx_tiny.units import format_bytes, format_count
 
 Record = dict[str, Any]
@@ -46,26 +48,24 @@ def heading(record: Record) -> str:
     return ": ".join(parts)
 
 
-def machine_line(circumstances: dict[str, Any]) -> str:
-    """On what, in which state, and with which versions was measured; see `conditions.NEEDED`."""
-    c = circumstances
-    state = {"power": c["power"], "thermal state": c["thermal"], "load": c["load_average"], "commit": c["commit"]}
-    parts = [f"{c['chip']}, {c['cores']} cores, {c['device']}", c["system"], f"BLAS {c['blas']}"]
-    parts += [f"{name} {value}" for name, value in state.items() if value is not None]
-    versions = c["versions"]
+def machine_line(machine: Machine) -> str:
+    """On what, in which state, and with which versions was measured."""
+    state = machine.state
+    states = {"power": state.power, "thermal state": state.thermal, "load": state.load_average}
+    parts = [f"{machine.chip}, {machine.cores} cores, {machine.device}", machine.system, f"BLAS {machine.blas}"]
+    parts += [f"{name} {value}" for name, value in {**states, "commit": machine.commit}.items() if value is not None]
+    versions = machine.versions
     parts += [f"{name} {versions[name]}" for name in ("mlx_tiny", "mlx", "torch") if name in versions]
     return f"machine: {'; '.join(parts)}"
 
 
-def peaks_line(peaks: dict[str, Any]) -> str:
-    """The machine's peaks, as `Peaks.to_dict` gives them."""
-    rates = ", ".join(f"{format_count(rate)}FLOP/s {dtype}" for dtype, rate in peaks["matmul_flops_per_s"].items())
-    caches = peaks["cached_bytes_per_s"].items()
+def peaks_line(peaks: Peaks) -> str:
+    """The machine's peaks."""
+    rates = ", ".join(f"{format_count(rate)}FLOP/s {dtype}" for dtype, rate in peaks.matmul_flops_per_s.items())
+    caches = peaks.cached_bytes_per_s.items()
     cached = [f"{format_bytes(rate)}/s within {format_bytes(int(size))}" for size, rate in caches]
-    copies = ", ".join([f"memory {format_bytes(peaks['copy_bytes_per_s'])}/s", *cached])
-    return (
-        f"peaks: {rates}; {copies}; launch {duration(peaks['launch_s'])}, evaluation {duration(peaks['evaluation_s'])}"
-    )
+    copies = ", ".join([f"memory {format_bytes(peaks.copy_bytes_per_s)}/s", *cached])
+    return f"peaks: {rates}; {copies}; launch {duration(peaks.launch_s)}, evaluation {duration(peaks.evaluation_s)}"
 
 
 def duration(seconds: float) -> str:

@@ -5,57 +5,23 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-# Beyond this spread a machine is too loaded, or too hot, for its figures to be taken at their word.
-LARGEST_SPREAD = 0.30
+from mlx_tiny.tools.statistics import Spread
+
 LEAST_ROUNDS, MOST_ROUNDS = 5, 200
 
 
-@dataclass(frozen=True)
-class Spread:
-    """The middle of some figures, and where the lowest and the highest tenth of them begin."""
-
-    median: float
-    p10: float
-    p90: float
-    count: int
-
-    @staticmethod
-    def of(values: Sequence[float]) -> Spread:
-        """Of at least one figure; between two figures a percentile is interpolated."""
-        ordered = sorted(values)
-        median, p10, p90 = (_percentile(ordered, share) for share in (0.5, 0.1, 0.9))
-        return Spread(median, p10, p90, len(ordered))
-
-    @property
-    def relative(self) -> float:
-        """The distance from p10 to p90 as a part of the median."""
-        return (self.p90 - self.p10) / self.median if self.median else 0.0
-
-    @property
-    def too_wide(self) -> bool:
-        """Whether the machine was too loaded to measure."""
-        return self.relative > LARGEST_SPREAD
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields of a record whose figures are seconds."""
-        return {
-            "median_s": self.median,
-            "p10_s": self.p10,
-            "p90_s": self.p90,
-            "rounds": self.count,
-            "spread": self.relative,
-            "overloaded": self.too_wide,
-        }
-
-
-def _percentile(ordered: Sequence[float], share: float) -> float:
-    place = share * (len(ordered) - 1)
-    below = int(place)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
+def seconds_of(spread: Spread) -> dict[str, Any]:
+    """The fields of a record whose figures are seconds."""
+    return {
+        "median_s": spread.median,
+        "p10_s": spread.p10,
+        "p90_s": spread.p90,
+        "rounds": spread.count,
+        "spread": spread.relative,
+        "overloaded": spread.overloaded,
+    }
 
 
 def interleaved(
@@ -109,8 +75,6 @@ def speed_ups(durations: Mapping[str, Sequence[float]], own: str, bases: Iterabl
     found = {}
     for base in bases:
         if base in durations and base != own:
-            pairs = zip(durations[base], durations[own], strict=True)
-            ratio = Spread.of([other / mine for other, mine in pairs])
-            overloaded = any(Spread.of(durations[name]).too_wide for name in (base, own))
-            found[base] = {"median": ratio.median, "p10": ratio.p10, "p90": ratio.p90, "overloaded": overloaded}
+            ratio = Spread.of_ratios(durations[base], durations[own])
+            found[base] = {"median": ratio.median, "p10": ratio.p10, "p90": ratio.p90, "overloaded": ratio.overloaded}
     return found

@@ -1,7 +1,7 @@
-"""A process that takes training steps when it is told to: one side of `bench step`.
+"""A process that takes training steps when it is told to: one competitor of `bench step`.
 
-Each side has its own process, because settings of the allocator and threads hold for a whole one, and because only so
-can the memory of a step be told from that of its rivals. Requests and answers are JSON, one object a line.
+Each competitor has its own process, because settings of the allocator and threads hold for a whole one, and because
+only so can the memory of a step be told from that of its rivals. Requests and answers are JSON, one object per line.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from mlx_tiny.bench import memory
-from mlx_tiny.config import RunConfig, from_dict
+from mlx_tiny.config import RunConfig
 from mlx_tiny.errors import TinyError, said
-from mlx_tiny.machine import usable_cores
+from mlx_tiny.machine.hardware import usable_cores
+from mlx_tiny.records import from_plain
 
 MULTIPLIER, MOMENTUM = 1.0, 0.95
 """Of every step: as in the middle of a run."""
@@ -28,16 +28,18 @@ DISTINCT_BATCHES = 4
 
 Step = Callable[[np.ndarray], float]
 """Takes a batch [B, T+1], changes the state, and gives the loss before that when all is computed."""
+Prepared = tuple[Step, str, Callable[[], int]]
+"""A step, what computes it, and the most bytes of memory that were held for it."""
 
 
 def batches(config: RunConfig) -> list[np.ndarray]:
-    """Random tokens, int32 [B, T+1], the same for every side."""
+    """Random tokens, int32 [B, T+1], the same for every competitor."""
     generator = np.random.default_rng(0)
     shape = (config.train.batch_size, config.model.context + 1)
     return [generator.integers(0, config.model.vocabulary_size, shape, dtype=np.int32) for _ in range(DISTINCT_BATCHES)]
 
 
-def of_mlx(config: RunConfig, weights: dict[str, np.ndarray]) -> tuple[Step, str]:
+def of_mlx(config: RunConfig, weights: dict[str, np.ndarray]) -> Prepared:
     """The step as `mlx-tiny train` takes it, compiled where that works."""
     import mlx.core as mx
 
@@ -57,10 +59,10 @@ def of_mlx(config: RunConfig, weights: dict[str, np.ndarray]) -> tuple[Step, str
         return float(loss)
 
     assert isinstance(backend.step, TrainingStep)
-    return step, "; ".join([backend.description, *notes])
+    return step, "; ".join([backend.description, *notes]), backend.peak_memory_bytes
 
 
-def of_torch(config: RunConfig, weights: dict[str, np.ndarray], compiled: bool = False) -> tuple[Step, str]:
+def of_torch(config: RunConfig, weights: dict[str, np.ndarray], compiled: bool = False) -> Prepared:
     """The step as one who knows PyTorch would write it."""
     import torch
 
@@ -71,17 +73,18 @@ def of_torch(config: RunConfig, weights: dict[str, np.ndarray], compiled: bool =
     tuned = TunedStep(config, parameters, choose_device(), compiled=compiled)
     fused = "; fused norms and AdamW, Muon by banks"
     kept = "; malloc keeps large blocks" if "MALLOC_TRIM_THRESHOLD_" in os.environ else ""
-    description = TorchBackend(_of_reference(config)).description
-    return lambda batch: tuned(batch, MULTIPLIER, MOMENTUM), f"{description}{fused}{kept}"
+    backend = TorchBackend(_of_reference(config))
+    description = f"{backend.description}{fused}{kept}"
+    return lambda batch: tuned(batch, MULTIPLIER, MOMENTUM), description, backend.peak_memory_bytes
 
 
-def of_compiled_torch(config: RunConfig, weights: dict[str, np.ndarray]) -> tuple[Step, str]:
+def of_compiled_torch(config: RunConfig, weights: dict[str, np.ndarray]) -> Prepared:
     """The same through torch.compile."""
-    step, description = of_torch(config, weights, compiled=True)
-    return step, f"{description}; torch.compile"
+    step, description, memory = of_torch(config, weights, compiled=True)
+    return step, f"{description}; torch.compile", memory
 
 
-def of_reference(config: RunConfig, weights: dict[str, np.ndarray]) -> tuple[Step, str]:
+def of_reference(config: RunConfig, weights: dict[str, np.ndarray]) -> Prepared:
     """The step as `mlx-tiny train --backend torch` takes it, which is written to be read."""
     import torch
 
@@ -97,7 +100,7 @@ def of_reference(config: RunConfig, weights: dict[str, np.ndarray]) -> tuple[Ste
         backend.wait(held[0], loss)
         return float(loss)
 
-    return step, backend.description
+    return step, backend.description, backend.peak_memory_bytes
 
 
 def _of_reference(config: RunConfig) -> RunConfig:
@@ -106,7 +109,7 @@ def _of_reference(config: RunConfig) -> RunConfig:
 
 
 OURS = "mlx_tiny"
-SIDES: dict[str, Callable[[RunConfig, dict[str, np.ndarray]], tuple[Step, str]]] = {
+COMPETITORS: dict[str, Callable[[RunConfig, dict[str, np.ndarray]], Prepared]] = {
     OURS: of_mlx,
     "torch": of_torch,
     "torch tuned": of_torch,
@@ -117,7 +120,7 @@ SIDES: dict[str, Callable[[RunConfig, dict[str, np.ndarray]], tuple[Step, str]]]
 
 
 def on_cores(count: int) -> str:
-    """Name of our own side on so many cores."""
+    """Name of our own step on so many cores."""
     return f"{OURS}, {count} core{'s' if count > 1 else ''}"
 
 
@@ -140,22 +143,21 @@ def _keep_to(cores: int) -> None:
 
 
 def serve(request: dict[str, Any], commands: Any, answer: Callable[[dict[str, Any]], None]) -> None:
-    """Prepare a side, answer what it is, then take as many steps as each further line says and answer their time.
+    """Prepare a competitor, answer what it is, then take as many steps as each further line says and answer their time.
 
     Args:
-        request: `side` out of `SIDES`, `config`, `weights` (a file of arrays), `products` as `Peaks` has it, and
-            `cores` to keep to, or None.
+        request: `competitor` out of `COMPETITORS`, `config`, `weights` (a file of arrays), `products` as `Peaks` has
+            it, and `cores` to keep to, or None.
         commands: lines, each a number of steps; the end of them ends the work.
         answer: sends one object.
     """
-    config = from_dict(RunConfig, request["config"])
+    config = from_plain(RunConfig, request["config"])
     with np.load(Path(request["weights"])) as file:
         weights = {name: file[name] for name in file.files}
-    terms = "" if request["side"] == OURS else _give_equal_terms(request["products"])
+    terms = "" if request["competitor"] == OURS else _give_equal_terms(request["products"])
     if request["cores"] is not None:
         _keep_to(request["cores"])
-    step, description = SIDES[request["side"]](config, weights)
-    peak_memory_bytes = memory.of_mlx if request["side"] == OURS else memory.of_torch
+    step, description, peak_memory_bytes = COMPETITORS[request["competitor"]](config, weights)
     tokens, taken = batches(config), 0
     answer({"description": f"{description}{terms}"})
     for line in commands:

@@ -10,7 +10,7 @@ import click
 
 from mlx_tiny import __version__
 from mlx_tiny.errors import TinyError
-from mlx_tiny.machine import unsupported_reason
+from mlx_tiny.machine.support import unsupported_reason
 
 # Command -> its line in `mlx-tiny --help`, kept here so that help imports no command.
 COMMANDS = {

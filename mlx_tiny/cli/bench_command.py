@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +15,8 @@ from mlx_tiny.cli.options import F, flag_name, given
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mlx_tiny.bench.peaks import Peaks
     from mlx_tiny.config import RunConfig
+    from mlx_tiny.machine.peaks import Peaks
 
 _BENCHMARKS = ("kernels", "step", "inference")
 # Small enough for two cores of a laptop, and large enough to be training.
@@ -119,7 +121,8 @@ def _require_fitting(chosen: tuple[str, ...], flags: dict[str, Any], *benchmarks
 def _core_counts(text: str | None) -> list[int]:
     """The counts of `--cores`."""
     from mlx_tiny.errors import TinyError
-    from mlx_tiny.machine import device, usable_cores
+    from mlx_tiny.machine.description import device
+    from mlx_tiny.machine.hardware import usable_cores
 
     if text is None:
         return []
@@ -132,27 +135,28 @@ def _core_counts(text: str | None) -> list[int]:
 
 
 def _default_file() -> Path:
-    import datetime
+    """The file that --all writes where none is named; its name tells machines and days apart."""
+    from mlx_tiny.machine.hardware import chip
 
-    from mlx_tiny.bench.output import default_name
-    from mlx_tiny.machine import chip
-
-    return default_name(chip(), datetime.datetime.now())
+    words = re.findall(r"[a-z0-9]+", chip().lower())
+    return Path("-".join(["mlx-tiny-bench", *words, time.strftime("%Y%m%d-%H%M%S")]) + ".json")
 
 
 def _default_dtypes(everything: bool) -> tuple[str, ...]:
     """On a GPU --all takes both types of training; a CPU has no fast one of 16 bits."""
     from mlx_tiny.config import DTYPES
-    from mlx_tiny.machine import device
+    from mlx_tiny.machine.description import device
 
     return tuple(DTYPES) if everything and device() != "cpu" else ("float32",)
 
 
 def _measure(settings: dict[str, Any], as_json: bool, output: Path | None, plot: Path | None) -> None:
-    from mlx_tiny.bench import conditions, expectation, peaks, results, roofline, table
-    from mlx_tiny.bench.output import require_matplotlib, require_writable
-    from mlx_tiny.files import write_json
-    from mlx_tiny.machine import keep_awake
+    from mlx_tiny.bench import expectation, results, roofline, table
+    from mlx_tiny.files import require_writable, write_json
+    from mlx_tiny.machine import peaks
+    from mlx_tiny.machine.description import describe
+    from mlx_tiny.machine.state import keep_awake
+    from mlx_tiny.tools.plots import require_matplotlib
 
     _check(settings)
     require_writable(output, plot)
@@ -166,8 +170,8 @@ def _measure(settings: dict[str, Any], as_json: bool, output: Path | None, plot:
         dtypes = list(dict.fromkeys(("float32", *settings["dtypes"])))
         measured = peaks.measure(dtypes)
         if not as_json:
-            click.echo(table.machine_line(conditions.circumstances()))
-            click.echo(table.peaks_line(measured.to_dict()))
+            click.echo(table.machine_line(describe()))
+            click.echo(table.peaks_line(measured))
         minutes = round(expectation.expected_seconds(settings, measured) / 60)
         click.echo(f"expected: {f'about {minutes} minutes' if minutes > 1 else 'a minute or less'}", err=True)
         for group in _groups(settings, measured):
@@ -211,12 +215,13 @@ def _check(settings: dict[str, Any]) -> None:
 
 def _changed(config: RunConfig, changes: dict[str, dict[str, Any]]) -> RunConfig:
     """A preset's configuration with the user's flags on top."""
-    from mlx_tiny.config import RunConfig, from_dict, to_dict
+    from mlx_tiny.config import RunConfig
+    from mlx_tiny.records import from_plain, to_plain
 
-    values = to_dict(config)
+    values = to_plain(config)
     for section, settings in changes.items():
         values[section].update(settings)
-    return from_dict(RunConfig, values)
+    return from_plain(RunConfig, values)
 
 
 def _groups(settings: dict[str, Any], peaks: Peaks) -> Iterator[list[dict[str, Any]]]:

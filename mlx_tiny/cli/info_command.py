@@ -14,13 +14,15 @@ def command(as_json: bool) -> None:
     """Show this machine, what it was measured to do, and what the cache holds."""
     from mlx_tiny.files import cache_home
     from mlx_tiny.linux.lanes import lanes, prepare
-    from mlx_tiny.machine import copy_peak, describe, matmul_peak
+    from mlx_tiny.machine.description import describe
+    from mlx_tiny.machine.peaks import copy_peak, matmul_peak
+    from mlx_tiny.records import to_plain
     from mlx_tiny.units import format_bytes
 
     blas = prepare()
     home = cache_home()
     values = {
-        **describe().to_dict(),
+        **to_plain(describe()),
         "blas_note": blas.reason,
         "lanes": len(lanes()),
         "matmul_gflop_per_s": round(matmul_peak() / 1e9, 1),
@@ -33,7 +35,7 @@ def command(as_json: bool) -> None:
         return
     for key, value in values.items():
         if isinstance(value, dict):
-            value = ", ".join(f"{name} {version}" for name, version in value.items() if version)
+            value = ", ".join(f"{name} {version}" for name, version in value.items() if version is not None)
         if value is not None:
             click.echo(f"{key}: {format_bytes(value) if key.endswith('_bytes') else value}")
 

@@ -46,11 +46,12 @@ def command(
     if trace is not None and (drift is not None or as_json or output is not None):
         raise click.UsageError("--trace records a step and nothing else")
     from mlx_tiny.bench import drift as drift_module
-    from mlx_tiny.bench import peaks, results
     from mlx_tiny.bench import profile as profiling
-    from mlx_tiny.bench.output import require_writable
-    from mlx_tiny.files import write_json
-    from mlx_tiny.machine import keep_awake
+    from mlx_tiny.bench import results
+    from mlx_tiny.files import require_writable, write_json
+    from mlx_tiny.machine import peaks
+    from mlx_tiny.machine.state import keep_awake
+    from mlx_tiny.records import to_plain
 
     config, drift_s = _config(preset, dtype, batch_size), _seconds_of(drift)
     if trace is not None:
@@ -66,7 +67,7 @@ def command(
             click.echo(f"training for {drift}", err=True)
             result["drift"] = drift_module.drift(config, drift_s)
         after = peaks.measure(dtypes)
-    result = results.finite({**result, "warnings": [*_warnings(result), *results.changed_peaks(measured, after)]})
+    result = to_plain({**result, "warnings": [*_warnings(result), *results.changed_peaks(measured, after)]})
     if as_json:
         click.echo(json.dumps(result, allow_nan=False))
     else:
@@ -104,10 +105,13 @@ def _seconds_of(text: str | None) -> float | None:
 def _lines(result: dict[str, Any]) -> Iterator[str]:
     from mlx_tiny.bench import profile as profiling
     from mlx_tiny.bench.table import aligned, duration, machine_line, peaks_line
+    from mlx_tiny.machine.description import Machine
+    from mlx_tiny.machine.peaks import Peaks
+    from mlx_tiny.records import from_plain
     from mlx_tiny.units import format_bytes, format_count
 
-    yield machine_line(result["circumstances"])
-    yield peaks_line(result["peaks"])
+    yield machine_line(from_plain(Machine, result["machine"]))
+    yield peaks_line(from_plain(Peaks, result["peaks"]))
     yield (
         f"{result['preset']}, {result['shape']}, {result['dtype']}: step {duration(result['step_s'])} "
         f"({duration(result['p10_s'])} to {duration(result['p90_s'])}), {result['tokens_per_s']:,.0f} "

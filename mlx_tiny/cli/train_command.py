@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlx_tiny.cli.options import config_options, flag_name, given
-from mlx_tiny.config import RunConfig, TrainConfig, from_dict, to_dict
+from mlx_tiny.config import RunConfig, TrainConfig
 from mlx_tiny.errors import TinyError
+from mlx_tiny.records import from_plain, to_plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,7 +108,7 @@ def _planned(flags: dict[str, Any]) -> tuple[RunConfig, str]:
     make_backend = _backend_kind(asked["train"].get("backend", standard.backend))
     preset = asked["train"].get("preset", standard.preset)
     choice = choose(preset, budget, lambda: measured_flops_per_s(make_backend))
-    values = to_dict(choice.preset.config())
+    values = to_plain(choice.preset.config())
     if choice.tokens is not None:
         values["data"]["train_bytes"] = text_bytes(choice.tokens)
     for section, settings in asked.items():
@@ -118,7 +119,7 @@ def _planned(flags: dict[str, Any]) -> tuple[RunConfig, str]:
         values["data"]["source"] = _absolute(values["data"]["source"])
     if values["data"]["validation"] is not None:
         values["data"]["validation"] = _absolute(values["data"]["validation"])
-    return from_dict(RunConfig, values), choice.reason
+    return from_plain(RunConfig, values), choice.reason
 
 
 def _absolute(pattern: str) -> str:
@@ -173,7 +174,7 @@ def _train(
     budget: str | None,
 ) -> None:
     from mlx_tiny.cli.display import Display
-    from mlx_tiny.machine import keep_awake
+    from mlx_tiny.machine.state import keep_awake
     from mlx_tiny.model.forward import training_flops_per_token
     from mlx_tiny.training.trainer import Trainer
     from mlx_tiny.training.watch import Interruption
@@ -239,14 +240,14 @@ def _report(
     budget: str | None,
 ) -> None:
     from mlx_tiny.cli.display import printable
-    from mlx_tiny.machine import describe
+    from mlx_tiny.machine.description import describe
     from mlx_tiny.report import report
 
     samples = [
         backend.sample(outcome.state, corpus.tokenizer, max_tokens=200, seed=seed) for seed in range(_FINAL_SAMPLES)
     ]
     spent = budget or run.config.train.budget
-    machine = {**describe().to_dict(), "backend": backend.description}
+    machine = {**to_plain(describe()), "backend": backend.description}
     around = report.Circumstances(spent, machine, peak, backend.peak_memory_bytes(), prepare_s, samples)
     built = report.build(run, corpus, outcome, around)
     report.write(run, built)

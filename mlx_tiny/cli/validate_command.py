@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
 import os
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlx_tiny.errors import CheckFailed, TinyError, said
+from mlx_tiny.errors import CheckFailed, TinyError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -125,11 +123,14 @@ def _prepare_torch() -> None:
 
 
 def _validate(run_path: Path | None, as_json: bool, plot: Path | None) -> None:
+    from mlx_tiny.files import require_writable
+    from mlx_tiny.tools.plots import require_matplotlib
     from mlx_tiny.training.checkpoint import RunFolder
 
     folder = RunFolder(run_path) if run_path is not None else None
     if plot is not None:
-        _require_plotting(plot)
+        require_matplotlib()
+        require_writable(plot)
     _prepare_torch()
     from mlx_tiny.validate import suite
     from mlx_tiny.validate.trajectory import Training
@@ -171,27 +172,12 @@ def _validate(run_path: Path | None, as_json: bool, plot: Path | None) -> None:
         )
 
 
-def _require_plotting(path: Path) -> None:
-    """Refuse a plot that cannot be written, before anything is computed for it."""
-    if importlib.util.find_spec("matplotlib") is None:
-        raise TinyError("matplotlib is not installed, and --plot needs it", remedy="Install it: pip install matplotlib")
-    if not path.parent.is_dir():
-        raise TinyError(f"{path.parent} is not a folder, so {path} cannot be written", remedy="Name another file")
-    try:
-        tempfile.TemporaryFile(dir=path.parent).close()
-    except OSError as error:
-        raise TinyError(
-            f"{path.parent} takes no file, so {path} cannot be written ({said(error)})",
-            remedy="Name a file in another folder",
-        ) from error
-
-
 def _machine() -> dict[str, str]:
     """What computes, in lines."""
     from importlib.metadata import version
 
     from mlx_tiny.linux.lanes import lanes, prepare
-    from mlx_tiny.machine import device
+    from mlx_tiny.machine.description import device
     from mlx_tiny.ops import dispatch, metal
     from mlx_tiny.validate.tensors import description
 

@@ -16,7 +16,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlx_tiny.config import DataConfig, to_dict
+from mlx_tiny.config import DataConfig
 from mlx_tiny.data.batches import require_tokens
 from mlx_tiny.data.documents import Document, Progress, byte_length
 from mlx_tiny.data.sampling import Survey, survey
@@ -32,6 +32,7 @@ from mlx_tiny.files import (
     read_json,
     remove_leftovers,
 )
+from mlx_tiny.records import to_plain
 
 PREPARED_VERSION = 1
 """Raised whenever the same text and settings would give other files."""
@@ -188,7 +189,7 @@ def _meta(
         "valid_entropy_bits": valid.bits,
         "tokenizer_hash": tokenizer.hash,
         "vocabulary_size": tokenizer.size,
-        "settings": to_dict(config),
+        "settings": to_plain(config),
     }
 
 

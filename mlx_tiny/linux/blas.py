@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mlx_tiny.machine import usable_cores
+from mlx_tiny.machine.hardware import usable_cores
 
 PACKAGE = "scipy-openblas32"
 ROUTINE_PREFIX = "cblas_"

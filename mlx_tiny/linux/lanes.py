@@ -20,7 +20,7 @@ import mlx.core as mx
 
 from mlx_tiny.errors import TinyError, said
 from mlx_tiny.linux import blas
-from mlx_tiny.machine import usable_cores
+from mlx_tiny.machine.hardware import usable_cores
 
 # Beyond this, parts of a batch become too small to be worth a thread.
 _MOST_LANES = 16

@@ -9,22 +9,20 @@ half of a step each, in folders of their own; whole files are then moved to wher
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
-from mlx_tiny.config import RunConfig, to_dict
+from mlx_tiny.config import RunConfig
 from mlx_tiny.linux.lanes import decide_compilation, on_cpu
+from mlx_tiny.records import to_plain
+from mlx_tiny.tools.processes import Child
 
 PARTS = ("gradients", "update")
 # With so many kernels in MLX's folder, a step was compiled here before; another model needs few new ones.
 _WARM = 30
 _KERNELS = "mlx/*/cpu"
-_PACKAGE = Path(__file__).resolve().parents[2]
 
 
 class CompilingAhead:
@@ -37,50 +35,39 @@ class CompilingAhead:
     """
 
     def __init__(self, config: RunConfig) -> None:
-        self._processes: list[tuple[subprocess.Popen[str], Path]] = []
+        self._children: list[tuple[Child, Path]] = []
         if config.train.backend != "mlx" or not on_cpu() or not decide_compilation(config.train.compile)[0]:
             return
         if len(list(Path(tempfile.gettempdir()).glob(f"{_KERNELS}/*.so"))) < _WARM:
             with contextlib.suppress(OSError):  # no room for folders or processes: the first step will tell
                 for part in PARTS:
-                    self._processes.append(_start(part, config))
+                    self._children.append(_start(part, config))
 
     @property
     def busy(self) -> bool:
         """Whether waiting would take time."""
-        return any(process.poll() is None for process, _ in self._processes)
+        return any(child.process.poll() is None for child, _ in self._children)
 
     def wait(self) -> None:
         """Until all kernels are in MLX's folder; what failed is left for the first step to compile, or to explain."""
-        for process, folder in self._processes:
-            if process.wait() == 0:
+        for child, folder in self._children:
+            if child.process.wait() == 0:
                 _hand_over(folder)
         self.close()
 
     def close(self) -> None:
         """End the processes and remove their folders."""
-        for process, folder in self._processes:
-            process.kill()
-            process.wait()
+        for child, folder in self._children:
+            child.close()
             shutil.rmtree(folder, ignore_errors=True)
-        self._processes = []
+        self._children = []
 
 
-def _start(part: str, config: RunConfig) -> tuple[subprocess.Popen[str], Path]:
+def _start(part: str, config: RunConfig) -> tuple[Child, Path]:
     folder = Path(tempfile.mkdtemp(prefix="mlx_tiny-"))
-    path = os.pathsep.join(filter(None, [str(_PACKAGE), os.environ.get("PYTHONPATH")]))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mlx_tiny.training.rehearsal", part],
-        env={**os.environ, "PYTHONPATH": path, "TMPDIR": str(folder)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert process.stdin is not None
-    with contextlib.suppress(BrokenPipeError), process.stdin:
-        json.dump(to_dict(config), process.stdin)
-    return process, folder
+    child = Child("mlx_tiny.training.rehearsal", part, answers=False, changes={"TMPDIR": str(folder)})
+    child.send(to_plain(config))
+    return child, folder
 
 
 def _hand_over(folder: Path) -> None:

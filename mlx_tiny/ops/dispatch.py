@@ -18,7 +18,7 @@ import mlx.core as mx
 
 from mlx_tiny.errors import TinyError, said
 from mlx_tiny.linux.lanes import on_cpu
-from mlx_tiny.machine import chip
+from mlx_tiny.machine.hardware import chip
 from mlx_tiny.ops import metal
 
 # Head widths for which the attention kernels are built and tested.

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from mlx_tiny.config import RunConfig
-from mlx_tiny.machine import peak_memory_bytes
 from mlx_tiny.reference.checkpoint import load_checkpoint, save_checkpoint, save_weights
 from mlx_tiny.reference.evaluate import evaluate
 from mlx_tiny.reference.generate import generate_tokens
 from mlx_tiny.reference.step import TrainingState, initial_state, training_step
+from mlx_tiny.tools.processes import peak_memory_bytes
 
 # Of the samples that a run shows; those of `mlx-tiny generate` begin there too.
 _TEMPERATURE, _TOP_P = 0.8, 0.95
@@ -148,5 +148,9 @@ class TorchBackend:
         return 2.0 * size**3 / min(durations)
 
     def peak_memory_bytes(self) -> int:
-        held = torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else 0
+        held = 0
+        if self.device.type == "cuda":
+            held = torch.cuda.max_memory_allocated(self.device)
+        elif self.device.type == "mps":
+            held = torch.mps.driver_allocated_memory()  # as it is now: no peak of it is kept
         return max(peak_memory_bytes(), held)

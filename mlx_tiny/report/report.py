@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlx_tiny.config import ModelConfig, to_dict
+from mlx_tiny.config import ModelConfig
 from mlx_tiny.data.prepare import PreparedCorpus
 from mlx_tiny.files import atomic_write, write_json
 from mlx_tiny.model.forward import multiply_adds_per_token, parameter_count, parameter_specs, training_flops_per_token
+from mlx_tiny.records import to_plain
+from mlx_tiny.tools import plots
 from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.evaluate import protocol_hash
 from mlx_tiny.training.trainer import Outcome
@@ -74,7 +75,7 @@ def build(run: RunFolder, corpus: PreparedCorpus, outcome: Outcome, around: Circ
         "phases_s": {"prepare data": around.prepare_s, **outcome.phases},
         "machine": around.machine,
         "samples": around.samples,
-        "config": to_dict(run.config),
+        "config": to_plain(run.config),
     }
     if corpus.valid_entropy_bits is not None:
         floor = corpus.valid_entropy_bits / corpus.valid_bytes
@@ -109,7 +110,7 @@ def write(run: RunFolder, report: dict[str, Any]) -> None:
     write_json(run.path / "report.json", report)
     with atomic_write(run.path / "report.md", "w") as file:
         file.write(_markdown(report))
-    if importlib.util.find_spec("matplotlib") is not None:
+    if plots.installed():
         _plot(run, run.path / "loss.png")
 
 
@@ -168,31 +169,23 @@ def _plain(name: str, value: Any) -> str:
 
 
 def _plot(run: RunFolder, path: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     records = run.read_metrics()
     steps = [record for record in records if "loss" in record]
     checks = [record for record in records if "validation_bits_per_byte" in record]
     if not steps:
         return
-    figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
-    axes.plot([r["tokens"] for r in steps], [r["loss"] for r in steps], linewidth=0.8, label="training loss")
-    axes.set(xlabel="tokens", ylabel="nats a token")
-    if checks:
-        tokens_per_step = steps[-1]["tokens"] / steps[-1]["step"]
-        right = axes.twinx()
-        right.plot(
-            [r["step"] * tokens_per_step for r in checks],
-            [r["validation_bits_per_byte"] for r in checks],
-            "o-",
-            color="tab:orange",
-            label="validation",
-        )
-        right.set_ylabel("bits per byte")
-    figure.legend(loc="upper right")
-    with atomic_write(path) as file:
-        figure.savefig(file, format="png", dpi=120)
-    pyplot.close(figure)
+    with plots.picture(path, figsize=(8, 4.5)) as (figure, axes):
+        axes.plot([r["tokens"] for r in steps], [r["loss"] for r in steps], linewidth=0.8, label="training loss")
+        axes.set(xlabel="tokens", ylabel="nats a token")
+        if checks:
+            tokens_per_step = steps[-1]["tokens"] / steps[-1]["step"]
+            right = axes.twinx()
+            right.plot(
+                [r["step"] * tokens_per_step for r in checks],
+                [r["validation_bits_per_byte"] for r in checks],
+                "o-",
+                color="tab:orange",
+                label="validation",
+            )
+            right.set_ylabel("bits per byte")
+        figure.legend(loc="upper right")

@@ -13,8 +13,10 @@ import numpy as np
 from mlx_tiny.config import RunConfig
 from mlx_tiny.data.tokenizer import Tokenizer
 from mlx_tiny.linux.lanes import decide_compilation, lanes, prepare
-from mlx_tiny.machine import device, matmul_peak, peak_memory_bytes
+from mlx_tiny.machine.description import device
+from mlx_tiny.machine.peaks import matmul_peak
 from mlx_tiny.model.generate import sample_text
+from mlx_tiny.tools.processes import peak_memory_bytes
 from mlx_tiny.training.checkpoint import Progress, RunFolder, all_finite
 from mlx_tiny.training.evaluate import evaluate
 from mlx_tiny.training.step import TrainingState, TrainingStep
@@ -137,4 +139,5 @@ class MlxBackend:
         return matmul_peak(self.config.train.dtype)
 
     def peak_memory_bytes(self) -> int:
-        return peak_memory_bytes()
+        # They overlap on unified memory, so that the larger is taken and not the sum.
+        return max(peak_memory_bytes(), 0 if device() == "cpu" else mx.get_peak_memory())

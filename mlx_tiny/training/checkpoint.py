@@ -25,7 +25,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from mlx_tiny.config import FORMAT_VERSION, RunConfig, from_dict, to_dict
+from mlx_tiny.config import FORMAT_VERSION, RunConfig
 from mlx_tiny.errors import TinyError, said
 from mlx_tiny.files import (
     atomic_folder,
@@ -39,6 +39,7 @@ from mlx_tiny.files import (
 )
 from mlx_tiny.model.forward import Parameters, parameter_specs
 from mlx_tiny.optim.optimizer import Optimizer
+from mlx_tiny.records import from_plain, to_plain
 from mlx_tiny.training.step import TrainingState
 
 # Settings of training that may change between the sessions of a run.
@@ -87,7 +88,7 @@ class RunFolder:
                 got=saved.get("format_version"),
                 remedy=_OTHER_VERSION,
             )
-        self.config = from_dict(RunConfig, saved.get("config", {}))
+        self.config = from_plain(RunConfig, saved.get("config", {}))
         self.corpus: dict[str, Any] = saved.get("corpus", {})
         """Key, description, tokenizer hash and counts of the prepared data."""
 
@@ -113,7 +114,7 @@ class RunFolder:
             shutil.copyfile(tokenizer_model, aside / "tokenizer.model")
             write_json(
                 aside / "config.json",
-                {"format_version": FORMAT_VERSION, "config": to_dict(config), "corpus": corpus},
+                {"format_version": FORMAT_VERSION, "config": to_plain(config), "corpus": corpus},
             )
         make_folder(path / "checkpoints")
         return RunFolder(path)
@@ -224,7 +225,7 @@ class RunFolder:
 
         How often the run looks at itself, and what computes it, may change between sessions.
         """
-        config = to_dict(self.config)
+        config = to_plain(self.config)
         for name in (*_HOW_OFTEN, *_BY_WHAT, "budget"):
             config["train"].pop(name)
         return hash_text(json.dumps(config, sort_keys=True), self.corpus.get("tokenizer"), self.corpus.get("key"))[:16]

@@ -6,7 +6,8 @@ import json
 import sys
 from typing import Any
 
-from mlx_tiny.config import RunConfig, from_dict
+from mlx_tiny.config import RunConfig
+from mlx_tiny.records import from_plain
 
 
 def _compile(part: str, values: dict[str, Any]) -> None:
@@ -17,7 +18,7 @@ def _compile(part: str, values: dict[str, Any]) -> None:
     from mlx_tiny.model.generate import Reader
     from mlx_tiny.training.step import TrainingStep
 
-    config = from_dict(RunConfig, values)
+    config = from_plain(RunConfig, values)
     step = TrainingStep(config, compiled=True)
     state = step.initial_state()
     if part == "gradients":
@@ -33,4 +34,4 @@ def _compile(part: str, values: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    _compile(sys.argv[1], json.load(sys.stdin))
+    _compile(sys.argv[1], json.loads(sys.stdin.readline()))

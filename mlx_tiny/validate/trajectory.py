@@ -14,7 +14,6 @@ import torch
 from mlx_tiny.config import ModelConfig, OptimizerConfig, RunConfig, TrainConfig
 from mlx_tiny.data.batches import BatchStream
 from mlx_tiny.data.stories import StoryGrammar
-from mlx_tiny.files import atomic_write
 from mlx_tiny.linux.lanes import on_cpu
 from mlx_tiny.model.forward import Parameters
 from mlx_tiny.optim import schedule
@@ -22,6 +21,7 @@ from mlx_tiny.reference import optim as reference_optim
 from mlx_tiny.reference import schedule as reference_schedule
 from mlx_tiny.reference import step as reference_step
 from mlx_tiny.tolerances import bounds
+from mlx_tiny.tools.plots import picture
 from mlx_tiny.training.step import TrainingState, TrainingStep
 from mlx_tiny.validate.arrays import Array
 from mlx_tiny.validate.table import Comparison, Result
@@ -133,22 +133,14 @@ class Training:
 
     def plot(self, path: Path) -> None:
         """Draw both curves, and how far they part, as a PNG file; needs matplotlib."""
-        import matplotlib
-
-        matplotlib.use("Agg")
-        from matplotlib import pyplot
-
         ours, reference, steps = self.curves.ours, self.curves.reference, np.arange(1, self.steps + 1)
-        figure, (above, below) = pyplot.subplots(2, sharex=True, figsize=(8, 6), layout="constrained")
-        above.plot(steps, ours, label="mlx")
-        above.plot(steps, reference, "--", label="torch")
-        above.set(ylabel="nats a token")
-        above.legend()
-        below.semilogy(steps, np.maximum(np.abs(ours / reference - 1), 1e-9))
-        below.set(xlabel="step", ylabel="relative difference")
-        with atomic_write(path) as file:
-            figure.savefig(file, format="png", dpi=120)
-        pyplot.close(figure)
+        with picture(path, nrows=2, sharex=True, figsize=(8, 6)) as (_, (above, below)):
+            above.plot(steps, ours, label="mlx")
+            above.plot(steps, reference, "--", label="torch")
+            above.set(ylabel="nats a token")
+            above.legend()
+            below.semilogy(steps, np.maximum(np.abs(ours / reference - 1), 1e-9))
+            below.set(xlabel="step", ylabel="relative difference")
 
     def comparisons(self) -> Iterator[Comparison]:
         """The first steps, and all of them."""

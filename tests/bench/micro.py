@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from mlx_tiny.bench.peaks import Peaks
 from mlx_tiny.linux.attention import BLOCK
+from mlx_tiny.machine.description import Machine
+from mlx_tiny.machine.peaks import Peaks
+from mlx_tiny.machine.state import State
+from mlx_tiny.records import to_plain
 from mlx_tiny.study.plan import Preset
 
 MICRO = Preset(
@@ -33,18 +36,21 @@ PEAKS = Peaks(
     evaluation_s=1e-5,
     products="float32",
 )
-CIRCUMSTANCES: dict[str, Any] = {
-    "system": "Linux 6",
-    "chip": "a chip",
-    "cores": 2,
-    "device": "cpu",
-    "blas": "a BLAS",
-    "power": None,
-    "thermal": None,
-    "load_average": 0.1,
-    "versions": {"mlx": "1", "mlx_tiny": "2"},
-    "commit": None,
-}
+MACHINE = Machine(
+    system="Linux 6",
+    architecture="x86_64",
+    chip="a chip",
+    cores=2,
+    performance_cores=None,
+    efficiency_cores=None,
+    memory_bytes=8_000_000_000,
+    device="cpu",
+    blas="a BLAS",
+    python="3.11",
+    versions={"mlx": "1", "mlx_tiny": "2"},
+    commit=None,
+    state=State(power=None, thermal=None, load_average=0.1),
+)
 
 
 def timed_record(**changes: Any) -> dict[str, Any]:
@@ -62,7 +68,7 @@ def timed_record(**changes: Any) -> dict[str, Any]:
         "arithmetic_intensity": 10.0,
         "bound_s": 1e-4,
         "bound_by": "compute",
-        "circumstances": CIRCUMSTANCES,
+        "machine": to_plain(MACHINE),
         "median_s": 2e-3,
         "p10_s": 1.9e-3,
         "p90_s": 2.2e-3,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mlx_tiny.bench.expectation import expected_seconds
-from mlx_tiny.bench.peaks import Peaks
+from mlx_tiny.machine.peaks import Peaks
 
 from .micro import PEAKS
 

@@ -56,7 +56,7 @@ def test_a_record_says_what_was_measured_and_how_well_it_did() -> None:
     assert record["share_of_bound"] == pytest.approx(record["bound_s"] / record["median_s"])
     assert record["arithmetic_intensity"] == pytest.approx(operation.flops / operation.least_bytes)
     assert 0 <= record["error"] <= 1 and record["peak_memory_bytes"] > 0
-    assert record["circumstances"]["chip"] and not record["compiled"]
+    assert record["machine"]["chip"] and not record["compiled"]
     assert json.loads(json.dumps(record)) == record
 
 

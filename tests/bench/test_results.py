@@ -32,13 +32,13 @@ def test_a_file_comes_back_as_it_was_written(tmp_path: Path) -> None:
         "created",
         "complete",
         "settings",
-        "circumstances",
+        "machine",
         "peaks",
         "peaks_after",
         "warnings",
         "records",
     }
-    assert whole["circumstances"]["chip"] and whole["created"].endswith("+00:00")
+    assert whole["machine"]["chip"] and whole["created"].endswith("+00:00")
     assert whole["complete"] and whole["warnings"] == []
     write_json(tmp_path / "a.json", whole)
     assert results.read(tmp_path / "a.json") == json.loads(json.dumps(whole))
@@ -73,8 +73,8 @@ def without(name: str) -> dict[str, object]:
     [
         (file(created=None), "Expected when it was created"),
         (file(warnings=None), "Expected a list of warnings"),
-        (file(circumstances=None), "Expected circumstances with system, chip"),
-        (file(circumstances={"chip": "a chip"}), "Expected circumstances with system, chip"),
+        (file(machine=None), "machine in"),
+        (file(machine={"chip": "a chip"}), "Expected a value of system"),
         (file(records=None), "Expected a list of records"),
         (file(records=[1]), "a benchmark, a dtype and an implementation in record 0"),
         (file(records=[timed_record(), without("dtype")]), "a benchmark, a dtype and an implementation in record 1"),
@@ -86,8 +86,8 @@ def without(name: str) -> dict[str, object]:
         ("[]", "Expected a JSON object, got list"),
         ("{}", "got kind None, format None"),
         ({"kind": "mlx-tiny bench", "format_version": 2}, "got kind 'mlx-tiny bench', format 2"),
-        ({"kind": "mlx-tiny bench", "format_version": 1}, "is damaged"),
-        ({"kind": "mlx-tiny bench", "format_version": 1, "records": [{"x": 1}]}, "is damaged"),
+        ({"kind": "mlx-tiny bench", "format_version": 1}, "is malformed"),
+        ({"kind": "mlx-tiny bench", "format_version": 1, "records": [{"x": 1}]}, "is malformed"),
     ],
 )
 def test_what_is_no_such_file_is_explained(tmp_path: Path, content: object, words: str) -> None:

@@ -12,16 +12,17 @@ import numpy as np
 import pytest
 
 from mlx_tiny.bench import step, worker
+from mlx_tiny.bench.competitor import Competitor
 from mlx_tiny.bench.judge import expected_losses
-from mlx_tiny.bench.side import Side
 from mlx_tiny.bench.weights import nonzero_weights
 from mlx_tiny.bench.worker import on_cores
-from mlx_tiny.config import RunConfig, to_dict
+from mlx_tiny.config import RunConfig
 from mlx_tiny.errors import TinyError
 from mlx_tiny.linux import lanes as runtime
-from mlx_tiny.machine import usable_cores
+from mlx_tiny.machine.hardware import usable_cores
 from mlx_tiny.ops import activation, attention, cross_entropy, norm
 from mlx_tiny.ops import qk_norm_rope as heads
+from mlx_tiny.records import to_plain
 
 from .micro import MICRO, PEAKS
 
@@ -34,7 +35,7 @@ def uncompiled(config: RunConfig) -> RunConfig:
 
 
 def run(*sides: str, change: Any = uncompiled, dtype: str = "float32", peaks: Any = PEAKS) -> dict[str, dict[str, Any]]:
-    (records,) = step.run(["micro"], dtype, peaks, seconds=0, change=change, sides=sides)
+    (records,) = step.run(["micro"], dtype, peaks, seconds=0, change=change, competitors=sides)
     assert [record["implementation"] for record in records] == list(sides)
     return {record["implementation"]: record for record in records}
 
@@ -73,7 +74,7 @@ def test_a_side_that_cannot_start_has_a_reason() -> None:
     assert ours["mlx_tiny"]["failed"]
 
 
-class Doomed(Side):
+class Doomed(Competitor):
     """A side that is gone after so many requests, others of this class being well."""
 
     def __init__(self, lives: int) -> None:
@@ -89,7 +90,7 @@ class Doomed(Side):
 @pytest.mark.parametrize("lives", [0, 1, 3])
 def test_a_side_that_dies_while_it_is_timed_has_a_reason_and_the_others_go_on(lives: int) -> None:
     records: dict[str, dict[str, Any]] = {"mlx_tiny": {}, "torch": {}, "reference": {}}
-    sides: dict[str, Side] = {"mlx_tiny": Doomed(99), "torch": Doomed(lives), "reference": Doomed(99)}
+    sides: dict[str, Competitor] = {"mlx_tiny": Doomed(99), "torch": Doomed(lives), "reference": Doomed(99)}
     step._time(sides, records, tokens=160, seconds=0)
     assert records["torch"] == {
         "reason": "failed while it was timed: it ended with exit code -9; its last words were: Killed",
@@ -166,7 +167,7 @@ def serve(config: RunConfig, folder: Path, side: str, steps: list[int]) -> list[
     """The answers of a side that runs in this process."""
     np.savez(folder / "weights.npz", **nonzero_weights(config.model))
     answers: list[dict[str, Any]] = []
-    request = {"side": side, "config": to_dict(config), "weights": str(folder / "weights.npz")}
+    request = {"competitor": side, "config": to_plain(config), "weights": str(folder / "weights.npz")}
     request |= {"products": "float32", "cores": None}
     worker.serve(request, io.StringIO("".join(f"{count}\n" for count in steps)), answers.append)
     return answers

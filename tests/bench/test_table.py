@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from mlx_tiny.bench import table
+from mlx_tiny.machine.state import State
 
-from .micro import CIRCUMSTANCES, PEAKS, timed_record
+from .micro import MACHINE, PEAKS, timed_record
 
 
 @pytest.mark.parametrize(
@@ -68,14 +69,14 @@ def test_steps_and_generation_have_their_columns() -> None:
 
 
 def test_the_machine_and_its_peaks_in_a_line_each() -> None:
-    line = table.machine_line({**CIRCUMSTANCES, "power": "mains", "thermal": "nominal", "commit": "abc"})
+    line = table.machine_line(replace(MACHINE, commit="abc", state=State("mains", "nominal", 0.1)))
     assert line == (
         "machine: a chip, 2 cores, cpu; Linux 6; BLAS a BLAS; power mains; thermal state nominal; load 0.1; "
         "commit abc; mlx_tiny 2; mlx 1"
     )
-    assert "power" not in table.machine_line(CIRCUMSTANCES)
-    assert table.peaks_line(PEAKS.to_dict()) == (
+    assert "power" not in table.machine_line(MACHINE)
+    assert table.peaks_line(PEAKS) == (
         "peaks: 100GFLOP/s float32, 100GFLOP/s bfloat16; memory 10GB/s; launch 1 us, evaluation 10 us"
     )
     cached = replace(PEAKS, cached_bytes_per_s={"1000000": 4e10, "16000000": 2e10})
-    assert table.peaks_line(cached.to_dict()).split("; ")[1] == ("memory 10GB/s, 40GB/s within 1MB, 20GB/s within 16MB")
+    assert table.peaks_line(cached).split("; ")[1] == ("memory 10GB/s, 40GB/s within 1MB, 20GB/s within 16MB")

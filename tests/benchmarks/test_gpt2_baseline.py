@@ -17,13 +17,14 @@ from click.testing import CliRunner
 from mlx_tiny.config import DataConfig
 from mlx_tiny.data.prepare import prepare
 from mlx_tiny.errors import TinyError
+from mlx_tiny.tools.processes import ROOT
 
 torch = pytest.importorskip("torch", reason="needs PyTorch (the extra `reference`)")
 
 from benchmarks import gpt2_baseline as baseline  # noqa: E402
 from benchmarks.gpt2_baseline import BaselineConfig  # noqa: E402
 from benchmarks.gpt2_model import GPT2, adamw  # noqa: E402
-from benchmarks.runs import ROOT, read_baseline  # noqa: E402
+from benchmarks.runs import read_baseline  # noqa: E402
 
 pytestmark = pytest.mark.torch
 VOCABULARY, CONTEXT = 64, 16

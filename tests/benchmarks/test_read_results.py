@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench.micro import CIRCUMSTANCES, timed_record
+from bench.micro import MACHINE, timed_record
 from click.testing import CliRunner
 
 from benchmarks import read_results
 from mlx_tiny.errors import TinyError
 from mlx_tiny.files import write_json
+from mlx_tiny.records import to_plain
 
 
 def file(*records: dict[str, Any]) -> dict[str, Any]:
@@ -20,7 +21,7 @@ def file(*records: dict[str, Any]) -> dict[str, Any]:
         "kind": "mlx-tiny bench",
         "format_version": 1,
         "created": "2026-01-02T03:04:05+00:00",
-        "circumstances": CIRCUMSTANCES,
+        "machine": to_plain(MACHINE),
         "warnings": ["The machine was too loaded"] if any(r.get("overloaded") for r in records) else [],
         "records": list(records),
     }
@@ -85,8 +86,8 @@ def test_another_file_is_refused(tmp_path: Path) -> None:
     assert isinstance(found.exception, TinyError) and "got kind 'scaling'" in str(found.exception)
 
 
-@pytest.mark.parametrize("missing", ["created", "warnings", "circumstances", "records"])
+@pytest.mark.parametrize("missing", ["created", "warnings", "machine", "records"])
 def test_a_damaged_file_is_explained(tmp_path: Path, missing: str) -> None:
     write_json(tmp_path / "a.json", {name: value for name, value in file(timed_record()).items() if name != missing})
     found = CliRunner().invoke(read_results.command, [str(tmp_path / "a.json")] * 2)
-    assert isinstance(found.exception, TinyError) and "is damaged" in str(found.exception)
+    assert isinstance(found.exception, TinyError) and "a.json is" in str(found.exception)

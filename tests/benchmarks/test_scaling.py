@@ -125,7 +125,7 @@ def test_points_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         # AdamW's update of the rest is a small matter.
         assert model + muon < found["flops_per_token"] < 1.1 * (model + muon) and muon > 0.1 * model
         assert found["s_per_flop"] == pytest.approx(found["s_per_token"] / found["flops_per_token"])
-    assert written["kind"] == "scaling" and written["circumstances"]["chip"] and len(written["verdicts"]) == 1
+    assert written["kind"] == "scaling" and written["machine"]["chip"] and len(written["verdicts"]) == 1
     assert written["verdicts"][0] in shown.output
 
 

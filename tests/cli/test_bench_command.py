@@ -6,15 +6,13 @@ import importlib.util
 import json
 import re
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mlx_tiny import machine
-from mlx_tiny.bench import conditions, kernels, peaks, results, step
-from mlx_tiny.machine import describe
+from mlx_tiny.bench import kernels, results, step
+from mlx_tiny.machine import description, hardware, peaks
 from mlx_tiny.study.plan import PRESETS
 
 from .cases import USAGE, Case, assert_explained, everything
@@ -51,8 +49,7 @@ def test_json_is_one_object_and_the_file_holds_the_same(place: Path) -> None:
     assert shown["settings"]["presets"] == ["tiny"] and shown["settings"]["operations"] == ["adamw"]
     assert [record["implementation"] for record in shown["records"]] == ["plain", "mlx", "torch eager"]
     for record in shown["records"]:
-        found = record["circumstances"]
-        assert {"chip", "cores", "power", "thermal", "versions", "commit"} <= set(found)
+        assert {"chip", "cores", "state", "versions", "commit"} <= set(record["machine"])
 
 
 def test_generation_is_measured() -> None:
@@ -76,8 +73,7 @@ def test_all_means_all(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     for module in (kernels, step, inference):
         monkeypatch.setattr(module, "run", remember(module.__name__.rpartition(".")[2]))
-    monkeypatch.setattr(conditions, "_machine", lambda: replace(describe(), chip="Chip 9"))
-    monkeypatch.setattr(machine, "chip", lambda: "Chip 9")
+    monkeypatch.setattr(hardware, "chip", lambda: "Chip 9")
     finished = succeeded(call("bench", "--all", "--json"))
     shown = json.loads(finished.out)
     every = ["tiny", "mini", "small", "base", "medium", "large"]
@@ -167,15 +163,15 @@ def test_a_step_can_be_changed_as_a_run_can(asked: dict[str, Any]) -> None:
     assert shown["settings"]["changes"]["model"] == {"layers": 3, "width": 96, "heads": 4} and asked["cores"] == []
 
 
-@pytest.mark.skipif(machine.device() != "cpu", reason="cores are of the CPU")
+@pytest.mark.skipif(description.device() != "cpu", reason="cores are of the CPU")
 def test_one_core_is_always_among_the_cores(asked: dict[str, Any]) -> None:
-    most = machine.usable_cores()
+    most = hardware.usable_cores()
     succeeded(call("bench", "step", "--cores", f" {most}, {most}"))
     assert asked["cores"] == sorted({1, most})
 
 
 def test_cores_are_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "device", lambda: "gpu (Metal)")
+    monkeypatch.setattr(description, "device", lambda: "gpu (Metal)")
     case = Case(("bench", "step", "--cores", "1"), ("--cores is of the CPU", "Got gpu (Metal)", "Leave it out"))
     assert_explained(call(*case.arguments), case)
 

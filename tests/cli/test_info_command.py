@@ -18,9 +18,11 @@ import click
 import pytest
 
 import mlx_tiny
-from mlx_tiny import machine
 from mlx_tiny.cli import COMMANDS, cli, info_command
 from mlx_tiny.cli.options import SECTIONS, flag_name
+from mlx_tiny.machine import peaks
+from mlx_tiny.machine.description import describe
+from mlx_tiny.records import to_plain
 from mlx_tiny.units import format_bytes
 
 from .command_line import MODULE, call, call_process, environment, succeeded
@@ -31,8 +33,8 @@ HEAVY = {"mlx", "numpy", "datasets", "sentencepiece", "pyarrow", "pandas", "torc
 
 @pytest.fixture
 def quick_peaks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "matmul_peak", lambda: 123.456e9)
-    monkeypatch.setattr(machine, "copy_peak", lambda: 7.89e9)
+    monkeypatch.setattr(peaks, "matmul_peak", lambda: 123.456e9)
+    monkeypatch.setattr(peaks, "copy_peak", lambda: 7.89e9)
 
 
 def info() -> dict[str, Any]:
@@ -43,8 +45,10 @@ def info() -> dict[str, Any]:
 
 def test_info_shows_this_machine_and_its_measured_peaks(place: Path) -> None:
     shown = info()
-    described = json.loads(json.dumps(machine.describe().to_dict()))
+    described = to_plain(describe())
+    del described["state"]
     assert {name: shown[name] for name in described} == described
+    assert set(shown["state"]) == {"power", "thermal", "load_average"}
     assert shown["python"] == platform.python_version() and shown["device"] and shown["blas"] and shown["blas_note"]
     assert shown["versions"]["mlx"] == importlib.metadata.version("mlx")
     assert shown["versions"]["mlx_tiny"] == mlx_tiny.__version__
@@ -70,8 +74,8 @@ def test_text_is_the_same_facts_a_line_each() -> None:
     for name, value in shown.items():
         if value is None:
             assert name not in lines
-        elif name == "versions":
-            assert lines[name] == ", ".join(f"{package} {version}" for package, version in value.items() if version)
+        elif isinstance(value, dict):
+            assert lines[name] == ", ".join(f"{key} {inner}" for key, inner in value.items() if inner is not None)
         else:
             assert lines[name] == (format_bytes(value) if name.endswith("_bytes") else str(value))
     assert lines["matmul_gflop_per_s"] == "123.5" and lines["copy_gb_per_s"] == "7.9"

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from mlx_tiny.bench import drift as drift_module
-from mlx_tiny.bench import peaks
 from mlx_tiny.bench import profile as profiling
+from mlx_tiny.machine import peaks
+from mlx_tiny.machine.description import describe
 from mlx_tiny.ops import metal
+from mlx_tiny.records import to_plain
 
 from .cases import USAGE, Case, assert_explained, everything
 from .command_line import call, succeeded
@@ -28,8 +30,6 @@ DRIFT = {
 
 def result(**changes: Any) -> dict[str, Any]:
     """A finished account."""
-    from mlx_tiny.bench.conditions import circumstances
-
     return {
         "preset": "mini",
         "shape": "B8 T256",
@@ -50,8 +50,8 @@ def result(**changes: Any) -> dict[str, Any]:
         "unexplained_s": -1e-4,
         "adds_up": True,
         "data_within": True,
-        "peaks": peaks.Peaks({"float32": 1e11}, 1e10, 1e-6, 1e-5, "float32").to_dict(),
-        "circumstances": circumstances(),
+        "peaks": to_plain(peaks.Peaks({"float32": 1e11}, 1e10, 1e-6, 1e-5, "float32")),
+        "machine": to_plain(describe()),
         **changes,
     }
 
@@ -101,7 +101,7 @@ def test_a_real_step_is_accounted_for(place: Path) -> None:
     assert shown["tokens_per_s"] == pytest.approx(2 * 128 / shown["step_s"]) and 0 < shown["step_s"] < 10
     assert all(0 < groups[name]["launches"] < shown["launches"] for name in names[:6])
     assert 0 < groups["data"]["share"] < 1 and groups["host"]["time_s"] > 0
-    assert shown["shape"].startswith("B2 T128 ") and shown["circumstances"]["chip"]
+    assert shown["shape"].startswith("B2 T128 ") and shown["machine"]["chip"]
 
 
 def test_the_table(asked: dict[str, Any]) -> None:

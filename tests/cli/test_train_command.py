@@ -25,8 +25,9 @@ import pytest
 from mlx_tiny.cli import train_command
 from mlx_tiny.cli.display import Display, printable
 from mlx_tiny.cli.options import SECTIONS, flag_name
-from mlx_tiny.config import RunConfig, to_dict
+from mlx_tiny.config import RunConfig
 from mlx_tiny.data.tokenizer import Tokenizer
+from mlx_tiny.records import to_plain
 from mlx_tiny.training.watch import Interruption
 
 from .command_line import (
@@ -156,7 +157,7 @@ def test_the_first_line_names_the_data_and_the_rest_is_plain(run: Run) -> None:
 def test_the_header_shows_every_setting_and_stars_what_was_changed(run: Run) -> None:
     lines = run.finished.err.splitlines()
     saved = json.loads((run.folder / "config.json").read_text())["config"]
-    defaults = to_dict(RunConfig())
+    defaults = to_plain(RunConfig())
     for section, settings in saved.items():
         words = [
             f"{flag_name(section, name)[2:]} {value}{'*' if value != defaults[section][name] else ''}"

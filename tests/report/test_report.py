@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 from tiny_run import STEP_TOKENS, tiny_config, tiny_corpus, train_whole
 
-from mlx_tiny.config import ModelConfig, to_dict
+from mlx_tiny.config import ModelConfig
 from mlx_tiny.data.prepare import PreparedCorpus
 from mlx_tiny.model.forward import parameter_count, training_flops_per_token
+from mlx_tiny.records import to_plain
 from mlx_tiny.report import report
 from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.trainer import Outcome
@@ -106,7 +107,7 @@ def test_the_numbers_are_the_runs_and_fit_together(ended: Ended) -> None:
     assert built["training_flops_per_s"] == pytest.approx(built["flops"] / built["phases_s"]["training"])
     assert built["utilisation"] == pytest.approx(built["training_flops_per_s"] / 1e11)
     assert (built["budget"], built["samples"], built["machine"]) == (AROUND.budget, AROUND.samples, AROUND.machine)
-    assert built["config"] == to_dict(ended.run.config) and built["data"] == ended.corpus.description
+    assert built["config"] == to_plain(ended.run.config) and built["data"] == ended.corpus.description
 
 
 @pytest.mark.parametrize("tied", [False, True])

@@ -6,9 +6,10 @@ import itertools
 
 import pytest
 
-from mlx_tiny.config import RunConfig, from_dict, to_dict
+from mlx_tiny.config import RunConfig
 from mlx_tiny.errors import TinyError
 from mlx_tiny.model.forward import parameter_count, parameter_specs, training_flops_per_token
+from mlx_tiny.records import from_plain, to_plain
 from mlx_tiny.study import plan
 from mlx_tiny.study.plan import (
     PRESETS,
@@ -46,7 +47,7 @@ def tokens_within(budget: Budget, name: str) -> float:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_preset_is_a_whole_configuration(name: str) -> None:
     config = PRESETS[name].config()
-    assert from_dict(RunConfig, to_dict(config)) == config
+    assert from_plain(RunConfig, to_plain(config)) == config
     assert (config.train.preset, config.model.vocabulary_size) == (name, config.data.vocabulary_size)
     assert config.train.batch_size == PRESETS[name].batch_size and config.train.budget == RunConfig().train.budget
     model = config.model

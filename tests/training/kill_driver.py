@@ -12,7 +12,8 @@ from typing import Any
 
 from tiny_run import Recorder, create_run, tiny_trainer
 
-from mlx_tiny.config import RunConfig, from_dict
+from mlx_tiny.config import RunConfig
+from mlx_tiny.records import from_plain
 from mlx_tiny.training import backend
 from mlx_tiny.training.checkpoint import RunFolder
 
@@ -48,7 +49,7 @@ def live(config_path: Path, run_path: Path) -> None:
     ):
         announced(owner, method, word)
     say("begun")
-    config = from_dict(RunConfig, json.loads(config_path.read_text()))
+    config = from_plain(RunConfig, json.loads(config_path.read_text()))
     run = RunFolder(run_path) if run_path.exists() else create_run(run_path, config)
     say("trainer")
     tiny_trainer(run, Speaker(), resume=True).train()

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from tiny_run import STEP_TOKENS, assert_same_runs, subprocess_environment, tiny_config
 
-from mlx_tiny.config import to_dict
+from mlx_tiny.records import to_plain
 from mlx_tiny.training.checkpoint import RunFolder
 
 DRIVER = Path(__file__).parent / "kill_driver.py"
@@ -36,7 +36,7 @@ class Lives:
         self.folder, self.chance = folder, random.Random(name)
         self.config = folder / "config.json"
         settings = tiny_config(folder, budget=f"{STEPS * STEP_TOKENS}tok", evaluation_tokens=2048, **RUNS[name])
-        self.config.write_text(json.dumps(to_dict(settings)))
+        self.config.write_text(json.dumps(to_plain(settings)))
         self.last_words: Counter[str] = Counter()
 
     def start(self, run: Path) -> subprocess.Popen:

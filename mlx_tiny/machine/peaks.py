@@ -5,16 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from mlx_tiny.linux.lanes import lane, lanes, on_cpu
-from mlx_tiny.machine import COPY_BYTES, LARGEST_COPY_STREAMS, copy_peak, matmul_peak, usable_cores
+from mlx_tiny.machine.description import device
+from mlx_tiny.machine.hardware import usable_cores
 
+MATMUL_SIZES, SURE_MATMUL_SIZE = (256, 512, 1024, 2048, 4096), 512
+COPY_BYTES = 1 << 26  # beyond the caches of the machines at hand, and still quick
+LARGEST_COPY_STREAMS = 4  # as many as saturate the memory of small machines
 _CHAIN = 64
 _REPEATS = 9
 _LANE_SIZE = 512
@@ -27,7 +30,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Peaks:
-    """Rates on MLX's device, measured in the same run as what is held against them."""
+    """Rates on MLX's device, measured in the same run as what is compared with them."""
 
     matmul_flops_per_s: dict[str, float]
     """By type."""
@@ -43,17 +46,13 @@ class Peaks:
     """The same of copies that read and write no more bytes than the key says, which caches may hold."""
 
     def moved_per_s(self, moved_bytes: float) -> float:
-        """The most bytes a second that an operation moves which reads and writes so many.
+        """The most bytes per second that an operation moves which reads and writes so many.
 
         Those of the copy next in size below it, or of any larger one that was faster.
         """
         rates = {2 * COPY_BYTES: self.copy_bytes_per_s, **{int(k): v for k, v in self.cached_bytes_per_s.items()}}
         own = max((size for size in rates if size <= moved_bytes), default=min(rates))
         return max(rate for size, rate in rates.items() if size >= own)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The peaks as plain values, ready for JSON."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -99,8 +98,67 @@ def bound(peaks: Peaks, dtype: str, *, flops: float, moved_bytes: float, launche
     return Bound(parts[longest], longest)
 
 
+def matmul_peak(dtype: str = "float32", seconds: float = 0.3) -> float:
+    """Measure the largest rate of square matrix products in FLOP/s, on MLX's device, with one and with all cores.
+
+    On a CPU that others use, all cores can be ten times slower than one: the threads wait for each other.
+
+    Args:
+        dtype: MLX's name of the type, such as "float32" or "bfloat16".
+        seconds: time to spend, about; larger sizes are left out when one product of them would exceed it.
+    """
+    from mlx_tiny.linux.blas import blas_threads_set_to, use_fast_blas
+
+    use_fast_blas()
+    counts = [1] if device() != "cpu" else sorted({1, usable_cores()})
+    best = 0.0
+    for count in counts:
+        with blas_threads_set_to(count):
+            best = max(best, _matmul_rate(dtype, seconds / len(counts)))
+    return best
+
+
+def _matmul_rate(dtype: str, seconds: float) -> float:
+    # Several products an evaluation, so that starting a GPU's work does not count.
+    products = 8 if device() != "cpu" else 1
+    best, spent = 0.0, 0.0
+    for size in MATMUL_SIZES:
+        flops = 2.0 * products * size**3
+        if size > SURE_MATMUL_SIZE and spent + flops / best > seconds:
+            break
+        matrix = mx.ones((size, size), dtype=getattr(mx, dtype))  # no draw from the run's random state
+        mx.eval(matrix @ matrix)
+
+        def multiply(matrix: Any = matrix) -> None:
+            mx.eval([matrix @ matrix for _ in range(products)])
+
+        durations = _repeated(multiply, seconds / len(MATMUL_SIZES), 3)
+        best, spent = max(best, flops / min(durations)), spent + sum(durations)
+    return best
+
+
+def copy_peak(seconds: float = 0.2) -> float:
+    """Measure the largest rate of bytes read and written in a copy by MLX, in bytes/s, on its device."""
+    counts = [1] if device() != "cpu" else sorted({1, min(usable_cores(), LARGEST_COPY_STREAMS)})
+    best = 0.0
+    for count in counts:
+        # mx.negative reads and writes each byte once; a plain copy may be a shared view.
+        streams = [mx.new_stream(mx.default_device()) for _ in range(count)] if count > 1 else [None]
+        source = mx.ones((COPY_BYTES // 4 // len(streams),), dtype=mx.float32)
+        mx.eval(source)
+
+        def copy(source: Any = source, streams: Any = streams) -> None:
+            mx.eval([mx.negative(source, stream=stream) for stream in streams])
+
+        copy()
+        best = max(best, 2.0 * COPY_BYTES / min(_repeated(copy, seconds / len(counts), 3)))
+    return best
+
+
 def _rate_of_lanes(dtype: str) -> float:
     """FLOP/s of a product on each lane at once, as a training step computes; types without a BLAS need it."""
+    from mlx_tiny.linux.lanes import lane, lanes
+
     matrix = mx.ones((_LANE_SIZE, _LANE_SIZE), dtype=getattr(mx, dtype))
     mx.eval(matrix)
 
@@ -111,7 +169,7 @@ def _rate_of_lanes(dtype: str) -> float:
                 products.append(matrix @ matrix)
         mx.eval(products)
 
-    return 2.0 * _LANE_SIZE**3 * len(lanes()) / min(_timed(multiply) for _ in range(_REPEATS))
+    return 2.0 * _LANE_SIZE**3 * len(lanes()) / min(_repeated(multiply))
 
 
 def _memory_rate(seconds: float) -> float:
@@ -121,7 +179,7 @@ def _memory_rate(seconds: float) -> float:
     there a copy into memory that is held counts too.
     """
     rate = copy_peak(seconds)
-    if not on_cpu():
+    if device() != "cpu":
         return rate
     count = min(usable_cores(), LARGEST_COPY_STREAMS)
     size = COPY_BYTES // count
@@ -131,13 +189,13 @@ def _memory_rate(seconds: float) -> float:
         def copy() -> None:
             list(threads.map(lambda pair: np.copyto(*pair), pairs))
 
-        return max(rate, 2.0 * size * count / min(_timed(copy) for _ in range(_REPEATS)))
+        return max(rate, 2.0 * size * count / min(_repeated(copy)))
 
 
 def _cached_rate(size: int) -> float:
     """The largest rate of copies that read and write `size` bytes, over and over."""
     calls = _MOVED_BYTES // size
-    if on_cpu():
+    if device() == "cpu":
         count = usable_cores()
         pairs = [(np.ones(size // 2 // count, np.uint8), np.ones(size // 2 // count, np.uint8)) for _ in range(count)]
 
@@ -146,7 +204,7 @@ def _cached_rate(size: int) -> float:
                 np.copyto(*pair)
 
         with ThreadPoolExecutor(count) as threads:
-            durations = [_timed(lambda: list(threads.map(copy, pairs))) for _ in range(_REPEATS)]
+            durations = _repeated(lambda: list(threads.map(copy, pairs)))
     else:
         source = mx.ones((size // 8,), dtype=mx.float32)
         mx.eval(source)
@@ -157,14 +215,18 @@ def _cached_rate(size: int) -> float:
                 value = mx.negative(value)
             mx.eval(value)
 
-        durations = [_timed(chain) for _ in range(_REPEATS)]
+        durations = _repeated(chain)
     return float(size) * calls / min(durations)
 
 
-def _timed(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
+def _repeated(work: Callable[[], object], seconds: float = 0.0, least: int = _REPEATS) -> list[float]:
+    """Durations of `work` in seconds, repeated so often at least, and for about `seconds`."""
+    durations: list[float] = []
+    while len(durations) < least or sum(durations) < seconds:
+        began = time.perf_counter()
+        work()
+        durations.append(time.perf_counter() - began)
+    return durations
 
 
 def _latencies() -> tuple[float, float]:
@@ -179,7 +241,7 @@ def _latencies() -> tuple[float, float]:
         mx.eval(value)
 
     def usual(length: int) -> float:
-        return sorted(_timed(lambda: chain(length)) for _ in range(_REPEATS))[_REPEATS // 2]
+        return sorted(_repeated(lambda: chain(length)))[_REPEATS // 2]
 
     chain(_CHAIN)
     short, long = usual(1), usual(_CHAIN + 1)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
+import re
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,27 +15,52 @@ from pathlib import Path
 import mlx.core as mx
 import pytest
 
-from mlx_tiny import __version__, machine
-from mlx_tiny.machine import Platform
+from mlx_tiny import __version__
+from mlx_tiny.machine import description, hardware, peaks, state
+from mlx_tiny.machine.description import Machine, describe
+from mlx_tiny.machine.support import Platform, unsupported_reason
+from mlx_tiny.records import from_plain, to_json
+from mlx_tiny.tools.processes import ROOT
 
 MAC = Platform("darwin", "arm64", macos=(14, 0))
 LINUX = Platform("linux", "x86_64", glibc=(2, 35))
 
 
 def test_this_machine_is_described() -> None:
-    described = machine.describe()
-    assert described.system in ("macOS", "Linux")
+    described = describe()
+    assert described.system.split()[0] in ("macOS", "Linux")
     assert 1 <= described.cores <= (os.cpu_count() or 1)
     assert 1e8 < described.memory_bytes < 1e14
-    assert described.chip and described.release and described.blas
-    assert described.device in ("cpu", "gpu (Metal)", "gpu (CUDA)")
-    assert described.versions["mlx"] == mx.__version__
-    assert described.versions["mlx_tiny"] == __version__
-    assert json.loads(json.dumps(described.to_dict())) == described.to_dict()
+    assert described.chip and described.blas and described.device in ("cpu", "gpu (Metal)", "gpu (CUDA)")
+    assert described.versions["mlx"] == mx.__version__ and described.versions["mlx_tiny"] == __version__
+    assert from_plain(Machine, json.loads(to_json(described))) == described
+    without = describe(mlx=False)
+    assert replace(without, device=described.device, blas=described.blas, state=described.state) == described
+
+
+def test_nothing_names_the_computer_its_user_or_a_folder() -> None:
+    text = to_json(describe())
+    words = set(re.findall(r"[\w.-]+", text))
+    assert not words & {socket.gethostname(), getpass.getuser()}
+    assert str(Path.home()) not in text and str(Path.cwd()) not in text
+
+
+def test_the_commit_is_that_of_the_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    answers = {"rev-parse": "0123456789ab\n", "status": ""}
+    monkeypatch.setattr(description, "output", lambda *command: answers[command[3]])
+    monkeypatch.setattr(description, "ROOT", tmp_path)
+    commit = description.commit.__wrapped__
+    assert commit() is None
+    (tmp_path / ".git").mkdir()
+    assert commit() == "0123456789ab"
+    answers["status"] = " M README.md"
+    assert commit() == "0123456789ab+changes"
+    answers["rev-parse"] = answers["status"] = ""  # git is not there
+    assert commit() is None
 
 
 def test_this_machine_is_supported() -> None:
-    assert machine.unsupported_reason() is None
+    assert unsupported_reason() is None
 
 
 @pytest.mark.parametrize(
@@ -46,7 +74,7 @@ def test_this_machine_is_supported() -> None:
     ],
 )
 def test_platforms_with_a_wheel_are_supported(where: Platform) -> None:
-    assert machine.unsupported_reason(where) is None
+    assert unsupported_reason(where) is None
 
 
 @pytest.mark.parametrize(
@@ -66,16 +94,15 @@ def test_platforms_with_a_wheel_are_supported(where: Platform) -> None:
     ],
 )
 def test_other_platforms_are_refused_in_one_paragraph(where: Platform, named: str, remedy: str) -> None:
-    reason = machine.unsupported_reason(where)
+    reason = unsupported_reason(where)
     assert reason is not None
     assert named in reason and remedy in reason
     assert "\n" not in reason and reason.endswith(".")
 
 
-def test_the_module_needs_the_standard_library_alone() -> None:
-    root = Path(machine.__file__).parents[1]
-    code = "from mlx_tiny.machine import *; print(unsupported_reason(), usable_cores())"
-    done = subprocess.run([sys.executable, "-S", "-c", code], cwd=root, capture_output=True, text=True)
+def test_what_the_set_up_asks_needs_the_standard_library_alone() -> None:
+    code = "from mlx_tiny.machine.support import unsupported_reason; print(unsupported_reason())"
+    done = subprocess.run([sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
@@ -89,7 +116,7 @@ def test_the_module_needs_the_standard_library_alone() -> None:
     ],
 )
 def test_the_chip_has_a_name_on_linux(processors: str, board: str, expected: str) -> None:
-    assert machine._chip_of_linux(processors, board, "aarch64") == expected
+    assert hardware._chip_of_linux(processors, board, "aarch64") == expected
 
 
 @pytest.mark.parametrize(
@@ -101,7 +128,7 @@ def test_the_chip_has_a_name_on_linux(processors: str, board: str, expected: str
     ],
 )
 def test_the_power_of_a_mac_is_read(battery: str, settings: str, expected: str | None) -> None:
-    assert machine._power_of_mac(battery, settings) == expected
+    assert state.power_of_mac(battery, settings) == expected
 
 
 @pytest.mark.parametrize(
@@ -119,11 +146,37 @@ def test_the_power_of_linux_is_read(tmp_path: Path, supplies: list[dict[str, str
         (tmp_path / str(number)).mkdir()
         for name, text in supply.items():
             (tmp_path / str(number) / name).write_text(text + "\n")
-    assert machine._power_of_linux(tmp_path) == expected
+    assert state.power_of_linux(tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    ("pressure", "limits", "expected"),
+    [
+        ("com.apple.system.thermalpressurelevel 0\n", "", "nominal"),
+        ("com.apple.system.thermalpressurelevel 2\n", "", "heavy"),
+        ("", "Note: No thermal warning level has been recorded\n", "nominal"),
+        ("", "CPU_Speed_Limit \t= 100\n", "nominal"),
+        ("com.apple.system.thermalpressurelevel 1\n", " CPU_Speed_Limit = 62", "moderate, CPU held to 62 %"),
+        ("com.apple.system.thermalpressurelevel 9\n", "", None),
+        ("", "", None),
+    ],
+)
+def test_the_thermal_state_of_a_mac(pressure: str, limits: str, expected: str | None) -> None:
+    assert state.thermal_state_of_mac(pressure, limits) == expected
+
+
+@pytest.mark.parametrize(
+    ("zones", "expected"), [([], None), (["41500", "63400"], "63 °C"), (["off", "20000"], "20 °C"), (["off"], None)]
+)
+def test_the_thermal_state_of_linux(tmp_path: Path, zones: list[str], expected: str | None) -> None:
+    for number, text in enumerate(zones):
+        (tmp_path / f"thermal_zone{number}").mkdir()
+        (tmp_path / f"thermal_zone{number}" / "temp").write_text(text + "\n")
+    assert state.thermal_state_of_linux(tmp_path) == expected
 
 
 def control_groups(monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> None:
-    monkeypatch.setattr(machine, "_text", lambda path: files.get(str(path), ""))
+    monkeypatch.setattr(hardware, "_text", lambda path: files.get(str(path), ""))
 
 
 @pytest.mark.parametrize(
@@ -142,37 +195,28 @@ def test_limits_of_containers_count(
     monkeypatch: pytest.MonkeyPatch, own: str, files: dict[str, str], cores: int | None, memory: int | None
 ) -> None:
     control_groups(monkeypatch, {})
-    cores_without, memory_without = machine.usable_cores(), machine.memory_bytes()
+    cores_without, memory_without = hardware.usable_cores(), hardware.memory_bytes()
     mounted = {f"/sys/fs/cgroup/{name}": text for name, text in files.items()}
     control_groups(monkeypatch, {"/proc/self/cgroup": own, **mounted})
-    assert machine.usable_cores() == (cores or cores_without)
-    assert machine.memory_bytes() == (memory or memory_without)
-
-
-def test_peak_memory_is_in_bytes_and_grows() -> None:
-    before = machine.peak_memory_bytes()
-    block = bytearray(os.urandom(1)) * (before + 100_000_000)
-    after = machine.peak_memory_bytes()
-    assert 1e7 < before < 1e11
-    assert after >= before + 50_000_000
-    del block
+    assert hardware.usable_cores() == (cores or cores_without)
+    assert hardware.memory_bytes() == (memory or memory_without)
 
 
 def test_a_measured_peak_is_no_less_than_an_ordinary_product_reaches() -> None:
-    peak = machine.matmul_peak("float32", seconds=0.1)
+    peak = peaks.matmul_peak("float32", seconds=0.1)
     assert 1e8 < peak < 1e15
-    assert 1e8 < machine.matmul_peak("bfloat16", seconds=0.05) < 1e15
+    assert 1e8 < peaks.matmul_peak("bfloat16", seconds=0.05) < 1e15
 
 
 def test_measuring_leaves_the_random_state_alone() -> None:
     before = mx.random.state[0].tolist()
-    machine.matmul_peak(seconds=0.01)
-    machine.copy_peak(seconds=0.01)
+    peaks.matmul_peak(seconds=0.01)
+    peaks.copy_peak(seconds=0.01)
     assert mx.random.state[0].tolist() == before
 
 
 def test_a_copy_has_a_plausible_rate() -> None:
-    assert 1e8 < machine.copy_peak(seconds=0.05) < 1e14
+    assert 1e8 < peaks.copy_peak(seconds=0.05) < 1e14
 
 
 def test_a_mac_is_kept_awake_inside_the_block_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,9 +232,9 @@ def test_a_mac_is_kept_awake_inside_the_block_only(monkeypatch: pytest.MonkeyPat
         def wait(self) -> None:
             calls.append("waited")
 
-    monkeypatch.setattr(machine.subprocess, "Popen", Helper)
-    monkeypatch.setattr(machine.sys, "platform", "darwin")
-    with pytest.raises(KeyError), machine.keep_awake():
+    monkeypatch.setattr(state.subprocess, "Popen", Helper)
+    monkeypatch.setattr(state.sys, "platform", "darwin")
+    with pytest.raises(KeyError), state.keep_awake():
         assert calls == [["caffeinate", "-dims", "-w", str(os.getpid())]]
         raise KeyError
     assert calls[1:] == ["ended", "waited"]
@@ -201,7 +245,7 @@ def test_a_missing_caffeinate_is_no_error(monkeypatch: pytest.MonkeyPatch, platf
     def absent(*_: object, **__: object) -> None:
         raise FileNotFoundError("caffeinate")
 
-    monkeypatch.setattr(machine.subprocess, "Popen", absent)
-    monkeypatch.setattr(machine.sys, "platform", platform)
-    with machine.keep_awake():
+    monkeypatch.setattr(state.subprocess, "Popen", absent)
+    monkeypatch.setattr(state.sys, "platform", platform)
+    with state.keep_awake():
         pass

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from bench.micro import PEAKS
 
-from mlx_tiny.bench import peaks
-
-from .micro import PEAKS
+from mlx_tiny.machine import peaks
+from mlx_tiny.records import from_plain, to_plain
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_measured_peaks_are_plausible() -> None:
     assert all(1e8 < rate < 1e15 for rate in found.cached_bytes_per_s.values())
     assert 0 <= found.launch_s < 1e-2 and 1e-7 < found.evaluation_s < 1
     assert found.products in ("float32", "tf32")
-    assert peaks.Peaks(**found.to_dict()) == found
+    assert from_plain(peaks.Peaks, to_plain(found)) == found
 
 
 def test_rounded_operands_are_noticed() -> None:

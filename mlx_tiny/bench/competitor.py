@@ -1,0 +1,65 @@
+"""One competitor of `bench step`: a process of its own, asked for steps over a pipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mlx_tiny.config import RunConfig
+from mlx_tiny.records import to_plain
+from mlx_tiny.tools.processes import Child
+
+# torch.compile takes minutes for large models; what has said nothing for longer will not.
+_PATIENCE_S = 600.0
+# glibc's malloc gives large blocks back after each use; what MLX keeps for itself, torch is given too.
+_KEEP_BLOCKS = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 32)}
+_KEEPING = ("torch tuned", "torch compiled")
+
+
+class Competitor:
+    """A process that takes steps.
+
+    Args:
+        name: out of `worker.COMPETITORS`.
+        weights: a file of arrays.
+        log: file that gets what it prints.
+        products: precision of MLX's float32 products, as `Peaks` has it.
+        cores: how many to keep to; by default all.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: RunConfig,
+        weights: Path,
+        log: Path,
+        *,
+        products: str = "float32",
+        cores: int | None = None,
+    ) -> None:
+        self.description, self.peak_memory_bytes = "", 0
+        self._child = Child("mlx_tiny.bench.worker", log=log, changes=_KEEP_BLOCKS if name in _KEEPING else None)
+        request = {"competitor": name, "config": to_plain(config), "weights": str(weights)}
+        self._child.send({**request, "products": products, "cores": cores})
+
+    def prepared(self) -> None:
+        """Wait until it can take steps.
+
+        Raises:
+            TinyError: it cannot.
+        """
+        self.description = self._child.answer(_PATIENCE_S)["description"]
+
+    def take(self, steps: int) -> tuple[float, list[float]]:
+        """Seconds and losses of so many steps.
+
+        Raises:
+            TinyError: it failed.
+        """
+        self._child.send(steps)
+        reply = self._child.answer(_PATIENCE_S)
+        self.peak_memory_bytes = reply["peak_memory_bytes"]
+        return reply["seconds"], reply["losses"]
+
+    def close(self) -> None:
+        """End the process."""
+        self._child.close(patience_s=5)

@@ -1,0 +1,109 @@
+"""One description of the machine, which every record carries: what it is, with which versions, in which state.
+
+Nothing in it names the computer, its user or a folder, so that a record can be given away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.metadata
+import platform
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from mlx_tiny import __version__
+from mlx_tiny.machine.hardware import chip, core_kinds, memory_bytes, usable_cores
+from mlx_tiny.machine.state import State, state
+from mlx_tiny.tools.processes import ROOT, output
+
+PACKAGES = ("mlx", "numpy", "sentencepiece", "datasets", "torch")
+"""Whose versions are described where they are installed, beside our own."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One computer; None where the system does not tell."""
+
+    system: str
+    """Name and version: "macOS 15.5", or "Linux" and its kernel's."""
+    architecture: str
+    chip: str
+    cores: int
+    """Cores that this process may use."""
+    performance_cores: int | None
+    efficiency_cores: int | None
+    memory_bytes: int
+    """Memory that this process may use, a container's limit included."""
+    device: str | None
+    """Where MLX computes: `gpu (Metal)`, `gpu (CUDA)` or `cpu`; None where it was not asked."""
+    blas: str | None
+    """What multiplies matrices on the CPU, under MLX."""
+    python: str
+    versions: dict[str, str]
+    commit: str | None
+    """Of the checkout that the package lies in, with `+changes` where files differ."""
+    state: State
+
+
+def describe(*, mlx: bool = True) -> Machine:
+    """Describe the machine as it is now.
+
+    Args:
+        mlx: import MLX for its device, and choose its BLAS if that was not done.
+    """
+    return replace(_lasting(mlx), state=state())
+
+
+@functools.cache
+def _lasting(mlx: bool) -> Machine:
+    """The machine, with the state in which it was first seen."""
+    mac = sys.platform == "darwin"
+    performance, efficiency = core_kinds()
+    return Machine(
+        system=f"macOS {platform.mac_ver()[0]}" if mac else f"{platform.system()} {platform.release()}",
+        architecture=platform.machine(),
+        chip=chip(),
+        cores=usable_cores(),
+        performance_cores=performance,
+        efficiency_cores=efficiency,
+        memory_bytes=memory_bytes(),
+        device=device() if mlx else None,
+        blas=_blas() if mlx else None,
+        python=platform.python_version(),
+        versions={"mlx_tiny": __version__, **dict(_versions())},
+        commit=commit(),
+        state=state(),
+    )
+
+
+def device() -> str:
+    """Where MLX computes by default: `gpu (Metal)`, `gpu (CUDA)` or `cpu`."""
+    import mlx.core as mx
+
+    if mx.default_device().type != mx.gpu:
+        return "cpu"
+    return "gpu (Metal)" if mx.metal.is_available() else "gpu (CUDA)"
+
+
+def _blas() -> str:
+    from mlx_tiny.linux.blas import use_fast_blas
+
+    return use_fast_blas().name
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    for package in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            yield package, importlib.metadata.version(package)
+
+
+@functools.cache
+def commit() -> str | None:
+    """Commit of the checkout, with `+changes` where files beside the studies' results differ; None without git."""
+    if not (ROOT / ".git").exists():
+        return None
+    named = output("git", "-C", str(ROOT), "rev-parse", "--short=12", "HEAD").strip()
+    changed = output("git", "-C", str(ROOT), "status", "--porcelain", "--", ".", ":!benchmarks/results")
+    return (f"{named}+changes" if changed else named) or None

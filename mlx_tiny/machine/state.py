@@ -1,0 +1,114 @@
+"""How a machine is at the moment: its power, heat and load; and how a Mac is kept awake."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlx_tiny.tools.processes import output
+
+# OSThermalPressureLevel of macOS, as `notifyutil` gives it without special rights.
+_PRESSURES = ("nominal", "moderate", "heavy", "trapping", "sleeping")
+
+
+@dataclass(frozen=True)
+class State:
+    """What may change between two measurements; None where the system does not tell."""
+
+    power: str | None
+    """`mains` or `battery`, with `low power mode` where it is on."""
+    thermal: str | None
+    """`nominal` or how far the machine holds itself back for heat; on Linux the highest temperature."""
+    load_average: float | None
+    """Processes that wanted a core in the last minute."""
+
+
+def state() -> State:
+    """The state of this machine now."""
+    if sys.platform == "darwin":
+        power = power_of_mac(output("pmset", "-g", "batt"), output("pmset", "-g"))
+        pressure = output("notifyutil", "-g", "com.apple.system.thermalpressurelevel")
+        thermal = thermal_state_of_mac(pressure, output("pmset", "-g", "therm"))
+    else:
+        power = power_of_linux(Path("/sys/class/power_supply"))
+        thermal = thermal_state_of_linux(Path("/sys/class/thermal"))
+    return State(power, thermal, _load_average())
+
+
+@contextlib.contextmanager
+def keep_awake() -> Iterator[None]:
+    """Keep a Mac awake inside the block, and its display on; on other systems nothing happens."""
+    helper = None
+    if sys.platform == "darwin":
+        with contextlib.suppress(OSError):
+            # -w: it ends with this process even where that is killed.
+            helper = subprocess.Popen(["caffeinate", "-dims", "-w", str(os.getpid())])
+    try:
+        yield
+    finally:
+        if helper is not None:
+            helper.terminate()
+            helper.wait()
+
+
+def power_of_mac(battery: str, settings: str) -> str | None:
+    source = re.search(r"drawing from '(AC|Battery|UPS)", battery)
+    if source is None:
+        return None
+    name = "mains" if source[1] == "AC" else "battery"
+    return f"{name}, low power mode" if re.search(r"^\s*lowpowermode\s+1", settings, re.MULTILINE) else name
+
+
+def power_of_linux(folder: Path) -> str | None:
+    supplies = sorted(folder.iterdir()) if folder.is_dir() else []
+    if any(_word(supply / "online") == "1" for supply in supplies if _word(supply / "type") == "Mains"):
+        return "mains"
+    batteries = [supply for supply in supplies if _word(supply / "type") == "Battery"]
+    batteries = [supply for supply in batteries if _word(supply / "scope") != "Device"]  # mice and keyboards
+    if any(_word(supply / "status") == "Discharging" for supply in batteries):
+        return "battery"
+    return "mains" if batteries else None
+
+
+def thermal_state_of_mac(pressure: str, limits: str) -> str | None:
+    """The state from what `notifyutil` and `pmset -g therm` print."""
+    level = re.search(r"thermalpressurelevel (\d+)", pressure)
+    limit = re.search(r"CPU_Speed_Limit\s*=\s*(\d+)", limits)
+    if level and int(level[1]) < len(_PRESSURES):
+        state = _PRESSURES[int(level[1])]
+    elif limit or "No thermal warning level" in limits:
+        state = "nominal"
+    else:
+        return None
+    return f"{state}, CPU held to {limit[1]} %" if limit and int(limit[1]) < 100 else state
+
+
+def thermal_state_of_linux(folder: Path) -> str | None:
+    """The highest temperature of the thermal zones."""
+    found = []
+    for zone in folder.glob("thermal_zone*/temp"):
+        try:
+            found.append(int(zone.read_text()))
+        except (OSError, ValueError):  # zones may be switched off
+            continue
+    return f"{max(found) / 1000:.0f} °C" if found else None
+
+
+def _load_average() -> float | None:
+    try:
+        return round(os.getloadavg()[0], 2)
+    except OSError:
+        return None
+
+
+def _word(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,132 @@
+"""Records: frozen dataclasses that become JSON and come back, checked by their types.
+
+Configurations, runs, steps, evaluations, benchmarks and studies are all written by `to_plain` and read by `from_plain`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import math
+import types
+import typing
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar, Union
+
+from mlx_tiny.errors import TinyError
+from mlx_tiny.files import read_json, write_json
+
+R = TypeVar("R")
+
+
+class Record:
+    """A dataclass that is written on its own, whose JSON begins with what it is and in which version."""
+
+    kind: ClassVar[str]
+    version: ClassVar[int]
+
+
+def to_plain(value: Any) -> Any:
+    """A record, or what holds some, as plain values that JSON knows: NaN and infinities become None."""
+    if dataclasses.is_dataclass(value):
+        head: dict[str, Any] = {"kind": value.kind, "version": value.version} if isinstance(value, Record) else {}
+        return {**head, **{f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}}
+    if isinstance(value, dict):
+        return {str(name): to_plain(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_plain(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def to_json(value: Any) -> str:
+    """The same as one line of JSON."""
+    return json.dumps(to_plain(value), allow_nan=False)
+
+
+def from_plain(record: type[R], values: Any, what: str = "configuration", path: str = "") -> R:
+    """Build a record from what `to_plain` made of one; absent keys take their defaults.
+
+    Args:
+        record: a dataclass whose fields are scalars, other dataclasses, lists, tuples and dictionaries of these, some
+            perhaps None.
+        what: names the whole in the error ("configuration", "report runs/a/report.json").
+        path: of the keys that lead to `values`.
+
+    Raises:
+        TinyError: another kind or version, a key that is unknown or missing, a value of another type, or one that the
+            dataclass rejects.
+    """
+    if not isinstance(values, dict):
+        where = f" at {path.rstrip('.')}" if path else ""
+        raise TinyError(f"The {what} is malformed{where}", expected="an object", got=_shown(values))
+    if issubclass(record, Record):
+        values = _without_head(record, values, what)
+    fields = {f.name: f for f in dataclasses.fields(record)}  # type: ignore[arg-type]
+    for name in sorted(values.keys() - fields.keys()):
+        raise TinyError(
+            f"Unknown key {path}{name} in the {what}",
+            expected=f"one of {', '.join(fields)}",
+            remedy="It may come from another version of mlx_tiny",
+        )
+    for name, described in fields.items():
+        if name not in values and described.default is described.default_factory is dataclasses.MISSING:
+            raise TinyError(f"The {what} is damaged", expected=f"a value of {path}{name}", got="none")
+    hints = _hints(typing.cast(type, record))
+    return record(**{name: _typed(hints[name], value, what, f"{path}{name}") for name, value in values.items()})
+
+
+def _without_head(record: type[Record], values: dict[str, Any], what: str) -> dict[str, Any]:
+    found = values.get("kind"), values.get("version")
+    if found != (record.kind, record.version):
+        raise TinyError(
+            f"The {what} is none that this version reads",
+            expected=f"kind {record.kind!r}, version {record.version}",
+            got=f"kind {found[0]!r}, version {found[1]}",
+        )
+    return {name: value for name, value in values.items() if name not in ("kind", "version")}
+
+
+@functools.cache
+def _hints(record: type) -> dict[str, Any]:
+    return typing.get_type_hints(record)
+
+
+def _typed(hint: Any, value: Any, what: str, path: str) -> Any:
+    """The value as its type wants it."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if dataclasses.is_dataclass(hint):
+        return from_plain(typing.cast(type, hint), value, what, f"{path}.")
+    if origin in (Union, types.UnionType) and type(None) in arguments:
+        (other,) = (argument for argument in arguments if argument is not type(None))
+        return None if value is None else _typed(other, value, what, path)
+    if origin is dict and isinstance(value, dict):
+        return {name: _typed(arguments[1], inner, what, f"{path}.{name}") for name, inner in value.items()}
+    if origin in (list, tuple) and isinstance(value, (list, tuple)):
+        return origin(_typed(arguments[0], inner, what, f"{path}.{index}") for index, inner in enumerate(value))
+    scalars = (float, int) if hint is float else hint
+    if origin is not None or not isinstance(value, scalars) or (isinstance(value, bool) and hint is not bool):
+        expected = hint.__name__ if isinstance(hint, type) and origin is None else hint
+        raise TinyError(f"In the {what}, {path} has the wrong type", expected=expected, got=_shown(value))
+    return value
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}..."
+
+
+def write(path: Path, record: Record) -> None:
+    """Write a record to a file of its own, atomically."""
+    write_json(path, to_plain(record))
+
+
+def read(path: Path, record: type[R], what: str) -> R:
+    """Read a record that has a file of its own; `what` names the file's role in an error ("report of the run").
+
+    Raises:
+        TinyError: it is missing, damaged, or of another kind or version.
+    """
+    return from_plain(record, read_json(path, what), f"{what} at {path}")

@@ -1,0 +1,1 @@
+"""What every room may use: statistics, child processes, tables and plots."""

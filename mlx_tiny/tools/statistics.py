@@ -1,0 +1,83 @@
+"""What figures say together: middle and spread, a mean and its error, ratios and differences of pairs."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+LARGEST_SPREAD = 0.30
+"""Beyond this spread a machine is too loaded, or too hot, for its figures to be taken at their word."""
+# Quantiles 0.975 of Student's t for 1 to 10 degrees of freedom; the last serves beyond, where it is a little too wide.
+_STUDENT_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The middle of some figures, and where the lowest and the highest tenth of them begin."""
+
+    median: float
+    p10: float
+    p90: float
+    count: int
+    overloaded: bool
+    """Whether the machine was too loaded to measure: the figures, or those that they are ratios of, spread too much."""
+
+    @staticmethod
+    def of(values: Sequence[float]) -> Spread:
+        """Of at least one figure; between two figures a percentile is interpolated."""
+        ordered = sorted(values)
+        median, p10, p90 = (_percentile(ordered, share) for share in (0.5, 0.1, 0.9))
+        return Spread(median, p10, p90, len(ordered), p90 - p10 > LARGEST_SPREAD * median)
+
+    @staticmethod
+    def of_ratios(numerators: Sequence[float], denominators: Sequence[float]) -> Spread:
+        """Of the ratios pair by pair, so that what slows both of a pair cancels."""
+        found = Spread.of([a / b for a, b in zip(numerators, denominators, strict=True)])
+        overloaded = any(Spread.of(values).overloaded for values in (numerators, denominators))
+        return Spread(found.median, found.p10, found.p90, found.count, overloaded)
+
+    @property
+    def relative(self) -> float:
+        """The distance from p10 to p90 as a part of the median."""
+        return (self.p90 - self.p10) / self.median if self.median else 0.0
+
+
+def _percentile(ordered: Sequence[float], share: float) -> float:
+    place = share * (len(ordered) - 1)
+    below = int(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The mean of some figures, and how far it is to be trusted."""
+
+    mean: float
+    std: float | None
+    """Standard deviation with n - 1; None of a single figure."""
+    count: int
+
+    @staticmethod
+    def of(values: Sequence[float]) -> Mean:
+        """Of at least one figure."""
+        return Mean(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
+
+    @staticmethod
+    def of_differences(first: Sequence[float], second: Sequence[float]) -> Mean:
+        """Of the first less the second, pair by pair."""
+        return Mean.of([a - b for a, b in zip(first, second, strict=True)])
+
+    @property
+    def standard_error(self) -> float | None:
+        """Of the mean."""
+        return None if self.std is None else self.std / math.sqrt(self.count)
+
+    @property
+    def margin_95(self) -> float | None:
+        """Half the width of the mean's 95 % interval, by Student's t."""
+        if self.standard_error is None:
+            return None
+        return _STUDENT_T[min(self.count - 1, len(_STUDENT_T)) - 1] * self.standard_error

@@ -1,0 +1,97 @@
+"""Other processes: what they answer, what is said of those that fail, and how much memory one held."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mlx_tiny.errors import TinyError
+from mlx_tiny.tools import processes
+from mlx_tiny.tools.processes import Child, environment, output, peak_memory_bytes, run
+
+_HELD_BYTES = 200_000_000
+_PROGRAM = """
+from mlx_tiny.tools.processes import peak_memory_bytes
+print(peak_memory_bytes())
+held = b"1" * 50_000_000
+del held
+print(peak_memory_bytes())
+"""
+
+
+@pytest.fixture
+def child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Starts a program as a child that is to answer, and ends it after the test."""
+    started: list[Child] = []
+
+    def start(program: str) -> Child:
+        (tmp_path / "made_up.py").write_text(program)
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        started.append(Child("made_up", "an argument", log=tmp_path / "log", changes={"CHANGED": "yes"}))
+        return started[0]
+
+    yield start
+    started[0].close()
+    assert started[0].process.returncode is not None
+
+
+def test_requests_are_answered_one_by_one(child) -> None:
+    echo = (
+        "import json, mlx_tiny, os, sys\n"
+        "for line in sys.stdin:\n"
+        "    print(json.dumps([json.loads(line), sys.argv[1], os.environ['CHANGED']]), flush=True)"
+    )
+    started = child(echo.replace("[json", "{'got': [json").replace("'CHANGED']]", "'CHANGED']]}"))
+    for request in ({"a": 1}, 7):
+        started.send(request)
+        assert started.answer(10) == {"got": [request, "an argument", "yes"]}
+    started.close(patience_s=10)
+    assert started.process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("program", "patience_s", "words"),
+    [
+        ("raise KeyError('x')", 10, r"it ended with exit code 1; its last words were: KeyError: 'x'"),
+        ("import os; os.abort()", 10, r"it ended with exit code -6$|it ended with exit code -6\."),
+        ("import time; time.sleep(60)", 0.1, r"it gave no answer in 0 s"),
+        ('print(\'{"failed": "no memory"}\', flush=True)', 10, r"no memory"),
+    ],
+)
+def test_a_child_that_does_not_answer_is_explained(child, program: str, patience_s: float, words: str) -> None:
+    started = child(program)
+    started.send(1)
+    with pytest.raises(TinyError, match=words):
+        started.answer(patience_s)
+
+
+def test_a_program_that_fails_shows_its_last_lines(tmp_path: Path) -> None:
+    run([sys.executable, "-c", "import mlx_tiny"], tmp_path / "log", "It")
+    with pytest.raises(TinyError, match=r"It failed with exit code 3(.|\n)*what went wrong"):
+        run([sys.executable, "-c", "print('what went wrong'); raise SystemExit(3)"], tmp_path / "log", "It")
+    with pytest.raises(TinyError, match="no such program cannot be started"):
+        run(["no such program"], tmp_path / "log", "It")
+
+
+def test_the_output_of_a_program_that_fails_is_nothing() -> None:
+    assert output(sys.executable, "-c", "print(1)") == "1\n"
+    assert output(sys.executable, "-c", "print(1); raise SystemExit(1)") == output("no such program") == ""
+
+
+def test_what_a_parent_held_is_not_counted_and_what_was_given_back_is() -> None:
+    held = np.ones(_HELD_BYTES, np.uint8)
+    child = subprocess.run(
+        [sys.executable, "-c", _PROGRAM], env=environment(), capture_output=True, text=True, check=True
+    )
+    before, after = map(int, child.stdout.split())
+    assert 1e6 < before < _HELD_BYTES / 2 and 45e6 < after - before < 60e6
+    assert peak_memory_bytes() > held.nbytes
+
+
+def test_the_package_is_found_from_any_folder(tmp_path: Path) -> None:
+    assert (processes.ROOT / "mlx_tiny" / "tools").is_dir()
+    subprocess.run([sys.executable, "-c", "import mlx_tiny"], cwd=tmp_path, env=environment(), check=True)
