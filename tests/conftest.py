@@ -12,6 +12,7 @@ from pathlib import Path
 import hypothesis
 import mlx.core as mx
 import pytest
+from compiled_kernels import KEPT, compiler_folder
 
 from mlx_tiny.linux.blas import use_fast_blas
 from mlx_tiny.machine.description import device
@@ -55,11 +56,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Prepared data goes to a folder of this session, and no test downloads by mistake."""
-    with pytest.MonkeyPatch.context() as patch:
+def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Prepared data and temporary files go to folders of this process, and no test downloads by mistake."""
+    with tempfile.TemporaryDirectory(prefix="mlx_tiny-tests-") as folder, pytest.MonkeyPatch.context() as patch:
+        os.chmod(folder, 0o1777)  # tests in which another user is refused must not be refused here
         patch.setenv("MLX_TINY_HOME", str(tmp_path_factory.mktemp("home")))
         patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.setenv("TMPDIR", folder)
+        patch.setattr(tempfile, "tempdir", None)
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(KEPT / "inductor"))
+        if compiler := compiler_folder(tmp_path_factory.mktemp("compiler")):
+            patch.setenv("PATH", os.pathsep.join([str(compiler), os.environ["PATH"]]))
         yield
 
 

@@ -6,11 +6,9 @@ import contextlib
 import gzip
 import io
 import os
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -213,9 +211,9 @@ def unprivileged() -> Iterator[None]:
 
 
 @pytest.fixture
-def guarded(trained: Path) -> Iterator[Path]:
+def guarded(trained: Path, open_folder: Path) -> Iterator[Path]:
     """A folder for everyone with one to read only (`closed`), one to keep out of (`secret`), and an unreadable file."""
-    folder = Path(tempfile.mkdtemp(prefix="mlx_tiny_test_"))
+    folder = open_folder
     modes = {".": 0o777, "closed": 0o555, "secret": 0o000, "mixed": 0o777}
     for name in modes:
         (folder / name).mkdir(exist_ok=True)
@@ -232,7 +230,6 @@ def guarded(trained: Path) -> Iterator[Path]:
             yield folder
     finally:
         (folder / "secret").chmod(0o700)
-        shutil.rmtree(folder)
 
 
 PERMISSION_CASES: dict[str, tuple[dict[str, str], Case]] = {

@@ -243,11 +243,11 @@ def test_a_finished_run_can_go_on_with_more(tmp_path: Path) -> None:
 
 
 def test_the_clock_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    run, first, _ = train_whole(tmp_path / "run", tiny_config(tmp_path, budget="0.5s"))
+    run, first, _ = train_whole(tmp_path / "run", tiny_config(tmp_path, budget="0.3s"))
     recorder = Recorder()
-    second = tiny_trainer(run, recorder, resume=True, budget="1s").train()
+    second = tiny_trainer(run, recorder, resume=True, budget="0.6s").train()
     assert recorder.steps[0].seconds >= first.progress.seconds
-    assert 0.9 < second.progress.seconds < 2
+    assert first.progress.seconds < second.progress.seconds < 2
 
 
 def test_a_run_that_starts_again_forgets_the_old_one(tmp_path: Path) -> None:
