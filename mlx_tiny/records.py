@@ -11,6 +11,7 @@ import json
 import math
 import types
 import typing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, Union
 
@@ -18,6 +19,7 @@ from mlx_tiny.errors import TinyError
 from mlx_tiny.files import read_json, write_json
 
 R = TypeVar("R")
+_OTHER_VERSION = "It may come from another version of mlx_tiny"
 
 
 class Record:
@@ -67,13 +69,23 @@ def from_plain(record: type[R], values: Any, what: str = "configuration", path: 
         raise TinyError(
             f"Unknown key {path}{name} in the {what}",
             expected=f"one of {', '.join(fields)}",
-            remedy="It may come from another version of mlx_tiny",
+            remedy=_OTHER_VERSION,
         )
     for name, described in fields.items():
         if name not in values and described.default is described.default_factory is dataclasses.MISSING:
             raise TinyError(f"The {what} is damaged", expected=f"a value of {path}{name}", got="none")
     hints = _hints(typing.cast(type, record))
     return record(**{name: _typed(hints[name], value, what, f"{path}{name}") for name, value in values.items()})
+
+
+def from_json(record: type[R], text: str, what: str) -> R:
+    """The same from JSON; NaN and infinities, which others may write, are None.
+
+    Raises:
+        ValueError: it is not JSON.
+        TinyError: it is no such record.
+    """
+    return from_plain(record, json.loads(text, parse_constant=lambda _: None), what)
 
 
 def _without_head(record: type[Record], values: dict[str, Any], what: str) -> dict[str, Any]:
@@ -83,6 +95,7 @@ def _without_head(record: type[Record], values: dict[str, Any], what: str) -> di
             f"The {what} is none that this version reads",
             expected=f"kind {record.kind!r}, version {record.version}",
             got=f"kind {found[0]!r}, version {found[1]}",
+            remedy=_OTHER_VERSION,
         )
     return {name: value for name, value in values.items() if name not in ("kind", "version")}
 
@@ -130,3 +143,90 @@ def read(path: Path, record: type[R], what: str) -> R:
         TinyError: it is missing, damaged, or of another kind or version.
     """
     return from_plain(record, read_json(path, what), f"{what} at {path}")
+
+
+@dataclass(frozen=True)
+class StepRecord(Record):
+    """One finished training step, a line of `metrics.jsonl`."""
+
+    kind = "step"
+    version = 1
+
+    step: int
+    loss: float
+    """Mean nats per token, before the update."""
+    tokens: int
+    """What the account had been charged when the step was built, this step included; so are the FLOPs."""
+    flops: float
+    seconds: float
+    """Budget clock when the step was finished."""
+    fraction: float
+    """Of the budget, when the step was built: what the schedule saw."""
+    multiplier: float
+    tokens_per_s: float
+    """Over the last few steps."""
+
+
+@dataclass(frozen=True)
+class EvaluationRecord(Record):
+    """One evaluation along the way, a line of `metrics.jsonl`."""
+
+    kind = "evaluation"
+    version = 1
+
+    step: int
+    tokens: int
+    seconds: float
+    fraction: float
+    validation_bits_per_byte: float
+
+
+@dataclass(frozen=True)
+class FinalRecord(Record):
+    """The evaluation that ends a run, the last line of `metrics.jsonl`."""
+
+    kind = "final"
+    version = 1
+
+    step: int
+    tokens: int
+    seconds: float
+    final_bits_per_byte: float
+
+
+MetricsRecord = StepRecord | EvaluationRecord | FinalRecord
+_METRICS: dict[str, type[MetricsRecord]] = {
+    StepRecord.kind: StepRecord,
+    EvaluationRecord.kind: EvaluationRecord,
+    FinalRecord.kind: FinalRecord,
+}
+
+
+def metrics_from_json(line: str, what: str) -> MetricsRecord:
+    """Read a line of `metrics.jsonl`.
+
+    Raises:
+        ValueError: it is not JSON.
+        TinyError: it is none of the records above.
+    """
+    values = json.loads(line)
+    kind = values.get("kind") if isinstance(values, dict) else None
+    return from_plain(_METRICS.get(str(kind), StepRecord), values, what)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands: everything a checkpoint holds that is not an array."""
+
+    step: int = 0
+    windows: int = 0
+    """Training sequences read: the data position."""
+    tokens: int = 0
+    flops: float = 0.0
+    seconds: float = 0.0
+    """Budget clock."""
+    best_bits_per_byte: float | None = None
+    losses: dict[str, float | None] = field(default_factory=dict)
+    """State of the divergence watch."""
+    phases: dict[str, float] = field(default_factory=dict)
+    """Seconds by phase."""

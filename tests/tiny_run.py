@@ -14,8 +14,9 @@ import numpy as np
 
 from mlx_tiny.config import DataConfig, ModelConfig, OptimizerConfig, RunConfig, ScheduleConfig, TrainConfig
 from mlx_tiny.data.prepare import PreparedCorpus, prepare
+from mlx_tiny.records import EvaluationRecord, StepRecord, to_plain
 from mlx_tiny.training.checkpoint import RunFolder
-from mlx_tiny.training.trainer import Outcome, StepReport, Trainer
+from mlx_tiny.training.trainer import Outcome, Trainer
 from mlx_tiny.training.watch import Interruption
 
 ROOT = Path(__file__).parents[1]
@@ -109,18 +110,18 @@ class Recorder:
 
     def __init__(self) -> None:
         self.messages: list[str] = []
-        self.steps: list[StepReport] = []
-        self.evaluations: list[tuple[int, float, float]] = []
+        self.steps: list[StepRecord] = []
+        self.evaluations: list[EvaluationRecord] = []
         self.samples: list[tuple[float, str]] = []
 
     def message(self, text: str) -> None:
         self.messages.append(text)
 
-    def step(self, report: StepReport) -> None:
-        self.steps.append(report)
+    def step(self, record: StepRecord) -> None:
+        self.steps.append(record)
 
-    def evaluation(self, step: int, fraction: float, bits_per_byte: float) -> None:
-        self.evaluations.append((step, fraction, bits_per_byte))
+    def evaluation(self, record: EvaluationRecord) -> None:
+        self.evaluations.append(record)
 
     def sample(self, fraction: float, text: str) -> None:
         self.samples.append((fraction, text))
@@ -157,4 +158,5 @@ def assert_same_runs(whole: RunFolder, broken: RunFolder) -> None:
 def timeless(run: RunFolder) -> list[dict]:
     """Metrics without what depends on the clock."""
     clocked = ("seconds", "tokens_per_s")
-    return [{key: value for key, value in record.items() if key not in clocked} for record in run.read_metrics()]
+    records = map(to_plain, run.read_metrics())
+    return [{key: value for key, value in record.items() if key not in clocked} for record in records]

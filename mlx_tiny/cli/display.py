@@ -12,7 +12,7 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from mlx_tiny.training.trainer import StepReport
+from mlx_tiny.records import EvaluationRecord, StepRecord
 from mlx_tiny.units import format_count, format_seconds
 
 # Plain lines: at most one a second and one a twentieth of the budget.
@@ -46,21 +46,22 @@ class Display:
         else:
             click.echo(text, err=True)
 
-    def step(self, report: StepReport) -> None:
+    def step(self, record: StepRecord) -> None:
         """Move the bar, or print a line now and then."""
         if self._interactive:
-            self._draw(report)
+            self._draw(record)
             return
         fraction, moment = self._last_line
         now = time.monotonic()
-        if now - moment >= _SECONDS_BETWEEN_LINES and report.fraction - fraction >= _FRACTION_BETWEEN_LINES:
-            self._last_line = (report.fraction, now)
-            click.echo(f"{report.fraction:6.1%}  step {report.step}  {self._figures(report)}", err=True)
+        if now - moment >= _SECONDS_BETWEEN_LINES and record.fraction - fraction >= _FRACTION_BETWEEN_LINES:
+            self._last_line = (record.fraction, now)
+            click.echo(f"{record.fraction:6.1%}  step {record.step}  {self._figures(record)}", err=True)
 
-    def evaluation(self, step: int, fraction: float, bits_per_byte: float) -> None:
+    def evaluation(self, record: EvaluationRecord) -> None:
         """Remember and print the validation result."""
-        self._bits_per_byte = bits_per_byte
-        self.message(f"{fraction:6.1%}  step {step}  validation {bits_per_byte:.4f} bits per byte")
+        self._bits_per_byte = record.validation_bits_per_byte
+        bits = f"{record.validation_bits_per_byte:.4f} bits per byte"
+        self.message(f"{record.fraction:6.1%}  step {record.step}  validation {bits}")
 
     def sample(self, fraction: float, text: str) -> None:
         """Show a story written by the model as it is now."""
@@ -74,7 +75,7 @@ class Display:
             self._bar.close()
             self._bar = None
 
-    def _draw(self, report: StepReport) -> None:
+    def _draw(self, record: StepRecord) -> None:
         if self._bar is None:
             self._bar = tqdm(
                 total=100.0,
@@ -83,16 +84,16 @@ class Display:
                 file=sys.stderr,
                 leave=False,
             )
-        self._bar.n = min(100.0, 100.0 * report.fraction)
-        self._bar.set_description_str(self._figures(report), refresh=False)
+        self._bar.n = min(100.0, 100.0 * record.fraction)
+        self._bar.set_description_str(self._figures(record), refresh=False)
         self._bar.update(0)
 
-    def _figures(self, report: StepReport) -> str:
-        left = report.seconds * (1 / report.fraction - 1) if report.fraction > _FRACTION_TO_JUDGE_BY else None
+    def _figures(self, record: StepRecord) -> str:
+        left = record.seconds * (1 / record.fraction - 1) if record.fraction > _FRACTION_TO_JUDGE_BY else None
         checked = "" if self._bits_per_byte is None else f"  bpb {self._bits_per_byte:.3f}"
         return (
-            f"loss {report.loss:.3f}{checked}  {format_count(report.tokens_per_s)} tok/s"
-            f"  mfu {report.tokens_per_s * self._share_of_peak:.0%}"
+            f"loss {record.loss:.3f}{checked}  {format_count(record.tokens_per_s)} tok/s"
+            f"  mfu {record.tokens_per_s * self._share_of_peak:.0%}"
             + (f"  {format_seconds(left)} left" if left else "")
         )
 

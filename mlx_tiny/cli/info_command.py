@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -14,10 +13,9 @@ def command(as_json: bool) -> None:
     """Show this machine, what it was measured to do, and what the cache holds."""
     from mlx_tiny.files import cache_home
     from mlx_tiny.linux.lanes import lanes, prepare
-    from mlx_tiny.machine.description import describe
+    from mlx_tiny.machine.description import describe, shown
     from mlx_tiny.machine.peaks import copy_peak, matmul_peak
-    from mlx_tiny.records import to_plain
-    from mlx_tiny.units import format_bytes
+    from mlx_tiny.records import to_json, to_plain
 
     blas = prepare()
     home = cache_home()
@@ -31,13 +29,10 @@ def command(as_json: bool) -> None:
         "cache_bytes": _folder_bytes(home),
     }
     if as_json:
-        click.echo(json.dumps(values))
-        return
-    for key, value in values.items():
-        if isinstance(value, dict):
-            value = ", ".join(f"{name} {version}" for name, version in value.items() if version is not None)
-        if value is not None:
-            click.echo(f"{key}: {format_bytes(value) if key.endswith('_bytes') else value}")
+        click.echo(to_json(values))
+    else:
+        for key, value in shown(values).items():
+            click.echo(f"{key}: {value}")
 
 
 def _folder_bytes(folder: Path) -> int:

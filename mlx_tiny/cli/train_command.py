@@ -215,8 +215,8 @@ def _header(run: RunFolder, corpus: PreparedCorpus, reason: str, backend: Backen
         f"run: {run.path}",
         f"preset: {config.train.preset} ({reason})",
         f"model: {format_count(parameter_count(config.model))} parameters, "
-        f"{format_count(training_flops_per_token(config.model))}FLOPs a token; train {len(corpus.train):,} tokens, "
-        f"validation {len(corpus.valid):,} tokens, {corpus.bytes_per_token:.2f} bytes a token",
+        f"{format_count(training_flops_per_token(config.model))}FLOPs per token; train {len(corpus.train):,} tokens, "
+        f"validation {len(corpus.valid):,} tokens, {corpus.bytes_per_token:.2f} bytes per token",
         f"machine: {peak / 1e9:,.0f} GFLOP/s in matrix products; {backend.description}",
     ]
     for section in _SECTIONS:
@@ -240,20 +240,18 @@ def _report(
     budget: str | None,
 ) -> None:
     from mlx_tiny.cli.display import printable
-    from mlx_tiny.machine.description import describe
     from mlx_tiny.report import report
 
     samples = [
         backend.sample(outcome.state, corpus.tokenizer, max_tokens=200, seed=seed) for seed in range(_FINAL_SAMPLES)
     ]
     spent = budget or run.config.train.budget
-    machine = {**to_plain(describe()), "backend": backend.description}
-    around = report.Circumstances(spent, machine, peak, backend.peak_memory_bytes(), prepare_s, samples)
-    built = report.build(run, corpus, outcome, around)
-    report.write(run, built)
+    session = report.Session(spent, backend.description, peak, backend.peak_memory_bytes(), prepare_s, samples)
+    built = report.build(run, corpus, outcome, session)
+    report.write_report(run, built)
     click.echo(f"\n{printable(samples[0]).strip()}\n")
     if outcome.interrupted:
         again = shlex.join(["--resume", str(run.path), *(["--budget", budget] if budget else [])])
         click.echo(f"Interrupted; everything is saved. To go on: mlx-tiny train {again}\n")
-    for key, value in report.summary(built, run).items():
+    for key, value in report.summary(built, run.path).items():
         click.echo(f"{key}: {value}")

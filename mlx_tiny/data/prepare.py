@@ -8,6 +8,7 @@ documents' texts; the end of a document has none, but its nats count.
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from mlx_tiny.config import DataConfig
 from mlx_tiny.data.batches import require_tokens
-from mlx_tiny.data.documents import Document, Progress, byte_length
+from mlx_tiny.data.documents import Document, Progress
 from mlx_tiny.data.sampling import Survey, survey
 from mlx_tiny.data.sources import Source, resolve
 from mlx_tiny.data.tokenizer import Tokenizer
@@ -59,6 +60,8 @@ class PreparedCorpus:
     valid_bytes: int
     bytes_per_token: float
     """Of the validation split: its bytes for each predicted token, the ends of documents among these."""
+    valid_text_hash: str
+    """SHA-256 of the validation documents, whatever the vocabulary."""
     valid_entropy_bits: float | None
     """Exact information content of the validation texts, where they were generated."""
     meta: dict[str, Any]
@@ -143,6 +146,7 @@ def _open(directory: Path, meta: dict[str, Any], description: str) -> PreparedCo
         train_bytes=meta["train"]["bytes"],
         valid_bytes=meta["valid"]["bytes"],
         bytes_per_token=meta["bytes_per_token"],
+        valid_text_hash=meta["valid"]["text_hash"],
         valid_entropy_bits=meta["valid_entropy_bits"],
         meta=meta,
     )
@@ -199,6 +203,7 @@ class _TokenFile:
     def __init__(self, file: IO[bytes], tokenizer: Tokenizer) -> None:
         self.file, self.tokenizer = file, tokenizer
         self.documents = self.bytes = self.tokens = 0
+        self._text = hashlib.sha256()
         self.bits: float | None = 0.0
         self._bos = np.array([tokenizer.bos], TOKEN_DTYPE).tobytes()
 
@@ -210,16 +215,20 @@ class _TokenFile:
         self.file.write(encoded)
         self.documents += 1
         self.tokens += 1 + len(encoded) // 2
-        size = byte_length(text)
-        self.bytes += size
+        raw = text.encode()
+        # Its length first, so that the same bytes in other documents have another hash.
+        self._text.update(len(raw).to_bytes(8, "little"))
+        self._text.update(raw)
+        self.bytes += len(raw)
         self.bits = None if self.bits is None or document.bits is None else self.bits + document.bits
-        return size
+        return len(raw)
 
     def end(self) -> None:
         """Append the BOS that the last document is followed by."""
         self.file.write(self._bos)
         self.tokens += 1
 
-    def counts(self) -> dict[str, int]:
+    def counts(self) -> dict[str, int | str]:
         """What `meta.json` says of this file."""
-        return {"tokens": self.tokens, "documents": self.documents, "bytes": self.bytes}
+        counts = {"tokens": self.tokens, "documents": self.documents, "bytes": self.bytes}
+        return {**counts, "text_hash": self._text.hexdigest()}

@@ -10,13 +10,16 @@ import functools
 import importlib.metadata
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from mlx_tiny import __version__
 from mlx_tiny.machine.hardware import chip, core_kinds, memory_bytes, usable_cores
 from mlx_tiny.machine.state import State, state
+from mlx_tiny.records import to_plain
 from mlx_tiny.tools.processes import ROOT, output
+from mlx_tiny.units import format_bytes
 
 PACKAGES = ("mlx", "numpy", "sentencepiece", "datasets", "torch")
 """Whose versions are described where they are installed, beside our own."""
@@ -45,6 +48,21 @@ class Machine:
     commit: str | None
     """Of the checkout that the package lies in, with `+changes` where files differ."""
     state: State
+
+    def lines(self) -> dict[str, str]:
+        """All that is known, each under its name."""
+        return shown(to_plain(self))
+
+
+def shown(values: Mapping[str, Any]) -> dict[str, str]:
+    """Plain values as a person reads them; those that are None are left out."""
+    lines = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{key} {inner}" for key, inner in value.items() if inner is not None) or None
+        if value is not None:
+            lines[name] = format_bytes(value) if name.endswith("_bytes") else str(value)
+    return lines
 
 
 def describe(*, mlx: bool = True) -> Machine:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from mlx_tiny.config import RunConfig
+from mlx_tiny.records import Progress
 from mlx_tiny.reference.checkpoint import load_checkpoint, save_checkpoint, save_weights
 from mlx_tiny.reference.evaluate import evaluate
 from mlx_tiny.reference.generate import generate_tokens
@@ -127,10 +128,10 @@ class TorchBackend:
     def all_finite(self, state: TrainingState) -> bool:
         return all(bool(torch.isfinite(weight).all()) for weight in state.parameters.values())
 
-    def save_checkpoint(self, run: Run, name: str, state: TrainingState, progress: dict[str, Any]) -> None:
+    def save_checkpoint(self, run: Run, name: str, state: TrainingState, progress: Progress) -> None:
         save_checkpoint(run.checkpoint(name), state, run.identity(), progress)
 
-    def load_checkpoint(self, run: Run, name: str) -> tuple[TrainingState, dict[str, Any]]:
+    def load_checkpoint(self, run: Run, name: str) -> tuple[TrainingState, Progress]:
         return load_checkpoint(run.checkpoint(name), self.config, run.identity(), device=self.device)
 
     def save_weights(self, run: Run, state: TrainingState) -> None:

@@ -20,6 +20,7 @@ from torch import Tensor
 from mlx_tiny.config import FORMAT_VERSION, ModelConfig, RunConfig
 from mlx_tiny.errors import TinyError, said
 from mlx_tiny.files import atomic_write, explained, make_folder
+from mlx_tiny.records import Progress, from_json, to_json
 from mlx_tiny.reference.model import Parameters, parameter_shapes
 from mlx_tiny.reference.optim import state_shapes
 from mlx_tiny.reference.step import TrainingState
@@ -31,19 +32,18 @@ _LENGTH_BYTES = 8
 Arrays = dict[str, np.ndarray]
 
 
-def save_checkpoint(path: Path, state: TrainingState, identity: str, progress: dict[str, Any]) -> None:
+def save_checkpoint(path: Path, state: TrainingState, identity: str, progress: Progress) -> None:
     """Write a checkpoint; an old file stays until the new one is whole.
 
     Args:
         identity: what `RunFolder.identity` says of the run.
-        progress: the account, ready for JSON.
 
     Raises:
         TinyError: disk full, no permission.
     """
     arrays = {f"model.{name}": _to_numpy(weight) for name, weight in state.parameters.items()}
     arrays |= {f"optimizer.{name}": _to_numpy(value) for name, value in state.optimizer.items()}
-    metadata = {"format_version": str(FORMAT_VERSION), "identity": identity, "progress": json.dumps(progress)}
+    metadata = {"format_version": str(FORMAT_VERSION), "identity": identity, "progress": to_json(progress)}
     make_folder(path.parent)
     write_arrays(path, arrays, metadata)
 
@@ -55,7 +55,7 @@ def load_checkpoint(
     *,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
-) -> tuple[TrainingState, dict[str, Any]]:
+) -> tuple[TrainingState, Progress]:
     """Read a checkpoint.
 
     Args:
@@ -86,7 +86,8 @@ def load_checkpoint(
         name: torch.from_numpy(array.copy()) if name == "step" else _to_torch(array, dtype, device)
         for name, array in state.items()
     }
-    return TrainingState(_as_parameters(parameters, dtype, device), optimizer), json.loads(metadata["progress"])
+    progress = from_json(Progress, metadata["progress"], f"progress in {path}")
+    return TrainingState(_as_parameters(parameters, dtype, device), optimizer), progress
 
 
 def save_weights(path: Path, parameters: Parameters) -> None:

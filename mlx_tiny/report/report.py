@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mlx_tiny.config import ModelConfig
 from mlx_tiny.data.prepare import PreparedCorpus
-from mlx_tiny.files import atomic_write, write_json
+from mlx_tiny.files import atomic_write
+from mlx_tiny.machine.description import describe
 from mlx_tiny.model.forward import multiply_adds_per_token, parameter_count, parameter_specs, training_flops_per_token
-from mlx_tiny.records import to_plain
+from mlx_tiny.records import EvaluationRecord, StepRecord, write
+from mlx_tiny.report.record import Report
 from mlx_tiny.tools import plots
 from mlx_tiny.training.checkpoint import RunFolder
-from mlx_tiny.training.evaluate import protocol_hash
+from mlx_tiny.training.evaluate import fingerprint
 from mlx_tiny.training.trainer import Outcome
 from mlx_tiny.units import format_bytes, format_count, format_seconds
 
@@ -21,12 +22,12 @@ _KINDS = {"matrix": "hidden matrices", "embedding": "embedding", "head": "head",
 
 
 @dataclass(frozen=True)
-class Circumstances:
+class Session:
     """What the command line knows of a session and the run itself does not."""
 
     budget: str
-    """Of this session: a resumed run may have been given another than it was started with."""
-    machine: dict[str, Any]
+    backend: str
+    """What computed."""
     peak_flops_per_s: float
     peak_memory_bytes: int
     prepare_s: float
@@ -41,73 +42,69 @@ def parameters_by_kind(config: ModelConfig) -> dict[str, int]:
     return counts
 
 
-def build(run: RunFolder, corpus: PreparedCorpus, outcome: Outcome, around: Circumstances) -> dict[str, Any]:
-    """The report as a JSON-ready dictionary; times in seconds, work in FLOPs, sizes in bytes."""
+def build(run: RunFolder, corpus: PreparedCorpus, outcome: Outcome, session: Session) -> Report:
+    """The report of a run that ended or was interrupted; the machine is described as it is now."""
     model, progress, evaluation = run.config.model, outcome.progress, outcome.evaluation
     training_s = outcome.phases.get("training", 0.0)
     achieved = progress.flops / training_s if training_s else 0.0
-    report: dict[str, Any] = {
-        "bits_per_byte": evaluation.bits_per_byte,
-        "entropy_floor_bits_per_byte": None,
-        "excess_bits_per_byte": None,
-        "perplexity_per_token": evaluation.perplexity,
-        "evaluated_tokens": evaluation.tokens,
-        "evaluated_whole_file": not outcome.interrupted,
-        "evaluation_protocol": protocol_hash(model.context, corpus.tokenizer.hash),
-        "weights_from": outcome.weights_from,
-        "interrupted": outcome.interrupted,
-        "data": corpus.description,
-        "budget": around.budget,
-        "steps": progress.step,
-        "tokens": progress.tokens,
-        "epochs": progress.tokens / len(corpus.train),
-        "flops": progress.flops,
-        "seconds": progress.seconds,
-        "tokens_per_s": progress.tokens / progress.seconds if progress.seconds else 0.0,
-        "training_flops_per_s": achieved,
-        "peak_flops_per_s": around.peak_flops_per_s,
-        "utilisation": achieved / around.peak_flops_per_s if around.peak_flops_per_s else None,
-        "parameters": parameter_count(model),
-        "parameters_by_kind": parameters_by_kind(model),
-        "multiply_adds_per_token": multiply_adds_per_token(model),
-        "training_flops_per_token": training_flops_per_token(model),
-        "peak_memory_bytes": around.peak_memory_bytes,
-        "phases_s": {"prepare data": around.prepare_s, **outcome.phases},
-        "machine": around.machine,
-        "samples": around.samples,
-        "config": to_plain(run.config),
-    }
-    if corpus.valid_entropy_bits is not None:
-        floor = corpus.valid_entropy_bits / corpus.valid_bytes
-        report["entropy_floor_bits_per_byte"] = floor
-        if not outcome.interrupted:
-            report["excess_bits_per_byte"] = evaluation.bits_per_byte - floor
-    return report
+    floor = None if corpus.valid_entropy_bits is None else corpus.valid_entropy_bits / corpus.valid_bytes
+    return Report(
+        bits_per_byte=evaluation.bits_per_byte,
+        entropy_floor_bits_per_byte=floor,
+        excess_bits_per_byte=None if floor is None or outcome.interrupted else evaluation.bits_per_byte - floor,
+        perplexity_per_token=evaluation.perplexity,
+        evaluated_tokens=evaluation.tokens,
+        evaluated_whole_file=not outcome.interrupted,
+        evaluation_fingerprint=fingerprint(corpus.valid_text_hash),
+        weights_from=outcome.weights_from,
+        interrupted=outcome.interrupted,
+        data=corpus.description,
+        budget=session.budget,
+        steps=progress.step,
+        tokens=progress.tokens,
+        epochs=progress.tokens / len(corpus.train),
+        flops=progress.flops,
+        seconds=progress.seconds,
+        tokens_per_s=progress.tokens / progress.seconds if progress.seconds else 0.0,
+        training_flops_per_s=achieved,
+        peak_flops_per_s=session.peak_flops_per_s,
+        utilisation=achieved / session.peak_flops_per_s if session.peak_flops_per_s else None,
+        parameters=parameter_count(model),
+        parameters_by_kind=parameters_by_kind(model),
+        multiply_adds_per_token=multiply_adds_per_token(model),
+        training_flops_per_token=training_flops_per_token(model),
+        peak_memory_bytes=session.peak_memory_bytes,
+        phases_s={"prepare data": session.prepare_s, **outcome.phases},
+        backend=session.backend,
+        machine=describe(),
+        samples=session.samples,
+        config=run.config,
+    )
 
 
-def summary(report: dict[str, Any], run: RunFolder) -> dict[str, str]:
-    """The `key: value` block that ends a run on the terminal."""
+def summary(report: Report, path: Path) -> dict[str, str]:
+    """The `key: value` block that ends the run at `path` on the terminal."""
     lines = {
-        "bits_per_byte": f"{report['bits_per_byte']:.4f}",
-        "entropy_floor": _number(report["entropy_floor_bits_per_byte"], ".4f"),
-        "excess": _number(report["excess_bits_per_byte"], ".4f"),
-        "perplexity_per_token": f"{report['perplexity_per_token']:.3f}",
-        "parameters": format_count(report["parameters"]),
-        "multiply_adds_per_token": format_count(report["multiply_adds_per_token"]),
-        "tokens": format_count(report["tokens"]),
-        "flops": f"{report['flops']:.3g}",
-        "tokens_per_s": f"{report['tokens_per_s']:.0f}",
-        "utilisation": _number(report["utilisation"], ".1%"),
-        "peak_memory": format_bytes(report["peak_memory_bytes"]),
-        "seconds": f"{report['seconds']:.1f}",
-        "run": str(run.path),
+        "bits_per_byte": f"{report.bits_per_byte:.4f}",
+        "entropy_floor": _number(report.entropy_floor_bits_per_byte, ".4f"),
+        "excess": _number(report.excess_bits_per_byte, ".4f"),
+        "perplexity_per_token": f"{report.perplexity_per_token:.3f}",
+        "parameters": format_count(report.parameters),
+        "multiply_adds_per_token": format_count(report.multiply_adds_per_token),
+        "tokens": format_count(report.tokens),
+        "flops": f"{report.flops:.3g}",
+        "tokens_per_s": f"{report.tokens_per_s:.0f}",
+        "utilisation": _number(report.utilisation, ".1%"),
+        "peak_memory": format_bytes(report.peak_memory_bytes),
+        "seconds": f"{report.seconds:.1f}",
+        "run": str(path),
     }
     return {key: value for key, value in lines.items() if value}
 
 
-def write(run: RunFolder, report: dict[str, Any]) -> None:
+def write_report(run: RunFolder, report: Report) -> None:
     """Write report.json and report.md, and loss.png where matplotlib is installed."""
-    write_json(run.path / "report.json", report)
+    write(run.path / "report.json", report)
     with atomic_write(run.path / "report.md", "w") as file:
         file.write(_markdown(report))
     if plots.installed():
@@ -118,34 +115,34 @@ def _number(value: float | None, form: str) -> str:
     return "" if value is None else format(value, form)
 
 
-def _markdown(report: dict[str, Any]) -> str:
+def _markdown(report: Report) -> str:
     strength = {
-        "bits per byte": f"{report['bits_per_byte']:.4f}",
-        "entropy floor of the text": _number(report["entropy_floor_bits_per_byte"], ".4f"),
-        "excess over the floor": _number(report["excess_bits_per_byte"], ".4f"),
-        "perplexity per token": f"{report['perplexity_per_token']:.3f}",
-        "measured on": f"{report['evaluated_tokens']:,} validation tokens"
-        + ("" if report["evaluated_whole_file"] else " (the file's beginning: the run was interrupted)"),
-        "protocol": report["evaluation_protocol"],
+        "bits per byte": f"{report.bits_per_byte:.4f}",
+        "entropy floor of the text": _number(report.entropy_floor_bits_per_byte, ".4f"),
+        "excess over the floor": _number(report.excess_bits_per_byte, ".4f"),
+        "perplexity per token": f"{report.perplexity_per_token:.3f}",
+        "measured on": f"{report.evaluated_tokens:,} validation tokens"
+        + ("" if report.evaluated_whole_file else " (the file's beginning: the run was interrupted)"),
+        "fingerprint": report.evaluation_fingerprint,
     }
     cost = {
-        "budget": report["budget"],
-        "clock": format_seconds(report["seconds"]),
-        "tokens": f"{report['tokens']:,} ({report['epochs']:.2f} epochs) in {report['steps']:,} steps",
-        "model FLOPs": f"{report['flops']:.4g}",
-        "tokens/s": f"{report['tokens_per_s']:,.0f}",
-        "model FLOPs utilisation": _number(report["utilisation"], ".1%")
-        + f" of {format_count(report['peak_flops_per_s'])}FLOP/s measured",
-        "peak memory": format_bytes(report["peak_memory_bytes"]),
+        "budget": report.budget,
+        "clock": format_seconds(report.seconds),
+        "tokens": f"{report.tokens:,} ({report.epochs:.2f} epochs) in {report.steps:,} steps",
+        "model FLOPs": f"{report.flops:.4g}",
+        "tokens/s": f"{report.tokens_per_s:,.0f}",
+        "model FLOPs utilisation": _number(report.utilisation, ".1%")
+        + f" of {format_count(report.peak_flops_per_s)}FLOP/s measured",
+        "peak memory": format_bytes(report.peak_memory_bytes),
     }
-    size = {kind: f"{count:,}" for kind, count in report["parameters_by_kind"].items()}
+    size = {kind: f"{count:,}" for kind, count in report.parameters_by_kind.items()}
     size |= {
-        "all parameters": f"{report['parameters']:,}",
-        "multiply-adds a token, forward": f"{report['multiply_adds_per_token']:,.0f}",
+        "all parameters": f"{report.parameters:,}",
+        "multiply-adds per token, forward": f"{report.multiply_adds_per_token:,.0f}",
     }
-    phases = {name: format_seconds(seconds) for name, seconds in report["phases_s"].items()}
-    machine = {name: _plain(name, value) for name, value in report["machine"].items() if value is not None}
-    parts = [f"# A language model from {report['data']}", ""]
+    phases = {name: format_seconds(seconds) for name, seconds in report.phases_s.items()}
+    machine = {**report.machine.lines(), "backend": report.backend}
+    parts = [f"# A language model from {report.data}", ""]
     for title, rows in (
         ("Strength", strength),
         ("Cost", cost),
@@ -157,35 +154,22 @@ def _markdown(report: dict[str, Any]) -> str:
         parts += ["| {} | {} |".format(name, value.replace("|", "\\|")) for name, value in rows.items() if value]
         parts.append("")
     parts += ["## Samples", ""]
-    for text in report["samples"]:
+    for text in report.samples:
         parts += ["> " + line for line in text.strip().split("\n")] + [""]
     return "\n".join(parts)
 
 
-def _plain(name: str, value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{package} {version}" for package, version in value.items() if version)
-    return format_bytes(value) if name.endswith("_bytes") else str(value)
-
-
 def _plot(run: RunFolder, path: Path) -> None:
     records = run.read_metrics()
-    steps = [record for record in records if "loss" in record]
-    checks = [record for record in records if "validation_bits_per_byte" in record]
+    steps = [record for record in records if isinstance(record, StepRecord)]
+    checks = [record for record in records if isinstance(record, EvaluationRecord)]
     if not steps:
         return
     with plots.picture(path, figsize=(8, 4.5)) as (figure, axes):
-        axes.plot([r["tokens"] for r in steps], [r["loss"] for r in steps], linewidth=0.8, label="training loss")
-        axes.set(xlabel="tokens", ylabel="nats a token")
+        axes.plot([r.tokens for r in steps], [r.loss for r in steps], linewidth=0.8, label="training loss")
+        axes.set(xlabel="tokens", ylabel="nats per token")
         if checks:
-            tokens_per_step = steps[-1]["tokens"] / steps[-1]["step"]
-            right = axes.twinx()
-            right.plot(
-                [r["step"] * tokens_per_step for r in checks],
-                [r["validation_bits_per_byte"] for r in checks],
-                "o-",
-                color="tab:orange",
-                label="validation",
-            )
+            right, bits = axes.twinx(), [r.validation_bits_per_byte for r in checks]
+            right.plot([r.tokens for r in checks], bits, "o-", color="tab:orange", label="validation")
             right.set_ylabel("bits per byte")
         figure.legend(loc="upper right")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any, Protocol
 
@@ -16,8 +15,9 @@ from mlx_tiny.linux.lanes import decide_compilation, lanes, prepare
 from mlx_tiny.machine.description import device
 from mlx_tiny.machine.peaks import matmul_peak
 from mlx_tiny.model.generate import sample_text
+from mlx_tiny.records import Progress
 from mlx_tiny.tools.processes import peak_memory_bytes
-from mlx_tiny.training.checkpoint import Progress, RunFolder, all_finite
+from mlx_tiny.training.checkpoint import RunFolder, all_finite
 from mlx_tiny.training.evaluate import evaluate
 from mlx_tiny.training.step import TrainingState, TrainingStep
 
@@ -60,10 +60,10 @@ class Backend(Protocol):
     def all_finite(self, state: Any) -> bool:
         """Whether no weight is NaN or infinite."""
 
-    def save_checkpoint(self, run: RunFolder, name: str, state: Any, progress: dict[str, Any]) -> None:
-        """Write a checkpoint with the fields of `Progress`; TinyError where the file system refuses."""
+    def save_checkpoint(self, run: RunFolder, name: str, state: Any, progress: Progress) -> None:
+        """Write a checkpoint; TinyError where the file system refuses."""
 
-    def load_checkpoint(self, run: RunFolder, name: str) -> tuple[State, dict[str, Any]]:
+    def load_checkpoint(self, run: RunFolder, name: str) -> tuple[State, Progress]:
         """Read a checkpoint of the run, whichever backend wrote it; TinyError where there is none that fits."""
 
     def save_weights(self, run: RunFolder, state: Any) -> None:
@@ -125,12 +125,11 @@ class MlxBackend:
     def all_finite(self, state: TrainingState) -> bool:
         return all_finite(state.parameters)
 
-    def save_checkpoint(self, run: RunFolder, name: str, state: TrainingState, progress: dict[str, Any]) -> None:
-        run.save_checkpoint(name, state, Progress(**progress))
+    def save_checkpoint(self, run: RunFolder, name: str, state: TrainingState, progress: Progress) -> None:
+        run.save_checkpoint(name, state, progress)
 
-    def load_checkpoint(self, run: RunFolder, name: str) -> tuple[TrainingState, dict[str, Any]]:
-        state, progress = run.load_checkpoint(name)
-        return state, asdict(progress)
+    def load_checkpoint(self, run: RunFolder, name: str) -> tuple[TrainingState, Progress]:
+        return run.load_checkpoint(name)
 
     def save_weights(self, run: RunFolder, state: TrainingState) -> None:
         run.save_weights(state.parameters)

@@ -2,14 +2,14 @@
 
     RUN/config.json                      all settings, and which tokenizer and data they met
         tokenizer.model
-        metrics.jsonl                    one line a step or evaluation
+        metrics.jsonl                    one line per step or evaluation
         checkpoints/last.safetensors     weights, optimizer, position and account: what `--resume` continues from
         checkpoints/best.safetensors     the same, where the validation loss was lowest
         weights.safetensors              the finished model
         report.json, report.md, loss.png
 
-A run draws its randomness from its seed and its position alone (weights from the seed; batches from seed and windows
-read; samples from their own seed), so that these two integers are its whole random state.
+A run draws its randomness from its seed and its position alone (weights from the seed; batches from seed and
+sequences read; samples from their own seed), so that these two integers are its whole random state.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import fcntl
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,31 +38,22 @@ from mlx_tiny.files import (
 )
 from mlx_tiny.model.forward import Parameters, parameter_specs
 from mlx_tiny.optim.optimizer import Optimizer
-from mlx_tiny.records import from_plain, to_plain
+from mlx_tiny.records import (
+    FinalRecord,
+    MetricsRecord,
+    Progress,
+    from_json,
+    from_plain,
+    metrics_from_json,
+    to_json,
+    to_plain,
+)
 from mlx_tiny.training.step import TrainingState
 
 # Settings of training that may change between the sessions of a run.
 _HOW_OFTEN = ("evaluations", "evaluation_tokens", "checkpoints", "samples")
 _BY_WHAT = ("backend", "attention", "muon", "compile")
 _OTHER_VERSION = "Use the version that wrote it (format 1: mlx_tiny 0.1), or train anew with this one"
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run stands: everything a checkpoint holds that is not an array."""
-
-    step: int = 0
-    windows: int = 0
-    """Training windows read: the data position."""
-    tokens: int = 0
-    flops: float = 0.0
-    seconds: float = 0.0
-    """Budget clock."""
-    best_bits_per_byte: float | None = None
-    losses: dict[str, float] = field(default_factory=dict)
-    """State of the divergence watch."""
-    phases: dict[str, float] = field(default_factory=dict)
-    """Seconds by phase."""
 
 
 class RunFolder:
@@ -146,7 +136,7 @@ class RunFolder:
         metadata = {
             "format_version": str(FORMAT_VERSION),
             "identity": self.identity(),
-            "progress": json.dumps(asdict(progress)),
+            "progress": to_json(progress),
         }
         make_folder(self.checkpoint(name).parent)
         with atomic_write(self.checkpoint(name)) as file:
@@ -176,8 +166,8 @@ class RunFolder:
         _check_moments(path, groups["optimizer"], self.config)
         # The order of the parameters is that in which the gradient's norm is added up: a fresh run's, bit for bit.
         parameters = {name: groups["model"][name] for name in parameter_specs(self.config.model)}
-        state = TrainingState(parameters, groups["optimizer"])
-        return state, Progress(**json.loads(metadata["progress"]))
+        progress = from_json(Progress, metadata["progress"], f"progress in {path}")
+        return TrainingState(parameters, groups["optimizer"]), progress
 
     def save_weights(self, parameters: Parameters) -> None:
         """Write the finished model."""
@@ -230,28 +220,34 @@ class RunFolder:
             config["train"].pop(name)
         return hash_text(json.dumps(config, sort_keys=True), self.corpus.get("tokenizer"), self.corpus.get("key"))[:16]
 
-    def append_metrics(self, record: dict[str, Any]) -> None:
+    def append_metrics(self, record: MetricsRecord) -> None:
         """Add one line to `metrics.jsonl`."""
         with explained(self.metrics), open(self.metrics, "a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+            file.write(to_json(record) + "\n")
 
-    def read_metrics(self) -> list[dict[str, Any]]:
-        """All whole lines of `metrics.jsonl`; a last line that a crash cut short is left out."""
+    def read_metrics(self) -> list[MetricsRecord]:
+        """All whole lines of `metrics.jsonl`; a last line that a crash cut short is left out.
+
+        Raises:
+            TinyError: another line is damaged, or was written by another version.
+        """
         if not self.metrics.exists():
             return []
-        records = []
-        for line in self.metrics.read_text(encoding="utf-8").splitlines():
+        records, lines = list[MetricsRecord](), self.metrics.read_text(encoding="utf-8").splitlines()
+        for number, line in enumerate(lines, 1):
+            what = f"line {number} of {self.metrics}"
             try:
-                records.append(json.loads(line))
-            except ValueError:
-                break
+                records.append(metrics_from_json(line, what))
+            except ValueError as error:
+                if number < len(lines):
+                    raise TinyError(f"The {what} is damaged ({said(error)})", remedy="Remove that line") from error
         return records
 
     def rewind_metrics(self, step: int) -> None:
         """Drop what a run resumed at `step` records again: all that came after it, and how the run ended."""
-        kept = [r for r in self.read_metrics() if r["step"] <= step and "final_bits_per_byte" not in r]
+        kept = [r for r in self.read_metrics() if r.step <= step and not isinstance(r, FinalRecord)]
         with atomic_write(self.metrics, "w") as file:
-            file.writelines(json.dumps(record) + "\n" for record in kept)
+            file.writelines(to_json(record) + "\n" for record in kept)
 
 
 def _load(path: Path, what: str) -> tuple[dict[str, mx.array], dict[str, str]]:

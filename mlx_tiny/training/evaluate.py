@@ -1,7 +1,7 @@
 """Strength in bits per byte, by one fixed protocol.
 
 The validation file, each document begun with BOS and a last BOS at its end, is cut into non-overlapping windows of the
-training length; every token but the first is predicted once, from the tokens before it in its window. The negative
+model's context; every token but the first is predicted once, from the tokens before it in its window. The negative
 log-likelihoods are added up in float64 and divided by the bytes of the documents' text: ends of documents are
 predicted too but have no bytes.
 """
@@ -23,7 +23,8 @@ from mlx_tiny.files import hash_text
 from mlx_tiny.linux.lanes import lane, lanes
 from mlx_tiny.model.forward import Parameters, token_losses
 
-PROTOCOL = "whole file, BOS before each document and at the end, non-overlapping windows, float64 sum, v1"
+PROTOCOL = "all documents, BOS before each and at the end, consecutive windows of the model's context, float64 sum, v2"
+"""The rule; another one gets another name."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Evaluation:
 
     @property
     def loss(self) -> float:
-        """Mean nats a token."""
+        """Mean nats per token."""
         return self.nats / self.tokens
 
     @property
@@ -113,6 +114,12 @@ def evaluate_texts(
     return evaluate(parameters, config, tokens, size / (len(tokens) - 1))
 
 
-def protocol_hash(context: int, tokenizer_hash: str) -> str:
-    """Short fingerprint of everything that two results must share to be comparable."""
-    return hash_text(PROTOCOL, context, tokenizer_hash)[:12]
+def fingerprint(text_hash: str) -> str:
+    """What two results in bits per byte must share to be comparable: the validation text and the rule above.
+
+    Vocabulary and context are the model's own affair: its strength shows what they are worth.
+
+    Args:
+        text_hash: of the validation documents, as the prepared data has it.
+    """
+    return hash_text(PROTOCOL, text_hash)[:12]

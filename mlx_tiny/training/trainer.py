@@ -6,17 +6,18 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple, Protocol
 
 from mlx_tiny.data.batches import BatchStream
 from mlx_tiny.data.prepare import PreparedCorpus
 from mlx_tiny.errors import TinyError
 from mlx_tiny.model.forward import training_flops_per_token
 from mlx_tiny.optim.schedule import muon_momentum, rate_multiplier
+from mlx_tiny.records import EvaluationRecord, FinalRecord, Progress, StepRecord
 from mlx_tiny.training.backend import Backend, MlxBackend, State
 from mlx_tiny.training.budget import Budget
-from mlx_tiny.training.checkpoint import Progress, RunFolder
+from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.evaluate import Evaluation
 from mlx_tiny.training.watch import Diverged, Interruption, LossWatch, device_errors_explained
 
@@ -26,30 +27,12 @@ _SAMPLE_TOKENS = 60
 _COMPILING = "compile and warm up"
 
 
-@dataclass(frozen=True)
-class StepReport:
-    """One finished step, as `metrics.jsonl` records it."""
-
-    step: int
-    loss: float
-    """Mean nats a token, before the update."""
-    tokens: int
-    flops: float
-    seconds: float
-    """Budget clock when the step was finished."""
-    fraction: float
-    """Of the budget, when the step was built: what the schedule saw."""
-    multiplier: float
-    tokens_per_s: float
-    """Over the last few steps."""
-
-
 class Listener(Protocol):
     """Whoever draws: the command line, or a test."""
 
     def message(self, text: str) -> None: ...
-    def step(self, report: StepReport) -> None: ...
-    def evaluation(self, step: int, fraction: float, bits_per_byte: float) -> None: ...
+    def step(self, record: StepRecord) -> None: ...
+    def evaluation(self, record: EvaluationRecord) -> None: ...
     def sample(self, fraction: float, text: str) -> None: ...
 
 
@@ -66,6 +49,20 @@ class Outcome:
     """Seconds by phase, all of them."""
     weights_from: str
     """`last`, or `best` where an earlier checkpoint was better on the same validation tokens."""
+
+
+class _InFlight(NamedTuple):
+    """A step that was built, and what was known then."""
+
+    step: int
+    loss: Any
+    fraction: float
+    multiplier: float
+    spent_tokens: int
+    """By the account, this step included."""
+    spent_flops: float
+    tokens: int
+    """Of this step alone."""
 
 
 class Milestones:
@@ -139,17 +136,17 @@ class Trainer:
         self.phases: dict[str, float] = dict(progress.phases)
         if compile_s:
             self.phases[_COMPILING] = self.phases.get(_COMPILING, 0.0) + compile_s
-        self._pending: deque[tuple[int, Any, float, float]] = deque()
-        self._durations: deque[float] = deque(maxlen=16)
+        self._pending: deque[_InFlight] = deque()
+        self._recent: deque[tuple[int, float]] = deque(maxlen=16)
+        """Tokens and seconds of the last steps."""
         self._last_settled = 0.0
-        self._tokens_per_step = self.config.train.batch_size * self.config.model.context
-        self._flops_per_step = self._tokens_per_step * training_flops_per_token(self.config.model)
+        self._cost = self._cost_of(self.config.train.batch_size, self.config.model.context)
+        """Tokens and FLOPs of the last step, or of the first one to come."""
 
     def _start(self, resume: bool) -> tuple[State, Progress]:
         self.run.remove_leftovers()
         if resume and self.run.checkpoint("last").exists():
-            state, account = self.backend.load_checkpoint(self.run, "last")
-            progress = Progress(**account)
+            state, progress = self.backend.load_checkpoint(self.run, "last")
             self.run.rewind_metrics(progress.step)
             self.listener.message(f"resumed at step {progress.step}, after {progress.tokens:,} tokens")
             return state, progress
@@ -207,40 +204,44 @@ class Trainer:
             self.state, loss = self.step(self.state, batch, multiplier, muon_momentum(self.config.optimizer, fraction))
             self.backend.start(self.state, loss)
             self.step_number += 1
-            self.budget.charge(self._tokens_per_step, self._flops_per_step)
-            self._pending.append((self.step_number, loss, fraction, multiplier))
+            self._cost = tokens, flops = self._cost_of(batch.shape[0], batch.shape[1] - 1)
+            self.budget.charge(tokens, flops)
+            spent = self.budget.spent_tokens, self.budget.spent_flops
+            self._pending.append(_InFlight(self.step_number, loss, fraction, multiplier, *spent, tokens))
             if len(self._pending) > _PIPELINE_DEPTH:
                 self._settle()
 
+    def _cost_of(self, sequences: int, context: int) -> tuple[int, float]:
+        """Tokens and model FLOPs of a step on so many sequences of so many predictions."""
+        tokens = sequences * context
+        return tokens, tokens * training_flops_per_token(replace(self.config.model, context=context))
+
     def _settle(self) -> None:
         """Read the oldest loss in flight, which waits until its step is done."""
-        step, loss, fraction, multiplier = self._pending.popleft()
-        value = float(loss)
-        self.watch.see(step, value)
+        oldest = self._pending.popleft()
+        value = float(oldest.loss)
+        self.watch.see(oldest.step, value)
         now = self.budget.seconds
-        self._durations.append(now - self._last_settled)
+        self._recent.append((oldest.tokens, now - self._last_settled))
         self._last_settled = now
-        report = StepReport(
-            step=step,
+        tokens, seconds = map(sum, zip(*self._recent, strict=True))
+        record = StepRecord(
+            step=oldest.step,
             loss=value,
-            tokens=step * self._tokens_per_step,
-            flops=step * self._flops_per_step,
+            tokens=oldest.spent_tokens,
+            flops=oldest.spent_flops,
             seconds=now,
-            fraction=fraction,
-            multiplier=multiplier,
-            tokens_per_s=self._tokens_per_step / max(self._step_seconds(), 1e-9),
+            fraction=oldest.fraction,
+            multiplier=oldest.multiplier,
+            tokens_per_s=tokens / max(seconds, 1e-9),
         )
-        self.run.append_metrics(asdict(report))
-        self.listener.step(report)
+        self.run.append_metrics(record)
+        self.listener.step(record)
 
     def _drain(self) -> None:
         with self._phase("training"):
             while self._pending:
                 self._settle()
-
-    def _step_seconds(self) -> float:
-        """Mean duration of the last steps."""
-        return sum(self._durations) / max(1, len(self._durations))
 
     def _is_spent(self) -> bool:
         """Whether the budget's end is nearer now than after another step; a run takes at least one."""
@@ -248,22 +249,17 @@ class Trainer:
 
     def _cost_of_stopping_later(self) -> float:
         """What one more step would add to the account, in the budget's unit, with the steps in flight before it."""
-        return {
-            "seconds": self._step_seconds() * (1 + 2 * len(self._pending)),
-            "tokens": float(self._tokens_per_step),
-            "flops": self._flops_per_step,
-        }[self.budget.quantity]
+        tokens, flops = self._cost
+        step_s = sum(seconds for _, seconds in self._recent) / max(1, len(self._recent))
+        seconds = step_s * (1 + 2 * len(self._pending))
+        return {"seconds": seconds, "tokens": float(tokens), "flops": flops}[self.budget.quantity]
 
     def _evaluate_on_the_way(self, fraction: float) -> None:
         bits_per_byte = self._evaluate(self.state, self.config.train.evaluation_tokens).bits_per_byte
-        self.run.append_metrics(
-            {
-                "step": self.step_number,
-                "seconds": self.budget.seconds,
-                "validation_bits_per_byte": bits_per_byte,
-            }
-        )
-        self.listener.evaluation(self.step_number, fraction, bits_per_byte)
+        account = self.step_number, self.budget.spent_tokens, self.budget.seconds
+        record = EvaluationRecord(*account, fraction, bits_per_byte)
+        self.run.append_metrics(record)
+        self.listener.evaluation(record)
         if self.best is None or bits_per_byte < self.best:
             self.best = bits_per_byte
             self._checkpoint("best")
@@ -277,7 +273,7 @@ class Trainer:
         with self._pause("checkpoints"):
             if not self.backend.all_finite(self.state):
                 raise Diverged(f"A weight became NaN or infinite by step {self.step_number}")
-            self.backend.save_checkpoint(self.run, name, self.state, asdict(self.progress()))
+            self.backend.save_checkpoint(self.run, name, self.state, self.progress())
 
     def progress(self) -> Progress:
         """Where the session stands; only meaningful with no step in flight."""
@@ -306,13 +302,8 @@ class Trainer:
             if limited > self.best:
                 state, source = self._best_or(state)
         evaluation = self._evaluate(state, self.config.train.evaluation_tokens if interrupted else None)
-        self.run.append_metrics(
-            {
-                "step": self.step_number,
-                "seconds": progress.seconds,
-                "final_bits_per_byte": evaluation.bits_per_byte,
-            }
-        )
+        account = progress.step, progress.tokens, progress.seconds
+        self.run.append_metrics(FinalRecord(*account, evaluation.bits_per_byte))
         self.backend.save_weights(self.run, state)
         return Outcome(state, progress, evaluation, interrupted, dict(self.phases), source)
 

@@ -25,15 +25,15 @@ class Diverged(TinyError):
 class LossWatch:
     """Raises `Diverged` when the loss stops being a number or leaves the run's best level for good."""
 
-    mean: float = math.nan
-    lowest: float = math.inf
+    mean: float | None = None
+    lowest: float | None = None
 
     def see(self, step: int, loss: float) -> None:
-        """Take in the loss of one step, nats a token."""
+        """Take in the loss of one step, nats per token."""
         if not math.isfinite(loss):
             raise Diverged(f"The loss became {loss} at step {step}")
-        self.mean = loss if math.isnan(self.mean) else _MEMORY * self.mean + (1 - _MEMORY) * loss
-        self.lowest = min(self.lowest, self.mean)
+        self.mean = loss if self.mean is None else _MEMORY * self.mean + (1 - _MEMORY) * loss
+        self.lowest = self.mean if self.lowest is None else min(self.lowest, self.mean)
         if self.mean > self.lowest + _LARGEST_CLIMB_NATS:
             raise Diverged(
                 f"The loss is diverging: at step {step} its running mean is {self.mean:.2f} nats, "

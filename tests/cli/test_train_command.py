@@ -95,14 +95,16 @@ def test_a_run_leaves_its_files_and_no_others(run: Run) -> None:
 
 
 def test_the_model_has_learned_something(run: Run) -> None:
-    checks = [r["validation_bits_per_byte"] for r in read_metrics(run.folder) if "validation_bits_per_byte" in r]
+    checks = [r["validation_bits_per_byte"] for r in read_metrics(run.folder) if r["kind"] == "evaluation"]
     assert len(checks) == 4 and run.report["bits_per_byte"] < checks[0]
 
 
 def test_a_budget_of_tokens_is_met_to_half_a_step(run: Run) -> None:
     assert abs(run.report["tokens"] - 3000) <= STEP_TOKENS / 2
     assert run.report["steps"] * STEP_TOKENS == run.report["tokens"]
-    assert [r["step"] for r in read_metrics(run.folder) if "loss" in r] == list(range(1, run.report["steps"] + 1))
+    assert [r["step"] for r in read_metrics(run.folder) if r["kind"] == "step"] == list(
+        range(1, run.report["steps"] + 1)
+    )
 
 
 def test_the_reports_numbers_fit_together(run: Run) -> None:
@@ -256,8 +258,8 @@ def test_a_finished_run_goes_on_with_a_larger_budget(own_run: Path) -> None:
     assert report["seconds"] > first["seconds"]
     assert report["budget"] == "3600tok" and "3600tok" in (own_run / "report.md").read_text()
     records = read_metrics(own_run)
-    assert [r["step"] for r in records if "loss" in r] == list(range(1, report["steps"] + 1))
-    assert [r["step"] for r in records if "final_bits_per_byte" in r] == [report["steps"]]
+    assert [r["step"] for r in records if r["kind"] == "step"] == list(range(1, report["steps"] + 1))
+    assert [r["step"] for r in records if r["kind"] == "final"] == [report["steps"]]
 
 
 def test_a_run_resumed_in_another_folder_finds_its_data(
@@ -387,11 +389,11 @@ def read_terminal(terminal: int, limit_s: float) -> str:
 
 def test_perplexity_and_bits_per_byte_are_of_one_measurement(run: Run) -> None:
     report = run.report
-    final = [r for r in read_metrics(run.folder) if "final_bits_per_byte" in r]
+    final = [r for r in read_metrics(run.folder) if r["kind"] == "final"]
     assert [r["final_bits_per_byte"] for r in final] == [report["bits_per_byte"]]
     bits_per_token = math.log2(report["perplexity_per_token"])
     bytes_per_token = bits_per_token / report["bits_per_byte"]
     # Pieces of one byte (the alphabet) at the least, whole words at the most.
     assert 1 < bytes_per_token < 8
-    (shown,) = re.findall(r"([0-9.]+) bytes a token", run.finished.err)
+    (shown,) = re.findall(r"([0-9.]+) bytes per token", run.finished.err)
     assert bytes_per_token == pytest.approx(float(shown), abs=0.005)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -97,6 +98,8 @@ def test_layout_and_numbers(text_file: TextFile, stories: list[str], home: Path)
     assert prepared.directory == home / "prepared" / prepared.key
     assert prepared.meta["tokenizer_hash"] == prepared.tokenizer.hash
     assert prepared.meta["valid"]["documents"] == len(held_out)
+    raw = b"".join(len(text.encode()).to_bytes(8, "little") + text.encode() for text in held_out)
+    assert prepared.valid_text_hash == hashlib.sha256(raw).hexdigest()
     assert prepared.description.startswith("own text: ")
     assert sorted(os.listdir(prepared.directory)) == [
         "meta.json",
@@ -172,16 +175,22 @@ def test_progress(text_file: TextFile, stories: list[str]) -> None:
     assert all(0 <= done <= most for _, done, most in calls)
 
 
-@pytest.mark.parametrize("damage", ["train.bin", "valid.bin", "tokenizer.model", "meta.json", "absent", "version"])
+@pytest.mark.parametrize(
+    "damage", ["train.bin", "valid.bin", "tokenizer.model", "meta.json", "absent", "version", "no hash"]
+)
 def test_damage_is_noticed_and_mended(text_file: TextFile, stories: list[str], damage: str, home: Path) -> None:
     prepared = prepare(config(text_file(stories)))
     tokens = prepared.train.tolist()
     folder = prepared.directory
     if damage == "absent":
         (folder / "train.bin").unlink()
-    elif damage == "version":
+    elif damage in ("version", "no hash"):
         meta = json.loads((folder / "meta.json").read_text())
-        (folder / "meta.json").write_text(json.dumps({**meta, "format_version": -1}))
+        if damage == "version":
+            meta["format_version"] = -1
+        else:
+            del meta["valid"]["text_hash"]  # as of data that an earlier version prepared
+        (folder / "meta.json").write_text(json.dumps(meta))
     elif damage == "tokenizer.model":
         Tokenizer.train(stories, 513).save(folder / damage)
     else:

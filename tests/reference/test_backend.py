@@ -63,7 +63,7 @@ def test_the_loss_falls_and_everything_is_reported(tmp_path: Path, attention: st
     losses = [report.loss for report in recorder.steps]
     assert_alike(losses[0], math.log(config.model.vocabulary_size), "model")
     assert np.mean(losses[-5:]) < losses[0] - 1.5
-    assert [step for step, _, _ in recorder.evaluations] == [15, 30, 45]
+    assert [check.step for check in recorder.evaluations] == [15, 30, 45]
     assert len(recorder.samples) == 1 and isinstance(recorder.samples[0][1], str)
     assert (outcome.progress.step, outcome.interrupted, outcome.weights_from) == (60, False, "last")
     assert bits(run.load_weights()) == bits(outcome.state.parameters)

@@ -12,10 +12,11 @@ from tiny_run import create_run, tiny_config, tiny_corpus
 
 from mlx_tiny.config import RunConfig
 from mlx_tiny.data.batches import BatchStream
+from mlx_tiny.records import Progress
 from mlx_tiny.reference.checkpoint import load_checkpoint, save_checkpoint
 from mlx_tiny.reference.schedule import muon_momentum, rate_multiplier
 from mlx_tiny.reference.step import TrainingState, initial_state, training_step
-from mlx_tiny.training.checkpoint import Progress, RunFolder
+from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.step import TrainingStep
 
 from .alike import assert_alike, to_numpy

@@ -25,7 +25,7 @@ def place(tmp_path: Path) -> Iterator[Path]:
 def test_a_run_by_torch_is_a_run(place: Path) -> None:
     finished = succeeded(call(*NOTES, "--backend", "torch", "--budget", "3000tok"))
     report = read_report(place / "r")
-    backend = report["machine"]["backend"]
+    backend = report["backend"]
     assert backend.startswith(f"torch {torch.__version__} on ") and backend.endswith("fused attention")
     assert f"GFLOP/s in matrix products; {backend}\n" in finished.err and "backend torch*" in finished.err
     assert f"| backend | {backend} |" in (place / "r/report.md").read_text()
@@ -41,7 +41,7 @@ def test_a_run_by_torch_is_a_run(place: Path) -> None:
 
 def test_the_report_of_mlx_names_it_too(place: Path) -> None:
     succeeded(call(*NOTES, "--budget", "300tok"))
-    assert read_report(place / "r")["machine"]["backend"].startswith("mlx ")
+    assert read_report(place / "r")["backend"].startswith("mlx ")
 
 
 @pytest.mark.parametrize(("first", "second"), [("mlx", "torch"), ("torch", "mlx")])
@@ -51,14 +51,14 @@ def test_a_run_goes_on_with_the_other_backend(place: Path, first: str, second: s
     finished = succeeded(call("train", "--resume", "r", "--backend", second, "--budget", "6000tok"))
     report = read_report(place / "r")
     assert f"resumed at step {before['steps']}, after {before['tokens']:,} tokens" in finished.err
-    assert report["machine"]["backend"].startswith(second) and before["machine"]["backend"].startswith(first)
+    assert report["backend"].startswith(second) and before["backend"].startswith(first)
     assert abs(report["tokens"] - 6000) <= STEP_TOKENS / 2
     assert report["bits_per_byte"] < before["bits_per_byte"]
     # The run is what it was started as; this session was another's.
     assert (place / "r/config.json").read_text() == saved and f'"backend": "{first}"' in saved
     assert report["config"]["train"]["attention"] == "auto"
     succeeded(call("train", "--resume", "r", "--budget", "6300tok"))
-    assert read_report(place / "r")["machine"]["backend"].startswith(first)
+    assert read_report(place / "r")["backend"].startswith(first)
 
 
 def test_a_fitting_size_is_chosen_by_what_torch_reaches(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

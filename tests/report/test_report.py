@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import importlib.machinery
-import importlib.util
 import json
 import math
-import sys
-import types
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,47 +16,18 @@ from tiny_run import STEP_TOKENS, tiny_config, tiny_corpus, train_whole
 from mlx_tiny.config import ModelConfig
 from mlx_tiny.data.prepare import PreparedCorpus
 from mlx_tiny.model.forward import parameter_count, training_flops_per_token
-from mlx_tiny.records import to_plain
+from mlx_tiny.records import EvaluationRecord, StepRecord, from_plain, read, to_json
 from mlx_tiny.report import report
+from mlx_tiny.report.record import Report
+from mlx_tiny.tools import plots
 from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.trainer import Outcome
 
 STEPS = 12
-KEYS = {
-    "bits_per_byte",
-    "entropy_floor_bits_per_byte",
-    "excess_bits_per_byte",
-    "perplexity_per_token",
-    "evaluated_tokens",
-    "evaluated_whole_file",
-    "evaluation_protocol",
-    "weights_from",
-    "interrupted",
-    "data",
-    "budget",
-    "steps",
-    "tokens",
-    "epochs",
-    "flops",
-    "seconds",
-    "tokens_per_s",
-    "training_flops_per_s",
-    "peak_flops_per_s",
-    "utilisation",
-    "parameters",
-    "parameters_by_kind",
-    "multiply_adds_per_token",
-    "training_flops_per_token",
-    "peak_memory_bytes",
-    "phases_s",
-    "machine",
-    "samples",
-    "config",
-}
 SECTIONS = ["Strength", "Cost", "Size", "Time in each phase", "Machine", "Samples"]
-AROUND = report.Circumstances(
+SESSION = report.Session(
     budget="1536tok",
-    machine={"system": "Linux", "chip": "A | B", "power": None, "versions": {"mlx": "1.2", "torch": None}},
+    backend="A | B",
     peak_flops_per_s=1e11,
     peak_memory_bytes=123_456_789,
     prepare_s=0.5,
@@ -74,9 +43,9 @@ class Ended:
     corpus: PreparedCorpus
     outcome: Outcome
 
-    def report(self, around: report.Circumstances = AROUND, **changed: Any) -> dict[str, Any]:
+    def report(self, session: report.Session = SESSION, **changed: Any) -> Report:
         corpus = dataclasses.replace(self.corpus, **changed.pop("corpus", {}))
-        return report.build(self.run, corpus, dataclasses.replace(self.outcome, **changed), around)
+        return report.build(self.run, corpus, dataclasses.replace(self.outcome, **changed), session)
 
 
 @pytest.fixture(scope="module")
@@ -87,27 +56,26 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:
     return Ended(run, tiny_corpus(config), outcome)
 
 
-def test_the_report_has_its_keys_and_is_json(ended: Ended) -> None:
+def test_the_report_comes_back_from_its_file(ended: Ended) -> None:
     built = ended.report()
-    assert set(built) == KEYS
-    assert json.loads(json.dumps(built, allow_nan=False)) == built
+    assert from_plain(Report, json.loads(to_json(built))) == built
 
 
 def test_the_numbers_are_the_runs_and_fit_together(ended: Ended) -> None:
     built, model = ended.report(), ended.run.config.model
     evaluation = ended.outcome.evaluation
-    assert (built["steps"], built["tokens"]) == (STEPS, STEPS * STEP_TOKENS)
-    assert built["bits_per_byte"] == evaluation.nats / math.log(2) / evaluation.bytes
-    assert built["perplexity_per_token"] == pytest.approx(math.exp(evaluation.nats / evaluation.tokens))
-    assert built["evaluated_tokens"] == len(ended.corpus.valid) - 1
-    assert built["epochs"] == pytest.approx(STEPS * STEP_TOKENS / len(ended.corpus.train))
-    assert built["flops"] == pytest.approx(STEPS * STEP_TOKENS * training_flops_per_token(model))
-    assert built["tokens_per_s"] == pytest.approx(built["tokens"] / built["seconds"])
-    assert built["phases_s"] == {"prepare data": 0.5, **ended.outcome.phases}
-    assert built["training_flops_per_s"] == pytest.approx(built["flops"] / built["phases_s"]["training"])
-    assert built["utilisation"] == pytest.approx(built["training_flops_per_s"] / 1e11)
-    assert (built["budget"], built["samples"], built["machine"]) == (AROUND.budget, AROUND.samples, AROUND.machine)
-    assert built["config"] == to_plain(ended.run.config) and built["data"] == ended.corpus.description
+    assert (built.steps, built.tokens) == (STEPS, STEPS * STEP_TOKENS)
+    assert built.bits_per_byte == evaluation.nats / math.log(2) / evaluation.bytes
+    assert built.perplexity_per_token == pytest.approx(math.exp(evaluation.nats / evaluation.tokens))
+    assert built.evaluated_tokens == len(ended.corpus.valid) - 1
+    assert built.epochs == pytest.approx(STEPS * STEP_TOKENS / len(ended.corpus.train))
+    assert built.flops == pytest.approx(STEPS * STEP_TOKENS * training_flops_per_token(model))
+    assert built.tokens_per_s == pytest.approx(built.tokens / built.seconds)
+    assert built.phases_s == {"prepare data": 0.5, **ended.outcome.phases}
+    assert built.training_flops_per_s == pytest.approx(built.flops / built.phases_s["training"])
+    assert built.utilisation == pytest.approx(built.training_flops_per_s / 1e11)
+    assert (built.budget, built.samples, built.backend) == (SESSION.budget, SESSION.samples, SESSION.backend)
+    assert built.config == ended.run.config and built.data == ended.corpus.description
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -124,11 +92,11 @@ def test_parameters_by_kind_add_up(tied: bool, activation: str) -> None:
 def test_a_known_entropy_gives_floor_and_excess(ended: Ended) -> None:
     bits = 0.25 * ended.corpus.valid_bytes
     built = ended.report(corpus={"valid_entropy_bits": bits})
-    assert built["entropy_floor_bits_per_byte"] == pytest.approx(0.25)
-    assert built["excess_bits_per_byte"] == pytest.approx(built["bits_per_byte"] - 0.25)
-    shown = report.summary(built, ended.run)
+    assert built.entropy_floor_bits_per_byte == pytest.approx(0.25)
+    assert built.excess_bits_per_byte == pytest.approx(built.bits_per_byte - 0.25)
+    shown = report.summary(built, ended.run.path)
     assert shown["entropy_floor"] == "0.2500" and float(shown["excess"]) == pytest.approx(
-        built["bits_per_byte"] - 0.25, abs=1e-4
+        built.bits_per_byte - 0.25, abs=1e-4
     )
     text = report._markdown(built)
     assert "| entropy floor of the text | 0.2500 |" in text and "| excess over the floor |" in text
@@ -136,27 +104,27 @@ def test_a_known_entropy_gives_floor_and_excess(ended: Ended) -> None:
 
 def test_an_interrupted_run_says_so_and_claims_no_excess(ended: Ended) -> None:
     built = ended.report(interrupted=True, corpus={"valid_entropy_bits": 100.0})
-    assert built["interrupted"] is True and built["evaluated_whole_file"] is False
+    assert built.interrupted is True and built.evaluated_whole_file is False
     # The floor is the whole file's, and what was measured is its beginning.
-    assert built["excess_bits_per_byte"] is None and built["entropy_floor_bits_per_byte"] > 0
+    assert built.excess_bits_per_byte is None and built.entropy_floor_bits_per_byte > 0
     assert "the run was interrupted" in report._markdown(built)
     assert "interrupted" not in report._markdown(ended.report())
-    assert ended.report()["interrupted"] is False
+    assert ended.report().interrupted is False
 
 
 def test_a_run_without_time_divides_by_nothing(ended: Ended) -> None:
     progress = dataclasses.replace(ended.outcome.progress, seconds=0.0, phases={})
-    around = dataclasses.replace(AROUND, peak_flops_per_s=0.0)
-    built = ended.report(around, progress=progress, phases={})
-    assert (built["tokens_per_s"], built["training_flops_per_s"], built["utilisation"]) == (0.0, 0.0, None)
-    assert "utilisation" not in report.summary(built, ended.run)
+    session = dataclasses.replace(SESSION, peak_flops_per_s=0.0)
+    built = ended.report(session, progress=progress, phases={})
+    assert (built.tokens_per_s, built.training_flops_per_s, built.utilisation) == (0.0, 0.0, None)
+    assert "utilisation" not in report.summary(built, ended.run.path)
     report._markdown(built)
 
 
 def test_the_summary_is_lines_of_a_key_and_a_word(ended: Ended) -> None:
     built = ended.report()
-    shown = report.summary(built, ended.run)
-    assert shown["bits_per_byte"] == f"{built['bits_per_byte']:.4f}" and shown["tokens"] == "1.54k"
+    shown = report.summary(built, ended.run.path)
+    assert shown["bits_per_byte"] == f"{built.bits_per_byte:.4f}" and shown["tokens"] == "1.54k"
     assert shown["peak_memory"] == "123MB" and shown["run"] == str(ended.run.path)
     assert "entropy_floor" not in shown and "excess" not in shown
     assert all(value and "\n" not in value for value in shown.values())
@@ -173,44 +141,39 @@ def test_the_markdown_has_every_section_and_whole_tables(ended: Ended) -> None:
         "| peak memory | 123MB |",
         f"| all parameters | {parameter_count(ended.run.config.model):,} |",
         "| prepare data | 0.50s |",
-        "| versions | mlx 1.2 |",
+        f"| cores | {ended.report().machine.cores} |",
+        "| backend | A \\| B |",
         "> Ann ran.\n> \n> The end.\n",
     ):
         assert words in text, words
-    assert "power" not in text and "torch" not in text and "None" not in text
+    assert "None" not in text
     tables = [line for line in text.splitlines() if line.startswith("|")]
     assert all(line.replace("\\|", "").count("|") == 3 for line in tables), "a value breaks its table"
 
 
 def test_without_matplotlib_there_is_no_picture(ended: Ended, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "matplotlib" else find(name))
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setattr(plots, "installed", lambda: False)
     built = write(ended, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"report.json", "report.md"}
-    assert json.loads((tmp_path / "report.json").read_text()) == built
+    assert read(tmp_path / "report.json", Report, "report") == built
     assert (tmp_path / "report.md").read_text() == report._markdown(built)
 
 
-def write(ended: Ended, folder: Path) -> dict[str, Any]:
+def write(ended: Ended, folder: Path) -> Report:
     """Write the report to `folder`, with the metrics of the run."""
     run = RunFolder(ended.run.path)
     run.path = folder
     run.read_metrics = ended.run.read_metrics  # type: ignore[method-assign]
     built = ended.report()
-    report.write(run, built)
+    report.write_report(run, built)
     return built
 
 
 class StandIn:
-    """Records what is drawn, in place of matplotlib's figure, axes and pyplot."""
+    """Records what is drawn, in place of a figure and its axes."""
 
     def __init__(self) -> None:
         self.lines: dict[str, tuple[list[float], list[float]]] = {}
-        self.closed = False
-
-    def subplots(self, **_: Any) -> tuple[StandIn, StandIn]:
-        return self, self
 
     def twinx(self) -> StandIn:
         return self
@@ -218,44 +181,40 @@ class StandIn:
     def plot(self, x: list[float], y: list[float], *_: Any, label: str, **__: Any) -> None:
         self.lines[label] = (x, y)
 
-    def savefig(self, file: Any, **_: Any) -> None:
-        file.write(b"picture")
-
-    def close(self, figure: StandIn) -> None:
-        self.closed = figure is self
-
     def set(self, **_: Any) -> None: ...
     def set_ylabel(self, _: str) -> None: ...
     def legend(self, **_: Any) -> None: ...
 
 
-def test_with_matplotlib_the_losses_are_drawn(ended: Ended, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn = StandIn()
-    module: Any = types.ModuleType("matplotlib")
-    module.__spec__ = importlib.machinery.ModuleSpec("matplotlib", None)
-    module.use, module.pyplot = lambda backend: None, drawn
-    monkeypatch.setitem(sys.modules, "matplotlib", module)
-    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", drawn)  # type: ignore[arg-type]
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, StandIn]:
+    """What is drawn, by the name of its file; matplotlib may be missing."""
+    found: dict[str, StandIn] = {}
+
+    @contextlib.contextmanager
+    def picture(path: Path, **_: Any) -> Iterator[tuple[StandIn, StandIn]]:
+        found[path.name] = StandIn()
+        yield found[path.name], found[path.name]
+
+    monkeypatch.setattr(plots, "installed", lambda: True)
+    monkeypatch.setattr(plots, "picture", picture)
+    return found
+
+
+def test_with_matplotlib_the_losses_are_drawn_over_the_tokens(
+    ended: Ended, tmp_path: Path, drawn: dict[str, StandIn]
+) -> None:
     write(ended, tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"report.json", "report.md", "loss.png"}
-    assert (tmp_path / "loss.png").read_bytes() == b"picture" and drawn.closed
-    steps = [record for record in ended.run.read_metrics() if "loss" in record]
-    checks = [record for record in ended.run.read_metrics() if "validation_bits_per_byte" in record]
-    tokens = [STEP_TOKENS * step for step in range(1, STEPS + 1)]
-    assert drawn.lines["training loss"] == (tokens, [record["loss"] for record in steps])
-    assert checks and drawn.lines["validation"] == (
-        [record["step"] * STEP_TOKENS for record in checks],
-        [record["validation_bits_per_byte"] for record in checks],
-    )
+    steps = [record for record in ended.run.read_metrics() if isinstance(record, StepRecord)]
+    checks = [record for record in ended.run.read_metrics() if isinstance(record, EvaluationRecord)]
+    assert checks and drawn["loss.png"].lines == {
+        "training loss": ([STEP_TOKENS * step for step in range(1, STEPS + 1)], [record.loss for record in steps]),
+        "validation": ([r.tokens for r in checks], [r.validation_bits_per_byte for r in checks]),
+    }
 
 
-def test_a_run_without_steps_is_not_drawn(ended: Ended, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module: Any = types.ModuleType("matplotlib")
-    module.__spec__ = importlib.machinery.ModuleSpec("matplotlib", None)
-    module.use, module.pyplot = lambda backend: None, StandIn()
-    monkeypatch.setitem(sys.modules, "matplotlib", module)
-    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", module.pyplot)
+def test_a_run_without_steps_is_not_drawn(ended: Ended, tmp_path: Path, drawn: dict[str, StandIn]) -> None:
     run = RunFolder(ended.run.path)
     run.path = tmp_path
-    report.write(run, ended.report())
-    assert {path.name for path in tmp_path.iterdir()} == {"report.json", "report.md"}
+    report.write_report(run, ended.report())
+    assert not drawn and {path.name for path in tmp_path.iterdir()} == {"report.json", "report.md"}

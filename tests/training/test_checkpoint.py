@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import mlx.core as mx
@@ -17,8 +17,10 @@ from tiny_run import create_run, subprocess_environment, tiny_config
 
 from mlx_tiny.config import FORMAT_VERSION, RunConfig
 from mlx_tiny.errors import TinyError
-from mlx_tiny.training.checkpoint import Progress, RunFolder, all_finite
+from mlx_tiny.records import EvaluationRecord, FinalRecord, Progress, StepRecord, to_json, to_plain
+from mlx_tiny.training.checkpoint import RunFolder, all_finite
 from mlx_tiny.training.step import TrainingState, TrainingStep
+from mlx_tiny.training.watch import LossWatch
 
 QUIET = {"capture_output": True, "text": True, "timeout": 60, "env": subprocess_environment()}
 PROGRESS = Progress(
@@ -31,6 +33,10 @@ PROGRESS = Progress(
     losses={"mean": 1 / 7, "lowest": 0.1},
     phases={"training": 1e-17},
 )
+
+
+def step_record(step: int) -> StepRecord:
+    return StepRecord(step, 1 / (step + 1), 128 * step, 1e6 * step, 0.1 * step, 0.01 * step, 1.0, 1000.0)
 
 
 @pytest.fixture
@@ -74,11 +80,9 @@ def test_every_bit_comes_back(run: RunFolder, state: TrainingState) -> None:
     assert not left_over(run)
 
 
-def test_numbers_that_json_lacks_come_back(run: RunFolder, state: TrainingState) -> None:
-    """A checkpoint before the first loss holds a NaN mean and an infinite lowest loss."""
-    run.save_checkpoint("last", state, replace(PROGRESS, losses={"mean": float("nan"), "lowest": float("inf")}))
-    losses = run.load_checkpoint("last")[1].losses
-    assert np.isnan(losses["mean"]) and losses["lowest"] == float("inf")
+def test_a_checkpoint_before_the_first_loss_comes_back(run: RunFolder, state: TrainingState) -> None:
+    run.save_checkpoint("last", state, replace(PROGRESS, losses=asdict(LossWatch())))
+    assert LossWatch(**run.load_checkpoint("last")[1].losses) == LossWatch()
 
 
 def test_parameters_come_back_in_their_order(run: RunFolder, state: TrainingState) -> None:
@@ -241,7 +245,8 @@ FULL = """
 import resource, signal, sys
 from pathlib import Path
 import mlx.core as mx
-from mlx_tiny.training.checkpoint import Progress, RunFolder
+from mlx_tiny.records import FinalRecord, Progress
+from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.errors import TinyError
 
 run = RunFolder(Path(sys.argv[1]))
@@ -251,7 +256,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
 actions = {
     "checkpoint": lambda: run.save_checkpoint("last", state, Progress(step=8)),
     "weights": lambda: run.save_weights(state.parameters),
-    "metrics": lambda: [run.append_metrics({"step": 8, "text": "x" * 1000}) for _ in range(2000)],
+    "metrics": lambda: [run.append_metrics(FinalRecord(8, 10**99, 0.5, 2.0)) for _ in range(2000)],
 }
 try:
     actions[sys.argv[3]]()
@@ -266,14 +271,14 @@ except TinyError as error:
 def test_a_full_disk_leaves_what_was_there(run: RunFolder, state: TrainingState, limit_bytes: int, what: str) -> None:
     run.save_checkpoint("last", state, PROGRESS)
     run.save_weights(state.parameters)
-    run.append_metrics({"step": 1, "loss": 2.5})
+    run.append_metrics(step_record(1))
     done = subprocess.run([sys.executable, "-c", FULL, str(run.path), str(limit_bytes), what], **QUIET)
     assert done.returncode == 7, done.stderr
     assert "disk is full" in done.stdout and "Free some space" in done.stdout
     loaded, progress = run.load_checkpoint("last")
     assert progress == PROGRESS and bits(loaded.parameters) == bits(state.parameters)
     assert bits(run.load_weights()) == bits(state.parameters)
-    assert run.read_metrics()[0] == {"step": 1, "loss": 2.5}
+    assert run.read_metrics()[0] == step_record(1)
     assert not left_over(run)
 
 
@@ -294,7 +299,8 @@ def test_a_disk_that_fills_at_the_last_moment(run, state, monkeypatch: pytest.Mo
 UNPRIVILEGED = """
 import os, sys
 from pathlib import Path
-from mlx_tiny.training.checkpoint import Progress, RunFolder
+from mlx_tiny.records import FinalRecord, Progress
+from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.errors import TinyError
 
 run = RunFolder(Path(sys.argv[1]))
@@ -306,7 +312,7 @@ refused = 0
 for action in (
     lambda: run.save_checkpoint("last", state, progress),
     lambda: run.save_weights(state.parameters),
-    lambda: run.append_metrics({"step": 1}),
+    lambda: run.append_metrics(FinalRecord(8, 9, 0.5, 2.0)),
     lambda: run.rewind_metrics(0),
     lambda: RunFolder.create(run.path / "other", run.config, {}, run.tokenizer_model),
 ):
@@ -322,7 +328,7 @@ print(refused)
 def test_without_permission_nothing_is_lost(open_folder: Path, run: RunFolder, state: TrainingState) -> None:
     run = RunFolder(Path(shutil.move(run.path, open_folder / "run")))
     run.save_checkpoint("last", state, PROGRESS)
-    run.append_metrics({"step": 0})
+    run.append_metrics(step_record(0))
     for path, mode in ((run.metrics, 0o444), (run.path / "checkpoints", 0o555), (run.path, 0o555)):
         path.chmod(mode)
     try:
@@ -334,7 +340,7 @@ def test_without_permission_nothing_is_lost(open_folder: Path, run: RunFolder, s
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "5"
     assert run.load_checkpoint("last")[1] == PROGRESS
-    assert run.read_metrics() == [{"step": 0}]
+    assert run.read_metrics() == [step_record(0)]
 
 
 def test_leftovers_of_killed_sessions_are_removed_and_no_others(run: RunFolder, state: TrainingState) -> None:
@@ -353,25 +359,47 @@ def test_leftovers_of_killed_sessions_are_removed_and_no_others(run: RunFolder, 
 
 def test_metrics_forget_what_comes_after_a_step(run: RunFolder) -> None:
     for step in range(1, 6):
-        run.append_metrics({"step": step, "loss": 1 / step})
-    run.append_metrics({"step": 5, "validation_bits_per_byte": 2.0})
-    run.append_metrics({"step": 5, "final_bits_per_byte": 2.0})
+        run.append_metrics(step_record(step))
+    check = EvaluationRecord(5, 640, 0.5, 0.25, 2.0)
+    run.append_metrics(check)
+    run.append_metrics(FinalRecord(5, 640, 0.5, 2.0))
     run.rewind_metrics(5)
-    assert [sorted(record) for record in run.read_metrics()[5:]] == [["step", "validation_bits_per_byte"]]
+    assert run.read_metrics()[5:] == [check]
     run.rewind_metrics(3)
-    assert run.read_metrics() == [{"step": step, "loss": 1 / step} for step in (1, 2, 3)]
+    assert run.read_metrics() == [step_record(step) for step in (1, 2, 3)]
     run.rewind_metrics(-1)
     assert run.read_metrics() == []
 
 
 @pytest.mark.parametrize("tail", ["", "\n", '{"st', '{"step": 4, "loss": 0.', '{"step": 4', "\0\0\0\0"])
 def test_a_last_line_that_was_cut_is_left_out(run: RunFolder, tail: str) -> None:
-    lines = [{"step": step, "loss": 1 / step} for step in (1, 2, 3)]
-    run.metrics.write_text("".join(json.dumps(line) + "\n" for line in lines) + tail)
+    lines = [step_record(step) for step in (1, 2, 3)]
+    run.metrics.write_text("".join(to_json(line) + "\n" for line in lines) + tail)
     assert run.read_metrics() == lines
     run.rewind_metrics(9)
-    run.append_metrics({"step": 4, "loss": 0.25})
-    assert run.read_metrics() == [*lines, {"step": 4, "loss": 0.25}]
+    run.append_metrics(step_record(4))
+    assert run.read_metrics() == [*lines, step_record(4)]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('{"kind": "st', r"line 2 of .*metrics.jsonl is damaged \(.*Remove that line"),
+        (
+            '{"kind": "leap", "version": 1}',
+            r"line 2 of .*metrics.jsonl is none that this version reads.*got kind 'leap'",
+        ),
+        ('{"step": 2, "loss": 2.5}', r"got kind None.*another version of mlx_tiny"),
+        (
+            to_json({**to_plain(step_record(2)), "loss": "x"}),
+            r"In the line 2 of .*metrics.jsonl, loss has the wrong type",
+        ),
+    ],
+)
+def test_a_damaged_line_before_the_last_is_explained(run: RunFolder, line: str, words: str) -> None:
+    run.metrics.write_text("\n".join([to_json(step_record(1)), line, to_json(step_record(3))]))
+    with pytest.raises(TinyError, match=words):
+        run.read_metrics()
 
 
 def test_there_may_be_no_metrics_yet(run: RunFolder) -> None:

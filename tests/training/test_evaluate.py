@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
@@ -11,11 +11,23 @@ import numpy_model
 import pytest
 from numeric import assert_close
 from numpy_model import random_parameters
-from test_model import SMALL
+from tiny_run import story
 
-from mlx_tiny.training.evaluate import Evaluation, evaluate, protocol_hash
+from mlx_tiny.config import DataConfig, ModelConfig
+from mlx_tiny.data.prepare import prepare
+from mlx_tiny.training.evaluate import Evaluation, evaluate, fingerprint
 
-CONFIG = replace(SMALL, layers=1, key_value_heads=2, activation="swiglu")
+CONFIG = ModelConfig(
+    vocabulary_size=256,
+    context=12,
+    layers=1,
+    width=12,
+    heads=4,
+    key_value_heads=2,
+    head_width=6,
+    hidden=20,
+    activation="swiglu",
+)
 T = CONFIG.context
 
 
@@ -106,7 +118,11 @@ def test_units() -> None:
     assert math.isfinite(Evaluation(nats=1e9, tokens=1, bytes=1.0).perplexity)
 
 
-def test_results_compare_only_under_one_protocol() -> None:
-    hashes = {protocol_hash(256, "a"), protocol_hash(512, "a"), protocol_hash(256, "b"), protocol_hash(25, "6a")}
-    assert len(hashes) == 4
-    assert protocol_hash(256, "a") == protocol_hash(256, "a")
+def test_a_fingerprint_is_that_of_the_text_whatever_the_vocabulary(tmp_path: Path) -> None:
+    def prepared(words: str, vocabulary: int) -> str:
+        path = tmp_path / f"{words}.txt"
+        path.write_text("\n<|endoftext|>\n".join(story(n).replace("The end", words) for n in range(400)))
+        corpus = prepare(DataConfig(source=str(path), held_out=0.1, vocabulary_size=vocabulary))
+        return fingerprint(corpus.valid_text_hash)
+
+    assert prepared("The end", 512) == prepared("The end", 600) != prepared("An end", 512)

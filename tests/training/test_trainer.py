@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import shutil
@@ -29,8 +30,11 @@ from tiny_run import (
 )
 
 from mlx_tiny.config import RunConfig
+from mlx_tiny.data.batches import BatchStream
 from mlx_tiny.errors import TinyError
 from mlx_tiny.model.forward import training_flops_per_token
+from mlx_tiny.records import FinalRecord
+from mlx_tiny.training import trainer
 from mlx_tiny.training.checkpoint import all_finite
 from mlx_tiny.training.evaluate import evaluate
 from mlx_tiny.training.trainer import Milestones
@@ -62,8 +66,9 @@ def test_the_loss_falls_and_everything_is_reported(tmp_path: Path) -> None:
     assert losses[0] == pytest.approx(math.log(config.model.vocabulary_size), rel=1e-6)
     assert np.mean(losses[-5:]) < losses[0] - 1.5
     assert outcome.evaluation.loss < losses[0] - 1.5
-    assert [step for step, _, _ in recorder.evaluations] == [15, 30, 45]
-    values = [value for _, _, value in recorder.evaluations]
+    assert [check.step for check in recorder.evaluations] == [15, 30, 45]
+    assert [check.tokens for check in recorder.evaluations] == [15 * STEP_TOKENS, 30 * STEP_TOKENS, 45 * STEP_TOKENS]
+    values = [check.validation_bits_per_byte for check in recorder.evaluations]
     assert values == sorted(values, reverse=True)
     assert [fraction for fraction, _ in recorder.samples] == [pytest.approx(20 / 60), pytest.approx(40 / 60)]
     assert (outcome.interrupted, outcome.weights_from) == (False, "last")
@@ -77,12 +82,35 @@ def test_the_loss_falls_and_everything_is_reported(tmp_path: Path) -> None:
         assert report.tokens_per_s > 0
     assert all(np.diff([report.seconds for report in recorder.steps]) >= 0)
 
-    records = run.read_metrics()
-    assert [r["loss"] for r in records if "loss" in r] == losses
-    assert [r["validation_bits_per_byte"] for r in records if "validation_bits_per_byte" in r] == values
-    assert records[-1]["final_bits_per_byte"] == outcome.evaluation.bits_per_byte
+    *records, final = run.read_metrics()
+    assert records[:15] == recorder.steps[:15] and [r for r in records if r.kind == "step"] == recorder.steps
+    assert [r for r in records if r.kind == "evaluation"] == recorder.evaluations
+    end = outcome.progress
+    assert final == FinalRecord(60, 60 * STEP_TOKENS, end.seconds, outcome.evaluation.bits_per_byte)
     assert bits(run.load_weights()) == bits(outcome.state.parameters)
     assert not [path for path in run.path.rglob(".*")]
+
+
+class Growing(BatchStream):
+    """A stream whose batches become larger and shorter along the run."""
+
+    def next_batch(self) -> np.ndarray:
+        batch = super().next_batch()
+        return batch if self.position <= 3 * 4 else np.concatenate([batch, batch])[:, : 16 + 1]
+
+
+def test_the_account_is_charged_with_what_each_step_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shapes that vary along a run; every figure is that of the moment when the step was built."""
+    monkeypatch.setattr(trainer, "BatchStream", Growing)
+    run, recorder = create_run(tmp_path / "run", tiny_config(tmp_path, budget=tokens(8), evaluations=2)), Recorder()
+    session = tiny_trainer(run, recorder)
+    session.train()
+    model = session.config.model
+    halved = dataclasses.replace(model, context=16)
+    flops = [STEP_TOKENS * training_flops_per_token(c) for c in [model] * 3 + [halved] * 5]
+    assert [record.tokens for record in recorder.steps] == [n * STEP_TOKENS for n in range(1, 9)]
+    assert [record.flops for record in recorder.steps] == pytest.approx(np.cumsum(flops))
+    assert flops[0] > flops[-1] and session.progress().flops == recorder.steps[-1].flops
 
 
 def test_the_final_evaluation_takes_the_whole_validation_file(tmp_path: Path) -> None:
@@ -209,7 +237,8 @@ def test_the_best_checkpoint_is_used_when_the_loss_got_worse(tmp_path: Path) -> 
 
     trainer.step = step
     outcome = trainer.train()
-    best_step, _, best = min(recorder.evaluations, key=lambda evaluation: evaluation[2])
+    check = min(recorder.evaluations, key=lambda check: check.validation_bits_per_byte)
+    best_step, best = check.step, check.validation_bits_per_byte
     assert (outcome.weights_from, best_step) == ("best", 30)
     kept, progress = run.load_checkpoint("best")
     assert (progress.step, progress.best_bits_per_byte) == (best_step, best)
@@ -238,8 +267,8 @@ def test_a_finished_run_can_go_on_with_more(tmp_path: Path) -> None:
     assert [report.step for report in recorder.steps] == [11, 12, 13, 14, 15]
     assert recorder.messages[-1] == f"resumed at step 10, after {10 * STEP_TOKENS:,} tokens"
     records = run.read_metrics()
-    assert [r["step"] for r in records if "loss" in r] == list(range(1, 16))
-    assert len([r for r in records if "final_bits_per_byte" in r]) == 1
+    assert [r.step for r in records if r.kind == "step"] == list(range(1, 16))
+    assert [r.kind for r in records].count("final") == 1
 
 
 def test_the_clock_goes_on_where_it_stopped(tmp_path: Path) -> None:
@@ -254,7 +283,7 @@ def test_a_run_that_starts_again_forgets_the_old_one(tmp_path: Path) -> None:
     run, first, _ = train_whole(tmp_path / "run", tiny_config(tmp_path, budget=tokens(5)))
     second = tiny_trainer(run).train()
     assert bits(first.state.parameters) == bits(second.state.parameters)
-    assert [r["step"] for r in run.read_metrics() if "loss" in r] == [1, 2, 3, 4, 5]
+    assert [r.step for r in run.read_metrics() if r.kind == "step"] == [1, 2, 3, 4, 5]
 
 
 def test_a_full_disk_is_told_and_the_old_checkpoint_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
