@@ -13,6 +13,7 @@ import hypothesis
 import mlx.core as mx
 import pytest
 from compiled_kernels import KEPT, compiler_folder
+from emulator.ahead import compiled_ahead  # noqa: F401
 
 from mlx_tiny.linux.blas import use_fast_blas
 from mlx_tiny.machine.description import device

@@ -1,24 +1,18 @@
-"""Turns translated kernels into shared libraries, and keeps them by the hash of all that went into them."""
+"""The C++ compiler of this machine, and the ways in which it compiles a kernel."""
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import hashlib
 import importlib.util
-import os
 import platform
 import re
 import shutil
 import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import instrumentation
 from .instrumentation import with_lines, with_nans
 from .translation import FILE
 
@@ -40,10 +34,6 @@ _CLANG_WARNINGS = ("-Wuninitialized", "-Wsometimes-uninitialized", "-Wconditiona
 _UNSET_USE = r"(?:warning: .*\[-W(?!sometimes-).*uninitialized|note: uninitialized use occurs here)"
 # Clang takes a read just before a write of the same for no business of its own sanitizer.
 _CLANG_WATCHES = ("-mllvm", "-tsan-instrument-read-before-write")
-
-
-# Libraries that no test has used for a month.
-_KEPT_S = 30 * 24 * 3600
 
 # Zig's own default is to trap on undefined behaviour.
 _ZIG = ("-nostdinc++", "-fno-sanitize=undefined", "-fno-sanitize-trap=all")
@@ -114,14 +104,6 @@ def _version(*command: str) -> str | None:
     return said
 
 
-def cache_folder() -> Path:
-    """Where compiled kernels are kept: $MLX_TINY_EMULATOR_CACHE, else below the user's cache."""
-    given = os.environ.get("MLX_TINY_EMULATOR_CACHE")
-    folder = Path(given) if given else Path.home() / ".cache" / "mlx_tiny" / "emulator"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
 @dataclass(frozen=True)
 class Build:
     """One way to compile a kernel and the runtime below it.
@@ -139,12 +121,12 @@ class Build:
 
 def plain_build(other_lane_map: bool) -> Build:
     """Fast."""
-    return Build(_map_flags(other_lane_map), ("-O2", "-ftrivial-auto-var-init=pattern"), with_nans)
+    return Build((), (*_map_flags(other_lane_map), "-O1", "-ftrivial-auto-var-init=pattern"), with_nans)
 
 
 def nan_build(other_lane_map: bool) -> Build:
     """Local variables hold a NaN until they are given a value."""
-    return Build(_map_flags(other_lane_map), ("-O0", "-ftrivial-auto-var-init=pattern"), with_nans)
+    return Build((), (*_map_flags(other_lane_map), "-O0", "-ftrivial-auto-var-init=pattern"), with_nans)
 
 
 def checking_build(other_lane_map: bool) -> Build:
@@ -152,11 +134,9 @@ def checking_build(other_lane_map: bool) -> Build:
     # Clang's `bounds` brings a second check of the same with an interface of its own.
     bounds = "array-bounds" if compiler().clang else "bounds"
     checks = f"{bounds},shift,integer-divide-by-zero,signed-integer-overflow,alignment,null"
-    return Build(
-        ("-DEMULATOR_CHECKING", *_map_flags(other_lane_map)),
-        ("-O1", *_own_flags(), "-fsanitize=thread", f"-fsanitize={checks}", "-ftrivial-auto-var-init=zero"),
-        with_lines,
-    )
+    watched = ("-fsanitize=thread", f"-fsanitize={checks}", "-ftrivial-auto-var-init=zero")
+    flags = (*_map_flags(other_lane_map), "-O1", *_own_flags(), *watched)
+    return Build(("-DEMULATOR_CHECKING",), flags, with_lines)
 
 
 def _own_flags() -> tuple[str, ...]:
@@ -168,89 +148,19 @@ def _map_flags(other_lane_map: bool) -> tuple[str, ...]:
     return ("-DEMULATOR_OTHER_LANE_MAP",) if other_lane_map else ()
 
 
-def library(text: str, build: Build) -> Path:
-    """The shared library of a translation unit, compiled unless it is at hand.
+def compile_file(action: str, source: Path, target: Path, flags: tuple[str, ...]) -> None:
+    """Compile a C++ file: `action` is -S or -c.
 
     Raises:
         CompileError: the text is not valid.
     """
-    path = _path(text, (*build.flags, *build.kernel_flags), ".so")
-    if path.exists():
-        path.touch()
-    else:
-        _forget_old()
-        objects = [str(_runtime_object(source, build.flags)) for source in sorted(RUNTIME.glob("*.cpp"))]
-        with _workplace() as folder:
-            unit, assembly, compiled, built = (folder / f"unit.{end}" for end in ("cpp", "s", "o", "so"))
-            unit.write_text(text)
-            _compile("-S", unit, assembly, (*build.flags, *build.kernel_flags))
-            assembly.write_text(build.edit(assembly.read_text()))
-            compiler().run("-c", str(assembly), "-o", str(compiled))
-            # Lines have been put into the calls, so the library needs no debug information.
-            compiler().run("-shared", "-Wl,-S", "-o", str(built), str(compiled), *objects, *compiler().libraries)
-            built.replace(path)
-    return path
+    compiler().run(action, *FLAGS, *compiler().flags, *flags, f"-I{RUNTIME}", str(source), "-o", str(target))
 
 
-def uninitialised(text: str) -> list[int]:
+def uninitialised(source: Path) -> list[int]:
     """Lines of the captured source in which the compiler sees a variable read that may have no value."""
-    with _workplace() as folder:
-        unit, assembly = folder / "unit.cpp", folder / "unit.s"
-        unit.write_text(text)
-        warnings = ("-O1", *_own_flags(), *(_CLANG_WARNINGS if compiler().clang else _WARNINGS))
-        said = _compile("-S", unit, assembly, warnings, without=("-w",))
+    flags = [flag for flag in (*FLAGS, *compiler().flags) if flag != "-w"]
+    warnings = ("-O1", *_own_flags(), *(_CLANG_WARNINGS if compiler().clang else _WARNINGS))
+    said = compiler().run("-S", *flags, *warnings, f"-I{RUNTIME}", str(source), "-o", str(source.with_suffix(".s")))
     found = re.findall(rf"^{FILE}:(\d+):\d+: {_UNSET_USE}", said, re.MULTILINE)
     return sorted({int(line) for line in found})
-
-
-def _runtime_object(source: Path, flags: tuple[str, ...]) -> Path:
-    path = _path(source.name, flags, ".o")
-    if not path.exists():
-        with _workplace() as folder:
-            built = folder / "runtime.o"
-            _compile("-c", source, built, ("-O2", *flags))
-            # In place in one move: other processes build the same.
-            built.replace(path)
-    return path
-
-
-def _compile(action: str, source: Path, target: Path, flags: tuple[str, ...], without: tuple[str, ...] = ()) -> str:
-    own = [flag for flag in (*FLAGS, *compiler().flags, *flags) if flag not in without]
-    return compiler().run(action, *own, f"-I{RUNTIME}", str(source), "-o", str(target))
-
-
-def _forget_old() -> None:
-    for path in cache_folder().iterdir():
-        with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > _KEPT_S and path.is_file():
-                path.unlink()
-
-
-@contextlib.contextmanager
-def _workplace() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(dir=cache_folder()) as folder:
-        yield Path(folder)
-
-
-def _path(text: str, flags: tuple[str, ...], suffix: str) -> Path:
-    digest = hashlib.sha256()
-    own = (*compiler().flags, *compiler().libraries, compiler().name, _machine(), _runtime_text())
-    for part in (text, *flags, *FLAGS, *own):
-        digest.update(part.encode() + b"\0")
-    return cache_folder() / (digest.hexdigest()[:32] + suffix)
-
-
-@functools.cache
-def _runtime_text() -> str:
-    files = [path for path in sorted(RUNTIME.iterdir()) if path.suffix in (".h", ".cpp")]
-    return "".join(path.read_text() for path in (*files, Path(instrumentation.__file__)))
-
-
-@functools.cache
-def _machine() -> str:
-    """What -march=native means here."""
-    try:
-        flags = re.search(r"^flags.*$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    except OSError:
-        flags = None
-    return platform.platform(terse=True) + platform.machine() + (flags[0] if flags else "")

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import re
 import threading
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from .capture import Captured
-from .compiler import Build, CompileError, checking_build, library, nan_build, plain_build, uninitialised
+from .compiler import Build, CompileError, checking_build, nan_build, plain_build
 from .faults import Fault, KernelFault, Kind, RawReport, told
+from .library import Wanted, build_together, library, unset_lines
 from .translation import FILE, Translation, translate
 
 # The runtime keeps the running launch in global variables.
 _ONE_AT_A_TIME = threading.Lock()
 _MOST_THREADS = 1024
 # Of processor time; an endless loop must not hang the tests.
-_LIMIT_S = 100
+LIMIT_MS = 100_000
 _LANE_MAPS = ("apple", "other")
 
 Arrays = dict[str, np.ndarray]
+
+# While this is a list, launches are put down in it instead of being run.
+_ahead: list[Wanted] | None = None
 
 
 class _RawBuffer(ctypes.Structure):
@@ -42,11 +48,12 @@ class _RawLaunch(ctypes.Structure):
     """`Launch` of runtime/state.h."""
 
     _fields_ = (
+        ("kernel", ctypes.c_void_p),
         ("grid", ctypes.c_uint * 3),
         ("threadgroup", ctypes.c_uint * 3),
         ("buffers", ctypes.POINTER(_RawBuffer)),
         ("buffer_count", ctypes.c_int),
-        ("limit_s", ctypes.c_int),
+        ("limit_ms", ctypes.c_int),
     )
 
 
@@ -91,8 +98,8 @@ class Execution:
         Raises:
             KernelFault: what the kernel did wrong.
         """
-        translation = _translated(self.launch.source)
-        arrays = [_bound(name, self.inputs, outputs) for name in translation.buffers]
+        translation = translated(self.launch.source)
+        arrays = [bound(name, self.inputs, outputs) for name in translation.buffers]
         buffers = (_RawBuffer * len(arrays))(
             *(
                 _RawBuffer(array.ctypes.data, array.nbytes, array.itemsize, name in outputs, self.initialised)
@@ -101,9 +108,10 @@ class Execution:
         )
         sizes = (ctypes.c_uint * 3)(*self.launch.grid), (ctypes.c_uint * 3)(*self.launch.threadgroup)
         report = RawReport()
-        function = _function(translation.text, build, self.lane_map)
+        launch, kernel = _functions(translation, build, self.lane_map)
+        raw = _RawLaunch(kernel, *sizes, buffers, len(arrays), LIMIT_MS)
         with _ONE_AT_A_TIME:
-            failed = function(ctypes.byref(_RawLaunch(*sizes, buffers, len(arrays), _LIMIT_S)), ctypes.byref(report))
+            failed = launch(ctypes.byref(raw), ctypes.byref(report))
         if failed:
             raise MemoryError(f"no memory for the launch of {self.launch.name}")
         found = [told(raw, translation.buffers, self.place) for raw in report.faults[: report.count]]
@@ -132,7 +140,7 @@ class Execution:
         differing = [name for name in zeros if not _same(zeros[name], nans[name])]
         if not differing:
             return
-        lines = uninitialised(_translated(self.launch.source).text)
+        lines = unset_lines(translated(self.launch.source))
         suspects = f"; the compiler suspects {', '.join(map(self.place, lines))}" if lines else ""
         place = self.place(lines[0]) if lines else self.launch.name
         message = f"{place}: a local variable without a value reaches {', '.join(differing)}{suspects}"
@@ -165,6 +173,10 @@ def execute(
     """
     if not all(launch.threadgroup) or np.prod(launch.threadgroup) > _MOST_THREADS:
         raise ValueError(f"{launch.name}: expected 1 to 1024 threads in a threadgroup, got {launch.threadgroup}")
+    if _ahead is not None:
+        builds = (checking_build, nan_build) if mode.checking else (plain_build,)
+        _ahead.extend(Wanted(translated(launch.source), build, mode.lane_map == "other") for build in builds)
+        return
     execution = Execution(launch, inputs, initialised, mode.lane_map, place)
     again = {name: array.copy() for name, array in outputs.items()}
     try:
@@ -191,18 +203,39 @@ def _same(one: np.ndarray, other: np.ndarray) -> bool:
     return bool((one == other).all())
 
 
-@functools.lru_cache(maxsize=256)
-def _translated(source: str) -> Translation:
+def compile_ahead(runs: Iterable[Callable[[], object]], *, expecting_faults: bool = False) -> None:
+    """Compile together all that the runs launch; what they compute with is not a number, and nothing is raised.
+
+    Args:
+        runs: are called once.
+        expecting_faults: of the first run with the checks, so that there will be no second.
+    """
+    global _ahead
+    _ahead = wanted = []
+    try:
+        for run in runs:
+            with contextlib.suppress(Exception), warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.simplefilter("ignore")
+                run()
+    finally:
+        _ahead = None
+    build_together([one for one in wanted if not (expecting_faults and one.build == nan_build)])
+
+
+@functools.lru_cache(maxsize=1024)
+def translated(source: str) -> Translation:
+    """The C++ of a captured source."""
     return translate(source)
 
 
-@functools.lru_cache(maxsize=512)
-def _function(text: str, build: Callable[[bool], Build], lane_map: str) -> Callable[..., int]:
-    function: Callable[..., int] = ctypes.CDLL(str(library(text, build(lane_map == "other")))).emulator_launch
-    return function
+@functools.lru_cache(maxsize=1024)
+def _functions(kernel: Translation, build: Callable[[bool], Build], lane_map: str) -> tuple[Callable[..., int], int]:
+    """The runtime's function that launches, and the address of the kernel."""
+    loaded = ctypes.CDLL(str(library(kernel, build(lane_map == "other"))))
+    return loaded.emulator_launch, ctypes.cast(loaded[kernel.symbol], ctypes.c_void_p).value or 0
 
 
-def _bound(name: str, inputs: Arrays, outputs: Arrays) -> np.ndarray:
+def bound(name: str, inputs: Arrays, outputs: Arrays) -> np.ndarray:
     """The array behind a parameter: an output, an input, or what MLX tells of an input's shape."""
     array = outputs.get(name, inputs.get(name))
     if array is not None:

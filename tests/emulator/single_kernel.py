@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import mlx.core as mx
@@ -21,10 +22,11 @@ def run_kernel(
     init_value: float | None = None,
     checking: bool = False,
     lane_map: str = "apple",
+    run: Callable[..., None] | None = None,
 ) -> mx.array:
     """Run a body whose inputs are called a, b, c and whose output is o; returns o, by default one element a thread."""
     x, y, z = threadgroups
-    with emulated_metal(checking=checking, lane_map=lane_map):
+    with emulated_metal(checking=checking, lane_map=lane_map, run=run):
         kernel = mx.fast.metal_kernel(
             name="sample",
             input_names=list("abc"[: len(inputs)]),

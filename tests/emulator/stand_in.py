@@ -43,12 +43,15 @@ class LaunchRecord:
 
 
 @contextlib.contextmanager
-def emulated_metal(checking: bool = False, lane_map: str = "apple") -> Iterator[list[LaunchRecord]]:
+def emulated_metal(
+    checking: bool = False, lane_map: str = "apple", run: Callable[..., None] | None = None
+) -> Iterator[list[LaunchRecord]]:
     """Inside, kernels of `mx.fast.metal_kernel` run on the CPU, also under `mx.value_and_grad`, not under `mx.compile`.
 
     Args:
         checking: watch every access; what is wrong raises `KernelFault`.
         lane_map: where an 8x8 matrix keeps its elements: `apple`, or `other`, under which no result may change.
+        run: in place of the emulator's `execute`.
 
     Yields:
         The list of launches, which grows as they are made.
@@ -70,7 +73,9 @@ def emulated_metal(checking: bool = False, lane_map: str = "apple") -> Iterator[
         if not ensure_row_contiguous:
             raise NotImplementedError("the emulator takes ensure_row_contiguous=True only")
         kernel = real(name, input_names, output_names, source, header, True, atomic_outputs)
-        return EmulatedKernel(kernel, name, list(input_names), list(output_names), source, mode, launches)
+        return EmulatedKernel(
+            kernel, name, list(input_names), list(output_names), source, mode, launches, run or execute
+        )
 
     with (
         mock.patch.object(mx.fast, "metal_kernel", metal_kernel),
@@ -90,6 +95,7 @@ class EmulatedKernel:
     body: str
     mode: Mode
     launches: list[LaunchRecord]
+    run: Callable[..., None]
     captured: dict[Any, Captured] = field(default_factory=dict)
 
     def __call__(
@@ -136,7 +142,7 @@ class EmulatedKernel:
         place = places(self.name, launch.source, self.body)
         if self.mode.lane_map == "other":
             launch = with_other_lane_map(launch)
-        execute(launch, given, written, initialised=init_value is not None, mode=self.mode, place=place)
+        self.run(launch, given, written, initialised=init_value is not None, mode=self.mode, place=place)
         return [to_mlx(array, dtype) for array, dtype in zip(empty, output_dtypes, strict=True)]
 
     def _captured(self, arrays: Sequence[mx.array], arguments: dict[str, Any]) -> Captured:

@@ -12,6 +12,8 @@ from . import KernelFault, Kind
 from .checker_cases import CLEAN, FAULTY, Case
 from .single_kernel import run_kernel
 
+pytestmark = pytest.mark.compile_ahead
+
 
 def run(case: Case) -> mx.array:
     a = mx.array(np.random.default_rng(0).standard_normal(64).astype(np.float32))
@@ -27,6 +29,7 @@ def test_what_is_allowed_passes(case: Case) -> None:
     mx.eval(run(case))
 
 
+@pytest.mark.compile_ahead(faults=True)
 @pytest.mark.parametrize("case", FAULTY, ids=lambda case: case.name)
 def test_what_is_wrong_is_found_on_its_line(case: Case) -> None:
     with pytest.raises(KernelFault) as caught:

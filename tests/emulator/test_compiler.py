@@ -41,7 +41,7 @@ def without_a_system_compiler(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 
 def _forget() -> None:
     compiler.compiler.cache_clear()
-    executor._function.cache_clear()
+    executor._functions.cache_clear()
 
 
 @needs_zig

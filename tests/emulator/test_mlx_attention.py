@@ -14,10 +14,13 @@ ATTENTION = "steel/attn/kernels/steel_attention.h"
 VECTOR = "sdpa_vector.h"
 HEADERS = include_folder() / "mlx/backend/metal/kernels"
 
-pytestmark = pytest.mark.skipif(
-    not ((HEADERS / ATTENTION).exists() and (HEADERS / VECTOR).exists()),
-    reason="the wheel of MLX carries no Metal text of its attention",
-)
+pytestmark = [
+    pytest.mark.compile_ahead,
+    pytest.mark.skipif(
+        not ((HEADERS / ATTENTION).exists() and (HEADERS / VECTOR).exists()),
+        reason="the wheel of MLX carries no Metal text of its attention",
+    ),
+]
 
 B, H, G, K, SCALE = 1, 2, 1, 64, 0.17
 QUERIES, KEYS, SIMDGROUPS = 32, 16, 4
@@ -80,9 +83,14 @@ def reference(query: np.ndarray, key: np.ndarray, value: np.ndarray) -> tuple[np
     return np.exp(scores - logarithm[..., None]) @ value, logarithm
 
 
-@pytest.mark.parametrize("checking", [False, True])
 @pytest.mark.parametrize(
-    ("T", "dtype", "bound"), [(64, "float32", 2e-6), (49, "float32", 2e-6), (45, "bfloat16", 2e-2)]
+    ("T", "dtype", "bound", "checking"),
+    [
+        (64, "float32", 2e-6, False),
+        (64, "float32", 2e-6, True),
+        (49, "float32", 2e-6, True),
+        (45, "bfloat16", 2e-2, True),
+    ],
 )
 def test_it_is_right_and_clean(T: int, dtype: str, bound: float, checking: bool) -> None:
     arrays, exact = inputs(T, dtype)
@@ -115,6 +123,7 @@ def needed_barriers(text: str) -> list[int]:
     return [position for position in positions if not exchange < position < end]
 
 
+@pytest.mark.compile_ahead(faults=True)
 @pytest.mark.parametrize("which", range(4))
 def test_without_a_needed_barrier_it_races(which: int) -> None:
     text = steel_text(64)
@@ -128,6 +137,7 @@ def test_without_a_needed_barrier_it_races(which: int) -> None:
     assert all(fault.line is not None for fault in caught.value.faults)
 
 
+@pytest.mark.compile_ahead(faults=True)
 def test_a_barrier_for_the_wrong_memory_does_not_help() -> None:
     text = steel_text(64)
     at = needed_barriers(text)[1]

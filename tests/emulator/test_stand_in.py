@@ -14,8 +14,10 @@ from mlx_tiny.ops import metal
 from mlx_tiny.ops.kernel_text import kernel_folder
 
 from . import emulated_metal, lane_maps
-from .compiler import cache_folder
+from .cache import cache_folder
 from .single_kernel import run_kernel
+
+pytestmark = pytest.mark.compile_ahead
 
 SQUARE = "uint i = thread_position_in_grid.x; o[i] = a[i] * a[i];"
 SQUARE_GRADIENT = "uint i = thread_position_in_grid.x; o[i] = T(2) * a[i] * c[i];"

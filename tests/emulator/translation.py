@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from .cache import digest
 
 FILE = "kernel.metal"
 """What the compiler calls the captured source."""
@@ -20,6 +23,7 @@ _INSTANCE = re.compile(
 # MLX's own function, not one that the header may define.
 _SIGNATURE = re.compile(r"\[\[kernel\]\] void (?P<name>custom_kernel_\w+)\((?P<parameters>.*?)\) \{\n", re.DOTALL)
 _PARAMETER = re.compile(r"\s*(?P<type>.+?)\s*\b(?P<name>\w+) \[\[(?P<attribute>\w+)(?:\((?P<number>\d+)\))?\]\]\s*")
+_NAMESPACE = re.compile(r"^namespace\b", re.MULTILINE)
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 
 # Kernel attribute -> what the runtime knows of the thread.
@@ -59,12 +63,16 @@ class Translation:
     """C++ for the shim in runtime/metal.h.
 
     Args:
-        text: the translation unit.
+        symbol: the function that calls the kernel for one thread.
+        text: its definition, and all that it needs but for the shim.
         buffers: names of the kernel's parameters that are buffers, by their numbers.
+        alone: the text adds to a namespace of the shim, so that no other may stand in its translation unit.
     """
 
+    symbol: str
     text: str
     buffers: tuple[str, ...]
+    alone: bool
 
 
 def translate(source: str) -> Translation:
@@ -83,28 +91,32 @@ def translate(source: str) -> Translation:
         text = text[: instance.start()] + text[instance.end() :]
     text = _with_threadgroup_arrays(text)
     arguments, buffers = _arguments(signature["parameters"])
+    symbol = f"kernel_{digest(source)}"
+    alone = bool(_NAMESPACE.search(text))
     lines = (
-        '#include "metal.h"',
+        "" if alone else f"namespace {symbol}_text {{",
         f'#line 1 "{FILE}"',
         text,
         '#line 1 "call"',
-        "void emulator_kernel(void* const* buffers, const emulator::Place& place) {",
+        f"EMULATOR_KERNEL void {symbol}(void* const* buffers, const emulator::Place& place) {{",
         f"  {function}(\n    " + ",\n    ".join(arguments) + ");",
         "}",
+        "" if alone else "}",
     )
-    return Translation("\n".join(lines) + "\n", buffers)
+    return Translation(symbol, "\n".join(lines) + "\n", buffers, alone)
+
+
+def unit(kernels: Sequence[Translation]) -> str:
+    """A translation unit that defines the kernels."""
+    return "".join(('#include "metal.h"\n', *(kernel.text for kernel in kernels)))
 
 
 def _with_threadgroup_arrays(text: str) -> str:
     def reference(array: re.Match[str]) -> str:
-        type_, name, length = array["type"], array["name"], " ".join(array["length"].split())
-        memory = (
-            f"emulator::threadgroup_memory(sizeof({type_}[{length}]), alignof({type_}),"
-            f" emulator::granule<{type_}>::size, __LINE__)"
-        )
+        length = " ".join(array["length"].split())
         # The line breaks of the declaration, if it has any, keep the lines below in their places.
         breaks = "\n" * array[0].count("\n")
-        return f"{type_} (&{name})[{length}] = *reinterpret_cast<{type_} (*)[{length}]>({memory});{breaks}"
+        return f"EMULATOR_THREADGROUP_ARRAY({array['name']}, ({length}), {array['type']});{breaks}"
 
     for word in re.finditer(r"\bthreadgroup\b", text):
         if not _THREADGROUP_ARRAY.match(text, word.start()) and not _THREADGROUP_POINTER.match(text, word.start()):

@@ -7,11 +7,16 @@ compared with unsigned. Nothing is compiled or run.
 
 from __future__ import annotations
 
+import functools
+import importlib.metadata
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from clang import cindex
+
+from .cache import digest, find, keep
 
 _PRELUDE = Path(__file__).with_name("prelude.h")
 _FILE = "kernel.metal"
@@ -51,11 +56,25 @@ _POINTERS = {cindex.TypeKind.POINTER, cindex.TypeKind.LVALUEREFERENCE, cindex.Ty
 
 
 def check_types(source: str) -> list[str]:
-    """All findings about one kernel, each naming its line; empty is clean.
+    """All findings about one kernel, each naming its line; empty is clean. Kept from run to run.
 
     Args:
         source: what MLX generated: the header, the kernel as a template, and its instantiation.
     """
+    name = digest("types", source, _rules()) + ".json"
+    if path := find(name):
+        return list(json.loads(path.read_bytes()))
+    findings = _findings(source)
+    keep(name, json.dumps(findings).encode())
+    return findings
+
+
+@functools.cache
+def _rules() -> str:
+    return digest(_PRELUDE.read_text(), Path(__file__).read_text(), importlib.metadata.version("libclang"))
+
+
+def _findings(source: str) -> list[str]:
     lines = source.splitlines()
     unit = _parse(as_opencl(source), _OPENCL)
     found = [_from_clang(diagnostic) for diagnostic in unit.diagnostics]

@@ -1,5 +1,4 @@
-"""The kernels' second witness: the text that MLX generates, compiled as CUDA and run on an NVIDIA GPU.
+"""The same translated kernels compiled as CUDA: by NVRTC (PyPI) on any Linux machine, and run where there is a GPU.
 
-`metal.h` gives Metal's names their meaning in CUDA. NVRTC (PyPI) compiles on any Linux machine; where there is a GPU,
-scripts/cuda_witness.py runs every kernel on it. Correctness only: a time taken there says nothing about a Mac.
+Correctness only: a time taken on an NVIDIA GPU says nothing about a Mac.
 """

@@ -3,33 +3,114 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
-from emulator.cuda.translation import HEADER_FOLDER, LANE_MAPS, CudaText
+from emulator.cache import digest, find, keep
+from emulator.compiler import RUNTIME, CompileError
+from emulator.translation import Translation
 
 REMEDY = "pip install nvidia-cuda-nvrtc"
-
-# The oldest that was seen to know the option.
-_FAST_COMPILE = (13, 0)
-
-
-class CompileError(RuntimeError):
-    """The compiler refused the text; the message holds its log."""
+# A form that every card of capability 8.0 or later can turn into its own.
+ANY_CARD = "compute_80"
+_HEADERS = (*RUNTIME.glob("*.h"), Path(__file__).with_name("cuda.h"))
 
 
 def why_not_nvrtc() -> str | None:
     """Why the compiler cannot be used here, or None where it can."""
     if not sys.platform.startswith("linux"):
         return f"NVRTC is looked for on Linux only, and this is {sys.platform}"
-    if not installed():
-        return f"NVRTC is not installed ({REMEDY})"
-    return None
+    return None if _libraries() else f"NVRTC is not installed ({REMEDY})"
 
 
-def installed() -> dict[int, Path]:
+def entry(kernel: Translation) -> str:
+    """The name of a kernel as the driver knows it; it takes a pointer for each buffer."""
+    return f"{kernel.symbol}_entry"
+
+
+def cuda_unit(kernels: Sequence[Translation]) -> str:
+    """The text for NVRTC. Inside `namespace metal`, Metal's names (float4, half, max) hide CUDA's."""
+    entries = []
+    for kernel in kernels:
+        names = [f"buffer{number}" for number in range(len(kernel.buffers))]
+        parameters = ", ".join(f"void* {name}" for name in names)
+        space = f"{kernel.symbol}_text::" if not kernel.alone else ""
+        entries.append(
+            f'extern "C" __global__ void {entry(kernel)}({parameters}) {{\n'
+            f"  void* const buffers[] = {{{', '.join(names)}}};\n"
+            f"  {space}{kernel.symbol}(buffers, emulator::begin());\n}}\n"
+        )
+    texts = (kernel.text for kernel in kernels)
+    return "".join(('#include "metal.h"\nnamespace metal {\n', *texts, *entries, "}\n"))
+
+
+def compile_cuda(kernels: Sequence[Translation], architecture: str = ANY_CARD, other_lane_map: bool = False) -> bytes:
+    """One program with all of the kernels, kept from run to run.
+
+    Args:
+        kernels: their texts.
+        architecture: `compute_NN` gives PTX, `sm_NN` a binary for this architecture alone.
+        other_lane_map: of 8x8 matrices.
+
+    Raises:
+        CompileError: with the compiler's log; lines are those of the captured source.
+    """
+    text = cuda_unit(kernels)
+    options = ["--std=c++17", "--device-as-default-execution-space", f"--gpu-architecture={architecture}"]
+    # Only the verdict counts, and on a card the numbers; the whole of the optimiser would take a second a text.
+    options.append("--Ofast-compile=max")
+    if other_lane_map:
+        options.append("--define-macro=EMULATOR_OTHER_LANE_MAP")
+    headers = {path.name: path.read_text() for path in _HEADERS}
+    name = digest("cuda", text, *options, *headers.values(), _library()._name) + ".cuda"
+    if path := find(name):
+        return path.read_bytes()
+    image = _compile(text, options, headers)
+    keep(name, image)
+    return image
+
+
+def _compile(text: str, options: Sequence[str], headers: dict[str, str]) -> bytes:
+    library, program = _library(), ctypes.c_void_p()
+
+    def strings(values: Sequence[str]) -> ctypes.Array[ctypes.c_char_p]:
+        return (ctypes.c_char_p * len(values))(*(value.encode("ascii") for value in values))
+
+    def result(kind: str) -> bytes:
+        size = ctypes.c_size_t()
+        _check(getattr(library, f"nvrtcGet{kind}Size")(program, ctypes.byref(size)))
+        room = ctypes.create_string_buffer(size.value)
+        _check(getattr(library, f"nvrtcGet{kind}")(program, room))
+        return room.raw
+
+    contents, names = strings(list(headers.values())), strings(list(headers))
+    created = library.nvrtcCreateProgram(
+        ctypes.byref(program), text.encode("ascii"), b"kernel.cu", len(headers), contents, names
+    )
+    _check(created)
+    try:
+        if library.nvrtcCompileProgram(program, len(options), strings(options)):
+            raise CompileError(result("ProgramLog").rstrip(b"\0").decode(errors="replace").strip())
+        return result("CUBIN" if options[2].partition("=")[2].startswith("sm_") else "PTX")
+    finally:
+        library.nvrtcDestroyProgram(ctypes.byref(program))
+
+
+@functools.cache
+def _library() -> ctypes.CDLL:
+    path = max(_libraries().items())[1]
+    # Some versions do not look for their second library beside themselves.
+    for builtins in path.parent.glob("libnvrtc-builtins.so.*"):
+        ctypes.CDLL(str(builtins), mode=ctypes.RTLD_GLOBAL)
+    library = ctypes.CDLL(str(path))
+    library.nvrtcGetErrorString.restype = ctypes.c_char_p
+    return library
+
+
+def _libraries() -> dict[int, Path]:
     """The compilers from PyPI that are in this environment, by the major version of CUDA."""
     # They lie under a namespace package: nvidia/cu13/lib, and nvidia/cuda_nvrtc/lib for CUDA 12.
     nvidia = importlib.util.find_spec("nvidia")
@@ -38,91 +119,6 @@ def installed() -> dict[int, Path]:
     return {int(path.suffix[1:]): path for path in paths if path.suffix[1:].isdigit()}
 
 
-class Nvrtc:
-    """One compiler: the newest installed, or the one at `path`."""
-
-    def __init__(self, path: Path | None = None) -> None:
-        path = path or max(installed().items())[1]
-        # Some versions do not look for their second library beside themselves.
-        for builtins in path.parent.glob("libnvrtc-builtins.so.*"):
-            ctypes.CDLL(str(builtins), mode=ctypes.RTLD_GLOBAL)
-        self._library = ctypes.CDLL(str(path))
-        self._library.nvrtcGetErrorString.restype = ctypes.c_char_p
-        major, minor = ctypes.c_int(), ctypes.c_int()
-        self._check(self._library.nvrtcVersion(ctypes.byref(major), ctypes.byref(minor)))
-        self.version = (major.value, minor.value)
-
-    def architecture(self, capability: tuple[int, int]) -> str:
-        """What to compile for on a card: its own `sm_NN`, or the newest `compute_NN` where the card is newer.
-
-        Raises:
-            CompileError: the card is older than all that this compiler knows.
-        """
-        count = ctypes.c_int()
-        self._check(self._library.nvrtcGetNumSupportedArchs(ctypes.byref(count)))
-        known = (ctypes.c_int * count.value)()
-        self._check(self._library.nvrtcGetSupportedArchs(known))
-        wanted = 10 * capability[0] + capability[1]
-        older = [architecture for architecture in known if architecture <= wanted]
-        if not older:
-            raise CompileError(f"NVRTC {self.version} does not compile for compute capability {capability}")
-        return f"sm_{wanted}" if wanted in older else f"compute_{max(older)}"
-
-    def compile(
-        self, kernel: CudaText, *, architecture: str = "compute_80", lane_map: str = "apple", quickly: bool = False
-    ) -> bytes:
-        """Compile for a `compute_NN` (gives PTX text) or an `sm_NN` (gives a binary).
-
-        Args:
-            kernel: the translated text.
-            architecture: what to compile for.
-            lane_map: where an 8x8 matrix keeps its elements, "apple" or "other".
-            quickly: leave optimisations out, where only the verdict counts.
-
-        Raises:
-            CompileError: with the compiler's log.
-        """
-        program = ctypes.c_void_p()
-        headers = {path.name: path.read_bytes() for path in HEADER_FOLDER.glob("*.h")}
-        self._check(
-            self._library.nvrtcCreateProgram(
-                ctypes.byref(program),
-                kernel.text.encode("ascii"),
-                f"{kernel.name}.cu".encode(),
-                len(headers),
-                (ctypes.c_char_p * len(headers))(*headers.values()),
-                (ctypes.c_char_p * len(headers))(*(name.encode() for name in headers)),
-            )
-        )
-        options = [
-            b"--std=c++17",
-            b"--device-as-default-execution-space",
-            f"--gpu-architecture={architecture}".encode(),
-            f"--define-macro=WITNESS_LANE_MAP={LANE_MAPS.index(lane_map)}".encode(),
-            *([b"--Ofast-compile=max"] if quickly and self.version >= _FAST_COMPILE else []),
-        ]
-        try:
-            texts = (ctypes.c_char_p * len(options))(*options)
-            if failed := self._library.nvrtcCompileProgram(program, len(options), texts):
-                log = self._result(program, "ProgramLog").rstrip(b"\0").decode(errors="replace").strip()
-                raise CompileError(f"NVRTC does not accept {kernel.name}: {log or self._described(failed)}")
-            return self._result(program, "CUBIN" if architecture.startswith("sm_") else "PTX")
-        finally:
-            self._library.nvrtcDestroyProgram(ctypes.byref(program))
-
-    def _result(self, program: ctypes.c_void_p, kind: str) -> bytes:
-        size = ctypes.c_size_t()
-        ask_size: Callable[..., int] = getattr(self._library, f"nvrtcGet{kind}Size")
-        ask: Callable[..., int] = getattr(self._library, f"nvrtcGet{kind}")
-        self._check(ask_size(program, ctypes.byref(size)))
-        room = ctypes.create_string_buffer(size.value)
-        self._check(ask(program, room))
-        return room.raw
-
-    def _check(self, result: int) -> None:
-        if result:
-            raise CompileError(f"NVRTC failed: {self._described(result)}")
-
-    def _described(self, result: int) -> str:
-        text: bytes = self._library.nvrtcGetErrorString(result)
-        return text.decode()
+def _check(result: int) -> None:
+    if result:
+        raise CompileError(f"NVRTC failed: {_library().nvrtcGetErrorString(result).decode()}")

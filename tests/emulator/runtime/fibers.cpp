@@ -251,7 +251,7 @@ bool in_stack(const volatile void* address, bool& guard) {
 void emulator_run_thread() {
   using namespace emulator;
   Fiber& fiber = current();
-  emulator_kernel(kernel_buffers, fiber.place);
+  launch_of_now().kernel(kernel_buffers, fiber.place);
   fiber.state = DONE;
   ++fiber.simdgroup->finished;
   ++group.finished;

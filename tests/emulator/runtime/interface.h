@@ -1,5 +1,6 @@
 // What a kernel, through the headers beside this file, asks of the runtime, and what the runtime asks of the kernel.
-// It names only built-in types: a kernel is compiled without any header of the system.
+// It names only built-in types: a kernel is compiled without any header of the system. Compiled as CUDA, a kernel finds
+// the GPU in place of the runtime.
 #pragma once
 
 namespace emulator {
@@ -37,6 +38,28 @@ struct Meeting {
   unsigned generation;
 };
 
+}  // namespace emulator
+
+#ifdef __CUDACC__
+#include "cuda.h"
+#else
+
+#define EMULATOR_INLINE __attribute__((always_inline)) inline
+#define EMULATOR_CONSTEXPR constexpr
+
+// In front of the function, behind each kernel's text, that calls the kernel for one thread: how its name is found.
+#define EMULATOR_KERNEL extern "C" __attribute__((visibility("default")))
+
+// The same piece of threadgroup memory for every thread; the type comes last, since it may hold commas.
+#define EMULATOR_THREADGROUP_ARRAY(name, length, ...)                                             \
+  __VA_ARGS__(&name)[length] = *reinterpret_cast<__VA_ARGS__(*)[length]>(                         \
+      emulator::threadgroup_memory(sizeof(__VA_ARGS__[length]), alignof(__VA_ARGS__),             \
+                                   emulator::granule<__VA_ARGS__>::size, __LINE__))
+
+namespace emulator {
+
+typedef _Float16 Float16;
+
 // The thread that runs now.
 struct Self {
   unsigned lane, lanes;
@@ -72,5 +95,4 @@ inline void require_same_address(const volatile void*, int) {}
 
 }  // namespace emulator
 
-// Defined behind the kernel's text: calls the kernel for one thread.
-void emulator_kernel(void* const* buffers, const emulator::Place& place);
+#endif

@@ -59,7 +59,7 @@ struct SignalGuard {
   struct sigaction before[SIGNAL_COUNT];
   stack_t stack_before;
 
-  explicit SignalGuard(int limit_s) {
+  explicit SignalGuard(int limit_ms) {
     own_thread = pthread_self();
     stack_t stack = {};
     stack.ss_sp = signal_stack;
@@ -70,7 +70,7 @@ struct SignalGuard {
     // The handler does not return, so the signal must not stay blocked.
     action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
     for (int i = 0; i < SIGNAL_COUNT; ++i) sigaction(SIGNALS[i], &action, &before[i]);
-    set_timer(limit_s);
+    set_timer(limit_ms);
   }
   ~SignalGuard() {
     set_timer(0);
@@ -78,10 +78,10 @@ struct SignalGuard {
     sigaltstack(&stack_before, nullptr);
   }
 
-  // In seconds of processor time, so that a busy machine does not count.
-  static void set_timer(int limit_s) {
+  // In processor time, so that a busy machine does not count.
+  static void set_timer(int limit_ms) {
     itimerval timer = {};
-    timer.it_value.tv_sec = limit_s;
+    timer.it_value.tv_sec = limit_ms / 1000, timer.it_value.tv_usec = limit_ms % 1000 * 1000;
     setitimer(ITIMER_PROF, &timer, nullptr);
   }
 };
@@ -152,7 +152,7 @@ bool run_threadgroups(const Launch& launch) {
   Index counts;
   unsigned* sizes[] = {&counts.x, &counts.y, &counts.z};
   for (int i = 0; i < 3; ++i) *sizes[i] = (launch.grid[i] + launch.threadgroup[i] - 1) / launch.threadgroup[i];
-  SignalGuard guard(launch.limit_s);
+  SignalGuard guard(launch.limit_ms);
   for (unsigned z = 0; z < counts.z; ++z) {
     for (unsigned y = 0; y < counts.y; ++y) {
       for (unsigned x = 0; x < counts.x; ++x) {

@@ -20,8 +20,6 @@ typedef __SIZE_TYPE__ size_t;
 typedef __PTRDIFF_TYPE__ ptrdiff_t;
 typedef __UINTPTR_TYPE__ uintptr_t;
 
-#define EMULATOR_INLINE __attribute__((always_inline)) inline
-
 namespace emulator {
 
 template <bool condition, class T = int>
@@ -72,24 +70,24 @@ using if_scalar = typename enable_if<kind<T>::integer || kind<T>::floating || ki
 }  // namespace emulator
 
 struct half {
-  _Float16 value;
+  emulator::Float16 value;
   half() = default;
   template <class N, emulator::if_plain<N> = 0>
-  EMULATOR_INLINE constexpr half(N number) : value(static_cast<_Float16>(number)) {}
-  EMULATOR_INLINE constexpr operator float() const { return static_cast<float>(value); }
+  EMULATOR_INLINE EMULATOR_CONSTEXPR half(N number) : value(static_cast<emulator::Float16>(number)) {}
+  EMULATOR_INLINE EMULATOR_CONSTEXPR operator float() const { return static_cast<float>(value); }
 };
 
 struct bfloat {
   ushort bits;
   bfloat() = default;
   template <class N, emulator::if_plain<N> = 0>
-  EMULATOR_INLINE constexpr explicit bfloat(N number) : bits(rounded(static_cast<float>(number))) {}
-  EMULATOR_INLINE constexpr explicit bfloat(half number) : bits(rounded(static_cast<float>(number))) {}
-  EMULATOR_INLINE constexpr operator float() const { return __builtin_bit_cast(float, static_cast<uint>(bits) << 16); }
+  EMULATOR_INLINE EMULATOR_CONSTEXPR explicit bfloat(N number) : bits(rounded(static_cast<float>(number))) {}
+  EMULATOR_INLINE EMULATOR_CONSTEXPR explicit bfloat(half number) : bits(rounded(static_cast<float>(number))) {}
+  EMULATOR_INLINE EMULATOR_CONSTEXPR operator float() const { return __builtin_bit_cast(float, static_cast<uint>(bits) << 16); }
 
  private:
   // To nearest, ties to even; a NaN keeps its upper bits and stays quiet.
-  EMULATOR_INLINE static constexpr ushort rounded(float number) {
+  EMULATOR_INLINE static EMULATOR_CONSTEXPR ushort rounded(float number) {
     uint word = __builtin_bit_cast(uint, number);
     if ((word & 0x7fffffffu) > 0x7f800000u) return static_cast<ushort>((word >> 16) | 0x40u);
     return static_cast<ushort>((word + 0x7fffu + ((word >> 16) & 1u)) >> 16);
@@ -110,22 +108,22 @@ struct kind<bfloat> : kind<half> {};
 
 // With float the result is float, with an integer it stays 16 bits wide: the usual arithmetic conversions.
 #define EMULATOR_OPERATOR(T, op)                                                                                   \
-  EMULATOR_INLINE constexpr T operator op(T a, T b) { return T(static_cast<float>(a) op static_cast<float>(b)); }  \
+  EMULATOR_INLINE EMULATOR_CONSTEXPR T operator op(T a, T b) { return T(static_cast<float>(a) op static_cast<float>(b)); }  \
   template <class N, emulator::if_float<N> = 0>                                                                    \
-  EMULATOR_INLINE constexpr float operator op(T a, N b) { return static_cast<float>(a) op b; }                     \
+  EMULATOR_INLINE EMULATOR_CONSTEXPR float operator op(T a, N b) { return static_cast<float>(a) op b; }                     \
   template <class N, emulator::if_float<N> = 0>                                                                    \
-  EMULATOR_INLINE constexpr float operator op(N a, T b) { return a op static_cast<float>(b); }                     \
+  EMULATOR_INLINE EMULATOR_CONSTEXPR float operator op(N a, T b) { return a op static_cast<float>(b); }                     \
   template <class N, emulator::if_integer<N> = 0>                                                                  \
-  EMULATOR_INLINE constexpr T operator op(T a, N b) { return a op T(b); }                                          \
+  EMULATOR_INLINE EMULATOR_CONSTEXPR T operator op(T a, N b) { return a op T(b); }                                          \
   template <class N, emulator::if_integer<N> = 0>                                                                  \
-  EMULATOR_INLINE constexpr T operator op(N a, T b) { return T(a) op b; }
+  EMULATOR_INLINE EMULATOR_CONSTEXPR T operator op(N a, T b) { return T(a) op b; }
 #define EMULATOR_OPERATORS(T)                                                            \
   EMULATOR_OPERATOR(T, +)                                                                \
   EMULATOR_OPERATOR(T, -)                                                                \
   EMULATOR_OPERATOR(T, *)                                                                \
   EMULATOR_OPERATOR(T, /)                                                                \
-  EMULATOR_INLINE constexpr T operator-(T a) { return T(-static_cast<float>(a)); }       \
-  EMULATOR_INLINE constexpr T operator+(T a) { return a; }
+  EMULATOR_INLINE EMULATOR_CONSTEXPR T operator-(T a) { return T(-static_cast<float>(a)); }       \
+  EMULATOR_INLINE EMULATOR_CONSTEXPR T operator+(T a) { return a; }
 EMULATOR_OPERATORS(half)
 EMULATOR_OPERATORS(bfloat)
 #undef EMULATOR_OPERATORS
@@ -133,8 +131,8 @@ EMULATOR_OPERATORS(bfloat)
 
 #define EMULATOR_ASSIGNMENT(op)                                                                               \
   template <class N, emulator::if_scalar<N> = 0>                                                              \
-  EMULATOR_INLINE constexpr half& operator op##=(half& a, N b) { return a = a op b; }                         \
-  EMULATOR_INLINE constexpr bfloat& operator op##=(bfloat& a, bfloat b) { return a = a op b; }
+  EMULATOR_INLINE EMULATOR_CONSTEXPR half& operator op##=(half& a, N b) { return a = a op b; }                         \
+  EMULATOR_INLINE EMULATOR_CONSTEXPR bfloat& operator op##=(bfloat& a, bfloat b) { return a = a op b; }
 EMULATOR_ASSIGNMENT(+)
 EMULATOR_ASSIGNMENT(-)
 EMULATOR_ASSIGNMENT(*)

@@ -52,9 +52,10 @@ struct Buffer {
 };
 
 struct Launch {
+  void (*kernel)(void* const* buffers, const Place& place);
   unsigned grid[3], threadgroup[3];
   const Buffer* buffers;
-  int buffer_count, limit_s;
+  int buffer_count, limit_ms;
 };
 
 struct Simdgroup : Meeting {

@@ -1,0 +1,81 @@
+"""Whether a gate finds a planted bug, on the line that it is on."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from emulator import KernelFault, emulated_metal
+from emulator.lint import lint, lint_launch
+from emulator.planted_bugs.bug import CHECKS, LINT, NUMBERS, OTHER_MAP, TYPES, Bug
+from emulator.planted_bugs.kernels import SMALL_KERNELS, SmallKernel
+from emulator.planted_bugs.project import planted, run_of
+from emulator.type_gate import check_types
+
+# Above the rounding of bfloat16, in which some of the kernels store, and far below what a bug does.
+TOLERANCE = 2**-8
+
+
+def why_missed(bug: Bug) -> str | None:
+    """What the bug's gate said instead of finding it, or None where it is found."""
+    return {
+        TYPES: _missed_in_text,
+        LINT: _missed_in_text,
+        CHECKS: _missed_by_checks,
+        NUMBERS: _missed_in_numbers,
+        OTHER_MAP: _missed_in_numbers,
+    }[bug.gate](bug)
+
+
+def with_launch_of(bug: Bug) -> SmallKernel:
+    """The small kernel of the bug, launched as the bug has it."""
+    return dataclasses.replace(SMALL_KERNELS[bug.kernel], **bug.launch)
+
+
+def error_with(bug: Bug) -> float:
+    """Run the kernel with its bug, inside `emulated_metal`."""
+    if bug.kernel in SMALL_KERNELS:
+        kernel = with_launch_of(bug)
+        return kernel.error(bug.plant(kernel.text()))
+    with planted(bug):
+        return run_of(bug.kernel)()
+
+
+def _missed_in_text(bug: Bug) -> str | None:
+    kernel = with_launch_of(bug)
+    launch = kernel.launch(bug.plant(kernel.text()))
+    if bug.gate == TYPES:
+        findings = check_types(launch.source)
+    else:
+        findings = lint_launch(launch) if bug.launch else lint(launch.source)
+    found = any(
+        bug.says in finding and (bug.launch or bug.line in _named_line(finding, launch.source)) for finding in findings
+    )
+    return None if found else f"findings: {findings}"
+
+
+def _named_line(finding: str, source: str) -> str:
+    number = int(finding.removeprefix("line ").split(":")[0])
+    return source.splitlines()[number - 1]
+
+
+def _missed_by_checks(bug: Bug) -> str | None:
+    with emulated_metal(checking=True) as launches:
+        try:
+            error_with(bug)
+        except KernelFault as fault:
+            faults = [one for one in fault.faults if one.kind == bug.says]
+            lines = ["", *launches[-1].source.splitlines()]
+            if any(bug.line in lines[one.line or 0] for one in faults):
+                return None
+            return str(fault)
+    return "no fault"
+
+
+def _missed_in_numbers(bug: Bug) -> str | None:
+    if bug.gate == OTHER_MAP:
+        with emulated_metal():
+            if (error := error_with(bug)) >= TOLERANCE:
+                return f"it shows under Apple's lane map, too: {error}"
+    with emulated_metal(lane_map="other" if bug.gate == OTHER_MAP else "apple"):
+        error = error_with(bug)
+    return None if error > 4 * TOLERANCE else f"the numbers are off by {error} only"
