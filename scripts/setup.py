@@ -1,6 +1,6 @@
 """Make the repository's .venv; scripts/setup.sh calls this when the one that is there is not complete.
 
-Usage: python scripts/setup.py base|test|dev, or `check` to say only whether MLX can run on this machine.
+Usage: python scripts/setup.py base|test|dev|all, or `check` to say only whether MLX can run on this machine.
 Standard library, and a syntax that an old Python reads, because it may be one that has to explain itself.
 """
 
@@ -17,7 +17,7 @@ VENV = os.path.join(ROOT, ".venv")
 STAMP = os.path.join(VENV, "mlx_tiny-setup")
 UNFINISHED = os.path.join(VENV, "mlx_tiny-unfinished")
 LOG = os.path.join(VENV, "mlx_tiny-setup.log")
-LEVELS = ("base", "test", "dev")  # each holds those before it
+LEVELS = ("base", "test", "dev", "all")  # each holds those before it
 VERSION = "{}.{}".format(*sys.version_info[:2])
 UNREACHABLE = re.compile(
     r"NewConnectionError|ConnectTimeout|ReadTimeout|ProxyError|NameResolution|Temporary failure|timed out"
@@ -125,7 +125,8 @@ def build(level, lock):
 
 def has_pip():
     """Whether .venv runs a Python that mlx_tiny can use, and its pip."""
-    check = "import sys, pip; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 15))"
+    oldest, newest = os.environ["PYTHON_MINORS"].split()
+    check = f"import sys, pip; sys.exit(not (3, {oldest}) <= sys.version_info[:2] <= (3, {newest}))"
     return run([os.path.join(VENV, "bin", "python"), "-I", "-c", check], None)[0] == 0
 
 
@@ -186,7 +187,7 @@ def explain_pip(code):
     except OSError:
         text = ""
     if "No space left" in text:
-        return "The disk is full: the packages need about 1.5 GB. Free some space, then start again."
+        return "The disk is full: the packages need up to 3 GB. Free some space, then start again."
     if UNREACHABLE.search(text) and "conflicting dependencies" not in text:
         return (
             "pip cannot reach its package registry. The first start needs the network: check the connection, "

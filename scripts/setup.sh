@@ -1,25 +1,24 @@
-# Sourced by scripts/train, scripts/test and scripts/check: gives $root and $venv, and `set_up LEVEL`, which
-# returns at once when .venv is complete and otherwise lets scripts/setup.py make it.
+# Sourced by the scripts that a person starts: gives $root and $venv, and `set_up LEVEL`, which returns at once when
+# .venv is complete and otherwise lets scripts/setup.py make it.
 # POSIX sh: macOS has no newer shell than bash 3.2.
 
 root=$(CDPATH='' cd -P -- "$(dirname -- "$0")/.." && pwd)
 venv=$root/.venv
-oldest_minor=10
-newest_minor=14
-python_remedy="Install one (from python.org, by \`brew install python@3.13\`, or by your distribution's packages, with venv), or name it by PYTHON=/path/to/python3.12."
 
-# LEVEL is base, test or dev: the extras of pyproject.toml that are needed.
+# LEVEL is base, or the extra of pyproject.toml that is needed: test, dev or all.
 set_up() {
     if [ -z "${PYTHON:-}" ] && is_complete "$1"; then
         return
     fi
     refuse_windows
-    find_python
+    read_versions
+    find_python "$1"
     if [ -n "${PYTHON:-}" ] && [ -d "$venv/lib/python$python_version" ] && is_complete "$1"; then
         return
     fi
     # -B: nothing is written beside the sources by a Python that may be another than .venv's.
-    PROJECT_SUM=$(project_checksum) "$python" -B "$root/scripts/setup.py" "$1" || exit 1
+    PROJECT_SUM=$(project_checksum) PYTHON_MINORS="$oldest_minor $newest_minor" \
+        "$python" -B "$root/scripts/setup.py" "$1" || exit 1
 }
 
 # The stamp is written last, so that what an interruption left is never taken for complete.
@@ -50,28 +49,57 @@ refuse_windows() {
     esac
 }
 
-# Sets $python and $python_version. Each candidate is started: a name on the PATH may be a broken shim.
+# Sets $oldest_minor and $newest_minor from the line `requires-python = ">=3.10,<3.14"`.
+read_versions() {
+    while read -r key _ range; do
+        if [ "$key" = requires-python ]; then
+            range=${range#*3.}
+            oldest_minor=${range%%,*}
+            newest_minor=${range##*3.}
+            newest_minor=$((${newest_minor%\"} - 1))
+        fi
+    done <"$root/pyproject.toml"
+    needed="mlx_tiny needs Python 3.$oldest_minor to 3.$newest_minor"
+    python_remedy="Install one (from python.org, by \`brew install python@3.$newest_minor\`, or by your distribution's packages, with venv), or name it by PYTHON=/path/to/python3.$newest_minor."
+}
+
+# Sets $python and $python_version: the newest that fits, or for PyTorch, the newest that has a build of it at hand.
+# Each candidate is started: a name on the PATH may be a broken shim.
 find_python() {
     python=''
     found=''
     if [ -n "${PYTHON:-}" ]; then
         if ! try_python "$PYTHON"; then
-            explain "PYTHON names $PYTHON, which is ${found:+Python }${found:-no Python that starts}. mlx_tiny needs Python 3.10 to 3.13. $python_remedy"
+            explain "PYTHON names $PYTHON, which is ${found:+Python }${found:-no Python that starts}. $needed. $python_remedy"
         fi
         return
     fi
-    for name in python3.13 python3.12 python3.11 python3.10 python3 python; do
+    names=''
+    minor=$newest_minor
+    while [ "$minor" -ge "$oldest_minor" ]; do
+        names="$names python3.$minor"
+        minor=$((minor - 1))
+    done
+    first=''
+    for name in $names python3 python; do
         if try_python "$name"; then
-            return
+            if [ "$1" != all ] || has_torch_at_hand; then
+                return
+            fi
+            first=${first:-$python}
         fi
     done
+    if [ -n "$first" ]; then
+        try_python "$first"
+        return
+    fi
     # An old Python is good enough to say whether this machine could run MLX at all.
     case $found in
     3.[89])
         "$found_python" -B "$root/scripts/setup.py" check || exit 1
         ;;
     esac
-    explain "mlx_tiny needs Python 3.10 to 3.13, and found ${found:+Python }${found:-none}. $python_remedy"
+    explain "$needed, and found ${found:+Python }${found:-none}. $python_remedy"
 }
 
 try_python() {
@@ -95,6 +123,12 @@ try_python() {
         found_python=$1
     fi
     return 1
+}
+
+# Whether pip finds PyTorch without a registry (PIP_FIND_LINKS): a build for the CPU, where the registry's for Linux
+# brings gigabytes for CUDA. Such files are made for one version of Python.
+has_torch_at_hand() {
+    "$python" -m pip install --dry-run --quiet --no-index --no-deps --ignore-installed torch </dev/null >/dev/null 2>&1
 }
 
 explain() {

@@ -14,6 +14,7 @@ import mlx.core as mx
 import pytest
 from compiled_kernels import KEPT, compiler_folder
 from emulator.ahead import compiled_ahead  # noqa: F401
+from gpu import why_not_metal
 
 from mlx_tiny.linux.blas import use_fast_blas
 from mlx_tiny.machine.description import device
@@ -26,6 +27,9 @@ os.environ.setdefault("MLX_ENABLE_TF32", "0")
 # PyTorch's threads would spin while they wait, which on a machine that others use too takes a hundred times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+# A GPU that cannot run the kernels, as hosted Macs have, is not asked to compute at all.
+if mx.metal.is_available() and why_not_metal():
+    mx.set_default_device(mx.cpu)
 # A shell starts what is in a script's background with SIGINT ignored, which processes that tests start would inherit.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -46,8 +50,8 @@ def pytest_xdist_auto_num_workers() -> int:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     missing = {}
-    if not mx.metal.is_available():
-        missing["metal"] = "no Metal GPU here"
+    if reason := why_not_metal():
+        missing["metal"] = reason
     if importlib.util.find_spec("torch") is None:
         missing["torch"] = "PyTorch is not installed (the extra `reference`)"
     for item in items:

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 UNFINISHED = ".venv/mlx_tiny-unfinished"
 STAMP = ".venv/mlx_tiny-setup"
+EXTRA: dict[str, str] = {}
+"""Variables of every script that is started."""
 
 PROJECT = """
 [build-system]
@@ -28,6 +31,7 @@ backend-path = ["."]
 [project]
 name = "stand-in"
 version = "1.0"
+requires-python = ">=3.10,<3.14"
 dependencies = []
 """
 
@@ -38,10 +42,10 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 FILES = {
     "stand_in.pth": HERE,
     "stand_in-1.0.dist-info/METADATA": "Metadata-Version: 2.1\\nName: stand-in\\nVersion: 1.0\\n"
-    "Provides-Extra: test\\nProvides-Extra: dev\\nREQUIRES",
+    "Provides-Extra: test\\nProvides-Extra: dev\\nProvides-Extra: all\\nREQUIRES",
     "stand_in-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n",
     "stand_in-1.0.dist-info/entry_points.txt": "[console_scripts]\\n"
-    "mlx-tiny = echo:main\\nruff = echo:main\\n",
+    "mlx-tiny = echo:main\\nruff = echo:main\\ncheck-jsonschema = echo:main\\n",
 }
 def build_editable(folder, config_settings=None, metadata_directory=None):
     with open(os.path.join(HERE, "builds"), "a") as file:
@@ -67,6 +71,10 @@ if __name__ == "__main__":
 """
 
 
+# Stands in for the module venv and copies an environment: making one takes two seconds, most of them for its pip.
+COPYING = "import shutil, sys; shutil.copytree({template!r}, sys.argv[1], symlinks=True, dirs_exist_ok=True)"
+
+
 @pytest.fixture(scope="module")
 def complete(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A stand-in that is set up for training; tests may read it and start from it, not break it."""
@@ -78,6 +86,20 @@ def complete(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     return make_checkout(tmp_path / "check out")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def copying(complete: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Have set-ups begin with a copy of an environment that holds pip alone."""
+    folder = tmp_path_factory.mktemp("copying")
+    shutil.copytree(complete / ".venv", folder / "template", symlinks=True, ignore=shutil.ignore_patterns("mlx_tiny-*"))
+    for path in [*folder.glob("template/bin/mlx-tiny"), *folder.glob("template/lib/*/site-packages/stand_in*")]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    (folder / "modules").mkdir()
+    (folder / "modules" / "venv.py").write_text(COPYING.format(template=str(folder / "template")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(EXTRA, "PYTHONPATH", str(folder / "modules"))
+        yield
 
 
 def make_checkout(folder: Path) -> Path:
@@ -96,7 +118,7 @@ def make_checkout(folder: Path) -> Path:
 
 def environment(**changes: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
-    return {**kept, "PYTHON": sys.executable, "PIP_NO_INDEX": "1", **changes}
+    return {**kept, "PYTHON": sys.executable, "PIP_NO_INDEX": "1", **EXTRA, **changes}
 
 
 def start(
@@ -145,10 +167,11 @@ def make_program(folder: Path, name: str, text: str) -> None:
 
 
 def test_the_scripts_are_executable_and_posix() -> None:
-    for name in ("scripts/train", "scripts/test", "scripts/check", ".ci/run"):
-        assert os.access(ROOT / name, os.X_OK), name
-    for name in ("scripts/train", "scripts/test", "scripts/check", "scripts/setup.sh", ".ci/run"):
-        assert subprocess.run(["sh", "-n", str(ROOT / name)], check=False).returncode == 0, name
+    scripts = [path for path in (ROOT / "scripts").iterdir() if path.is_file() and not path.suffix]
+    for path in (*scripts, ROOT / ".ci" / "run"):
+        assert os.access(path, os.X_OK), path
+    for path in (*scripts, ROOT / ".ci" / "run", ROOT / "scripts" / "setup.sh"):
+        assert subprocess.run(["sh", "-n", str(path)], check=False).returncode == 0, path
 
 
 def test_arguments_and_the_callers_folder_reach_the_command(complete: Path, tmp_path: Path) -> None:
@@ -184,7 +207,7 @@ def test_the_tests_run_from_any_folder(complete: Path, tmp_path: Path) -> None:
 
 
 def test_larger_extras_and_a_changed_project_are_installed_and_serve_the_smaller(checkout: Path) -> None:
-    for name, expected in (("test", 1), ("train", 1), ("check", 2), ("test", 2)):
+    for name, expected in (("test", 1), ("train", 1), ("check", 2), ("lint", 2)):
         start(checkout, name)
         assert builds(checkout) == expected
     with open(checkout / "pyproject.toml", "a") as file:
@@ -258,7 +281,7 @@ def test_concurrent_starts_set_up_once(checkout: Path) -> None:
 
 
 def test_an_environment_of_ones_own_is_kept(checkout: Path) -> None:
-    subprocess.run([sys.executable, "-m", "venv", str(checkout / ".venv")], check=True)
+    subprocess.run([sys.executable, "-m", "venv", str(checkout / ".venv")], env=environment(), check=True)
     (checkout / ".venv" / "mine").touch()
     start(checkout, "train")
     assert (checkout / ".venv" / "mine").exists()
@@ -302,6 +325,26 @@ def test_without_a_fitting_python_the_remedy_is_named(
     assert len(done.stderr.splitlines()) == 1
 
 
+PYTHON_WITH = """case $* in
+*-c*) echo {version} ;;
+*pip*) exit {no_torch} ;;
+*) echo "{version} is set up for $3" >&2; exit 1 ;;
+esac"""
+
+
+@pytest.mark.parametrize(
+    ("script", "at_hand", "chosen"), [("check", "3.11", "3.11"), ("check", None, "3.13"), ("train", "3.11", "3.13")]
+)
+def test_a_python_with_a_build_of_pytorch_at_hand_is_preferred(
+    checkout: Path, tmp_path: Path, script: str, at_hand: str | None, chosen: str
+) -> None:
+    path = tools_without_python(tmp_path / "bin")
+    for version in ("3.10", "3.11", "3.13"):
+        make_program(path, f"python{version}", PYTHON_WITH.format(version=version, no_torch=int(version != at_hand)))
+    done = start(checkout, script, succeeds=False, PATH=str(path), PYTHON="")
+    assert done.stderr == f"{chosen} is set up for {'all' if script == 'check' else 'base'}\n"
+
+
 def test_an_old_python_still_says_that_the_machine_is_unsupported(checkout: Path, tmp_path: Path) -> None:
     path = tools_without_python(tmp_path / "bin")
     make_program(path, "python3", 'case $* in *-c*) echo 3.9 ;; *) echo "An Intel Mac." >&2; exit 1 ;; esac')
@@ -343,21 +386,17 @@ def test_another_failure_of_pip_names_its_log(checkout: Path) -> None:
     assert "mlx_tiny-setup.log" in done.stderr.splitlines()[-1]
 
 
-def test_ci_runs_the_tests_without_a_terminal(complete: Path, tmp_path: Path) -> None:
-    shutil.copytree(complete, tmp_path / "copy", symlinks=True)
-    shutil.copytree(ROOT / ".ci", tmp_path / "copy" / ".ci")
-    (tmp_path / "copy" / "pytest.py").write_text("import os, sys; print(os.environ['CI'], sys.stdin.read() == '')")
-    done = start(tmp_path / "copy", "../.ci/run", "-q")
-    assert done.stdout.splitlines()[-1] == "true True"
-
-
-def test_check_names_everything_that_failed(checkout: Path) -> None:
+def test_ci_checks_everything_without_a_terminal_and_fails_with_any_of_it(checkout: Path) -> None:
+    shutil.copytree(ROOT / ".ci", checkout / ".ci")
+    (checkout / "pytest.py").write_text("import os, sys; print(os.environ['CI'], sys.stdin.read() == '')")
     (checkout / "mypy.py").write_text("raise SystemExit(1)")
-    done = start(checkout, "check", "-q", succeeds=False)
-    assert done.stderr.splitlines()[-1] == "Failed: types"
+    done = start(checkout, "../.ci/run", "-q", succeeds=False)
+    assert done.stdout.splitlines()[-1] == "true True"
+    assert "Failed: types" in done.stderr.splitlines()
     assert [line for line in done.stdout.splitlines() if line.startswith("==")] == [
         "== format",
         "== lint",
         "== types",
+        "== workflows",
         "== tests",
     ]

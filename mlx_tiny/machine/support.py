@@ -1,4 +1,4 @@
-"""Whether MLX can run on a machine.
+"""Whether MLX can run on a machine; which Python fits is pyproject.toml's matter, which pip and scripts/setup.sh read.
 
 The set-up scripts ask this with the system's Python before anything is installed: only the standard library is
 imported, and the syntax is that of Python 3.8.
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from mlx_tiny.tools.processes import output
 
-# The tags of the wheels of mlx 0.32.4: macosx_14_0_arm64, manylinux_2_35_{x86_64,aarch64}, cp310 and later.
-OLDEST_MACOS, OLDEST_GLIBC, OLDEST_PYTHON = (14, 0), (2, 35), (3, 10)
+# The tags of the wheels of mlx 0.32.4: macosx_14_0_arm64, manylinux_2_35_{x86_64,aarch64}.
+OLDEST_MACOS, OLDEST_GLIBC = (14, 0), (2, 35)
 LINUX_PROCESSORS = ("x86_64", "aarch64")
 _NEEDS = "mlx_tiny needs a Mac with Apple silicon and macOS 14 or later, or Linux with glibc 2.35 or later"
 
@@ -29,7 +29,6 @@ class Platform:
     """As `sys.platform` names it."""
     processor: str
     bits: int = 64
-    python: tuple[int, int] = (3, 12)
     macos: tuple[int, int] = (0, 0)
     translated: bool = False
     """Whether an Intel Python runs on Apple silicon."""
@@ -42,7 +41,6 @@ class Platform:
             system=sys.platform,
             processor=platform.machine(),
             bits=struct.calcsize("P") * 8,
-            python=sys.version_info[:2],
             macos=_two_numbers(platform.mac_ver()[0]) or (0, 0),
             translated=sys.platform == "darwin" and output("sysctl", "-n", "sysctl.proc_translated") == "1\n",
             glibc=_glibc(),
@@ -59,9 +57,6 @@ def unsupported_reason(where: Platform | None = None) -> str | None:
     reason = _unsupported_mac(where) if where.system == "darwin" else _unsupported_elsewhere(where)
     if reason is None and where.bits != 64:
         return "This Python is built for 32 bits. Install a 64-bit Python, or name it by PYTHON=."
-    if reason is None and where.python < OLDEST_PYTHON:
-        found = ".".join(map(str, where.python))
-        return f"This is Python {found}, and mlx_tiny needs 3.10 to 3.13. Install one, or name it by PYTHON=."
     return reason
 
 

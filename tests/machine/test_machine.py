@@ -80,7 +80,6 @@ def test_platforms_with_a_wheel_are_supported(where: Platform) -> None:
 @pytest.mark.parametrize(
     ("where", "named", "remedy"),
     [
-        (replace(MAC, python=(3, 9)), "Python 3.9", "3.10 to 3.13"),
         (replace(MAC, processor="x86_64"), "Intel processor", "Linux"),
         (replace(MAC, processor="x86_64", translated=True), "Rosetta", "arm64 Python"),
         (replace(MAC, macos=(13, 6)), "macOS 13.6", "Update macOS"),
