@@ -26,7 +26,7 @@ from mlx_tiny.errors import CheckFailed
 from mlx_tiny.files import require_writable, write_json
 from mlx_tiny.linux.lanes import decide_compilation, lanes
 from mlx_tiny.machine.description import describe
-from mlx_tiny.model.forward import training_flops_per_token
+from mlx_tiny.model.parameters import training_flops_per_token
 from mlx_tiny.records import to_plain
 from mlx_tiny.study.plan import PRESETS
 from mlx_tiny.tools import plots

@@ -9,13 +9,7 @@ from mlx_tiny.errors import TinyError
 
 FORMAT_VERSION = 2
 DTYPES = ("float32", "bfloat16")
-ATTENTION_IMPLEMENTATIONS = ("auto", "plain", "metal", "mlx", "cpu")
-MUON_IMPLEMENTATIONS = ("auto", "plain", "metal")
-BACKENDS = {
-    "mlx": {"attention": ATTENTION_IMPLEMENTATIONS, "muon": MUON_IMPLEMENTATIONS},
-    "torch": {"attention": ("auto", "plain", "torch"), "muon": ("auto", "plain")},
-}
-"""What trains, and which implementations each knows."""
+BACKENDS = ("mlx", "torch")
 SMALLEST_VOCABULARY, LARGEST_VOCABULARY = 512, 32768
 
 
@@ -92,6 +86,8 @@ class ModelConfig:
     """Base of the rotary angles."""
     norm_epsilon: float = 1e-6
     """Added to the mean square in RMSNorm."""
+    options: str = ""
+    """Options of the architecture, such as "logit_soft_cap=15,value_embeddings=2"; each is a file in model/options."""
 
     def __post_init__(self) -> None:
         for name in ("context", "layers", "width", "heads", "key_value_heads", "head_width", "hidden"):
@@ -112,6 +108,28 @@ class ModelConfig:
         _require(self.activation in ("relu2", "swiglu"), "activation", "relu2 or swiglu", self.activation)
         _require(1 < self.rope_base < math.inf, "rope_base", "above 1, finite", self.rope_base)
         _require(0 < self.norm_epsilon < math.inf, "norm_epsilon", "above 0, finite", self.norm_epsilon)
+        self.chosen_options()
+
+    def chosen_options(self) -> dict[str, float]:
+        """The value of each option of the architecture that is on.
+
+        Raises:
+            TinyError: they are not pairs of a name and a number, or one is named twice.
+        """
+        chosen: dict[str, float] = {}
+        for pair in filter(None, self.options.split(",")):
+            name, _, value = (part.strip() for part in pair.partition("="))
+            expected = "pairs of a name and a number, such as logit_soft_cap=15,value_embeddings=2, each name once"
+            _require(bool(name) and name not in chosen and _is_number(value), "options", expected, self.options)
+            chosen[name] = float(value)
+        return chosen
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -200,11 +218,9 @@ class TrainConfig:
     """Compute type of activations and matrix products: `float32` or `bfloat16`; weights and moments stay float32."""
     backend: str = "mlx"
     """What trains: `mlx`, or `torch` (the reference in PyTorch, on CUDA, MPS or the CPU, the first that is there)."""
-    attention: str = "auto"
-    """Attention, with QK-norm and rotary positions: `auto`, `plain`, `metal` (own kernels), `mlx` or `cpu`; with the
-    backend torch `auto`, `plain` or `torch` (its own fused one, which `auto` takes)."""
-    muon: str = "auto"
-    """Muon's update: `auto`, `plain` or `metal` (own kernels)."""
+    implementation: str = "auto"
+    """What computes the operations of a step: `auto`, `plain`, another one's name, or pairs such as
+    "attention=mlx,muon=plain"; `mlx-tiny info` lists them. The backend torch has `auto` and `plain`."""
     compile: bool = True
     """Compile the step to one graph, where the machine can (on a CPU MLX needs g++)."""
     seed: int = 0
@@ -229,11 +245,8 @@ class TrainConfig:
             f"a divisor of the batch size ({self.batch_size})",
             self.micro_batches,
         )
-        for name, allowed in {"dtype": DTYPES, "backend": tuple(BACKENDS)}.items():
+        for name, allowed in {"dtype": DTYPES, "backend": BACKENDS}.items():
             _require(getattr(self, name) in allowed, name, " or ".join(allowed), getattr(self, name))
-        for name, allowed in BACKENDS[self.backend].items():
-            expected = f"{' or '.join(allowed)} with the backend {self.backend}"
-            _require(getattr(self, name) in allowed, name, expected, getattr(self, name))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mlx_tiny.config import ModelConfig
-from mlx_tiny.model.forward import parameter_specs
+from mlx_tiny.model.parameters import parameter_specs
 
 Arrays = dict[str, np.ndarray]
 

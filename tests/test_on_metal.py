@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import mlx.core as mx
 import numpy as np
 import pytest
+from mlx_tiny.ops.muon_pack import make_layout, pack
+from mlx_tiny.ops.newton_schulz import orthogonalize
+from mlx_tiny.ops.rotary import rotary_tables
 from numeric import assert_close, normal, to_float64
 
 from mlx_tiny.bench.references import newton_schulz
 from mlx_tiny.config import ModelConfig, RunConfig, TrainConfig
 from mlx_tiny.ops.attention import causal_attention
-from mlx_tiny.ops.muon_pack import make_layout, pack
-from mlx_tiny.ops.newton_schulz import orthogonalize
 from mlx_tiny.ops.qk_norm_rope import qk_norm_rope
-from mlx_tiny.ops.rotary import rotary_tables
 from mlx_tiny.training.step import TrainingStep
 from mlx_tiny.validate import references
 from mlx_tiny.validate.kernels import cases

@@ -11,7 +11,7 @@ from mlx_tiny.bench.step import LONGEST_S
 from mlx_tiny.bench.timing import LEAST_ROUNDS
 from mlx_tiny.bench.worker import COMPETITORS
 from mlx_tiny.machine.peaks import Peaks
-from mlx_tiny.model.forward import training_flops_per_token
+from mlx_tiny.model.parameters import training_flops_per_token
 
 # Of the peak, what a step may reach; and what a competitor needs to load, to compile and to be checked.
 _UTILISATION, _START_S = 0.4, 15.0

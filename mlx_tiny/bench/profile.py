@@ -32,7 +32,7 @@ from mlx_tiny.linux.lanes import decide_compilation
 from mlx_tiny.machine.description import describe
 from mlx_tiny.machine.peaks import Peaks
 from mlx_tiny.model import forward as model
-from mlx_tiny.model.forward import Parameters, parameter_specs, training_flops_per_token
+from mlx_tiny.model.parameters import Parameters, parameter_specs, training_flops_per_token
 from mlx_tiny.ops import metal
 from mlx_tiny.ops.cross_entropy import head_cross_entropy
 from mlx_tiny.ops.rotary import rotary_tables

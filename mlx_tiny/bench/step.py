@@ -25,7 +25,7 @@ from mlx_tiny.config import RunConfig
 from mlx_tiny.errors import TinyError
 from mlx_tiny.machine.description import describe
 from mlx_tiny.machine.peaks import Peaks
-from mlx_tiny.model.forward import training_flops_per_token
+from mlx_tiny.model.parameters import training_flops_per_token
 from mlx_tiny.records import to_plain
 from mlx_tiny.tolerances import bounds
 from mlx_tiny.tools.statistics import Spread

@@ -14,7 +14,8 @@ import numpy as np
 from mlx_tiny.bench import counts, references
 from mlx_tiny.bench.operation import TORCH, UPDATE, Inputs, Named, Operation, available, drawn
 from mlx_tiny.config import OptimizerConfig
-from mlx_tiny.model.forward import ParameterSpec, parameter_specs
+from mlx_tiny.model.parameters import parameter_specs
+from mlx_tiny.model.spec import ParameterSpec
 from mlx_tiny.ops import newton_schulz
 from mlx_tiny.optim.optimizer import Optimizer, by_lanes
 from mlx_tiny.study.plan import Preset

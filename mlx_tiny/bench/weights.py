@@ -6,7 +6,7 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_tiny.config import ModelConfig
-from mlx_tiny.model.forward import initialize
+from mlx_tiny.model.parameters import initialize
 
 
 def nonzero_weights(config: ModelConfig) -> dict[str, np.ndarray]:

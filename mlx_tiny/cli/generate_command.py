@@ -13,8 +13,8 @@ from mlx_tiny.errors import TinyError
 
 if TYPE_CHECKING:
     from mlx_tiny.data.tokenizer import Tokenizer
-    from mlx_tiny.model.forward import Parameters
     from mlx_tiny.model.generate import Sampling
+    from mlx_tiny.model.parameters import Parameters
     from mlx_tiny.training.checkpoint import RunFolder
 
 

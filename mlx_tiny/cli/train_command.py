@@ -87,7 +87,7 @@ def _resume(path: Path, run_path: Path | None, flags: dict[str, Any]) -> None:
     run = RunFolder(path)
     if backend not in (None, run.config.train.backend):
         # The implementations of the one are not those of the other.
-        train = dataclasses.replace(run.config.train, backend=backend, attention="auto", muon="auto")
+        train = dataclasses.replace(run.config.train, backend=backend, implementation="auto")
         run.config = dataclasses.replace(run.config, train=train)
     _backend_kind(run.config.train.backend)  # says now if PyTorch is missing
     source = resolve(run.config.data)
@@ -175,7 +175,7 @@ def _train(
 ) -> None:
     from mlx_tiny.cli.display import Display
     from mlx_tiny.machine.state import keep_awake
-    from mlx_tiny.model.forward import training_flops_per_token
+    from mlx_tiny.model.parameters import training_flops_per_token
     from mlx_tiny.training.trainer import Trainer
     from mlx_tiny.training.watch import Interruption
 
@@ -207,7 +207,7 @@ def _train(
 
 def _header(run: RunFolder, corpus: PreparedCorpus, reason: str, backend: Backend, peak: float) -> list[str]:
     """All settings of the run, those that differ from the defaults marked by a star."""
-    from mlx_tiny.model.forward import parameter_count, training_flops_per_token
+    from mlx_tiny.model.parameters import parameter_count, training_flops_per_token
     from mlx_tiny.units import format_count
 
     config, defaults = run.config, RunConfig()

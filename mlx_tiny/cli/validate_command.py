@@ -7,7 +7,7 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,7 +16,6 @@ from mlx_tiny.errors import CheckFailed, TinyError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from mlx_tiny.validate.kernels import Check
     from mlx_tiny.validate.table import Row
     from mlx_tiny.validate.trajectory import Training
 
@@ -79,39 +78,22 @@ def validate_kernels(as_json: bool = False) -> None:
     Raises:
         CheckFailed: some kernel is further off than allowed.
     """
-    from mlx_tiny.validate.kernels import cases
+    from mlx_tiny.validate import kernels
 
-    checks: list[Check] = []
-    for case in cases():
-        for check in case.checks():
-            if not as_json and not checks:
-                click.echo(f"{'kernel':<30}{'shape':<44}{'dtype':<10}{'error':>9}{'allowed':>10}  verdict")
-            checks.append(check)
-            if not as_json:
-                verdict = "ok" if check.passed else f"FAILED {check.note}".rstrip()
-                click.echo(
-                    f"{check.kernel:<30}{check.shape:<44}{check.dtype:<10}{check.error:>9.1e}{check.allowed:>10.1e}"
-                    f"  {verdict}"
-                )
-    failed = [check for check in checks if not check.passed]
+    rows = list(_shown(kernels.rows(), {kernels.LAYER: "this GPU's results against formulas in float64"}, as_json))
+    failed = [row for row in rows if not row.passed]
     if as_json:
-        click.echo(json.dumps({"checks": [_check(check) for check in checks], "failed": len(failed)}, allow_nan=False))
+        values = {"rows": [row.to_dict() for row in rows], "failed": len(failed)}
+        click.echo(json.dumps(values, allow_nan=False))
     else:
-        click.echo(f"{len(checks) - len(failed)} of {len(checks)} results are within their bounds")
+        click.echo(f"{len(rows) - len(failed)} of {len(rows)} results are within their bounds")
     if failed:
-        names = ", ".join(sorted({check.kernel for check in failed}))
+        names = ", ".join(sorted({row.operation for row in failed}))
         raise CheckFailed(
-            f"{len(failed)} of {len(checks)} results are further off than allowed, of {names}",
-            remedy="Train with --attention mlx --muon plain, and report the table with the machine and macOS version",
+            f"{len(failed)} of {len(rows)} results are further off than allowed, of {names}",
+            remedy="Train with --implementation attention=mlx,qk_norm_rope=plain,muon=plain, and report the table with "
+            "the machine and macOS version",
         )
-
-
-def _check(check: Check) -> dict[str, Any]:
-    """The check as JSON knows it: an error without a number is null."""
-    from mlx_tiny.validate.table import number_or_null
-
-    row = {**dataclasses.asdict(check), "passed": check.passed}
-    return {name: number_or_null(value) for name, value in row.items()}
 
 
 def _prepare_torch() -> None:
@@ -132,7 +114,7 @@ def _validate(run_path: Path | None, as_json: bool, plot: Path | None) -> None:
         require_matplotlib()
         require_writable(plot)
     _prepare_torch()
-    from mlx_tiny.validate import suite
+    from mlx_tiny.validate import kernels, suite
     from mlx_tiny.validate.trajectory import Training
 
     began, training = time.monotonic(), Training()
@@ -141,7 +123,7 @@ def _validate(run_path: Path | None, as_json: bool, plot: Path | None) -> None:
     if not as_json:
         for line in machine.values():
             click.echo(line)
-    rows = list(_shown(suite.kernel_rows(), suite.TITLES, as_json))
+    rows = list(_shown(kernels.rows(), suite.TITLES, as_json))
     rows += _shown((c.row() for c in suite.comparisons(run, training)), suite.TITLES, as_json)
     curves = _curves(training)
     if plot is not None and training.broken:
@@ -178,7 +160,8 @@ def _machine() -> dict[str, str]:
 
     from mlx_tiny.linux.lanes import lanes, prepare
     from mlx_tiny.machine.description import device
-    from mlx_tiny.ops import dispatch, metal
+    from mlx_tiny.ops import metal
+    from mlx_tiny.ops.operation import here
     from mlx_tiny.validate.tensors import description
 
     lines = {
@@ -187,8 +170,8 @@ def _machine() -> dict[str, str]:
     }
     if (reason := metal.why_not_metal()) is not None:
         lines["kernels"] = f"Metal kernels: not run here, since {reason}; ./scripts/validate_kernels emulates them"
-    on_metal = dispatch.device_here() == "metal"
-    if dispatch.device_here() == "cuda" or (on_metal and (dispatch.generation_here() or 0) >= _TF32_GENERATION):
+    place = here()
+    if place.kind == "cuda" or (place.generation or 0) >= _TF32_GENERATION:
         lines["precision"] = _precision(os.environ["MLX_ENABLE_TF32"])
     return lines
 

@@ -15,8 +15,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from mlx_tiny.linux.exponential import shifted_exponential
-from mlx_tiny.linux.rows import apart, row_maximum, row_sum
+from mlx_tiny.linux.rows import apart, row_maximum, row_sum, shifted_exponential
 
 # Rows of the largest query block: smaller ones mask less, larger ones make better products.
 BLOCK = 64
@@ -27,8 +26,8 @@ def block_count(T: int) -> int:
     return -(-T // BLOCK)
 
 
-def attend_on_cpu(query_BTHK: mx.array, key_BTGK: mx.array, value_BTGK: mx.array, scale: float) -> mx.array:
-    """The same as `causal_attention`, for whole windows of float32."""
+def attend_on_cpu(query_BTHK: mx.array, key_BTGK: mx.array, value_BTGK: mx.array, *, scale: float) -> mx.array:
+    """The operation `attention` for whole sequences of float32."""
     B, T, H, K = query_BTHK.shape
     G = key_BTGK.shape[2]
     blocks = block_count(T)

@@ -14,7 +14,8 @@ import itertools
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 
 import mlx.core as mx
 
@@ -85,15 +86,32 @@ def decide_compilation(wanted: bool) -> tuple[bool, str]:
     return (True, "") if reason is None else (False, f"{reason}; steps take longer")
 
 
-@functools.cache
 def lanes() -> tuple[mx.Stream, ...]:
-    """The streams to spread independent work over: one a usable core on a CPU, the default one on a GPU.
+    """The streams to spread independent work over: one per usable core on a CPU, the default one on a GPU.
 
     `MLX_TINY_LANES` overrides the count.
 
     Raises:
-        TinyError: it is no positive whole number.
+        TinyError: it is not a positive whole number.
     """
+    return _lanes() if _limit.get() is None else _lanes()[:1]
+
+
+_limit: ContextVar[int | None] = ContextVar("lanes", default=None)
+
+
+@contextlib.contextmanager
+def one_lane() -> Iterator[None]:
+    """Have one lane inside the block, as every GPU has."""
+    token = _limit.set(1)
+    try:
+        yield
+    finally:
+        _limit.reset(token)
+
+
+@functools.cache
+def _lanes() -> tuple[mx.Stream, ...]:
     if not on_cpu():
         return (mx.default_stream(mx.default_device()),)
     count = _asked_lanes() or min(usable_cores(), _MOST_LANES)
@@ -106,7 +124,7 @@ def _asked_lanes() -> int | None:
         return None
     if not text.isdecimal() or int(text) < 1:
         raise TinyError(
-            "MLX_TINY_LANES is no number of lanes",
+            "MLX_TINY_LANES is not a valid number of lanes",
             expected="a whole number, at least 1",
             got=repr(text),
             remedy="Unset it to have one lane a core",
@@ -122,12 +140,47 @@ def lane(index: int) -> Iterator[None]:
         yield
 
 
+def over_lanes(function: Callable[..., mx.array], *arrays: mx.array) -> mx.array:
+    """`function` of arrays along whose first axis it looks at each entry alone: each lane takes a share of them."""
+    count = shares(len(arrays[0]))
+    if len(count) == 1:
+        return function(*arrays)
+    parts = []
+    for index, share in enumerate(zip(*(mx.split(array, _boundaries(count)) for array in arrays), strict=True)):
+        with lane(index):
+            parts.append(function(*share))
+    return mx.concatenate(parts)
+
+
+def summed_over_lanes(
+    function: Callable[[mx.array, float], tuple[mx.array, dict[str, mx.array]]], rows: mx.array
+) -> tuple[mx.array, dict[str, mx.array]]:
+    """A value and arrays by name, added up over parts of `rows`: each lane takes some.
+
+    Args:
+        function: of a part of the rows, and its share of all.
+    """
+    counts = shares(len(rows))
+    if len(counts) == 1:
+        return function(rows, 1.0)
+    results = []
+    for index, part in enumerate(mx.split(rows, _boundaries(counts))):
+        with lane(index):
+            results.append(function(part, counts[index] / len(rows)))
+    value = sum((value for value, _ in results[1:]), start=results[0][0])
+    arrays = {}
+    for index, name in enumerate(results[0][1]):
+        with lane(index):
+            arrays[name] = sum((found[name] for _, found in results[1:]), start=results[0][1][name])
+    return value, arrays
+
+
 def shares(rows: int) -> list[int]:
     """How many of `rows` each lane takes: as equal as whole rows allow, and none of them empty."""
     count = min(len(lanes()), rows)
     return [rows // count + (index < rows % count) for index in range(count)]
 
 
-def boundaries(counts: Sequence[int]) -> list[int]:
+def _boundaries(counts: Sequence[int]) -> list[int]:
     """Where `mx.split` cuts to give parts of these sizes."""
     return list(itertools.accumulate(counts[:-1]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,9 @@ from mlx_tiny.config import ModelConfig
 from mlx_tiny.data.tokenizer import Tokenizer
 from mlx_tiny.errors import TinyError
 from mlx_tiny.linux.lanes import decide_compilation
-from mlx_tiny.model.forward import Cache, Parameters, layers_of, logits
+from mlx_tiny.model.forward import Cache, logits
+from mlx_tiny.model.parameters import Parameters, layers_of
+from mlx_tiny.ops.implementations import AUTO, decide
 
 
 @dataclass(frozen=True)
@@ -86,10 +89,11 @@ class Reader:
 
     Args:
         parameters: float32.
+        asked: `auto`, or `plain` for plain operations everywhere.
     """
 
-    def __init__(self, parameters: Parameters, config: ModelConfig) -> None:
-        self.parameters, self.config = parameters, config
+    def __init__(self, parameters: Parameters, config: ModelConfig, asked: str = AUTO) -> None:
+        self.parameters, self.config, self._asked = parameters, config, asked
         # Laid out once: a few dozen views fewer to make for each token.
         self._layers = layers_of(parameters, config)
         self.length = 0
@@ -98,7 +102,10 @@ class Reader:
 
     def read(self, tokens: Sequence[int]) -> mx.array:
         """Read a text from its beginning; float32 scores [V] of what comes next."""
-        scores_BTV, cache = logits(self.parameters, self.config, mx.array([list(tokens)]))
+        window = dataclasses.replace(self.config, context=len(tokens))
+        scores_BTV, cache = logits(
+            self.parameters, self.config, mx.array([list(tokens)]), decide(window, asked=self._asked)
+        )
         self.length = len(tokens)
         room = [(0, 0), (0, self.config.context - self.length), (0, 0), (0, 0)]
         self._cache = [(mx.pad(key, room), mx.pad(value, room)) for key, value in cache]
@@ -106,7 +113,7 @@ class Reader:
 
     def read_next(self, token: int) -> mx.array:
         """Read one token more, for which there must be room; as `read`."""
-        scores_V, self._cache = reading_step(self.config)(
+        scores_V, self._cache = reading_step(self.config, self._asked)(
             self.parameters, self._layers, mx.array([[token]]), self._cache, mx.array(self.length)
         )
         self.length += 1
@@ -114,13 +121,15 @@ class Reader:
 
 
 @functools.cache
-def reading_step(config: ModelConfig) -> Callable[..., tuple[mx.array, Cache]]:
+def reading_step(config: ModelConfig, asked: str = AUTO) -> Callable[..., tuple[mx.array, Cache]]:
     """Reading one token, compiled where that works: a few hundred small operations, each of which costs its start."""
+    token = dataclasses.replace(config, context=1)
+    implementations = decide(token, past=config.context - 1, asked=asked)
 
     def step(
         parameters: Parameters, layers: Sequence[Parameters], token_11: mx.array, cache: Cache, filled: mx.array
     ) -> tuple[mx.array, Cache]:
-        scores_BTV, cache = logits(parameters, config, token_11, cache, filled, layers)
+        scores_BTV, cache = logits(parameters, config, token_11, implementations, cache, filled, layers)
         return scores_BTV[0, -1], cache
 
     compiled, _ = decide_compilation(True)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from mlx_tiny.config import RunConfig
+from mlx_tiny.errors import TinyError
 from mlx_tiny.records import Progress
 from mlx_tiny.reference.checkpoint import load_checkpoint, save_checkpoint, save_weights
 from mlx_tiny.reference.evaluate import evaluate
@@ -48,11 +49,23 @@ def choose_device() -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
+def _attention(asked: str) -> str:
+    """Which of the reference's two ways to compute attention is meant.
+
+    Raises:
+        TinyError: neither.
+    """
+    ways = {"auto": "fused", "plain": "plain"}
+    if asked not in ways:
+        raise TinyError(f"The backend torch has no implementation {asked!r}", expected=f"one of {', '.join(ways)}")
+    return ways[asked]
+
+
 class TorchBackend:
     """PyTorch on the best device that it finds; the methods are those that `mlx_tiny/training/backend.py` describes.
 
     Args:
-        config: of the run. Attention is torch's own (`auto` or `torch`) or the explicit one (`plain`).
+        config: of the run. Attention is torch's own (`auto`) or the explicit one (`plain`).
         tell: told in a line what is not as it was asked to be.
         device: instead of the one that `choose_device` finds.
     """
@@ -65,7 +78,7 @@ class TorchBackend:
     ) -> None:
         self.config, self.device = config, device or choose_device()
         self._dtype = getattr(torch, config.train.dtype)
-        self._attention = "plain" if config.train.attention == "plain" else "fused"
+        self._attention = _attention(config.train.implementation)
         self.step: Callable[[Any, np.ndarray, float, float], tuple[Any, Any]] = self._step
         if config.train.compile:
             tell("step not compiled: the backend torch runs operation by operation")

@@ -44,7 +44,7 @@ class Report(Record):
     utilisation: float | None
     """The former over the latter."""
     parameters: int
-    parameters_by_kind: dict[str, int]
+    parameters_by_group: dict[str, int]
     multiply_adds_per_token: float
     training_flops_per_token: float
     peak_memory_bytes: int

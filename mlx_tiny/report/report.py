@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlx_tiny.config import ModelConfig
 from mlx_tiny.data.prepare import PreparedCorpus
 from mlx_tiny.files import atomic_write
 from mlx_tiny.machine.description import describe
-from mlx_tiny.model.forward import multiply_adds_per_token, parameter_count, parameter_specs, training_flops_per_token
+from mlx_tiny.model.parameters import (
+    multiply_adds_per_token,
+    parameter_count,
+    parameters_by_group,
+    training_flops_per_token,
+)
 from mlx_tiny.records import EvaluationRecord, StepRecord, write
 from mlx_tiny.report.record import Report
 from mlx_tiny.tools import plots
@@ -17,8 +21,6 @@ from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.evaluate import fingerprint
 from mlx_tiny.training.trainer import Outcome
 from mlx_tiny.units import format_bytes, format_count, format_seconds
-
-_KINDS = {"matrix": "hidden matrices", "embedding": "embedding", "head": "head", "scalar": "norm weights and scales"}
 
 
 @dataclass(frozen=True)
@@ -32,14 +34,6 @@ class Session:
     peak_memory_bytes: int
     prepare_s: float
     samples: list[str]
-
-
-def parameters_by_kind(config: ModelConfig) -> dict[str, int]:
-    """Parameter counts by what they are; an untied head is counted apart, a tied one with the embedding."""
-    counts: dict[str, int] = {}
-    for spec in parameter_specs(config).values():
-        counts[_KINDS[spec.kind]] = counts.get(_KINDS[spec.kind], 0) + spec.size
-    return counts
 
 
 def build(run: RunFolder, corpus: PreparedCorpus, outcome: Outcome, session: Session) -> Report:
@@ -70,7 +64,7 @@ def build(run: RunFolder, corpus: PreparedCorpus, outcome: Outcome, session: Ses
         peak_flops_per_s=session.peak_flops_per_s,
         utilisation=achieved / session.peak_flops_per_s if session.peak_flops_per_s else None,
         parameters=parameter_count(model),
-        parameters_by_kind=parameters_by_kind(model),
+        parameters_by_group=parameters_by_group(model),
         multiply_adds_per_token=multiply_adds_per_token(model),
         training_flops_per_token=training_flops_per_token(model),
         peak_memory_bytes=session.peak_memory_bytes,
@@ -135,7 +129,7 @@ def _markdown(report: Report) -> str:
         + f" of {format_count(report.peak_flops_per_s)}FLOP/s measured",
         "peak memory": format_bytes(report.peak_memory_bytes),
     }
-    size = {kind: f"{count:,}" for kind, count in report.parameters_by_kind.items()}
+    size = {kind: f"{count:,}" for kind, count in report.parameters_by_group.items()}
     size |= {
         "all parameters": f"{report.parameters:,}",
         "multiply-adds per token, forward": f"{report.multiply_adds_per_token:,.0f}",

@@ -16,7 +16,7 @@ import numpy as np
 
 from mlx_tiny.config import ModelConfig, RunConfig
 from mlx_tiny.errors import TinyError
-from mlx_tiny.model.forward import parameter_specs, training_flops_per_token
+from mlx_tiny.model.parameters import matrix_parameters, training_flops_per_token
 from mlx_tiny.training.backend import Backend, MlxBackend
 from mlx_tiny.training.budget import Budget
 
@@ -133,12 +133,6 @@ def measured_flops_per_s(make_backend: Callable[[RunConfig], Backend] = MlxBacke
         durations.append(time.monotonic() - before)
     tokens = config.train.batch_size * config.model.context
     return tokens * training_flops_per_token(config.model) / min(durations)
-
-
-def matrix_parameters(config: ModelConfig) -> int:
-    """Parameters that multiply each token: the hidden matrices and the head."""
-    matrices = sum(spec.size for spec in parameter_specs(config).values() if spec.kind == "matrix")
-    return matrices + config.vocabulary_size * config.width
 
 
 def _largest_for_flops(flops: float, description: str) -> Choice:

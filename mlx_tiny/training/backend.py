@@ -90,8 +90,8 @@ class MlxBackend:
         if not compiled and config.train.compile:
             tell(f"step not compiled: {why}")
         self._training_step = TrainingStep(config, compiled=compiled)
-        for operation, choice in self._training_step.choices.items():
-            tell(f"{operation}: {choice.implementation} ({choice.reason})")
+        for line in self._training_step.implementations.lines():
+            tell(line)
         self.step: Step = self._training_step
 
     @property
@@ -115,7 +115,7 @@ class MlxBackend:
             1.0,
             limit_tokens=limit_tokens,
             dtype=getattr(mx, self.config.train.dtype),
-            attention=self.config.train.attention,
+            asked=self.config.train.implementation,
         )
         return result.nats, result.tokens
 

@@ -36,8 +36,8 @@ from mlx_tiny.files import (
     remove_leftovers,
     write_json,
 )
-from mlx_tiny.model.forward import Parameters, parameter_specs
-from mlx_tiny.optim.optimizer import Optimizer
+from mlx_tiny.model.parameters import Parameters, parameter_specs
+from mlx_tiny.optim.optimizer import initial_state
 from mlx_tiny.records import (
     FinalRecord,
     MetricsRecord,
@@ -52,7 +52,7 @@ from mlx_tiny.training.step import TrainingState
 
 # Settings of training that may change between the sessions of a run.
 _HOW_OFTEN = ("evaluations", "evaluation_tokens", "checkpoints", "samples")
-_BY_WHAT = ("backend", "attention", "muon", "compile")
+_BY_WHAT = ("backend", "implementation", "compile")
 _OTHER_VERSION = "Use the version that wrote it (format 1: mlx_tiny 0.1), or train anew with this one"
 
 
@@ -281,8 +281,7 @@ def _check_parameters(path: Path, parameters: Parameters, config: RunConfig) -> 
 
 
 def _check_moments(path: Path, moments: Parameters, config: RunConfig) -> None:
-    # What computes Muon does not matter to its state; `plain` needs no self-test of kernels.
-    fresh = Optimizer(config.optimizer, parameter_specs(config.model), muon="plain").initialize()
+    fresh = initial_state(config.optimizer, parameter_specs(config.model))
     _check_shapes(path, "moment", {name: array.shape for name, array in fresh.items()}, moments)
 
 

@@ -21,7 +21,10 @@ from mlx_tiny.data.tokenizer import Tokenizer
 from mlx_tiny.errors import TinyError
 from mlx_tiny.files import hash_text
 from mlx_tiny.linux.lanes import lane, lanes
-from mlx_tiny.model.forward import Parameters, token_losses
+from mlx_tiny.model.forward import token_losses
+from mlx_tiny.model.parameters import Parameters
+from mlx_tiny.ops.implementations import AUTO, decide
+from mlx_tiny.ops.operation import dtype_name
 
 PROTOCOL = "all documents, BOS before each and at the end, consecutive windows of the model's context, float64 sum, v2"
 """The rule; another one gets another name."""
@@ -62,7 +65,7 @@ def evaluate(
     limit_tokens: int | None = None,
     batch_tokens: int = 4096,
     dtype: mx.Dtype = mx.float32,
-    attention: str = "auto",
+    asked: str = AUTO,
 ) -> Evaluation:
     """Bits per byte of `tokens` under the model.
 
@@ -72,13 +75,14 @@ def evaluate(
         limit_tokens: evaluate about this many tokens from the file's start instead of all.
         batch_tokens: tokens evaluated at once; the result does not depend on it beyond rounding.
         dtype: of activations.
-        attention: implementation, as `model.hidden_states` takes it.
+        asked: what computes the operations, as `ops.implementations.parse` takes it.
 
     Returns:
         Totals; a limited evaluation counts bytes by the file's mean.
     """
     windows = validation_windows(tokens, config.context, limit_tokens)
     rows = max(1, batch_tokens // config.context)
+    implementations = decide(config, batch=rows, dtype=dtype_name(dtype), asked=asked)
     slices = [slice(start, start + rows) for start in range(0, len(windows.inputs), rows)]
     total = 0.0
     for first in range(0, len(slices), len(lanes())):
@@ -87,7 +91,7 @@ def evaluate(
         for index, part in enumerate(group):
             with lane(index):
                 input_BT, target_BT = mx.array(windows.inputs[part]), mx.array(windows.targets[part])
-                losses.append(token_losses(parameters, config, input_BT, target_BT, dtype=dtype, attention=attention))
+                losses.append(token_losses(parameters, config, input_BT, target_BT, implementations, dtype=dtype))
         mx.eval(losses)
         for part, losses_BT in zip(group, losses, strict=True):
             total += float(np.sum(np.asarray(losses_BT, dtype=np.float64) * windows.mask[part]))

@@ -10,12 +10,12 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_tiny.config import RunConfig
-from mlx_tiny.linux.lanes import boundaries, lane, lanes, shares
-from mlx_tiny.model.forward import Parameters, heads_implementation, initialize, parameter_specs, token_losses
-from mlx_tiny.ops import attention
-from mlx_tiny.ops import qk_norm_rope as heads
-from mlx_tiny.ops.dispatch import Choice
-from mlx_tiny.optim.optimizer import Optimizer, State
+from mlx_tiny.linux.lanes import lanes, summed_over_lanes
+from mlx_tiny.model.forward import StandIns, token_losses
+from mlx_tiny.model.parameters import Parameters, initialize, parameter_specs
+from mlx_tiny.ops.implementations import Implementations, decide
+from mlx_tiny.ops.operation import Device
+from mlx_tiny.optim.optimizer import Optimizer, State, initial_state, muon_layout
 
 
 @dataclass
@@ -30,6 +30,26 @@ class TrainingState:
         return [*self.parameters.values(), *self.optimizer.values()]
 
 
+def step_implementations(config: RunConfig, device: Device | None = None) -> Implementations:
+    """What computes each operation of a run's training steps.
+
+    Args:
+        device: where, if not here.
+
+    Raises:
+        TinyError: an implementation is asked for that does not take this model, or cannot run here.
+    """
+    train = config.train
+    return decide(
+        config.model,
+        batch=train.batch_size // train.micro_batches,
+        dtype=train.dtype,
+        asked=train.implementation,
+        muon=muon_layout(config.optimizer, parameter_specs(config.model)),
+        device=device,
+    )
+
+
 class TrainingStep:
     """The step of one run; call it with a state and a batch.
 
@@ -39,17 +59,26 @@ class TrainingStep:
         config: of the run; its optimizer, model, dtype and accumulation settings are baked in.
         compiled: one `mx.compile`d graph, or with several lanes one for each lane's gradients and one for the update;
             False runs the same operations uncompiled.
+        implementations: what computes each operation; by default what the configuration asks for.
+        stand_ins: in place of parts of the model.
 
     Raises:
         TinyError: an implementation is asked for that does not take this model, or cannot run here.
     """
 
-    def __init__(self, config: RunConfig, *, compiled: bool) -> None:
-        self.config, self.compiled = config, compiled
-        self.optimizer = Optimizer(config.optimizer, parameter_specs(config.model), muon=config.train.muon)
+    def __init__(
+        self,
+        config: RunConfig,
+        *,
+        compiled: bool,
+        implementations: Implementations | None = None,
+        stand_ins: StandIns | None = None,
+    ) -> None:
+        self.config, self.compiled, self._stand_ins = config, compiled, stand_ins
+        self.implementations = implementations or step_implementations(config)
+        specs = parameter_specs(config.model)
+        self.optimizer = Optimizer(config.optimizer, specs, self.implementations.muon)
         self._dtype = getattr(mx, config.train.dtype)
-        self.choices = self._choose()
-        """What serves the step, by operation, and why."""
         wrap: Callable[[Any], Any] = mx.compile if compiled else lambda function: function
         self._lane_gradients = wrap(mx.value_and_grad(self._share_of_loss))
         self.update = wrap(self.optimizer.update)
@@ -59,26 +88,9 @@ class TrainingStep:
         self._gradients = join(self._average_gradients)
         self._whole = join(self._whole_step)
 
-    def _choose(self) -> dict[str, Choice]:
-        c, asked = self.config.model, self.config.train.attention
-        query, key = (
-            mx.zeros((1, c.context, count, c.head_width), dtype=self._dtype) for count in (c.heads, c.key_value_heads)
-        )
-        tokens = self.config.train.batch_size // self.config.train.micro_batches * c.context
-        counts = c.heads, c.key_value_heads
-        choices = {
-            "attention": attention.choose(query, key, key, asked),
-            "QK-norm and rotary positions": heads.choose(
-                self._dtype, c.head_width, counts, tokens, heads_implementation(asked)
-            ),
-        }
-        if self.config.optimizer.matrix_optimizer == "muon":
-            choices["Muon"] = self.optimizer.choice
-        return choices
-
     def initial_state(self) -> TrainingState:
         """Fresh parameters from the run's seed, zero moments."""
-        state = TrainingState(initialize(self.config.model, self.config.train.seed), self.optimizer.initialize())
+        state = fresh_state(self.config)
         mx.eval(state.arrays())
         return state
 
@@ -93,7 +105,7 @@ class TrainingStep:
             momentum: Muon's.
 
         Returns:
-            The new state and the mean loss (float32 scalar, nats a token) before the update.
+            The new state and the mean loss (float32 scalar, nats per token) before the update.
         """
         scalars = mx.array(multiplier, dtype=mx.float32), mx.array(momentum, dtype=mx.float32)
         if self.config.train.micro_batches == 1:
@@ -133,32 +145,24 @@ class TrainingStep:
         return loss * share, {name: gradient * share for name, gradient in total.items()}
 
     def _average_gradients(self, parameters: Parameters, token_BT1: mx.array) -> tuple[mx.array, Parameters]:
-        """Mean loss and gradients, each lane taking a part of the windows."""
-        rows = token_BT1.shape[0]
-        counts = shares(rows)
-        results = []
-        for index, part in enumerate(mx.split(token_BT1, boundaries(counts))):
-            with lane(index):
-                results.append(self._lane_gradients(parameters, part, counts[index] / rows))
-        loss = sum((loss for loss, _ in results[1:]), start=results[0][0])
-        gradients = {}
-        for index, name in enumerate(parameters):
-            with lane(index):
-                gradients[name] = sum((gradient[name] for _, gradient in results[1:]), start=results[0][1][name])
-        return loss, gradients
+        """Mean loss and gradients of a batch, each lane taking some of its sequences."""
+        return summed_over_lanes(lambda part, share: self._lane_gradients(parameters, part, share), token_BT1)
 
     def _share_of_loss(self, parameters: Parameters, token_BT1: mx.array, share: float) -> mx.array:
-        """The mean loss of some windows, times their share of all windows."""
-        loss = self._mean_loss(parameters, token_BT1)
-        return loss if share == 1 else share * loss
-
-    def _mean_loss(self, parameters: Parameters, token_BT1: mx.array) -> mx.array:
+        """The mean loss of some sequences, times their share of all."""
         losses_BT = token_losses(
             parameters,
             self.config.model,
             token_BT1[:, :-1],
             token_BT1[:, 1:],
+            self.implementations,
             dtype=self._dtype,
-            attention=self.config.train.attention,
+            stand_ins=self._stand_ins,
         )
-        return losses_BT.mean()
+        return losses_BT.mean() if share == 1 else share * losses_BT.mean()
+
+
+def fresh_state(config: RunConfig) -> TrainingState:
+    """Parameters from the run's seed, and zero moments."""
+    specs = parameter_specs(config.model)
+    return TrainingState(initialize(config.model, config.train.seed), initial_state(config.optimizer, specs))

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 from mlx_tiny.data.batches import BatchStream
 from mlx_tiny.data.prepare import PreparedCorpus
 from mlx_tiny.errors import TinyError
-from mlx_tiny.model.forward import training_flops_per_token
+from mlx_tiny.model.parameters import training_flops_per_token
 from mlx_tiny.optim.schedule import muon_momentum, rate_multiplier
 from mlx_tiny.records import EvaluationRecord, FinalRecord, Progress, StepRecord
 from mlx_tiny.training.backend import Backend, MlxBackend, State

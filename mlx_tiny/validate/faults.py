@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,14 +11,16 @@ from typing import Any
 import mlx.core as mx
 
 from mlx_tiny.config import OptimizerConfig
-from mlx_tiny.linux import attention as attention_cpu
-from mlx_tiny.linux import qk_norm_rope as heads_cpu
-from mlx_tiny.model import forward as model
-from mlx_tiny.model import generate
-from mlx_tiny.ops import activation, attention, cross_entropy, newton_schulz, norm, rotary
-from mlx_tiny.ops import qk_norm_rope as heads
-from mlx_tiny.optim import optimizer as optim
-from mlx_tiny.optim import schedule
+from mlx_tiny.linux import attention as linux_attention
+from mlx_tiny.linux import rows
+from mlx_tiny.model import forward, generate
+from mlx_tiny.ops.attention import ATTENTION
+from mlx_tiny.ops.attention import plain as plain_attention
+from mlx_tiny.ops.muon import plain as plain_muon
+from mlx_tiny.ops.norm import NORM
+from mlx_tiny.ops.qk_norm_rope import QK_NORM_ROPE
+from mlx_tiny.ops.qk_norm_rope import plain as plain_qk_norm_rope
+from mlx_tiny.optim import optimizer, schedule
 from mlx_tiny.optim.optimizer import Optimizer
 from mlx_tiny.training import evaluate, step
 from mlx_tiny.training.step import TrainingStep
@@ -31,7 +34,7 @@ class Fault:
 
     name: str
     places: tuple[tuple[Any, str], ...]
-    """Modules or classes, and the name by which each knows the function."""
+    """Modules, classes, or the implementations of an operation, and the name by which each knows the function."""
     make: Callable[[Function], Function]
     """From the genuine function to a wrong one."""
     operation: str
@@ -47,124 +50,132 @@ class Fault:
     @contextlib.contextmanager
     def planted(self) -> Iterator[None]:
         """Put the wrong version in place inside the block; what was compiled without it does not serve there."""
-        genuine = [(owner, name, getattr(owner, name)) for owner, name in self.places]
+        genuine = [(owner, name, _get(owner, name)) for owner, name in self.places]
         for owner, name, function in genuine:
-            setattr(owner, name, self.make(function))
+            _set(owner, name, self.make(function))
         generate.reading_step.cache_clear()
         try:
             yield
         finally:
             for owner, name, function in genuine:
-                setattr(owner, name, function)
+                _set(owner, name, function)
             generate.reading_step.cache_clear()
 
 
+def _get(owner: Any, name: str) -> Function:
+    function: Function = owner[name].function if isinstance(owner, dict) else getattr(owner, name)
+    return function
+
+
+def _set(owner: Any, name: str, function: Function) -> None:
+    if isinstance(owner, dict):
+        owner[name] = dataclasses.replace(owner[name], function=function)
+    else:
+        setattr(owner, name, function)
+
+
 FAULTS = (
-    Fault(
-        "no epsilon in RMSNorm", ((norm, "rms_norm"), (model, "rms_norm")), wrong.norm_without_epsilon, "RMSNorm, mlx"
-    ),
+    Fault("no epsilon in RMSNorm", ((NORM.implementations, "mlx"),), wrong.without_epsilon, "norm, mlx"),
     Fault(
         "no mean in RMSNorm's gradient",
-        ((norm, "_on_cpu"),),
+        ((rows, "_norm"),),
         wrong.norm_gradient_without_mean,
-        "RMSNorm, cpu",
-        "gradient of x of size 1",
+        "norm, cpu",
+        "gradient of x, N14 D48",
     ),
-    Fault(
-        "rotary halves exchanged", ((rotary, "rotate"), (heads, "rotate")), wrong.halves_exchanged, "rotary positions"
-    ),
-    Fault("embedding's next row", ((model, "embed"),), wrong.next_row, "embedding"),
-    Fault("RMSNorm's epsilon ignored", ((model, "normalize"),), wrong.epsilon_ignored, "embedding"),
+    Fault("rotary halves exchanged", ((plain_qk_norm_rope, "rotate"),), wrong.halves_exchanged, "rotary, plain"),
+    Fault("embedding's next row", ((forward, "embed"),), wrong.next_row, "embedding"),
+    Fault("RMSNorm's epsilon ignored", ((forward, "normalized"),), wrong.epsilon_ignored, "embedding"),
     Fault(
         "no slope of the sigmoid",
-        ((activation, "_on_cpu"),),
+        ((rows, "_activation"),),
         wrong.sigmoid_without_slope,
         "activation, cpu",
-        "gradient of hidden, swiglu",
+        "gradient of hidden, N14 F80 swiglu",
     ),
-    Fault("ReLU not squared", ((model, "mlp"),), wrong.not_squared, "MLP, relu2"),
-    Fault("gate and up exchanged", ((model, "mlp"),), wrong.gate_and_up_exchanged, "MLP, swiglu"),
+    Fault("ReLU not squared", ((forward, "mlp"),), wrong.not_squared, "mlp, relu2"),
+    Fault("gate and up exchanged", ((forward, "mlp"),), wrong.gate_and_up_exchanged, "mlp, swiglu"),
     Fault(
-        "no weight on the keys", ((heads, "_separately"),), wrong.key_norm_weight_missing, "QK-norm and rotary, plain"
+        "no weight on the keys",
+        ((QK_NORM_ROPE.implementations, "plain"),),
+        wrong.key_norm_weight_missing,
+        "qk_norm_rope, plain",
     ),
     Fault(
         "no epsilon in QK-norm",
-        ((heads, "_plain"),),
-        wrong.heads_without_epsilon,
-        "QK-norm and rotary, plain",
-        "query at size 0.001",
+        ((QK_NORM_ROPE.implementations, "plain"),),
+        wrong.without_epsilon,
+        "qk_norm_rope, plain",
+    ),
+    Fault("gradient turned on instead of back", ((rows, "_signed"),), wrong.turned_on, "qk_norm_rope, cpu"),
+    Fault(
+        "scale of the scores dropped", ((ATTENTION.implementations, "plain"),), wrong.without_scale, "attention, plain"
     ),
     Fault(
-        "gradient turned on instead of back",
-        ((heads_cpu, "_signed"),),
-        wrong.turned_on,
-        "QK-norm and rotary, cpu",
-        "gradient of projection of size 1",
+        "causal mask shifted by one", ((plain_attention, "causal_mask"),), wrong.one_key_too_many, "attention, plain"
     ),
-    Fault("scale of the scores dropped", ((attention, "_plain"),), wrong.without_scale, "attention, plain"),
-    Fault("causal mask shifted by one", ((attention, "causal_mask"),), wrong.one_key_too_many, "attention, plain"),
     Fault(
         "mask of the squares shifted by one",
-        ((attention_cpu, "_square_mask"),),
+        ((linux_attention, "_square_mask"),),
         wrong.square_with_one_key_too_many,
         "attention, cpu",
-        "output, T 7",
     ),
     Fault(
-        "key heads shared by the wrong queries", ((attention, "attend_on_cpu"),), wrong.wrong_groups, "attention, cpu"
+        "key heads shared by the wrong queries",
+        ((ATTENTION.implementations, "cpu"),),
+        wrong.wrong_groups,
+        "attention, cpu",
     ),
     Fault(
         "wrong sign in attention's gradient",
-        ((attention_cpu, "_blocked_attention"),),
+        ((linux_attention, "_blocked_attention"),),
         wrong.delta_of_the_wrong_sign,
         "attention, cpu",
-        "gradient of query, T 1",
     ),
     Fault(
         "target missing in the loss's gradient",
-        ((cross_entropy, "_on_cpu"),),
+        ((rows, "_cross_entropy"),),
         wrong.target_forgotten,
-        "cross-entropy, cpu",
-        "gradient of hidden",
+        "cross_entropy, cpu",
     ),
     Fault(
         "attention's output matrix transposed",
-        ((model, "layers_of"),),
+        ((forward, "layers_of"),),
         wrong.in_every_layer(lambda layer: {"attention_output": layer["attention_output"].T}),
         "layers in lockstep",
         "layer.0.attention.output",
     ),
     Fault(
         "scale of the stream dropped",
-        ((model, "layers_of"),),
+        ((forward, "layers_of"),),
         wrong.in_every_layer(lambda layer: {"residual_scale": mx.ones_like(layer["residual_scale"])}),
         "layers in lockstep",
         "layer.0.after_attention",
     ),
     Fault(
         "wrong sign in the last layer",
-        ((model, "layers_of"),),
+        ((forward, "layers_of"),),
         wrong.in_the_last_layer(lambda layer: {"mlp_output": -layer["mlp_output"]}),
         "layers in lockstep",
         "layer.1.mlp.output",
     ),
     Fault(
         "rotary base ignored",
-        ((model, "rotary_tables"),),
+        ((forward, "rotary_tables"),),
         wrong.base_ignored,
         "layers in lockstep",
         "layer.0.attention.query",
     ),
     Fault(
         "QK-norm's epsilon ignored",
-        ((model, "qk_norm_rope"),),
-        wrong.heads_epsilon_ignored,
+        ((forward, "attention"),),
+        wrong.qk_norm_epsilon_ignored,
         "layers in lockstep",
         "layer.0.attention.query",
     ),
     Fault(
         "gradient of a tied head stopped",
-        ((model, "head_matrix"),),
+        ((forward, "head_matrix"),),
         wrong.tied_head_stopped,
         "layers in lockstep",
         "gradient of embedding",
@@ -180,10 +191,8 @@ FAULTS = (
     Fault(
         "cool-down too early", ((schedule, "rate_multiplier"),), wrong.earlier_cooldown, "learning rate and momentum"
     ),
-    Fault("clipping by one array's norm", ((optim, "global_norm"),), wrong.largest_norm, "clipping"),
-    Fault(
-        "Newton-Schulz not normalised", ((newton_schulz, "_normalized"),), wrong.not_normalized, "Newton-Schulz, plain"
-    ),
+    Fault("clipping by one array's norm", ((optimizer, "global_norm"),), wrong.largest_norm, "clipping"),
+    Fault("Newton-Schulz not normalised", ((plain_muon, "_normalized"),), wrong.not_normalized, "newton_schulz, plain"),
     Fault(
         "clipping left out",
         ((Optimizer, "update"),),
@@ -193,7 +202,7 @@ FAULTS = (
     ),
     Fault(
         "Newton-Schulz's steps ignored",
-        ((Optimizer, "_orthogonalized"),),
+        ((Optimizer, "_muon_step"),),
         wrong.with_config(newton_schulz_steps=lambda _: OptimizerConfig.newton_schulz_steps),
         "Muon, plain",
         "change of query_key_value",
@@ -228,5 +237,5 @@ FAULTS = (
         "step 2",
     ),
     Fault("padding counted as text", ((evaluate, "validation_windows"),), wrong.padding_counted, "bits per byte"),
-    Fault("place in the text forgotten", ((model, "rotary_tables"),), wrong.place_forgotten, "likeliest tokens"),
+    Fault("place in the text forgotten", ((forward, "rotary_tables"),), wrong.place_forgotten, "likeliest tokens"),
 )

@@ -8,7 +8,7 @@ nowhere else.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import mlx.core as mx
@@ -16,20 +16,19 @@ import numpy as np
 import torch
 
 from mlx_tiny.config import ModelConfig
-from mlx_tiny.model.forward import Parameters, token_losses
+from mlx_tiny.model.forward import token_losses
+from mlx_tiny.model.parameters import Parameters, parameter_specs
+from mlx_tiny.ops.conformance import Array, Result, to_float64
+from mlx_tiny.ops.implementations import AUTO, decide
 from mlx_tiny.reference import model as reference
 from mlx_tiny.tolerances import Bounds, bounds
-from mlx_tiny.validate.arrays import Array, to_float64
-from mlx_tiny.validate.table import Result
 from mlx_tiny.validate.tensors import as_torch
 
 Arrays = dict[str, Array]
 
-_UNLAYERED = ("embedding", "head")
-
 
 @dataclass(frozen=True)
-class Passage:
+class ReferenceRun:
     """What the reference computes of a batch, in float64."""
 
     losses: Array
@@ -56,7 +55,7 @@ class Passage:
         return float(max(np.abs(self.values[value] * self.slopes[slope]).sum() for value, slope in pairs))
 
 
-def pass_through(weights: Parameters, config: ModelConfig, batch: np.ndarray) -> Passage:
+def run_reference(weights: Parameters, config: ModelConfig, batch: np.ndarray) -> ReferenceRun:
     """Run the reference forward and backward.
 
     Args:
@@ -67,7 +66,7 @@ def pass_through(weights: Parameters, config: ModelConfig, batch: np.ndarray) ->
     token_BT1, record = torch.from_numpy(batch.astype(np.int64)), dict[str, Any]()
     losses_BT = reference.token_losses(leaves, config, token_BT1[:, :-1], token_BT1[:, 1:], record=record)
     found = torch.autograd.grad(losses_BT.mean(), [*leaves.values(), *record.values()])
-    return Passage(
+    return ReferenceRun(
         to_float64(losses_BT),
         {name: to_float64(gradient) for name, gradient in zip(leaves, found, strict=False)},
         {name: to_float64(value) for name, value in record.items()},
@@ -79,55 +78,53 @@ def in_lockstep(
     weights: Parameters,
     config: ModelConfig,
     batch: np.ndarray,
-    passage: Passage,
+    expected_run: ReferenceRun,
     *,
     dtype: str,
-    attention: str = "auto",
+    asked: str = AUTO,
 ) -> list[Result]:
     """Every stage of our model on the reference's numbers.
 
     Args:
-        passage: of the same weights and batch.
+        expected_run: of the same weights and batch.
         dtype: of activations.
-        attention: implementation, as `hidden_states` takes it.
+        asked: what computes the operations, as `ops.implementations.parse` takes it.
 
     Returns:
         The stages' values in the order of computation, the losses, and then the gradients from the end to the
         beginning: by each stage's input, and by each layer's parameters.
     """
-    width = getattr(mx, dtype)
-    seen: list[str] = []
+    width, tokens = getattr(mx, dtype), (mx.array(batch[:, :-1]), mx.array(batch[:, 1:]))
+    window = replace(config, context=batch.shape[1] - 1)
+    implementations = decide(window, batch=len(batch), dtype=dtype, asked=asked)
 
     def run(weights: Parameters, probes: Parameters) -> tuple[mx.array, mx.array, Parameters]:
         own: Parameters = {}
 
         def tap(name: str, array: mx.array) -> mx.array:
             own[name] = array
-            meeting = (
-                mx.array(part[name].astype(np.float32)).astype(width) for part in (passage.values, passage.slopes)
-            )
+            expected = (part[name].astype(np.float32) for part in (expected_run.values, expected_run.slopes))
+            meeting = (mx.array(numbers).astype(width) for numbers in expected)
             met: mx.array = _meet()(array, *meeting, probes[name])
             return met
 
-        losses_BT = token_losses(
-            weights, config, mx.array(batch[:, :-1]), mx.array(batch[:, 1:]), dtype=width, attention=attention, tap=tap
-        )
-        seen[:] = own
+        losses_BT = token_losses(weights, config, *tokens, implementations, dtype=width, tap=tap)
         return losses_BT.mean(), losses_BT, own
 
-    stages = [name for name in passage.values if name != "logits"]
-    probes = {name: mx.zeros(passage.values[name].shape, dtype=width) for name in stages}
+    stages = [name for name in expected_run.values if name != "logits"]
+    probes = {name: mx.zeros(expected_run.values[name].shape, dtype=width) for name in stages}
     (_, losses_BT, own), (gradients, slopes) = mx.value_and_grad(run, argnums=(0, 1))(weights, probes)
     forward, backward = bounds("stage", dtype), bounds("stage gradient", dtype)
-    results = [Result(name, to_float64(own[name]), passage.values[name], forward) for name in stages]
-    results.append(Result("loss", to_float64(losses_BT), passage.losses, bounds("stage loss", dtype)))
+    results = [Result(name, to_float64(own[name]), expected_run.values[name], forward) for name in stages]
+    results.append(Result("loss", to_float64(losses_BT), expected_run.losses, bounds("stage loss", dtype)))
     results += [
-        Result(f"gradient at {name}", to_float64(slopes[name]), passage.slopes[name], backward)
+        Result(f"gradient at {name}", to_float64(slopes[name]), expected_run.slopes[name], backward)
         for name in reversed(stages)
     ]
-    for name, expected in passage.gradients.items():
+    specs = parameter_specs(config)
+    for name, expected in expected_run.gradients.items():
         got = to_float64(gradients[name])
-        if name in _UNLAYERED:
+        if not specs[name].layers:
             results.append(Result(f"gradient of {name}", got, expected, backward))
         else:
             results += [
@@ -135,19 +132,19 @@ def in_lockstep(
                     f"gradient of layer.{index}.{name}",
                     got[index],
                     expected[index],
-                    gradient_bounds(name, "stage gradient", dtype, passage, [index]),
+                    gradient_bounds(name, "stage gradient", dtype, expected_run, [index]),
                 )
                 for index in reversed(range(len(expected)))
             ]
     return results
 
 
-def gradient_bounds(name: str, operation: str, dtype: str, passage: Passage, layers: Iterable[int]) -> Bounds:
+def gradient_bounds(name: str, operation: str, dtype: str, expected_run: ReferenceRun, layers: Iterable[int]) -> Bounds:
     """What the gradient of a parameter in these layers is allowed by the table's entry `operation`."""
     if name != "residual_scale":
         return bounds(operation, dtype)
     allowed = bounds("stage sum", dtype)
-    return Bounds(0.0, allowed.relative * max(map(passage.stream_terms, layers)), allowed.reason)
+    return Bounds(0.0, allowed.relative * max(map(expected_run.stream_terms, layers)), allowed.reason)
 
 
 def _meet() -> Callable[..., Any]:

@@ -10,14 +10,15 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_tiny.config import ModelConfig, RunConfig
-from mlx_tiny.model import forward as model
-from mlx_tiny.model.forward import Parameters, parameter_specs
+from mlx_tiny.model.forward import logits
+from mlx_tiny.model.parameters import Parameters, parameter_specs
+from mlx_tiny.ops.conformance import Result, to_float64
+from mlx_tiny.ops.implementations import decide
 from mlx_tiny.study.plan import PRESETS
 from mlx_tiny.tolerances import bounds
 from mlx_tiny.training.step import TrainingStep
-from mlx_tiny.validate.arrays import to_float64
-from mlx_tiny.validate.lockstep import Passage, gradient_bounds, in_lockstep, pass_through
-from mlx_tiny.validate.table import Comparison, Result
+from mlx_tiny.validate.lockstep import ReferenceRun, gradient_bounds, in_lockstep, run_reference
+from mlx_tiny.validate.table import Comparison
 
 LAYER = "model"
 
@@ -46,7 +47,7 @@ _TIED = RunConfig(
 
 
 @dataclass(frozen=True)
-class Subject:
+class ModelCase:
     """A model with weights and a batch."""
 
     name: str
@@ -56,9 +57,9 @@ class Subject:
     """Integers [B, T+1]."""
 
     @functools.cached_property
-    def passage(self) -> Passage:
+    def expected_run(self) -> ReferenceRun:
         """What the reference computes; once for all comparisons."""
-        return pass_through(self.weights, self.config.model, self.batch)
+        return run_reference(self.weights, self.config.model, self.batch)
 
     @property
     def case(self) -> str:
@@ -66,22 +67,22 @@ class Subject:
         return f"{self.name}, B{B} T{positions - 1}"
 
 
-def preset_subject(name: str) -> Subject:
+def preset_case(name: str) -> ModelCase:
     """A fresh model of a preset on random tokens."""
-    return fresh_subject(name, PRESETS[name].config())
+    return fresh_case(name, PRESETS[name].config())
 
 
-def tied_subject() -> Subject:
+def tied_case() -> ModelCase:
     """A small model with what no preset has."""
-    return fresh_subject("tied", _TIED)
+    return fresh_case("tied", _TIED)
 
 
-def fresh_subject(name: str, config: RunConfig) -> Subject:
+def fresh_case(name: str, config: RunConfig) -> ModelCase:
     """A model on random tokens; what starts at zero is given numbers, since zeros prove nothing."""
     generator = np.random.default_rng(0)
     shape = (WINDOWS, min(TOKENS, config.model.context) + 1)
     batch = generator.integers(0, config.model.vocabulary_size, shape, dtype=np.int32)
-    return Subject(name, config, fresh_weights(config, generator), batch)
+    return ModelCase(name, config, fresh_weights(config, generator), batch)
 
 
 def fresh_weights(config: RunConfig, generator: np.random.Generator) -> Parameters:
@@ -89,26 +90,26 @@ def fresh_weights(config: RunConfig, generator: np.random.Generator) -> Paramete
     weights = {}
     for name, spec in parameter_specs(config.model).items():
         values = generator.standard_normal(spec.shape)
-        deviation = spec.deviation or spec.shape[-1] ** -0.5
-        weights[name] = mx.array(1 + 0.3 * values if spec.kind == "scalar" else deviation * values, dtype=mx.float32)
+        std = spec.std or spec.shape[-1] ** -0.5
+        weights[name] = mx.array(1 + 0.3 * values if spec.start == 1 else std * values, dtype=mx.float32)
     return weights
 
 
-def comparisons(run: Subject | None, presets: Sequence[str] = tuple(PRESETS)) -> Iterator[Comparison]:
+def comparisons(run: ModelCase | None, presets: Sequence[str] = tuple(PRESETS)) -> Iterator[Comparison]:
     """Those of a small model with a tied head, of every preset, and of a given run.
 
     Args:
         run: weights and data of a run, if there is one.
         presets: names.
     """
-    yield from of_subject(tied_subject(), ("float32", "bfloat16"))
+    yield from of_case(tied_case(), ("float32", "bfloat16"))
     for name in presets:
-        yield from of_subject(preset_subject(name), ("float32", *(("bfloat16",) * (name in _BFLOAT16_PRESETS))))
+        yield from of_case(preset_case(name), ("float32", *(("bfloat16",) * (name in _BFLOAT16_PRESETS))))
     if run is not None:
-        yield from of_subject(run, tuple(dict.fromkeys(("float32", run.config.train.dtype))))
+        yield from of_case(run, tuple(dict.fromkeys(("float32", run.config.train.dtype))))
 
 
-def of_subject(subject: Subject, dtypes: Sequence[str]) -> Iterator[Comparison]:
+def of_case(subject: ModelCase, dtypes: Sequence[str]) -> Iterator[Comparison]:
     for dtype in dtypes:
         for operation, run in (
             ("layers in lockstep", _lockstep),
@@ -119,16 +120,18 @@ def of_subject(subject: Subject, dtypes: Sequence[str]) -> Iterator[Comparison]:
                 yield Comparison(LAYER, operation, subject.case, dtype, functools.partial(run, subject, dtype))
 
 
-def _lockstep(subject: Subject, dtype: str) -> list[Result]:
-    return in_lockstep(subject.weights, subject.config.model, subject.batch, subject.passage, dtype=dtype)
+def _lockstep(subject: ModelCase, dtype: str) -> list[Result]:
+    return in_lockstep(subject.weights, subject.config.model, subject.batch, subject.expected_run, dtype=dtype)
 
 
-def _logits(subject: Subject, dtype: str) -> list[Result]:
-    got, _ = model.logits(subject.weights, subject.config.model, mx.array(subject.batch[:, :-1]))
-    return [Result("logits", to_float64(got), subject.passage.values["logits"], bounds("model", dtype))]
+def _logits(subject: ModelCase, dtype: str) -> list[Result]:
+    c, tokens = subject.config.model, mx.array(subject.batch[:, :-1])
+    implementations = decide(replace(c, context=tokens.shape[1]), batch=len(tokens))
+    got, _ = logits(subject.weights, c, tokens, implementations)
+    return [Result("logits", to_float64(got), subject.expected_run.values["logits"], bounds("model", dtype))]
 
 
-def _step(subject: Subject, dtype: str) -> list[Result]:
+def _step(subject: ModelCase, dtype: str) -> list[Result]:
     """What a training step computes before its update, in one part, and in two that are added up."""
     results, layers = list[Result](), range(subject.config.model.layers)
     for parts in (1, 2):
@@ -136,14 +139,14 @@ def _step(subject: Subject, dtype: str) -> list[Result]:
         step = TrainingStep(replace(subject.config, train=train), compiled=False)
         loss, gradients = step.loss_and_gradients(subject.weights, subject.batch)
         how = "" if parts == 1 else f" in {parts} parts"
-        results.append(Result(f"loss{how}", to_float64(loss), subject.passage.loss, bounds("model", dtype)))
+        results.append(Result(f"loss{how}", to_float64(loss), subject.expected_run.loss, bounds("model", dtype)))
         results += [
             Result(
                 f"gradient of {name}{how}",
                 to_float64(gradients[name]),
                 expected,
-                gradient_bounds(name, "model gradient", dtype, subject.passage, layers),
+                gradient_bounds(name, "model gradient", dtype, subject.expected_run, layers),
             )
-            for name, expected in subject.passage.gradients.items()
+            for name, expected in subject.expected_run.gradients.items()
         ]
     return results

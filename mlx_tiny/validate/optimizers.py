@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,16 +13,17 @@ import numpy as np
 import torch
 
 from mlx_tiny.config import ModelConfig, OptimizerConfig, ScheduleConfig
-from mlx_tiny.model.forward import Parameters, parameter_specs
-from mlx_tiny.ops import metal, newton_schulz
+from mlx_tiny.model.parameters import Parameters, parameter_specs
+from mlx_tiny.ops import metal
+from mlx_tiny.ops.conformance import Array, Result, to_float64
+from mlx_tiny.ops.implementations import decide
 from mlx_tiny.optim import optimizer as optim
 from mlx_tiny.optim import schedule
 from mlx_tiny.reference import optim as reference
 from mlx_tiny.reference import schedule as reference_schedule
 from mlx_tiny.tolerances import bounds
-from mlx_tiny.validate.arrays import Array, normal, to_float64
-from mlx_tiny.validate.table import Comparison, Result
-from mlx_tiny.validate.tensors import as_torch
+from mlx_tiny.validate.table import Comparison
+from mlx_tiny.validate.tensors import as_torch, normal
 
 LAYER = "optimizers"
 STEPS = 20
@@ -40,16 +40,15 @@ _CLIP = 0.5
 _CONFIG = OptimizerConfig(
     matrix_decay=0.1, adamw_decay=0.2, adam_beta1=0.8, adam_beta2=0.98, adam_epsilon=3e-10, newton_schulz_steps=6
 )
-_ITERATIONS = (2, 5, 6)
 # Small enough that AdamW's epsilon weighs as much as they do.
 _SMALL = 1e-10
 
-Drive = Callable[["Course"], dict[str, Array]]
+Drive = Callable[["OptimizerRun"], dict[str, Array]]
 
 
 @dataclass(frozen=True)
-class Course:
-    """A start, and what the optimizers meet on their way."""
+class OptimizerRun:
+    """A start, and what the optimizers meet on their run."""
 
     config: OptimizerConfig
     weights: Parameters
@@ -58,7 +57,7 @@ class Course:
     momenta: list[float]
 
 
-def course(config: OptimizerConfig) -> Course:
+def optimizer_run(config: OptimizerConfig) -> OptimizerRun:
     """Random weights, and gradients with a drift; of the embedding some rows are zero, and some very small."""
     generator = np.random.default_rng(0)
 
@@ -72,13 +71,13 @@ def course(config: OptimizerConfig) -> Course:
         gradient = {name: noise + drift[name] for name, noise in draw(_SCALE).items()}
         gradients.append({**gradient, "embedding": rows * gradient["embedding"]})
     shares = [step / STEPS for step in range(STEPS)]
-    return Course(
+    return OptimizerRun(
         config, weights, gradients, [1 - share / 2 for share in shares], [0.85 + share / 10 for share in shares]
     )
 
 
 def comparisons() -> Iterator[Comparison]:
-    """Parts first: the schedule, clipping and Newton-Schulz; then the reference's optimizers; then other people's."""
+    """Parts first: the schedule and clipping; then the reference's optimizers; then other people's."""
 
     def ask(operation: str, case: str, run: Callable[..., list[Result]], *settings: Any, note: str = "") -> Comparison:
         return Comparison(LAYER, operation, case, "float32", functools.partial(run, *settings), note)
@@ -86,10 +85,6 @@ def comparisons() -> Iterator[Comparison]:
     yield ask("learning rate and momentum", "fractions 0 to 1", _schedules)
     yield ask("clipping", "two norms", _clipping)
     names = ("plain", *(("metal",) if metal.why_not_metal() is None else ()))
-    for name in names:
-        for coefficients in ("polar_express", "quintic"):
-            steps = ", ".join(map(str, _ITERATIONS))
-            yield ask(f"Newton-Schulz, {name}", f"{coefficients}, {steps} steps", _newton_schulz, name, coefficients)
     for name in names:
         for coefficients in ("polar_express", "quintic"):
             config = replace(_CONFIG, coefficients=coefficients, clip_norm=_CLIP)
@@ -145,7 +140,7 @@ def _schedules() -> list[Result]:
 
 
 def _clipping() -> list[Result]:
-    gradients = course(OptimizerConfig()).gradients[0]
+    gradients = optimizer_run(OptimizerConfig()).gradients[0]
     results = []
     for norm in (_CLIP, 100.0):
         got, expected = optim.clipped(gradients, norm), reference.clip(as_torch(gradients), norm)
@@ -155,22 +150,6 @@ def _clipping() -> list[Result]:
             )
             for name in got
         ]
-    return results
-
-
-def _newton_schulz(implementation: str, coefficients: str) -> list[Result]:
-    results, generator = [], np.random.default_rng(1)
-    for (rows, columns), steps in itertools.product(((24, 40), (40, 24), (65, 65)), _ITERATIONS):
-        bank_NRC = normal(generator, (2, rows, columns), "float32")
-        got = newton_schulz.orthogonalize(
-            bank_NRC, steps=steps, coefficients=coefficients, implementation=implementation
-        )
-        expected = [
-            to_float64(reference.orthogonalize(torch.from_numpy(matrix), steps=steps, coefficients=coefficients))
-            for matrix in to_float64(bank_NRC)
-        ]
-        name = f"R{rows} C{columns}, {steps} steps"
-        results.append(Result(name, to_float64(got), np.stack(expected), bounds("Newton-Schulz", "float32")))
     return results
 
 
@@ -184,11 +163,11 @@ def _adamw(config: OptimizerConfig) -> list[Result]:
 
 def _against_reference(config: OptimizerConfig, muon: str, names: list[str], rule: str) -> list[Result]:
     """Moments and changes of these parameters after all steps."""
-    way = course(config)
-    weights, state = _ours(way, muon)
-    parameters = as_torch(way.weights)
+    run = optimizer_run(config)
+    weights, state = _ours(run, muon)
+    parameters = as_torch(run.weights)
     exact = reference.initialize(parameters, config)
-    for gradients, multiplier, momentum in zip(way.gradients, way.multipliers, way.momenta, strict=True):
+    for gradients, multiplier, momentum in zip(run.gradients, run.multipliers, run.momenta, strict=True):
         parameters, exact = reference.update(
             parameters, as_torch(gradients), exact, MODEL, config, multiplier, momentum
         )
@@ -198,18 +177,20 @@ def _against_reference(config: OptimizerConfig, muon: str, names: list[str], rul
         if name.partition(".")[2] in names
     ]
     expected = {name: to_float64(weight) for name, weight in parameters.items()}
-    return [*results, *_changes(way, weights, expected, names, rule)]
+    return [*results, *_changes(run, weights, expected, names, rule)]
 
 
 def _other(config: OptimizerConfig, drive: Drive, rule: str) -> list[Result]:
     """Changes of the parameters that another optimizer was driven through."""
-    way = course(config)
-    expected = drive(way)
-    return _changes(way, _ours(way, "plain")[0], expected, list(expected), rule)
+    run = optimizer_run(config)
+    expected = drive(run)
+    return _changes(run, _ours(run, "plain")[0], expected, list(expected), rule)
 
 
-def _changes(way: Course, got: Parameters, expected: dict[str, Array], names: list[str], rule: str) -> list[Result]:
-    starts = {name: to_float64(way.weights[name]) for name in names}
+def _changes(
+    run: OptimizerRun, got: Parameters, expected: dict[str, Array], names: list[str], rule: str
+) -> list[Result]:
+    starts = {name: to_float64(run.weights[name]) for name in names}
     return [
         Result(
             f"change of {name}",
@@ -221,10 +202,16 @@ def _changes(way: Course, got: Parameters, expected: dict[str, Array], names: li
     ]
 
 
-def _ours(way: Course, muon: str) -> tuple[Parameters, optim.State]:
-    optimizer = optim.Optimizer(way.config, parameter_specs(MODEL), muon=muon)
-    weights, state = way.weights, optimizer.initialize()
-    for gradients, multiplier, momentum in zip(way.gradients, way.multipliers, way.momenta, strict=True):
+def _ours(run: OptimizerRun, muon: str) -> tuple[Parameters, optim.State]:
+    specs = parameter_specs(MODEL)
+    layout = optim.muon_layout(run.config, specs)
+    choice = decide(MODEL, asked=f"muon={muon}", muon=layout).muon
+    optimizer, weights, state = (
+        optim.Optimizer(run.config, specs, choice),
+        run.weights,
+        optim.initial_state(run.config, specs),
+    )
+    for gradients, multiplier, momentum in zip(run.gradients, run.multipliers, run.momenta, strict=True):
         weights, state = optimizer.update(weights, gradients, state, mx.array(multiplier), mx.array(momentum))
         mx.eval(weights, state)
     return weights, state
@@ -238,12 +225,12 @@ def _rates(config: OptimizerConfig) -> dict[str, tuple[float, float]]:
     }
 
 
-def _torch_adamw(way: Course) -> dict[str, Array]:
-    c, rates = way.config, _rates(way.config)
-    leaves = {name: weight.requires_grad_() for name, weight in as_torch(way.weights).items()}
+def _torch_adamw(run: OptimizerRun) -> dict[str, Array]:
+    c, rates = run.config, _rates(run.config)
+    leaves = {name: weight.requires_grad_() for name, weight in as_torch(run.weights).items()}
     groups = [{"params": [leaf], "weight_decay": rates[name][1]} for name, leaf in leaves.items()]
     optimizer = torch.optim.AdamW(groups, betas=(c.adam_beta1, c.adam_beta2), eps=c.adam_epsilon)
-    for gradients, multiplier in zip(way.gradients, way.multipliers, strict=True):
+    for gradients, multiplier in zip(run.gradients, run.multipliers, strict=True):
         slopes = as_torch(gradients)
         for (name, leaf), group in zip(leaves.items(), optimizer.param_groups, strict=True):
             leaf.grad, group["lr"] = slopes[name], multiplier * rates[name][0]
@@ -251,14 +238,14 @@ def _torch_adamw(way: Course) -> dict[str, Array]:
     return {name: to_float64(leaf) for name, leaf in leaves.items()}
 
 
-def _mlx_adamw(way: Course) -> dict[str, Array]:
-    c, found = way.config, {}
-    for name, (rate, decay) in _rates(way.config).items():
+def _mlx_adamw(run: OptimizerRun) -> dict[str, Array]:
+    c, found = run.config, {}
+    for name, (rate, decay) in _rates(run.config).items():
         optimizer = mlx.optimizers.AdamW(
             rate, [c.adam_beta1, c.adam_beta2], c.adam_epsilon, decay, bias_correction=True
         )
-        weight = {name: way.weights[name]}
-        for gradients, multiplier in zip(way.gradients, way.multipliers, strict=True):
+        weight = {name: run.weights[name]}
+        for gradients, multiplier in zip(run.gradients, run.multipliers, strict=True):
             optimizer.learning_rate = multiplier * rate
             weight = optimizer.apply_gradients({name: gradients[name]}, weight)
             mx.eval(weight)
@@ -266,9 +253,9 @@ def _mlx_adamw(way: Course) -> dict[str, Array]:
     return found
 
 
-def _torch_muon(way: Course) -> dict[str, Array]:
-    c = way.config
-    banks = as_torch({name: way.weights[name] for name in reference.muon_banks(c)})
+def _torch_muon(run: OptimizerRun) -> dict[str, Array]:
+    c = run.config
+    banks = as_torch({name: run.weights[name] for name in reference.muon_banks(c)})
     parts = {
         (name, index): matrix.clone().requires_grad_()
         for name, bank in banks.items()
@@ -276,7 +263,7 @@ def _torch_muon(way: Course) -> dict[str, Array]:
     }
     optimizer = torch.optim.Muon(parts.values(), weight_decay=c.matrix_decay, ns_steps=c.newton_schulz_steps)
     (group,) = optimizer.param_groups
-    for gradients, multiplier, momentum in zip(way.gradients, way.multipliers, way.momenta, strict=True):
+    for gradients, multiplier, momentum in zip(run.gradients, run.multipliers, run.momenta, strict=True):
         group["lr"], group["momentum"] = multiplier * c.matrix_rate, momentum
         for name, slopes in as_torch({name: gradients[name] for name in banks}).items():
             for index, slope in enumerate(reference.matrices(slopes, reference.block_rows(name, MODEL))):
@@ -288,17 +275,17 @@ def _torch_muon(way: Course) -> dict[str, Array]:
     return {name: to_float64(bank) for name, bank in banks.items()}
 
 
-def _mlx_muon(way: Course) -> dict[str, Array]:
-    c, specs = way.config, parameter_specs(MODEL)
+def _mlx_muon(run: OptimizerRun) -> dict[str, Array]:
+    c, specs = run.config, parameter_specs(MODEL)
     found = {}
     for name in reference.muon_banks(c):
         optimizer = mlx.optimizers.Muon(c.matrix_rate, weight_decay=0.0, ns_steps=c.newton_schulz_steps)
-        weights = _taken_apart(way.weights[name], specs[name].blocks)
-        for gradients, multiplier, momentum in zip(way.gradients, way.multipliers, way.momenta, strict=True):
+        weights = _taken_apart(run.weights[name], specs[name].blocks)
+        for gradients, multiplier, momentum in zip(run.gradients, run.multipliers, run.momenta, strict=True):
             optimizer.learning_rate, optimizer.momentum = multiplier * c.matrix_rate, momentum
             weights = optimizer.apply_gradients(_taken_apart(gradients[name], specs[name].blocks), weights)
             mx.eval(weights)
-        layers = len(way.weights[name])
+        layers = len(run.weights[name])
         stacked = [
             mx.concatenate([weights[f"{layer}.{block}"] for block in range(len(specs[name].blocks))])
             for layer in range(layers)

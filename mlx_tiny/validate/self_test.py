@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mlx_tiny.validate import models, operations, optimizers, strength, trajectory
 from mlx_tiny.validate.faults import FAULTS, Fault
-from mlx_tiny.validate.models import Subject
+from mlx_tiny.validate.models import ModelCase
 from mlx_tiny.validate.strength import Trained
 from mlx_tiny.validate.table import Comparison, Row
 
@@ -32,10 +32,10 @@ class Verdict:
 
 def comparisons() -> Iterator[Comparison]:
     """The validation as the self-test runs it: all parts, in float32, on small models."""
-    subject = models.fresh_subject("small", trajectory.CONFIG)
+    subject = models.fresh_case("small", trajectory.CONFIG)
     yield from operations.comparisons(("float32",))
-    for model in (subject, models.tied_subject()):
-        yield from models.of_subject(model, ("float32",))
+    for model in (subject, models.tied_case()):
+        yield from models.of_case(model, ("float32",))
     yield from optimizers.comparisons()
     yield from trajectory.Training(_STEPS).comparisons()
     yield from strength.comparisons("fresh weights", lambda: _fresh(subject))
@@ -65,6 +65,6 @@ def _blamed(row: Row | None) -> str:
     return _NOTHING if row is None else row.place
 
 
-def _fresh(subject: Subject) -> Trained:
+def _fresh(subject: ModelCase) -> Trained:
     tokens = trajectory.story_bytes(2 * subject.config.model.context + 10, seed=1)
     return Trained(subject.config.model, subject.weights, tokens, bytes_per_token=1.0)

@@ -11,14 +11,14 @@ import torch
 
 from mlx_tiny.config import ModelConfig
 from mlx_tiny.model import generate
-from mlx_tiny.model.forward import Parameters
+from mlx_tiny.model.parameters import Parameters
+from mlx_tiny.ops.conformance import Result, to_float64
 from mlx_tiny.reference import evaluate as reference_evaluate
 from mlx_tiny.reference import generate as reference_generate
 from mlx_tiny.reference.model import logits
 from mlx_tiny.tolerances import bounds
 from mlx_tiny.training import evaluate
-from mlx_tiny.validate.arrays import to_float64
-from mlx_tiny.validate.table import Comparison, Result
+from mlx_tiny.validate.table import Comparison
 from mlx_tiny.validate.tensors import as_torch
 
 LAYER = "evaluation and generation"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -11,21 +10,19 @@ from torch import Tensor
 
 from mlx_tiny.data.batches import BatchStream
 from mlx_tiny.data.prepare import prepare, require_windows
-from mlx_tiny.ops import metal
+from mlx_tiny.ops.conformance import Result, to_float64
 from mlx_tiny.reference.checkpoint import load_checkpoint, load_weights
 from mlx_tiny.tolerances import bounds
 from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.trainer import require_data_of
 from mlx_tiny.validate import kernels, models, operations, optimizers, strength, trajectory
-from mlx_tiny.validate.arrays import to_float64
-from mlx_tiny.validate.models import Subject
+from mlx_tiny.validate.models import ModelCase
 from mlx_tiny.validate.strength import Trained
-from mlx_tiny.validate.table import FAILED, OK, Comparison, Result, Row
+from mlx_tiny.validate.table import Comparison
 from mlx_tiny.validate.trajectory import Training
 
-KERNELS = "Metal kernels"
 TITLES = {
-    KERNELS: "this GPU's results against formulas in float64",
+    kernels.LAYER: "this GPU's results against formulas in float64",
     operations.LAYER: "outputs, and gradients for random cotangents, against formulas in float64",
     models.LAYER: "fresh models of all presets against the reference in float64",
     optimizers.LAYER: f"{optimizers.STEPS} steps from the same state with the same gradients",
@@ -43,7 +40,7 @@ _LONGEST_WINDOW, _TOKENS_OF_A_RUN = 512, 8192
 class Run:
     """What is taken of a run's folder."""
 
-    subject: Subject
+    subject: ModelCase
     trained: Trained
     read_by_reference: Callable[[], dict[str, Tensor]]
     """The same weights, as the reference's own reader finds them."""
@@ -63,9 +60,9 @@ def open_run(folder: RunFolder) -> Run:
     window = min(config.model.context, _LONGEST_WINDOW)
     batch = BatchStream(corpus.train, batch_size=models.WINDOWS, context=window, seed=config.train.seed).next_batch()
     # What trained it may be the reference itself; here it is our side that is asked.
-    train = replace(config.train, backend="mlx", attention="auto", muon="auto")
+    train = replace(config.train, backend="mlx", implementation="auto")
     return Run(
-        Subject(folder.path.resolve().name, replace(config, train=train), weights, batch),
+        ModelCase(folder.path.resolve().name, replace(config, train=train), weights, batch),
         Trained(config.model, weights, corpus.valid[: _TOKENS_OF_A_RUN + 1], corpus.bytes_per_token),
         functools.partial(_read_by_reference, folder),
     )
@@ -75,31 +72,6 @@ def _read_by_reference(folder: RunFolder) -> dict[str, Tensor]:
     if folder.weights.exists():
         return load_weights(folder.weights, folder.config.model)
     return load_checkpoint(folder.checkpoint("last"), folder.config, folder.identity())[0].parameters
-
-
-def kernel_rows() -> Iterator[Row]:
-    """The Metal kernels' table; nothing where they cannot run."""
-    if metal.why_not_metal() is not None:
-        return
-    for case in kernels.cases():
-        began = time.perf_counter()
-        checks = case.checks()
-        seconds = (time.perf_counter() - began) / len(checks)
-        for check in checks:
-            verdict = OK if check.passed else FAILED
-            yield Row(
-                KERNELS,
-                check.kernel,
-                check.shape,
-                check.dtype,
-                "",
-                check.absolute,
-                check.error,
-                check.allowed,
-                seconds,
-                verdict,
-                check.note,
-            )
 
 
 def comparisons(run: Run | None, training: Training) -> Iterator[Comparison]:

@@ -9,11 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from mlx_tiny.errors import TinyError, said
-from mlx_tiny.tolerances import Bounds
-from mlx_tiny.validate.arrays import Array
+from mlx_tiny.ops.conformance import Result
 
 OK, FAILED, LEFT_OUT = "ok", "FAILED", "left out"
 HEADER = (
@@ -25,41 +22,6 @@ HEADER = (
 def number_or_null(value: Any) -> Any:
     """The value as JSON knows it, which has no word for NaN or an infinity."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-@dataclass(frozen=True)
-class Result:
-    """One array, or one number, of both sides."""
-
-    name: str
-    got: Array
-    expected: Array
-    bounds: Bounds
-
-    @property
-    def magnitude(self) -> float:
-        """Largest finite number expected, which errors are relative to; 1 where only zeros are expected."""
-        expected = np.asarray(self.expected)
-        return float(np.abs(expected[np.isfinite(expected)]).max(initial=0.0)) or 1.0
-
-    @property
-    def error(self) -> float:
-        """Largest absolute error; infinite where a shape, a NaN or an infinity is wrong."""
-        return Bounds(0.0, 1.0, "in units of 1").excess(self.got, self.expected)
-
-    @property
-    def allowed(self) -> float:
-        """Largest relative error within the bounds."""
-        return self.bounds.relative + self.bounds.absolute / self.magnitude
-
-    @property
-    def excess(self) -> float:
-        """The error as a multiple of what is allowed, as `Bounds.excess` tells it."""
-        return self.bounds.excess(self.got, self.expected)
-
-    @property
-    def passed(self) -> bool:
-        return self.excess <= 1
 
 
 @dataclass(frozen=True)
@@ -125,8 +87,12 @@ class Comparison:
     left_out: bool = False
     """Whether it cannot be asked here, for the reason in `note`."""
 
-    def row(self) -> Row:
-        """Evaluate; whatever is raised on the way fails the row, so that the rest of the table is still made."""
+    def row(self, seconds: float | None = None) -> Row:
+        """Evaluate; whatever is raised on the way fails the row, so that the rest of the table is still made.
+
+        Args:
+            seconds: that it took, where it was evaluated before.
+        """
         if self.left_out:
             return self._row("", 0.0, 0.0, 0.0, 0.0, LEFT_OUT, self.note)
         began = time.perf_counter()
@@ -138,7 +104,7 @@ class Comparison:
             known = isinstance(error, (RuntimeError, ValueError, TinyError))
             note = said(error) if known else f"{type(error).__name__}: {said(error)}"
             return self._row("", math.inf, math.inf, 0.0, time.perf_counter() - began, FAILED, note)
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - began if seconds is None else seconds
         failed = [result for result in results if not result.passed]
         worst = failed[0] if failed else max(results, key=lambda result: result.excess)
         verdict = FAILED if failed else OK

@@ -1,13 +1,19 @@
-"""What the reference computes with here, and the numbers of MLX's arrays as it takes them."""
+"""Random numbers that both sides see alike, and the way of MLX's arrays to the reference."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 import mlx.core as mx
+import numpy as np
 import torch
 
-from mlx_tiny.validate.arrays import to_float64
+from mlx_tiny.ops.conformance import to_float64
+
+
+def normal(generator: np.random.Generator, shape: tuple[int, ...], dtype: str, scale: float = 1.0) -> mx.array:
+    """Standard normal numbers times `scale`, rounded to the type."""
+    return mx.array(scale * generator.standard_normal(shape), dtype=mx.float32).astype(getattr(mx, dtype))
 
 
 def as_torch(arrays: Mapping[str, mx.array], dtype: torch.dtype = torch.float64) -> dict[str, torch.Tensor]:

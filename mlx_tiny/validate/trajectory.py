@@ -15,16 +15,16 @@ from mlx_tiny.config import ModelConfig, OptimizerConfig, RunConfig, TrainConfig
 from mlx_tiny.data.batches import BatchStream
 from mlx_tiny.data.stories import StoryGrammar
 from mlx_tiny.linux.lanes import on_cpu
-from mlx_tiny.model.forward import Parameters
+from mlx_tiny.model.parameters import Parameters
+from mlx_tiny.ops.conformance import Array, Result
 from mlx_tiny.optim import schedule
 from mlx_tiny.reference import optim as reference_optim
 from mlx_tiny.reference import schedule as reference_schedule
 from mlx_tiny.reference import step as reference_step
 from mlx_tiny.tolerances import bounds
 from mlx_tiny.tools.plots import picture
-from mlx_tiny.training.step import TrainingState, TrainingStep
-from mlx_tiny.validate.arrays import Array
-from mlx_tiny.validate.table import Comparison, Result
+from mlx_tiny.training.step import TrainingState, TrainingStep, fresh_state
+from mlx_tiny.validate.table import Comparison
 from mlx_tiny.validate.tensors import as_torch
 
 LAYER = "trajectory"
@@ -101,7 +101,7 @@ class Training:
             return error
 
     def _trained(self) -> Curves:
-        train, start = self.config.train, TrainingStep(self.config, compiled=False).initial_state()
+        train, start = self.config.train, fresh_state(self.config)
         batches = BatchStream(
             story_bytes(_TEXT_BYTES, seed=0), batch_size=train.batch_size, context=self.config.model.context, seed=0
         )

@@ -11,17 +11,17 @@ import mlx.core as mx
 
 from mlx_tiny.config import ModelConfig, ScheduleConfig
 from mlx_tiny.data.batches import ValidationWindows
-from mlx_tiny.linux import attention as attention_cpu
-from mlx_tiny.model.forward import Parameters
-from mlx_tiny.ops import activation, cross_entropy
+from mlx_tiny.linux import attention as linux_attention
+from mlx_tiny.linux import rows
+from mlx_tiny.model.parameters import Parameters
 from mlx_tiny.optim.optimizer import Optimizer
 from mlx_tiny.training.step import TrainingStep
 
 Function = Callable[..., Any]
 
 
-def norm_without_epsilon(genuine: Function) -> Function:
-    return lambda x, epsilon, **how: genuine(x, 1e-30, **how)
+def without_epsilon(genuine: Function) -> Function:
+    return lambda *arrays, **settings: genuine(*arrays, **{**settings, "epsilon": 1e-30})
 
 
 def norm_gradient_without_mean(genuine: Function) -> Function:
@@ -47,7 +47,7 @@ def sigmoid_without_slope(genuine: Function) -> Function:
             gate, up = mx.split(hidden, 2, axis=-1)
             return mx.concatenate([cotangents[0] * up * outputs[1], cotangents[0] * gate * outputs[1]], axis=-1)
 
-        function = mx.custom_function(activation._swiglu_forward)
+        function = mx.custom_function(rows._swiglu_forward)
         function.vjp(gradient)
         return function
 
@@ -59,10 +59,6 @@ def turned_on(genuine: Function) -> Function:
     return lambda cosine, sine, direction: genuine(cosine, sine, 1)
 
 
-def heads_without_epsilon(genuine: Function) -> Function:
-    return lambda *arguments: genuine(*arguments[:-1], 1e-30)
-
-
 def square_with_one_key_too_many(genuine: Function) -> Function:
     def mask(rows: int, keys: int) -> mx.array:
         sound = genuine(rows, keys)
@@ -72,7 +68,7 @@ def square_with_one_key_too_many(genuine: Function) -> Function:
 
 
 def without_scale(genuine: Function) -> Function:
-    return lambda query, key, value, scale, *filled: genuine(query, key, value, 1.0, *filled)
+    return lambda *arrays, **settings: genuine(*arrays, **{**settings, "scale": 1.0})
 
 
 def one_key_too_many(genuine: Function) -> Function:
@@ -82,11 +78,11 @@ def one_key_too_many(genuine: Function) -> Function:
 def wrong_groups(genuine: Function) -> Function:
     """Neighbouring query heads get different key heads."""
 
-    def attend(query_BTHK: mx.array, key_BSGK: mx.array, value_BSGK: mx.array, scale: float) -> mx.array:
+    def attend(query_BTHK: mx.array, key_BSGK: mx.array, value_BSGK: mx.array, *, scale: float) -> mx.array:
         B, T, H, K = query_BTHK.shape
         G = key_BSGK.shape[2]
         query_BTHK = query_BTHK.reshape(B, T, H // G, G, K).swapaxes(2, 3).reshape(B, T, H, K)
-        mixed_BTHK: mx.array = genuine(query_BTHK, key_BSGK, value_BSGK, scale)
+        mixed_BTHK: mx.array = genuine(query_BTHK, key_BSGK, value_BSGK, scale=scale)
         return mixed_BTHK.reshape(B, T, G, H // G, K).swapaxes(2, 3).reshape(B, T, H, K)
 
     return attend
@@ -94,9 +90,9 @@ def wrong_groups(genuine: Function) -> Function:
 
 def delta_of_the_wrong_sign(genuine: Function) -> Function:
     def build() -> Any:
-        function = mx.custom_function(attention_cpu._forward)
+        function = mx.custom_function(linux_attention._forward)
         function.vjp(
-            lambda primals, cotangents, outputs: attention_cpu._gradient(
+            lambda primals, cotangents, outputs: linux_attention._gradient(
                 primals, cotangents, [-outputs[0], *outputs[1:]]
             )
         )
@@ -111,9 +107,9 @@ def target_forgotten(genuine: Function) -> Function:
             loss_N, residual_NV, sum_N1 = outputs
             target_N = primals[2]
             exponential_NV = residual_NV.at[mx.arange(target_N.size), target_N].add(sum_N1[:, 0])
-            return cross_entropy._gradient(primals, cotangents, [loss_N, exponential_NV, sum_N1])
+            return rows._losses_gradient(primals, cotangents, [loss_N, exponential_NV, sum_N1])
 
-        function = mx.custom_function(cross_entropy._forward)
+        function = mx.custom_function(rows._losses)
         function.vjp(gradient)
         return function
 
@@ -129,17 +125,17 @@ def halves_exchanged(genuine: Function) -> Function:
 
 
 def key_norm_weight_missing(genuine: Function) -> Function:
-    return lambda turn, projected, query_norm_weight, key_norm_weight, *rest: genuine(
-        turn, projected, query_norm_weight, mx.ones_like(key_norm_weight), *rest
+    return lambda projected, query_weight, key_weight, *tables, **settings: genuine(
+        projected, query_weight, mx.ones_like(key_weight), *tables, **settings
     )
 
 
 def epsilon_ignored(genuine: Function) -> Function:
-    return lambda x, config: genuine(x, replace(config, norm_epsilon=ModelConfig.norm_epsilon))
+    return lambda x, config, *rest: genuine(x, replace(config, norm_epsilon=ModelConfig.norm_epsilon), *rest)
 
 
-def heads_epsilon_ignored(genuine: Function) -> Function:
-    return lambda *arrays, **how: genuine(*arrays, **{**how, "epsilon": ModelConfig.norm_epsilon})
+def qk_norm_epsilon_ignored(genuine: Function) -> Function:
+    return lambda layer, config, *rest: genuine(layer, replace(config, norm_epsilon=ModelConfig.norm_epsilon), *rest)
 
 
 def base_ignored(genuine: Function) -> Function:
@@ -152,9 +148,9 @@ def tied_head_stopped(genuine: Function) -> Function:
 
 
 def not_squared(genuine: Function) -> Function:
-    def mlp(layer: Parameters, config: ModelConfig, x: mx.array, *tap: Any) -> mx.array:
+    def mlp(layer: Parameters, config: ModelConfig, x: mx.array, *rest: Any) -> mx.array:
         if config.activation != "relu2":
-            changed: mx.array = genuine(layer, config, x, *tap)
+            changed: mx.array = genuine(layer, config, x, *rest)
             return changed
         return mx.maximum(x @ layer["mlp_input"].T, 0) @ layer["mlp_output"].T
 
@@ -162,20 +158,18 @@ def not_squared(genuine: Function) -> Function:
 
 
 def gate_and_up_exchanged(genuine: Function) -> Function:
-    def mlp(layer: Parameters, config: ModelConfig, x: mx.array, *tap: Any) -> mx.array:
+    def mlp(layer: Parameters, config: ModelConfig, x: mx.array, *rest: Any) -> mx.array:
         if config.activation == "swiglu":
             gate, up = mx.split(layer["mlp_input"], 2)
             layer = {**layer, "mlp_input": mx.concatenate([up, gate])}
-        changed: mx.array = genuine(layer, config, x, *tap)
+        changed: mx.array = genuine(layer, config, x, *rest)
         return changed
 
     return mlp
 
 
 def next_row(genuine: Function) -> Function:
-    return lambda parameters, config, token, dtype: genuine(
-        parameters, config, (token + 1) % config.vocabulary_size, dtype
-    )
+    return lambda parameters, token, dtype: genuine(parameters, (token + 1) % len(parameters["embedding"]), dtype)
 
 
 def in_every_layer(change: Callable[[Parameters], Parameters]) -> Callable[[Function], Function]:
@@ -194,8 +188,8 @@ def in_the_last_layer(change: Callable[[Parameters], Parameters]) -> Callable[[F
 
 
 def off_by_one(genuine: Function) -> Function:
-    return lambda parameters, config, token, target, **rest: genuine(
-        parameters, config, token, mx.roll(target, 1, 1), **rest
+    return lambda parameters, config, token, target, *rest, **how: genuine(
+        parameters, config, token, mx.roll(target, 1, 1), *rest, **how
     )
 
 

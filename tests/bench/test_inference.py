@@ -9,7 +9,7 @@ import pytest
 
 from mlx_tiny.bench import inference
 from mlx_tiny.errors import TinyError
-from mlx_tiny.model.forward import parameter_count
+from mlx_tiny.model.parameters import parameter_count
 
 from .micro import MICRO, PEAKS
 

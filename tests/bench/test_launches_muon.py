@@ -10,12 +10,13 @@ from pathlib import Path
 import mlx.core as mx
 import pytest
 from mlx.optimizers import AdamW, Muon
+from mlx_tiny.ops.newton_schulz import orthogonalize
 
 from mlx_tiny.bench.launches import count_launches
 from mlx_tiny.config import ModelConfig, OptimizerConfig
-from mlx_tiny.model.forward import ParameterSpec, parameter_specs
+from mlx_tiny.model.parameters import parameter_specs
+from mlx_tiny.model.spec import ParameterSpec
 from mlx_tiny.ops import metal
-from mlx_tiny.ops.newton_schulz import orthogonalize
 from mlx_tiny.optim.optimizer import Optimizer
 from mlx_tiny.study.plan import PRESETS
 

@@ -18,7 +18,7 @@ from mlx_tiny.bench.updates import banks_of
 from mlx_tiny.errors import TinyError
 from mlx_tiny.linux import attention as attention_cpu
 from mlx_tiny.linux import lanes as runtime
-from mlx_tiny.model.forward import parameter_specs, training_flops_per_token
+from mlx_tiny.model.parameters import parameter_specs, training_flops_per_token
 from mlx_tiny.ops import activation, metal
 
 from .micro import LONG, MICRO

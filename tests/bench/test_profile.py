@@ -19,7 +19,8 @@ from mlx_tiny.bench.profile import ALL, GROUPS, NOTHING, PartialStep, kept_loss
 from mlx_tiny.bench.weights import nonzero_parameters
 from mlx_tiny.config import RunConfig
 from mlx_tiny.errors import TinyError
-from mlx_tiny.model.forward import parameter_specs, token_losses, training_flops_per_token
+from mlx_tiny.model.forward import token_losses
+from mlx_tiny.model.parameters import parameter_specs, training_flops_per_token
 from mlx_tiny.ops import metal
 from mlx_tiny.training.step import TrainingState, TrainingStep
 

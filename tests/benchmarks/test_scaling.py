@@ -15,7 +15,7 @@ from benchmarks import scaling
 from mlx_tiny.bench import counts
 from mlx_tiny.config import RunConfig
 from mlx_tiny.errors import CheckFailed, TinyError
-from mlx_tiny.model.forward import training_flops_per_token
+from mlx_tiny.model.parameters import training_flops_per_token
 
 
 def point(axis: str, value: int, s_per_token: float, flops: float, **others: Any) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def test_a_budget_of_tokens_is_met_to_half_a_step(run: Run) -> None:
 
 def test_the_reports_numbers_fit_together(run: Run) -> None:
     report = run.report
-    assert sum(report["parameters_by_kind"].values()) == report["parameters"] > 0
+    assert sum(report["parameters_by_group"].values()) == report["parameters"] > 0
     assert report["tokens_per_s"] == pytest.approx(report["tokens"] / report["seconds"])
     assert report["flops"] == pytest.approx(report["tokens"] * report["training_flops_per_token"])
     assert 0 < report["utilisation"] == pytest.approx(report["training_flops_per_s"] / report["peak_flops_per_s"])

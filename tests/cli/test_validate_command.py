@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import dataclasses
 import functools
 import importlib.util
 import json
@@ -22,9 +23,13 @@ from mlx_tiny.config import FORMAT_VERSION
 from mlx_tiny.errors import TinyError
 from mlx_tiny.linux import lanes as runtime
 from mlx_tiny.ops import metal
+from mlx_tiny.ops.attention import ATTENTION
+from mlx_tiny.ops.conformance import Result
 from mlx_tiny.reference import requirement
+from mlx_tiny.tolerances import Bounds
 from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.validate import kernels
+from mlx_tiny.validate.table import Comparison
 
 from .cases import USAGE, USER, Case, assert_explained
 from .command_line import ROOT, Finished, call, call_process, files_below, succeeded
@@ -72,9 +77,13 @@ def test_the_kernels_alone_need_metal() -> None:
 
 def with_kernels(monkeypatch: pytest.MonkeyPatch, error: float) -> None:
     """Metal, and one case whose first kernel is off by `error`."""
-    found = {"one": (error, 1e-3, error), "two": (1e-6, 1e-3, 2e-6)}
+
+    def asked(name: str, error: float) -> Comparison:
+        off = Result("output", np.array([1.0 + error, 1.0]), np.ones(2), Bounds(1e-3, 0.0, "for a test"))
+        return Comparison(kernels.LAYER, name, "B2", "float32", lambda: [off])
+
     monkeypatch.setattr(metal, "why_not_metal", lambda: None)
-    monkeypatch.setattr(kernels, "cases", lambda: iter([kernels.Case(("one", "two"), "B2", "float32", lambda: found)]))
+    monkeypatch.setattr(kernels, "rows", lambda: (asked(n, e).row() for n, e in (("one", error), ("two", 1e-6))))
 
 
 @pytest.mark.parametrize("error", [1e-4, 0.1, math.inf, math.nan])
@@ -84,13 +93,14 @@ def test_the_kernels_table(error: float, monkeypatch: pytest.MonkeyPatch) -> Non
     finished = call("validate", "--kernels", "--json")
     values = strict(finished.out)
     assert finished.code == (0 if passed else FAILED) and values["failed"] == (not passed)
-    one, two = values["checks"]
-    assert (one["kernel"], one["passed"], one["error"]) == ("one", passed, error if math.isfinite(error) else None)
-    assert (two["passed"], two["absolute"]) == (True, 2e-6)
+    one, two = values["rows"]
+    assert (one["operation"], one["passed"]) == ("one", passed)
+    assert one["relative"] == (pytest.approx(error) if math.isfinite(error) else None)
+    assert two["passed"] and two["absolute"] == pytest.approx(1e-6)
     finished = call("validate", "--kernels")
     lines = finished.out.splitlines()
-    assert len(lines) == 4 and lines[1].endswith("ok" if passed else "FAILED") and lines[2].endswith("ok")
-    assert lines[3] == f"{2 - (not passed)} of 2 results are within their bounds"
+    assert lines[-3].endswith("ok" if passed else "FAILED") and lines[-2].endswith("ok")
+    assert lines[-1] == f"{2 - (not passed)} of 2 results are within their bounds"
     assert passed or "1 of 2 results are further off than allowed, of one." in finished.err
 
 
@@ -268,24 +278,22 @@ def test_the_tables_of_a_sound_machine() -> None:
 @pytest.mark.parametrize("as_json", [True, False])
 def test_a_fault_ends_with_3_and_names_where(as_json: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Attention that gives NaN in bfloat16 only, and the whole table behind it."""
-    from mlx_tiny.ops import attention
+    genuine = ATTENTION.implementations["plain"]
 
-    genuine = attention._plain
+    def wrong(query: mx.array, *others: Any, **settings: Any) -> mx.array:
+        return genuine.function(query, *others, **settings) * (mx.nan if query.dtype == mx.bfloat16 else 1.0)
 
-    def wrong(query: mx.array, *others: Any) -> mx.array:
-        return genuine(query, *others) * (mx.nan if query.dtype == mx.bfloat16 else 1.0)
-
-    monkeypatch.setattr(attention, "_plain", wrong)
+    monkeypatch.setitem(ATTENTION.implementations, "plain", dataclasses.replace(genuine, function=wrong))
     finished = call("validate", *(["--json"] if as_json else []))
     assert finished.code == FAILED
-    assert "the first being attention, plain: output, T 1 (T 1, 7, 64, 65, 131, 3 of 9, bfloat16)." in finished.err
+    assert re.search(r"the first being attention, plain: output, B2 T1 .* \(\d+ cases, bfloat16\)\.", finished.err)
     if as_json:
         values = strict(finished.out)
-        assert values["first_failure"] == "attention, plain: output, T 1" and values["failed"] >= 1
+        assert values["first_failure"].startswith("attention, plain: output, ") and values["failed"] >= 1
         (row,) = [r for r in values["rows"] if (r["operation"], r["dtype"]) == ("attention, plain", "bfloat16")]
         assert (row["absolute"], row["relative"], row["passed"]) == (None, None, False)
     else:
-        assert "first_failure: attention, plain: output, T 1" in finished.out
+        assert "first_failure: attention, plain: output, B2 T1 " in finished.out
 
 
 @pytest.mark.torch
@@ -324,10 +332,10 @@ def test_where_metal_runs_the_kernels_come_first(monkeypatch: pytest.MonkeyPatch
 
     with_kernels(monkeypatch, 0.1)
     monkeypatch.setattr(suite, "comparisons", lambda run, training: iter(()))
-    monkeypatch.setattr("mlx_tiny.ops.dispatch.generation_here", lambda: 5)
+    monkeypatch.setattr("mlx_tiny.ops.operation.generation_here", lambda: 5)
     finished = call("validate")
-    assert finished.code == FAILED and "the first being one (B2, float32)." in finished.err
-    assert "first_failure: one\n" in finished.out
+    assert finished.code == FAILED and "the first being one: output (B2, float32)." in finished.err
+    assert "first_failure: one: output\n" in finished.out
 
 
 @pytest.mark.parametrize("given", [None, "0", "1"])
@@ -340,9 +348,9 @@ def test_float32_is_asked_for_where_products_would_be_rounded(
     if given is not None:
         monkeypatch.setenv("MLX_ENABLE_TF32", given)
     monkeypatch.setattr(metal, "why_not_metal", lambda: None)
-    monkeypatch.setattr("mlx_tiny.ops.dispatch.generation_here", lambda: 5)
+    monkeypatch.setattr("mlx_tiny.ops.operation.generation_here", lambda: 5)
     monkeypatch.setattr(suite, "comparisons", lambda run, training: iter(()))
-    monkeypatch.setattr(suite, "kernel_rows", lambda: iter(()))
+    monkeypatch.setattr(kernels, "rows", lambda: iter(()))
     curves = trajectory.Curves(np.ones(1), np.ones(1), {})
     monkeypatch.setattr(trajectory.Training, "_trained", lambda _: curves)
     finished = succeeded(call("validate"))

@@ -7,7 +7,7 @@ import functools
 import re
 from pathlib import Path
 
-from mlx_tiny.ops.kernel_text import kernel_folder
+from mlx_tiny.ops.metal import kernel_folder
 
 from .capture import Captured
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from mlx_tiny.ops.kernel_text import KernelText, kernel_folder
+from mlx_tiny.ops.metal import KernelText, kernel_folder
 
 # MLX adds one of these as a parameter where its name occurs in a body, comments included.
 THREAD_ATTRIBUTES = """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
-from mlx_tiny.ops.kernel_text import kernel_folder
+from mlx_tiny.ops.metal import kernel_folder
 
 
 def places(name: str, source: str, body: str) -> Callable[[int], str]:

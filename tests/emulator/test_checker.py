@@ -6,7 +6,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from mlx_tiny.ops.kernel_text import kernel_folder
+from mlx_tiny.ops.metal import kernel_folder
 
 from . import KernelFault, Kind
 from .checker_cases import CLEAN, FAULTY, Case

@@ -20,7 +20,7 @@ from emulator.executor import translated
 from emulator.planted_bugs.kernels import SMALL_KERNELS
 from emulator.single_kernel import run_kernel
 from emulator.test_project_kernels_text import launches  # noqa: F401
-from mlx_tiny.ops.kernel_text import kernel_names
+from mlx_tiny.ops.metal import kernel_names
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "validate_kernels.py"
 

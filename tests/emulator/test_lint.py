@@ -9,7 +9,7 @@ import pytest
 
 from emulator.capture import capture
 from emulator.lint import THREAD_ATTRIBUTES, lint, lint_launch, lint_text, without_comments
-from mlx_tiny.ops.kernel_text import KernelText, kernel_folder, kernel_names, kernel_text
+from mlx_tiny.ops.metal import KernelText, kernel_folder, kernel_names, kernel_text
 
 GOOD = [
     "y[0] = 1.0f + .5f + 2.f + 1e-3f + 2.5e3f + x[1];",

@@ -11,18 +11,18 @@ from unittest import mock
 
 import mlx.core as mx
 import pytest
+from mlx_tiny.ops.attention_metal import DTYPES
+from mlx_tiny.ops.dispatch import ATTENTION_WIDTHS
+from mlx_tiny.ops.muon_pack import make_layout, pack
+from mlx_tiny.ops.newton_schulz import orthogonalize, symmetric_product
+from mlx_tiny.ops.rotary import rotary_tables
 
 from emulator import LaunchRecord, emulated_metal, stand_in
 from emulator.lint import lint, lint_launch
 from emulator.type_gate import check_types
 from mlx_tiny.ops.attention import causal_attention
-from mlx_tiny.ops.attention_metal import DTYPES
-from mlx_tiny.ops.dispatch import ATTENTION_WIDTHS
-from mlx_tiny.ops.kernel_text import kernel_names
-from mlx_tiny.ops.muon_pack import make_layout, pack
-from mlx_tiny.ops.newton_schulz import orthogonalize, symmetric_product
+from mlx_tiny.ops.metal import kernel_names
 from mlx_tiny.ops.qk_norm_rope import qk_norm_rope
-from mlx_tiny.ops.rotary import rotary_tables
 
 MUON_DTYPES = (mx.float32, mx.bfloat16)
 # B, T, H, G: several blocks and groups, and the smallest there is.

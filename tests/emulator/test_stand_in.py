@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mlx_tiny.ops import metal
-from mlx_tiny.ops.kernel_text import kernel_folder
+from mlx_tiny.ops.metal import kernel_folder
 
 from . import emulated_metal, lane_maps
 from .cache import cache_folder

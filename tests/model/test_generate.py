@@ -18,8 +18,8 @@ from tiny_run import MODEL, tiny_config, tiny_corpus
 
 import mlx_tiny.model.generate
 from mlx_tiny.errors import TinyError
-from mlx_tiny.model.forward import initialize
 from mlx_tiny.model.generate import Reader, Sampling, _draw, _nucleus, generate_tokens, sample_text
+from mlx_tiny.model.parameters import initialize
 
 CONFIG = replace(SMALL, key_value_heads=2)
 GREEDY = Sampling(temperature=0, max_tokens=40)

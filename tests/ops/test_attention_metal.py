@@ -9,13 +9,13 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from emulator import emulated_metal
+from mlx_tiny.ops.dispatch import ATTENTION_WIDTHS
 from numeric import assert_close, normal, rounded, to_float64
 from test_attention import reference
 
 from mlx_tiny.errors import TinyError
 from mlx_tiny.ops import metal
 from mlx_tiny.ops.attention import causal_attention
-from mlx_tiny.ops.dispatch import ATTENTION_WIDTHS
 from mlx_tiny.tolerances import kernel_bounds
 
 ON_GPU = metal.why_not_metal() is None

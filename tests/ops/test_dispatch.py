@@ -9,11 +9,11 @@ from unittest import mock
 
 import mlx.core as mx
 import pytest
+from mlx_tiny.ops.dispatch import ATTENTION_WIDTHS, Situation, choose
 
 from mlx_tiny.errors import TinyError
 from mlx_tiny.ops import activation, dispatch, metal, norm
 from mlx_tiny.ops import qk_norm_rope as heads
-from mlx_tiny.ops.dispatch import ATTENTION_WIDTHS, Situation, choose
 
 MAC = Situation("attention", mx.float32, "metal", generation=3, width=64, queries=256, keys=256)
 CPU = replace(MAC, device="cpu", generation=None)

@@ -9,7 +9,7 @@ import pytest
 
 from mlx_tiny.errors import TinyError
 from mlx_tiny.ops import kernel_text as module
-from mlx_tiny.ops.kernel_text import kernel_folder, kernel_names, kernel_text
+from mlx_tiny.ops.metal import kernel_folder, kernel_names, kernel_text
 
 ROOT = Path(__file__).parents[2]
 

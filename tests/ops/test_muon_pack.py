@@ -12,14 +12,14 @@ import pytest
 from emulator import emulated_metal
 from emulator.lint import lint
 from emulator.type_gate import check_types
+from mlx_tiny.ops.muon_pack import Packed, make_layout, pack, run_view, unfit
 from numeric import assert_close, normal, to_float64
 from test_model import CONFIGS
 
 from mlx_tiny.errors import TinyError
-from mlx_tiny.model.forward import parameter_specs
+from mlx_tiny.model.parameters import parameter_specs
 from mlx_tiny.ops import muon_pack
-from mlx_tiny.ops.kernel_text import KernelText, kernel_text
-from mlx_tiny.ops.muon_pack import Packed, make_layout, pack, run_view, unfit
+from mlx_tiny.ops.metal import KernelText, kernel_text
 
 DTYPES = ("float32", "bfloat16")
 MU = 0.9

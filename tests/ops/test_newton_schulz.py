@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mlx_tiny.ops.newton_schulz import orthogonalize
 from numeric import assert_close, normal, rounded, to_float64
 
 from mlx_tiny.errors import TinyError
 from mlx_tiny.ops import newton_schulz
-from mlx_tiny.ops.newton_schulz import orthogonalize
 
 KINDS = ("quintic", "polar_express")
 SHAPES = [(1, 1), (1, 7), (7, 1), (6, 6), (5, 12), (12, 5), (32, 64)]

@@ -11,12 +11,12 @@ import pytest
 from emulator import emulated_metal
 from emulator.lint import lint
 from emulator.type_gate import check_types
+from mlx_tiny.ops.dispatch import Choice
+from mlx_tiny.ops.newton_schulz import orthogonalize, symmetric_product
 from numeric import assert_close, normal, rounded, to_float64
 
 from mlx_tiny.errors import TinyError
 from mlx_tiny.ops import dispatch, newton_schulz
-from mlx_tiny.ops.dispatch import Choice
-from mlx_tiny.ops.newton_schulz import orthogonalize, symmetric_product
 
 # Around the kernel's tiles of 32 and chunks of 32, and beyond four tiles.
 SIZES = (1, 7, 31, 32, 33, 65, 130)

@@ -11,6 +11,7 @@ import pytest
 from emulator import emulated_metal
 from emulator.lint import lint
 from emulator.type_gate import check_types
+from mlx_tiny.ops.rotary import rotary_tables
 from numeric import assert_close, normal, rounded, to_float64
 
 from mlx_tiny.bench.launches import count_launches
@@ -19,7 +20,6 @@ from mlx_tiny.linux.lanes import why_not_compiled
 from mlx_tiny.ops import dispatch, metal
 from mlx_tiny.ops import qk_norm_rope as heads
 from mlx_tiny.ops.qk_norm_rope import qk_norm_rope
-from mlx_tiny.ops.rotary import rotary_tables
 from mlx_tiny.tolerances import kernel_bounds
 from mlx_tiny.validate import references
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import mlx.core as mx
 import numpy as np
 import pytest
-from numeric import assert_close, normal, to_float64
-
 from mlx_tiny.ops.rotary import rotary_tables, rotate
+from numeric import assert_close, normal, to_float64
 
 TYPES = ("float32", "float16", "bfloat16")
 BASE = 10_000.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 import mlx.core as mx
 import numpy as np
 import pytest
-
 from mlx_tiny.linux.exponential import _by_polynomial, shifted_exponential
+
 from mlx_tiny.linux.rows import row_maximum, row_sum
 
 LENGTHS = (1, 2, 15, 16, 17, 64, 256, 257, 300, 1000, 2048, 2051)

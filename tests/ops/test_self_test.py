@@ -7,11 +7,11 @@ from collections.abc import Callable
 import mlx.core as mx
 import pytest
 from emulator import emulated_metal
+from mlx_tiny.ops.self_test import disagreement
 
 from mlx_tiny.ops import attention, newton_schulz
 from mlx_tiny.ops import qk_norm_rope as heads
-from mlx_tiny.ops.kernel_text import KernelText, kernel_text
-from mlx_tiny.ops.self_test import disagreement
+from mlx_tiny.ops.metal import KernelText, kernel_text
 
 ALLOWED = "attention kernel"
 SELF_TESTS: dict[str, Callable[[mx.Dtype], str | None]] = {

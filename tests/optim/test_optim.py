@@ -15,7 +15,7 @@ from test_model import CONFIGS, SMALL
 from mlx_tiny.config import ModelConfig, OptimizerConfig
 from mlx_tiny.errors import TinyError
 from mlx_tiny.linux.lanes import shares
-from mlx_tiny.model.forward import parameter_count, parameter_specs
+from mlx_tiny.model.parameters import parameter_count, parameter_specs
 from mlx_tiny.ops import muon_pack, newton_schulz
 from mlx_tiny.optim.optimizer import Optimizer, clipped, global_norm, groups, over_banks
 from mlx_tiny.optim.schedule import muon_momentum

@@ -13,7 +13,7 @@ from tiny_run import MODEL, create_run, tiny_config
 
 from mlx_tiny.config import FORMAT_VERSION, OptimizerConfig, RunConfig
 from mlx_tiny.errors import TinyError
-from mlx_tiny.model.forward import parameter_specs
+from mlx_tiny.model.parameters import parameter_specs
 from mlx_tiny.optim.optimizer import Optimizer
 from mlx_tiny.records import Progress
 from mlx_tiny.reference import checkpoint

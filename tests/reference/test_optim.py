@@ -8,10 +8,10 @@ import mlx.core as mx
 import numpy as np
 import pytest
 import torch
+from mlx_tiny.ops.newton_schulz import orthogonalize
 
 from mlx_tiny.config import ModelConfig, OptimizerConfig, ScheduleConfig
-from mlx_tiny.model.forward import parameter_specs
-from mlx_tiny.ops.newton_schulz import orthogonalize
+from mlx_tiny.model.parameters import parameter_specs
 from mlx_tiny.optim import schedule as mlx_schedule
 from mlx_tiny.optim.optimizer import Optimizer
 from mlx_tiny.reference import optim, schedule

@@ -15,7 +15,7 @@ from tiny_run import STEP_TOKENS, tiny_config, tiny_corpus, train_whole
 
 from mlx_tiny.config import ModelConfig
 from mlx_tiny.data.prepare import PreparedCorpus
-from mlx_tiny.model.forward import parameter_count, training_flops_per_token
+from mlx_tiny.model.parameters import parameter_count, training_flops_per_token
 from mlx_tiny.records import EvaluationRecord, StepRecord, from_plain, read, to_json
 from mlx_tiny.report import report
 from mlx_tiny.report.record import Report
@@ -80,9 +80,9 @@ def test_the_numbers_are_the_runs_and_fit_together(ended: Ended) -> None:
 
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("activation", ["relu2", "swiglu"])
-def test_parameters_by_kind_add_up(tied: bool, activation: str) -> None:
+def test_parameters_by_group_add_up(tied: bool, activation: str) -> None:
     model = ModelConfig(tied=tied, activation=activation, layers=3, width=64, heads=4, key_value_heads=2, head_width=16)
-    counts = report.parameters_by_kind(model)
+    counts = parameters_by_group(model)
     assert sum(counts.values()) == parameter_count(model)
     assert counts["embedding"] == 2048 * 64 and counts.get("head", 0) == (0 if tied else 2048 * 64)
     matrices = 3 * (64 * 16 * (4 + 2 + 2 + 4) + (3 if activation == "swiglu" else 2) * 64 * 512)

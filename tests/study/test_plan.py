@@ -8,7 +8,7 @@ import pytest
 
 from mlx_tiny.config import RunConfig
 from mlx_tiny.errors import TinyError
-from mlx_tiny.model.forward import parameter_count, parameter_specs, training_flops_per_token
+from mlx_tiny.model.parameters import parameter_count, parameter_specs, training_flops_per_token
 from mlx_tiny.records import from_plain, to_plain
 from mlx_tiny.study import plan
 from mlx_tiny.study.plan import (

@@ -32,7 +32,7 @@ from tiny_run import (
 from mlx_tiny.config import RunConfig
 from mlx_tiny.data.batches import BatchStream
 from mlx_tiny.errors import TinyError
-from mlx_tiny.model.forward import training_flops_per_token
+from mlx_tiny.model.parameters import training_flops_per_token
 from mlx_tiny.records import FinalRecord
 from mlx_tiny.training import trainer
 from mlx_tiny.training.checkpoint import all_finite

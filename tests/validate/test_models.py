@@ -10,11 +10,15 @@ import pytest
 
 from mlx_tiny.config import ModelConfig
 from mlx_tiny.model import forward as model
+from mlx_tiny.model.parameters import parameter_specs
+from mlx_tiny.ops.attention import ATTENTION
+from mlx_tiny.ops.attention.plain import attend_plainly
+from mlx_tiny.ops.operation import Implementation
 from mlx_tiny.study.plan import PRESETS
 from mlx_tiny.validate import models
-from mlx_tiny.validate.lockstep import in_lockstep, pass_through
+from mlx_tiny.validate.lockstep import in_lockstep, run_reference
 
-from .small import CONFIG, small_subject
+from .small import CONFIG, small_case
 
 pytestmark = pytest.mark.torch
 STAGES = (
@@ -25,8 +29,8 @@ BANKS = "query_key_value attention_output mlp_input mlp_output query_norm_weight
 
 
 def lockstep(dtype: str = "float32") -> list:
-    subject = small_subject()
-    return in_lockstep(subject.weights, CONFIG.model, subject.batch, subject.passage, dtype=dtype)
+    subject = small_case()
+    return in_lockstep(subject.weights, CONFIG.model, subject.batch, subject.expected_run, dtype=dtype)
 
 
 def failing(results: list) -> list[str]:
@@ -64,23 +68,23 @@ def test_each_stage_is_blamed_for_its_own_fault_alone(monkeypatch: pytest.Monkey
 
 
 def test_a_wrong_gradient_is_blamed_on_its_stage(monkeypatch: pytest.MonkeyPatch) -> None:
-    genuine = model.causal_attention
-
-    @mx.custom_function
-    def attend(*arrays: mx.array) -> mx.array:
-        return genuine(*arrays, scale=CONFIG.model.head_width**-0.5)
+    def plain(*arrays: mx.array) -> mx.array:
+        return attend_plainly(*arrays, scale=CONFIG.model.head_width**-0.5)
 
     def backward(primals, cotangent, output) -> list:
-        gradients = mx.vjp(lambda *a: [genuine(*a, scale=CONFIG.model.head_width**-0.5)], list(primals), [cotangent])[1]
+        gradients = mx.vjp(lambda *arrays: [plain(*arrays)], list(primals), [cotangent])[1]
         return [gradients[0], 2 * gradients[1], gradients[2]]
 
+    attend = mx.custom_function(plain)
     attend.vjp(backward)
-    monkeypatch.setattr(model, "causal_attention", lambda *arrays, **_: attend(*arrays))
+    wrong = Implementation(lambda *arrays, **_: attend(*arrays))
+    for name in ATTENTION.implementations:
+        monkeypatch.setitem(ATTENTION.implementations, name, wrong)
     assert failing(lockstep()) == [f"gradient at layer.{index}.attention.key" for index in (1, 0)]
 
 
 def test_the_rows_of_a_sound_model_pass() -> None:
-    subject = small_subject()
+    subject = small_case()
     train = replace(CONFIG.train, dtype="bfloat16")
     rows = [
         q.row() for q in models.comparisons(replace(subject, config=replace(CONFIG, train=train)), presets=("tiny",))
@@ -95,7 +99,7 @@ def test_the_rows_of_a_sound_model_pass() -> None:
 def test_every_preset_is_asked_and_what_none_of_them_has() -> None:
     cases = {question.case.split(",")[0] for question in models.comparisons(None)}
     assert cases == {"tied", *PRESETS}
-    tied, default = models.tied_subject().config.model, ModelConfig()
+    tied, default = models.tied_case().config.model, ModelConfig()
     assert tied.tied and tied.activation == "swiglu" and tied.key_value_heads < tied.heads
     for name in ("rope_base", "norm_epsilon"):
         assert getattr(tied, name) != getattr(default, name) != getattr(CONFIG.model, name), name
@@ -103,16 +107,16 @@ def test_every_preset_is_asked_and_what_none_of_them_has() -> None:
 
 def test_a_fresh_model_proves_something() -> None:
     """As training starts, output projections and head are zero, and with them every gradient but the head's."""
-    weights = small_subject().weights
+    weights = small_case().weights
     assert {name: array.shape for name, array in weights.items()} == {
-        name: spec.shape for name, spec in model.parameter_specs(CONFIG.model).items()
+        name: spec.shape for name, spec in parameter_specs(CONFIG.model).items()
     }
     assert all(mx.abs(array).min() > 0 for array in weights.values())
 
 
 def test_the_reference_passes_once() -> None:
-    subject = small_subject()
-    assert subject.passage is subject.passage
-    passage = pass_through(subject.weights, CONFIG.model, subject.batch)
-    np.testing.assert_array_equal(passage.losses, subject.passage.losses)
+    subject = small_case()
+    assert subject.expected_run is subject.expected_run
+    passage = run_reference(subject.weights, CONFIG.model, subject.batch)
+    np.testing.assert_array_equal(passage.losses, subject.expected_run.losses)
     assert passage.loss == pytest.approx(passage.losses.mean()) and passage.losses.shape == (2, 19)

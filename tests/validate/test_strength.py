@@ -14,14 +14,14 @@ from mlx_tiny.validate.strength import Trained
 from mlx_tiny.validate.table import FAILED, OK, Row
 from mlx_tiny.validate.trajectory import story_bytes
 
-from .small import CONFIG, small_subject
+from .small import CONFIG, small_case
 
 pytestmark = pytest.mark.torch
 VOCABULARY, CONTEXT = CONFIG.model.vocabulary_size, CONFIG.model.context
 
 
 def trained(tokens: int = 300) -> Trained:
-    return Trained(CONFIG.model, small_subject().weights, story_bytes(tokens, seed=1), 1.0)
+    return Trained(CONFIG.model, small_case().weights, story_bytes(tokens, seed=1), 1.0)
 
 
 def in_float32(subject: Trained) -> dict[str, torch.Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import subprocess
@@ -16,9 +17,11 @@ from tiny_run import MODEL, subprocess_environment
 
 from mlx_tiny.errors import TinyError
 from mlx_tiny.model import forward as model
+from mlx_tiny.ops.conformance import Result, to_float64
+from mlx_tiny.ops.implementations import decide
 from mlx_tiny.tolerances import Bounds
-from mlx_tiny.validate.arrays import normal, to_float64
-from mlx_tiny.validate.table import FAILED, HEADER, LEFT_OUT, OK, Comparison, Result
+from mlx_tiny.validate.table import FAILED, HEADER, LEFT_OUT, OK, Comparison
+from mlx_tiny.validate.tensors import normal
 
 BOUNDS = Bounds(1e-3, 1e-2, "for a test")
 NOT_NUMBERS = [math.nan, math.inf, -math.inf]
@@ -179,12 +182,13 @@ def test_a_tap_meets_every_intermediate_result_and_decides_how_it_goes_on() -> N
         seen[name] = array
         return array
 
-    plain = model.token_losses(parameters, MODEL, token_BT, token_BT)
-    assert mx.array_equal(model.token_losses(parameters, MODEL, token_BT, token_BT, tap=keep), plain)
+    losses = functools.partial(model.token_losses, parameters, MODEL, token_BT, token_BT, decide(MODEL, asked="plain"))
+    plain = losses()
+    assert mx.array_equal(losses(tap=keep), plain)
     for name, array in seen.items():
 
         def reverse(other: str, value: mx.array, name: str = name) -> mx.array:
             return value[..., ::-1] if other == name else value
 
-        changed = model.token_losses(parameters, MODEL, token_BT, token_BT, tap=reverse)
+        changed = losses(tap=reverse)
         assert array.shape[:2] == (2, 9) and mx.abs(changed - plain).max() > 1e-4, name

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from emulator.faults import Kind
-from mlx_tiny.ops.kernel_text import KernelText
+from mlx_tiny.ops.metal import KernelText
 
 TYPES = "type gate"
 LINT = "lint"

@@ -12,7 +12,7 @@ import mlx.core as mx
 import numpy as np
 
 from emulator.capture import Captured, capture
-from mlx_tiny.ops.kernel_text import KernelText, kernel_folder
+from mlx_tiny.ops.metal import KernelText, kernel_folder
 
 _HERE = Path(__file__).parent
 _INCLUDE = re.compile(r'#include "([\w.]+)"\n')

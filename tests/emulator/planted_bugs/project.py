@@ -8,16 +8,16 @@ from unittest import mock
 
 import mlx.core as mx
 import numpy as np
+from mlx_tiny.ops.muon_pack import make_layout, pack
+from mlx_tiny.ops.newton_schulz import symmetric_product
+from mlx_tiny.ops.rotary import rotary_tables
 
 from emulator.faults import Kind
 from emulator.planted_bugs.bug import CHECKS, NUMBERS, Bug
 from mlx_tiny.ops import metal
 from mlx_tiny.ops.attention import causal_attention
-from mlx_tiny.ops.kernel_text import KernelText, kernel_text
-from mlx_tiny.ops.muon_pack import make_layout, pack
-from mlx_tiny.ops.newton_schulz import symmetric_product
+from mlx_tiny.ops.metal import KernelText, kernel_text
 from mlx_tiny.ops.qk_norm_rope import qk_norm_rope
-from mlx_tiny.ops.rotary import rotary_tables
 
 _BARRIER = "threadgroup_barrier(mem_flags::mem_threadgroup);\n"
 

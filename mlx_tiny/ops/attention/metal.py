@@ -15,12 +15,10 @@ from typing import Any
 
 import mlx.core as mx
 
-from mlx_tiny.errors import TinyError
-from mlx_tiny.ops.dispatch import ATTENTION_WIDTHS, require_metal
 from mlx_tiny.ops.metal import MetalKernel
 
-DTYPES = (mx.float32, mx.float16, mx.bfloat16)
-"""Types that the kernels take; they compute in float32."""
+WIDTHS = (32, 48, 64, 80, 96, 128)
+"""Head widths for which the kernels are built and tested."""
 
 # Of the kernels' text: queries or keys that a threadgroup owns, and its threads, four simdgroups with 8 rows each.
 _BLOCK, _THREADS = 32, 128
@@ -38,14 +36,14 @@ _BACKWARD_KEY_VALUE = MetalKernel(
 )
 
 
-def attend_on_metal(query_BTHK: mx.array, key_BTGK: mx.array, value_BTGK: mx.array, scale: float) -> mx.array:
+def attend_on_metal(query_BTHK: mx.array, key_BTGK: mx.array, value_BTGK: mx.array, *, scale: float) -> mx.array:
     """Causal attention by the Metal kernels, with their gradient.
 
     Only builds the launches: whether the text compiles shows when the result is evaluated. Inputs and cotangents that
     are not row-contiguous are copied first.
 
     Args:
-        query_BTHK: float32, float16 or bfloat16 [B, T, H, K], K one of `dispatch.ATTENTION_WIDTHS`.
+        query_BTHK: float32, float16 or bfloat16 [B, T, H, K], K one of `WIDTHS`.
         key_BTGK: same dtype [B, T, G, K], G a divisor of H.
         value_BTGK: same dtype [B, T, G, K].
         scale: factor on the scores before the softmax.
@@ -55,32 +53,6 @@ def attend_on_metal(query_BTHK: mx.array, key_BTGK: mx.array, value_BTGK: mx.arr
     """
     mixed_BTHK: mx.array = _fused_attention(scale)(query_BTHK, key_BTGK, value_BTGK)[0]
     return mixed_BTHK
-
-
-def check_metal(query_shape: tuple[int, ...], key_shape: tuple[int, ...]) -> None:
-    """Refuse what the kernels do not take, and machines that cannot run them.
-
-    Args:
-        query_shape: (B, T, H, K).
-        key_shape: (B, S, G, K), fitting the query's.
-
-    Raises:
-        TinyError: a head width or a cache that the kernels do not take, or no Metal.
-    """
-    T, S, K = query_shape[1], key_shape[1], query_shape[3]
-    problems = {
-        f"a head width K of {', '.join(map(str, ATTENTION_WIDTHS))}": None if K in ATTENTION_WIDTHS else K,
-        "as many queries as keys, since it is for training": None if T == S else f"{T} queries and {S} keys",
-    }
-    for expected, got in problems.items():
-        if got is not None:
-            raise TinyError(
-                "The attention implementation 'metal' does not take these inputs",
-                expected=expected,
-                got=got,
-                remedy="Ask for 'auto', 'mlx' or 'plain'",
-            )
-    require_metal("attention")
 
 
 @functools.cache

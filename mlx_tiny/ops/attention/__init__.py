@@ -1,0 +1,134 @@
+"""Causal attention over [B, T, H, K] arrays: plain MLX, MLX's own, Metal kernels, and one for the CPU."""
+
+from __future__ import annotations
+
+import mlx.core as mx
+
+from mlx_tiny.errors import TinyError
+from mlx_tiny.linux.attention import attend_on_cpu
+from mlx_tiny.ops.attention.case import PROOF
+from mlx_tiny.ops.attention.metal import WIDTHS, attend_on_metal
+from mlx_tiny.ops.attention.plain import attend_by_mlx, attend_plainly
+from mlx_tiny.ops.operation import DTYPES, Implementation, Operation, Rule, Situation, dtype_name
+
+# Where MLX's own kernels take over: on an M3 Max a fused backward pass is reported at 0.67 to 0.76 times the speed of
+# unfused products at a width of 128, and at 1.17 to 1.37 times at 96 (ml-explore/mlx, pull request 3241).
+_BUILT_IN_WIDTH = 128
+# The first generation whose GPU has matrix units that MLX's products use, and simdgroup matrices do not.
+MATRIX_UNITS_GENERATION = 5
+# One block of queries of the forward kernel.
+_SHORTEST_WINDOW = 32
+
+
+def _whole(here: Situation) -> str | None:
+    return None if here["T"] == here["S"] else "as many keys as queries, since it takes no cache"
+
+
+def _for_metal(here: Situation) -> str | None:
+    if here["K"] not in WIDTHS:
+        return f"a head width K of {', '.join(map(str, WIDTHS))}"
+    return _whole(here)
+
+
+def _for_cpu(here: Situation) -> str | None:
+    return _whole(here) if here.dtype == "float32" else "float32"
+
+
+def _check(
+    query_BTHK: mx.array,
+    key_BSGK: mx.array,
+    value_BSGK: mx.array,
+    *,
+    scale: float,
+    filled: mx.array | None = None,
+) -> None:
+    shapes = f"query {query_BTHK.shape}, key {key_BSGK.shape}, value {value_BSGK.shape}"
+    if any(a.ndim != 4 for a in (query_BTHK, key_BSGK, value_BSGK)):
+        raise TinyError("Attention takes arrays of four axes", expected="[B, T, H, K]", got=shapes)
+    B, T, H, K = query_BTHK.shape
+    S, G = key_BSGK.shape[1:3]
+    if key_BSGK.shape != (B, S, G, K) or value_BSGK.shape != key_BSGK.shape or G < 1 or H % G or S < T:
+        raise TinyError(
+            "The shapes of the attention's inputs do not fit",
+            expected="query [B, T, H, K], key and value [B, S, G, K] with G a divisor of H and S >= T",
+            got=shapes,
+        )
+    if 0 in query_BTHK.shape:
+        raise TinyError(
+            "The attention's inputs are empty", expected="at least one sequence, position and head", got=shapes
+        )
+    types = [dtype_name(array.dtype) for array in (query_BTHK, key_BSGK, value_BSGK)]
+    if types[0] not in DTYPES or types[1:] != types[:1] * 2:
+        raise TinyError(
+            "The types of the attention's inputs do not fit",
+            expected="query, key and value all float32, float16 or bfloat16",
+            got=", ".join(types),
+        )
+
+
+def _dimensions(
+    query: tuple[int, ...], key: tuple[int, ...], value: tuple[int, ...], **settings: object
+) -> dict[str, int]:
+    return {"T": query[1], "S": key[1], "K": query[3]}
+
+
+ATTENTION = Operation(
+    name="attention",
+    summary="causal attention",
+    implementations={
+        "plain": Implementation(attend_plainly),
+        "mlx": Implementation(attend_by_mlx),
+        "cpu": Implementation(attend_on_cpu, _for_cpu, device="cpu"),
+        "metal": Implementation(attend_on_metal, _for_metal, device="metal"),
+    },
+    rules=(
+        Rule(
+            "cpu",
+            "on a CPU blocks of the causal half, with a gradient of their own, are fastest",
+            lambda s: s.kind == "cpu" and s["T"] == s["S"] > 1 and s.dtype == "float32",
+        ),
+        Rule("plain", "the CPU's own attention takes whole sequences of float32", lambda s: s.kind == "cpu"),
+        Rule("mlx", "the kernels are Metal's, and MLX has its own elsewhere", lambda s: s.kind != "metal"),
+        Rule(
+            "mlx",
+            "the kernels take whole sequences; MLX's own takes keys from a cache too",
+            lambda s: s["T"] != s["S"],
+        ),
+        Rule(
+            "mlx",
+            f"a sequence is shorter than one block of {_SHORTEST_WINDOW} queries",
+            lambda s: s["T"] < _SHORTEST_WINDOW,
+        ),
+        Rule("mlx", f"the kernels take head widths of {', '.join(map(str, WIDTHS))}", lambda s: s["K"] not in WIDTHS),
+        Rule(
+            "mlx",
+            f"from a head width of {_BUILT_IN_WIDTH} on MLX's own is expected to be faster",
+            lambda s: s["K"] >= _BUILT_IN_WIDTH,
+        ),
+        Rule(
+            "mlx",
+            "MLX's products use this chip's matrix units, and the kernels cannot",
+            lambda s: (s.device.generation or 0) >= MATRIX_UNITS_GENERATION,
+        ),
+        Rule("metal", "fused both ways, without the masked half; expected to be faster, not yet measured on a Mac"),
+    ),
+    proof=PROOF,
+    dimensions=_dimensions,
+    check=_check,
+)
+"""Softmax attention in which position t sees the keys up to its own.
+
+The T queries are the last T of the S positions: T = S in training, T < S when a cache holds the past. Where a cache has
+room for more, they are the last T of the positions that are filled.
+
+Args:
+    query_BTHK: float32, float16 or bfloat16 [B, T, H, K].
+    key_BSGK: same dtype [B, S, G, K] with S >= T; G divides H, and H/G neighbouring query heads share a key head.
+    value_BSGK: same dtype [B, S, G, K].
+    scale: factor on the scores before the softmax.
+    filled: how many of the S positions hold anything, an integer scalar; all of them where absent. `plain` and `mlx`
+        alone take it.
+
+Returns:
+    [B, T, H, K] in the dtype of the query; scores and softmax are float32.
+"""

@@ -1,0 +1,178 @@
+"""Does an implementation of an operation give what it must? The one check, whoever asks.
+
+`check` compares every output and every gradient with the operation's float64 formula. Before a Metal kernel is used,
+the machine that is to use it makes this check; `validate`, `bench`, the tests and the emulator make it too.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+from numpy.typing import NDArray
+
+from mlx_tiny.ops.operation import Case, Device, Exact, Function, Named, Operation, converted, filled, here
+from mlx_tiny.tolerances import TABLE, Bounds, bounds, kernel_bounds
+
+Array = NDArray[np.float64]
+# A float64 formula that gives less means zero; smaller numbers than that are inputs or results of no case.
+_ZERO = 1e-12
+GRADIENT, _COTANGENT = "gradient of ", "cotangent of "
+
+
+@dataclass(frozen=True)
+class Result:
+    """One array, or one number, beside what it is to be."""
+
+    name: str
+    got: Array
+    expected: Array
+    bounds: Bounds
+
+    @property
+    def magnitude(self) -> float:
+        """Largest finite number expected, which errors are relative to; 1 where only zeros are expected."""
+        expected = np.asarray(self.expected)
+        largest = float(np.abs(expected[np.isfinite(expected)]).max(initial=0.0))
+        return largest if largest > _ZERO else 1.0
+
+    @property
+    def error(self) -> float:
+        """Largest absolute error; infinite where a shape, a NaN or an infinity is wrong."""
+        return Bounds(0.0, 1.0, "in units of 1").excess(self.got, self.expected)
+
+    @property
+    def allowed(self) -> float:
+        """Largest relative error within the bounds."""
+        return self.bounds.relative + self.bounds.absolute / self.magnitude
+
+    @property
+    def excess(self) -> float:
+        """The error as a multiple of what is allowed, as `Bounds.excess` tells it."""
+        return self.bounds.excess(self.got, self.expected)
+
+    @property
+    def passed(self) -> bool:
+        return self.excess <= 1
+
+
+def check(operation: Operation, implementation: str, case: Case) -> list[Result]:
+    """Outputs, then gradients for random cotangents, each beside its float64 formula.
+
+    Raises:
+        TinyError: the implementation does not take the case, or cannot run here.
+    """
+    inputs, cotangents = numbers(operation, case)
+    got = computed(operation, operation.by(implementation), case, inputs, cotangents)
+    expected = operation.proof.formula(_exact(inputs), _exact(cotangents), operation.proof.settings(case))
+    plain: Named = {}
+    if implementation == "metal" and case.dtype != "float32":
+        plain = computed(operation, operation.by("plain"), case, inputs, cotangents)
+    return [
+        Result(name, to_float64(got[name]), right, _allowed(operation, implementation, case, name, plain, right))
+        for name, right in expected.items()
+    ]
+
+
+def cases(operation: Operation, implementation: str, device: Device | None = None) -> Iterator[Case]:
+    """The operation's cases that an implementation takes; none where it cannot run on the device, by default here."""
+    device = device or here()
+    for case in operation.proof.cases():
+        only = operation.proof.specials[case.special].only if case.special else ()
+        if only and implementation not in only:
+            continue
+        if operation.refusal(implementation, operation.situation(case, device)) is None:
+            yield case
+
+
+def failure(operation: Operation, implementation: str, case: Case) -> str | None:
+    """How a check fails, in a few words; None where it passes."""
+    for result in check(operation, implementation, case):
+        if not result.passed:
+            times = f"{result.excess:.1f} times as far from its formula as {case.dtype} allows"
+            return f"{operation.name}, {operation.title(case)}: {result.name} is {times}"
+    return None
+
+
+def numbers(operation: Operation, case: Case) -> tuple[Named, Named]:
+    """The inputs of a case, and a cotangent for each output where it has gradients: the same at every call."""
+    proof = operation.proof
+    inputs = proof.inputs(case)
+    outputs = proof.outputs(case) if proof.differentiable else {}
+    everything = {**inputs, **{_COTANGENT + name: array for name, array in outputs.items()}}
+    seed = zlib.crc32(f"{operation.name} {proof.label(case)}".encode())
+    arrays = converted(everything, filled(everything, case.dtype, seed), case.dtype)
+    if case.special:
+        arrays = proof.specials[case.special].change(arrays)
+    return {name: arrays[name] for name in inputs}, {name: arrays[_COTANGENT + name] for name in outputs}
+
+
+def computed(operation: Operation, function: Function, case: Case, inputs: Named, cotangents: Named) -> Named:
+    """What a function with the operation's arguments gives: outputs and, where there are cotangents, gradients.
+
+    Args:
+        function: an implementation, or `operation.by(NAME)`, which checks its arguments.
+        inputs: by name; those of the case, or of some of its sequences.
+        cotangents: of each output; without any, gradients are not computed.
+    """
+    proof = operation.proof
+    settings, outputs = proof.settings(case), list(proof.outputs(case))
+
+    def run(values: Named) -> Named:
+        if proof.run is not None:
+            return proof.run(function, values, settings)
+        results = function(*values.values(), **settings)
+        return dict(zip(outputs, [results] if isinstance(results, mx.array) else results, strict=True))
+
+    if not cotangents:
+        return run(inputs)
+    names = [name for name, array in proof.inputs(case).items() if array.differentiable]
+
+    def listed(*arrays: mx.array) -> list[mx.array]:
+        results = run({**inputs, **dict(zip(names, arrays, strict=True))})
+        return [results[name] for name in cotangents]
+
+    values, gradients = mx.vjp(listed, [inputs[name] for name in names], list(cotangents.values()))
+    return {
+        **dict(zip(cotangents, values, strict=True)),
+        **dict(zip((GRADIENT + name for name in names), gradients, strict=True)),
+    }
+
+
+def entry(operation: Operation, implementation: str, case: Case, result: str) -> str:
+    """The entry of the table of tolerances that holds for a result."""
+    special = operation.proof.specials[case.special].entry if case.special else ""
+    name = special or operation.proof.entries[result.startswith(GRADIENT)]
+    places = [f"{name} kernel"] if implementation == "metal" else [f"{name} on a GPU"] if here().kind != "cpu" else []
+    return next((place for place in places if (place, "float32") in TABLE), name)
+
+
+def _allowed(
+    operation: Operation, implementation: str, case: Case, result: str, plain: Named, expected: Array
+) -> Bounds:
+    """The table's bounds; for a kernel in 16 bits those that follow from the plain path's own error."""
+    output = operation.proof.outputs(case).get(result)
+    if output is not None and output.entry:
+        return bounds(output.entry, "float32")
+    name = entry(operation, implementation, case, result)
+    if plain:
+        return kernel_bounds(name, case.dtype, to_float64(plain[result]), expected)
+    return bounds(name, case.dtype)
+
+
+def _exact(arrays: Named) -> Exact:
+    return {name: to_float64(array) for name, array in arrays.items()}
+
+
+def to_float64(array: Any) -> Array:
+    """The numbers of an array of MLX, numpy or torch, of any type."""
+    if isinstance(array, mx.array):
+        array = np.array(array.astype(mx.float32) if mx.issubdtype(array.dtype, mx.floating) else array)
+    elif not isinstance(array, np.ndarray):
+        array = array.detach().cpu().double().numpy()
+    wide: Array = array.astype(np.float64)
+    return wide

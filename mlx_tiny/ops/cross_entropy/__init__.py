@@ -1,0 +1,45 @@
+"""The head's product and the cross-entropy of its logits."""
+
+from __future__ import annotations
+
+import mlx.core as mx
+
+from mlx_tiny.linux.rows import head_cross_entropy_on_cpu
+from mlx_tiny.ops.cross_entropy.case import PROOF
+from mlx_tiny.ops.operation import Implementation, Operation, Rule, in_float32, rows_of
+
+
+def _plainly(hidden_ND: mx.array, head_VD: mx.array, target_N: mx.array) -> mx.array:
+    logits_NV = (hidden_ND @ head_VD.T).astype(mx.float32)
+    target_logit_N = mx.take_along_axis(logits_NV, target_N[:, None], axis=-1)[:, 0]
+    return mx.logsumexp(logits_NV, axis=-1) - target_logit_N
+
+
+CROSS_ENTROPY = Operation(
+    name="cross_entropy",
+    summary="the cross-entropy",
+    implementations={
+        "plain": Implementation(_plainly),
+        "cpu": Implementation(head_cross_entropy_on_cpu, in_float32, device="cpu"),
+    },
+    rules=(
+        Rule(
+            "cpu",
+            "on a CPU one exponential serves both ways, and neither adds up a vocabulary number by number",
+            lambda s: s.kind == "cpu" and s.dtype == "float32",
+        ),
+        Rule("plain", "MLX sums the logits' exponentials in one kernel"),
+    ),
+    proof=PROOF,
+    dimensions=lambda hidden, *others, **settings: {"rows": rows_of(hidden)},
+)
+"""Negative log-likelihood of each target under softmax(hidden head^T).
+
+Args:
+    hidden_ND: [N, D], float32, float16 or bfloat16.
+    head_VD: [V, D], same dtype.
+    target_N: integer [N], 0 to V-1.
+
+Returns:
+    float32 [N], nats.
+"""

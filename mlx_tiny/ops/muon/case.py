@@ -1,0 +1,394 @@
+"""How Muon's packing, symmetric products and orthogonalisation are checked and timed."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+from numpy.typing import NDArray
+
+from mlx_tiny.ops.inputs import SPECIALS, equal, model_of
+from mlx_tiny.ops.muon.layout import Layout, Run, make_layout, run_view
+from mlx_tiny.ops.operation import Case, Exact, Function, Input, Named, Proof, Rival, Settings, Situation, Special
+
+Array = NDArray[np.float64]
+
+DTYPES = ("float32", "bfloat16")
+_MODEL = model_of()
+_MU = 0.9
+
+# A model with everything that packing must tell apart: grouped queries, two matrices in the MLP's first, tall and wide.
+_PACKED = make_layout([(2, 144, 72), (2, 72, 72), (2, 200, 72), (2, 72, 100)], [(72, 36, 36), (72,), (100, 100), (72,)])
+# Of its parameters the first, and so on: each number is a kernel of its own to Metal's compiler.
+_RAGGED = [(2, 77, 40), (2, 40, 45), (1, 9, 33), (3, 5, 2)], [(45, 16, 16), (40,), (9,), (5,)]
+
+# [N, rows, columns] around the tiles of 32 and 64, and the largest bank of the preset `tiny`.
+_BANKS = ((1, 1, 1), (3, 7, 33), (2, 65, 31), (1, 130, 70), (1, 257, 300), (4, 64, 256))
+_SPECIAL_BANK = (2, 65, 31)
+
+# Amsel et al. 2025 (arXiv 2505.16932), for singular values in [1e-3, 1] after division by 1.01 times the norm, and
+# Jordan et al. 2024: written down once more, so that no code checks itself.
+_POLAR_EXPRESS = (
+    (8.15655, -22.48329, 15.87877),
+    (4.04293, -2.80892, 0.50002),
+    (3.89167, -2.77248, 0.50606),
+    (3.28575, -2.36813, 0.46449),
+    (2.34654, -1.70978, 0.42324),
+)
+_QUINTIC = (3.4445, -4.7750, 2.0315)
+
+
+def _layout(case: Case) -> Layout:
+    return case.options.get("layout", _PACKED)  # type: ignore[no-any-return]
+
+
+def _pack_cases() -> Iterator[Case]:
+    for special, dtype in itertools.product(("", *_PACK_SPECIALS), DTYPES):
+        yield Case(_MODEL, dtype=dtype, special=special)
+
+
+def _first_parameters(dtype: str) -> Iterator[Case]:
+    for count in range(1, len(_RAGGED[0]) + 1):
+        layout = make_layout(*(part[:count] for part in _RAGGED))
+        yield Case(_MODEL, dtype=dtype, options={"layout": layout, "ragged": count})
+
+
+def _pack_inputs(case: Case) -> dict[str, Input]:
+    shapes = _layout(case).shapes
+    return {
+        f"{kind} {index}": Input(shape, kind="float32", differentiable=False, by_sequence=False)
+        for kind in ("gradient", "momentum")
+        for index, shape in enumerate(shapes)
+    }
+
+
+def _pack_outputs(case: Case) -> dict[str, Input]:
+    layout = _layout(case)
+    own: dict[str, tuple[tuple[int, ...], str]] = {
+        f"average {index}": (shape, "muon_pack") for index, shape in enumerate(layout.shapes)
+    }
+    own |= {f"norms {index}": ((_count(layout, run),), "muon_pack norms") for index, run in enumerate(layout.runs)}
+    packed = {f"bank {index}": (_count(layout, run), run.rows, run.columns) for index, run in enumerate(layout.runs)}
+    return {
+        **{name: Input(shape, kind="float32", entry=entry, by_sequence=False) for name, (shape, entry) in own.items()},
+        **{name: Input(shape, by_sequence=False) for name, shape in packed.items()},
+        "stand-ins": Input((1,), kind="float32", entry="muon_pack", by_sequence=False),
+    }
+
+
+def _count(layout: Layout, run: Run) -> int:
+    return layout.shapes[run.parameter][0] * run.count
+
+
+def _run_pack(function: Function, inputs: Named, settings: Settings) -> Named:
+    """Averages; the look-ahead as it stands in the parameters; its matrices' norms over those of what was packed."""
+    layout: Layout = settings["layout"]
+    gradients, momenta = (
+        [inputs[f"{kind} {i}"] for i in range(len(layout.shapes))] for kind in ("gradient", "momentum")
+    )
+    packed = function(gradients, momenta, mx.array(_MU), **settings)
+    results: Named = {f"average {index}": average for index, average in enumerate(packed.momenta)}
+    for index, run in enumerate(layout.runs):
+        layers, count = layout.shapes[run.parameter][0], _count(layout, run)
+        bank_NRC = run_view(run, layers, packed.banks[run.bank]).reshape(count, run.rows, run.columns)
+        results[f"bank {index}"] = bank_NRC
+        largest, squares = (packed.partials[run.bank][run.start : run.start + count, :, i] for i in (0, 1))
+        kept = mx.sqrt(mx.sum(mx.square(largest) * squares, axis=1))
+        found = np.linalg.norm(np.array(bank_NRC.astype(mx.float32)).astype(np.float64), axis=(1, 2))
+        # A matrix of zeros has neither.
+        results[f"norms {index}"] = (kept + _NOTHING) / mx.array(found + _NOTHING, dtype=mx.float32)
+    stand_ins = [array.reshape(-1) for array in packed.stand_ins]
+    results["stand-ins"] = mx.max(mx.abs(mx.concatenate([mx.zeros(1), *stand_ins])), keepdims=True)
+    return results
+
+
+_NOTHING = 1e-12
+
+
+def _pack_formula(inputs: Exact, cotangents: Exact, settings: Settings) -> Exact:
+    layout: Layout = settings["layout"]
+    results: Exact = {}
+    ahead = []
+    for index in range(len(layout.shapes)):
+        gradient, momentum = inputs[f"gradient {index}"], inputs[f"momentum {index}"]
+        average = _MU * momentum + (1 - _MU) * gradient
+        results[f"average {index}"] = average
+        ahead.append(_MU * average + (1 - _MU) * gradient)
+    for index, run in enumerate(layout.runs):
+        rows = ahead[run.parameter][:, run.first_row : run.first_row + run.count * run.rows]
+        results[f"bank {index}"] = rows.reshape(-1, run.rows, run.columns)
+        results[f"norms {index}"] = np.ones(_count(layout, run))
+    return {**results, "stand-ins": np.zeros(1)}
+
+
+def _zero_tiles(arrays: Named) -> Named:
+    """As at the first step of a run: no momentum, no gradient of what stands behind zeros, and rows of zeros."""
+    changed = {}
+    for name, array in arrays.items():
+        rows = mx.arange(array.shape[1])[:, None] % 64 < 32
+        changed[name] = mx.where(rows, array, 0) if name.startswith("gradient") else mx.zeros_like(array)
+    return {**changed, "gradient 1": mx.zeros_like(arrays["gradient 1"])}
+
+
+_PACK_SPECIALS = {**SPECIALS, "zero tiles": Special(_zero_tiles)}
+
+MUON_PACK = Proof(
+    label=lambda case: f"{len(_layout(case).shapes)} ragged" if "ragged" in case.options else "grouped queries, SwiGLU",
+    inputs=_pack_inputs,
+    outputs=_pack_outputs,
+    settings=lambda case: {"layout": _layout(case), "dtype": getattr(mx, case.dtype)},
+    formula=_pack_formula,
+    cases=lambda: itertools.chain(_pack_cases(), *(_first_parameters(dtype) for dtype in DTYPES)),
+    entries=("muon_pack", "muon_pack"),
+    flops=lambda case, both: 10.0 * sum(np.prod(shape) for shape in _layout(case).shapes),
+    specials=_PACK_SPECIALS,
+    kernels={"": "muon_pack"},
+    run=_run_pack,
+    before_use=lambda situation: _first_parameters(situation.dtype),
+    differentiable=False,
+)
+
+
+def _bank_case(bank: tuple[int, int, int], dtype: str, special: str = "", **options: Any) -> Case:
+    return Case(_MODEL, dtype=dtype, special=special, options={"bank": bank, **options})
+
+
+def _product_cases() -> Iterator[Case]:
+    for bank, dtype in itertools.product(_BANKS, DTYPES):
+        yield _bank_case(bank, dtype)
+    for special, dtype in itertools.product(_PRODUCT_SPECIALS, DTYPES):
+        yield _bank_case(_SPECIAL_BANK, dtype, special)
+
+
+def _product_inputs(case: Case) -> dict[str, Input]:
+    N, R, C = case.options["bank"]
+
+    def symmetric() -> Array:
+        half = np.random.default_rng(R).standard_normal((N, R, R))
+        whole: Array = half + half.swapaxes(1, 2)
+        return whole
+
+    bank = Input((N, R, C), differentiable=False, by_sequence=False)
+    addend = Input((N, R, R), values=symmetric, differentiable=False, by_sequence=False)
+    return {"bank": bank, "addend": addend} if case.options.get("adds", True) else {"bank": bank}
+
+
+def _product_outputs(case: Case) -> dict[str, Input]:
+    N, R, _ = case.options["bank"]
+    return {"product": Input((N, R, R), by_sequence=False)}
+
+
+def _product_settings(case: Case) -> dict[str, Any]:
+    return {"alpha": 0.7, "beta": -1.3, "blocks": case.options.get("blocks")}
+
+
+def _product_formula(inputs: Exact, cotangents: Exact, settings: Settings) -> Exact:
+    x_NRC = inputs["bank"]
+    product = settings["alpha"] * x_NRC @ x_NRC.swapaxes(1, 2)
+    return {"product": product + settings["beta"] * inputs["addend"] if "addend" in inputs else product}
+
+
+def _nan_behind(arrays: Named) -> Named:
+    """What is read beyond the end of a matrix is NaN, and shows."""
+    bank = arrays["bank"]
+    last = mx.arange(len(bank))[:, None, None] == len(bank) - 1
+    return {**arrays, "bank": mx.where(last, mx.array(float("nan"), dtype=bank.dtype), bank)}
+
+
+_PRODUCT_SPECIALS = {**SPECIALS, "NaN in the next matrix": Special(_nan_behind)}
+
+
+def _every_tile(dtype: str) -> Iterator[Case]:
+    """Each size of a tile, with and without an addend, is a kernel of its own to Metal's compiler."""
+    for blocks, adds in itertools.product((2, 4), (False, True)):
+        yield _bank_case((2, 67, 70), dtype, blocks=blocks, adds=adds)
+
+
+def _product_label(case: Case) -> str:
+    N, R, C = case.options["bank"]
+    tile = f", tiles of {16 * case.options['blocks']}" if "blocks" in case.options else ""
+    return f"N{N} R{R} C{C}{tile}{'' if case.options.get('adds', True) else ', no addend'}"
+
+
+def _product_flops(case: Case, both: bool) -> float:
+    """One triangle."""
+    N, R, C = case.options["bank"]
+    return float(N * R * R * C)
+
+
+SYMMETRIC_PRODUCT = Proof(
+    label=_product_label,
+    inputs=_product_inputs,
+    outputs=_product_outputs,
+    settings=_product_settings,
+    formula=_product_formula,
+    cases=lambda: itertools.chain(_product_cases(), *(_every_tile(dtype) for dtype in DTYPES)),
+    entries=("symmetric_product", "symmetric_product"),
+    flops=_product_flops,
+    specials=_PRODUCT_SPECIALS,
+    kernels={"product": "symmetric_product"},
+    before_use=lambda situation: _every_tile(situation.dtype),
+    differentiable=False,
+)
+
+
+def _iteration_cases() -> Iterator[Case]:
+    for coefficients, bank, steps in itertools.product(
+        ("polar_express", "quintic"), ((2, 24, 40), (2, 40, 24), (2, 65, 65)), (2, 5, 6)
+    ):
+        yield _bank_case(bank, "float32", coefficients=coefficients, steps=steps)
+    yield _bank_case((3, 65, 96), "float32")
+    yield _bank_case((1, 257, 300), "float32")
+    for special in _ITERATION_SPECIALS:
+        yield _bank_case((3, 40, 24), "float32", special)
+
+
+def _banks(case: Case) -> dict[str, tuple[int, int, int]]:
+    """The case's own bank, or all of a layout's."""
+    if "bank" in case.options:
+        return {"bank": case.options["bank"]}
+    return {f"bank {n}x{m}": (count, n, m) for count, n, m in _layout(case).banks}
+
+
+def _bank_inputs(case: Case) -> dict[str, Input]:
+    return {name: Input(shape, differentiable=False, by_sequence=False) for name, shape in _banks(case).items()}
+
+
+def _run_iterations(function: Function, inputs: Named, settings: Settings) -> Named:
+    return {f"orthogonal {name}": function(bank, **settings) for name, bank in inputs.items()}
+
+
+def _iteration_settings(case: Case) -> dict[str, Any]:
+    options = case.options
+    return {"steps": options.get("steps", 5), "coefficients": options.get("coefficients", "polar_express")}
+
+
+def _iteration_formula(inputs: Exact, cotangents: Exact, settings: Settings) -> Exact:
+    """Steps towards the nearest matrix with orthonormal rows, or columns; zeros stay."""
+    results = {}
+    for name, bank in inputs.items():
+        tall = bank.shape[1] > bank.shape[2]
+        x = bank.swapaxes(1, 2) if tall else bank
+        safety = 1.01 if settings["coefficients"] == "polar_express" else 1.0
+        norm = np.sqrt((x**2).sum(axis=(1, 2), keepdims=True))
+        x = x / np.where(norm > 0, safety * norm, 1.0)
+        for step in range(settings["steps"]):
+            last = len(_POLAR_EXPRESS) - 1
+            polar = settings["coefficients"] == "polar_express"
+            a, b, c = _POLAR_EXPRESS[min(step, last)] if polar else _QUINTIC
+            gram = x @ x.swapaxes(1, 2)
+            x = a * x + (b * gram + c * gram @ gram) @ x
+        results[f"orthogonal {name}"] = x.swapaxes(1, 2) if tall else x
+    return results
+
+
+_ITERATION_SPECIALS = {
+    "huge": Special(lambda arrays: {"bank": arrays["bank"] * 1e30}),
+    "tiny": Special(lambda arrays: {"bank": arrays["bank"] * 1e-15}),
+    "zeros": Special(lambda arrays: {"bank": mx.zeros_like(arrays["bank"])}),
+    "one matrix of zeros": Special(
+        lambda arrays: {"bank": mx.where(mx.arange(3)[:, None, None] == 1, 0, arrays["bank"])}
+    ),
+    # Known along one direction only: rounding in the others is raised by every step.
+    "rank one": Special(lambda arrays: {"bank": equal(arrays["bank"])}, entry="newton_schulz of rank one"),
+}
+
+
+def _iteration_flops(case: Case, both: bool, symmetric: bool = True) -> float:
+    """X X^T and its square, of symmetric products one triangle alone, and a product with X, at every step."""
+    total = 0.0
+    for count, *sides in _banks(case).values():
+        n, m = min(sides), max(sides)
+        gram, square = n * n * m, n * n * n
+        total += count * 2 * ((gram + square) / 2 + gram if symmetric else gram + square + gram)
+    return float(case.options.get("steps", 5) * total)
+
+
+def _multiplied_out(case: Case, both: bool) -> float:
+    return _iteration_flops(case, both, symmetric=False)
+
+
+def _iterations_by_torch(inputs: dict[str, Any], case: Case) -> dict[str, Any]:
+    from mlx_tiny.bench.torch_step import orthogonalize_bank
+
+    settings = _iteration_settings(case)
+    return {f"orthogonal {name}": orthogonalize_bank(bank, **settings) for name, bank in inputs.items()}
+
+
+NEWTON_SCHULZ = Proof(
+    label=lambda case: (
+        " ".join(f"{N}x[{n},{m}]" for N, n, m in _banks(case).values())
+        + (f" {case.options['coefficients']}, {case.options['steps']} steps" if "steps" in case.options else "")
+    ),
+    inputs=_bank_inputs,
+    outputs=lambda case: {
+        f"orthogonal {name}": Input(shape, by_sequence=False) for name, shape in _banks(case).items()
+    },
+    settings=_iteration_settings,
+    formula=_iteration_formula,
+    cases=_iteration_cases,
+    entries=("newton_schulz", "newton_schulz"),
+    flops=_iteration_flops,
+    specials=_ITERATION_SPECIALS,
+    executed_flops={"plain": _multiplied_out, "torch": _multiplied_out},
+    kernels={"": "symmetric_product"},
+    rivals={
+        # Its polynomial is another one, so that no result of the two could be compared.
+        "mlx": Rival(None, "mlx.optimizers.Muon takes other coefficients, one matrix at a time"),
+        "torch": Rival(_iterations_by_torch),
+    },
+    run=_run_iterations,
+    differentiable=False,
+)
+
+
+def _update_outputs(case: Case) -> dict[str, Input]:
+    layout = _layout(case)
+    averages = {f"average {i}": Input(shape, by_sequence=False) for i, shape in enumerate(layout.shapes)}
+    return {**averages, **{f"direction {i}": Input(shape, by_sequence=False) for i, shape in enumerate(layout.banks)}}
+
+
+def _run_update(function: Function, inputs: Named, settings: Settings) -> Named:
+    count = len(settings["layout"].shapes)
+    gradients, momenta = ([inputs[f"{kind} {i}"] for i in range(count)] for kind in ("gradient", "momentum"))
+    averages, directions = function(gradients, momenta, mx.array(_MU), **settings)
+    return {
+        **{f"average {i}": array for i, array in enumerate(averages)},
+        **{f"direction {i}": array for i, array in enumerate(directions)},
+    }
+
+
+def _update_formula(inputs: Exact, cotangents: Exact, settings: Settings) -> Exact:
+    layout: Layout = settings["layout"]
+    packed = _pack_formula(inputs, cotangents, settings)
+    results = {name: array for name, array in packed.items() if name.startswith("average")}
+    banks: dict[int, list[Array]] = {}
+    for index, run in enumerate(layout.runs):
+        matrices = packed[f"bank {index}"]
+        banks.setdefault(run.bank, []).append(matrices.swapaxes(1, 2) if run.tall else matrices)
+    joined = {f"{index}": np.concatenate(parts) for index, parts in banks.items()}
+    directions = _iteration_formula(joined, {}, settings)
+    return results | {f"direction {index}": directions[f"orthogonal {index}"] for index in joined}
+
+
+def _update_before_use(situation: Situation) -> Iterator[Case]:
+    yield Case(_MODEL)
+
+
+MUON = Proof(
+    label=MUON_PACK.label,
+    inputs=_pack_inputs,
+    outputs=_update_outputs,
+    settings=lambda case: {"layout": _layout(case), **_iteration_settings(case)},
+    formula=_update_formula,
+    cases=lambda: [Case(_MODEL), Case(_MODEL, special="zero tiles")],
+    entries=("newton_schulz", "newton_schulz"),
+    flops=lambda case, both: MUON_PACK.flops(case, both) + _iteration_flops(case, both),
+    specials=_PACK_SPECIALS,
+    run=_run_update,
+    before_use=_update_before_use,
+    differentiable=False,
+)
