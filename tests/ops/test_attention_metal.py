@@ -18,6 +18,8 @@ from mlx_tiny.ops import metal
 from mlx_tiny.ops.attention import causal_attention
 from mlx_tiny.tolerances import kernel_bounds
 
+pytestmark = pytest.mark.compile_ahead
+
 ON_GPU = metal.why_not_metal() is None
 # The emulator's exponentials and logarithms are exact to the last bits, those of a GPU need not be.
 OUTPUT, GRADIENT = ("attention kernel",) * 2 if ON_GPU else ("attention", "fused attention gradient")

@@ -21,6 +21,8 @@ from mlx_tiny.model.parameters import parameter_specs
 from mlx_tiny.ops import muon_pack
 from mlx_tiny.ops.metal import KernelText, kernel_text
 
+pytestmark = pytest.mark.compile_ahead
+
 DTYPES = ("float32", "bfloat16")
 MU = 0.9
 

@@ -18,6 +18,8 @@ from numeric import assert_close, normal, rounded, to_float64
 from mlx_tiny.errors import TinyError
 from mlx_tiny.ops import dispatch, newton_schulz
 
+pytestmark = pytest.mark.compile_ahead
+
 # Around the kernel's tiles of 32 and chunks of 32, and beyond four tiles.
 SIZES = (1, 7, 31, 32, 33, 65, 130)
 DTYPES = ("float32", "bfloat16")

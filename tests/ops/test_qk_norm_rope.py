@@ -23,6 +23,8 @@ from mlx_tiny.ops.qk_norm_rope import qk_norm_rope
 from mlx_tiny.tolerances import kernel_bounds
 from mlx_tiny.validate import references
 
+pytestmark = pytest.mark.compile_ahead
+
 TYPES = ("float32", "float16", "bfloat16")
 EPSILON = 1e-6
 B = 2
