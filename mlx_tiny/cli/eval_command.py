@@ -22,13 +22,20 @@ def command(run: Path, text: str, text_column: str | None, as_json: bool) -> Non
     from mlx_tiny.data.readers import read_texts
     from mlx_tiny.data.sources import find_files
     from mlx_tiny.data.tokenizer import Tokenizer
+    from mlx_tiny.ops.implementations import beyond_training
     from mlx_tiny.training.checkpoint import RunFolder
     from mlx_tiny.training.evaluate import evaluate_texts
 
     folder = RunFolder(run)
     parameters, tokenizer = folder.load_weights(), Tokenizer.load(folder.tokenizer_model)
     texts = (document for path in find_files(text) for document in read_texts(path, text_column))
-    result = evaluate_texts(parameters, folder.config.model, tokenizer, texts)
+    result = evaluate_texts(
+        parameters,
+        folder.config.model,
+        tokenizer,
+        texts,
+        asked=beyond_training(folder.config.train.implementation),
+    )
     values = {
         "bits_per_byte": result.bits_per_byte,
         "perplexity_per_token": result.perplexity,

@@ -64,11 +64,19 @@ def _write(folder: RunFolder, parameters: Parameters, tokenizer: Tokenizer, prom
     """Print the text as it grows."""
     from mlx_tiny.cli.display import printable
     from mlx_tiny.model.generate import generate_tokens
+    from mlx_tiny.ops.implementations import beyond_training
 
     # A terminal would obey control characters; a file or a pipe gets the text as it is.
     shown = printable if sys.stdout.isatty() else str
     ids = [tokenizer.bos, *tokenizer.encode(prompt)]
-    drawn = generate_tokens(parameters, folder.config.model, ids, sampling, stop=tokenizer.bos)
+    drawn = generate_tokens(
+        parameters,
+        folder.config.model,
+        ids,
+        sampling,
+        stop=tokenizer.bos,
+        asked=beyond_training(folder.config.train.implementation),
+    )
     started = False
     for text in tokenizer.decode_stream(drawn):
         if not started:

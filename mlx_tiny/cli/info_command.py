@@ -16,13 +16,21 @@ def command(as_json: bool) -> None:
     from mlx_tiny.machine.description import describe, shown
     from mlx_tiny.machine.peaks import copy_peak, matmul_peak
     from mlx_tiny.records import to_json, to_plain
+    from mlx_tiny.study.plan import PRESETS
+    from mlx_tiny.training.step import step_implementations
 
     blas = prepare()
+    mini = PRESETS["mini"].config()
+    implementations = {
+        choice.operation.name: f"{choice.implementation} (of {', '.join(choice.operation.implementations)})"
+        for choice in step_implementations(mini)
+    }
     home = cache_home()
     values = {
         **to_plain(describe()),
         "blas_note": blas.reason,
         "lanes": len(lanes()),
+        "implementations": implementations,
         "matmul_gflop_per_s": round(matmul_peak() / 1e9, 1),
         "copy_gb_per_s": round(copy_peak() / 1e9, 1),
         "cache": str(home),

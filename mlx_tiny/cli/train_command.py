@@ -76,20 +76,22 @@ def _resume(path: Path, run_path: Path | None, flags: dict[str, Any]) -> None:
     from mlx_tiny.training.budget import Budget
     from mlx_tiny.training.checkpoint import RunFolder
 
-    budget, backend = flags.pop("train_budget"), flags.pop("train_backend")
+    budget, backend, asked = (flags.pop(f"train_{name}") for name in ("budget", "backend", "implementation"))
     changed = [name for section in _SECTIONS for name in given(flags, section)]
     if changed or run_path:
         raise click.UsageError(
-            "--resume continues a run with its own settings; only --budget and --backend can go with it"
+            "--resume continues a run with its own settings; only --budget, --backend and --implementation go with it"
         )
     if budget is not None:
         Budget(budget)  # says now what is wrong with it
     run = RunFolder(path)
-    if backend not in (None, run.config.train.backend):
-        # The implementations of the one are not those of the other.
-        train = dataclasses.replace(run.config.train, backend=backend, implementation="auto")
+    changes = {"backend": backend} if backend not in (None, run.config.train.backend) else {}
+    if changes or asked:
+        # The implementations of one backend are not those of the other.
+        train = dataclasses.replace(run.config.train, **changes, implementation=asked or "auto")
         run.config = dataclasses.replace(run.config, train=train)
     _backend_kind(run.config.train.backend)  # says now if PyTorch is missing
+    _require_possible(run.config)
     source = resolve(run.config.data)
     click.echo(f"data: {source.description}", err=True)
     with contextlib.closing(CompilingAhead(run.config)) as ahead:
@@ -119,7 +121,25 @@ def _planned(flags: dict[str, Any]) -> tuple[RunConfig, str]:
         values["data"]["source"] = _absolute(values["data"]["source"])
     if values["data"]["validation"] is not None:
         values["data"]["validation"] = _absolute(values["data"]["validation"])
-    return from_plain(RunConfig, values), choice.reason
+    config = from_plain(RunConfig, values)
+    _require_possible(config)
+    return config, choice.reason
+
+
+def _require_possible(config: RunConfig) -> None:
+    """Say before any data is prepared what cannot be computed here.
+
+    Raises:
+        TinyError: an option of the model or an implementation that is unknown, out of range, or not for this machine.
+    """
+    if config.train.backend == "torch":
+        from mlx_tiny.reference.backend import attention_of
+
+        attention_of(config.train.implementation)
+    else:
+        from mlx_tiny.training.step import step_implementations
+
+        step_implementations(config)
 
 
 def _absolute(pattern: str) -> str:
@@ -246,7 +266,15 @@ def _report(
         backend.sample(outcome.state, corpus.tokenizer, max_tokens=200, seed=seed) for seed in range(_FINAL_SAMPLES)
     ]
     spent = budget or run.config.train.budget
-    session = report.Session(spent, backend.description, peak, backend.peak_memory_bytes(), prepare_s, samples)
+    session = report.Session(
+        spent,
+        backend.description,
+        backend.implementations,
+        peak,
+        backend.peak_memory_bytes(),
+        prepare_s,
+        samples,
+    )
     built = report.build(run, corpus, outcome, session)
     report.write_report(run, built)
     click.echo(f"\n{printable(samples[0]).strip()}\n")

@@ -48,6 +48,7 @@ def generate_tokens(
     sampling: Sampling,
     *,
     stop: int | None = None,
+    asked: str = AUTO,
 ) -> Iterator[int]:
     """Draw tokens after `prompt`, one by one, until `stop` is drawn or `max_tokens` are given.
 
@@ -56,6 +57,7 @@ def generate_tokens(
     Args:
         prompt: at least one and at most `config.context` ids.
         stop: id that ends the text, itself not given; None never stops early.
+        asked: `auto`, or `plain` for plain operations everywhere.
 
     Raises:
         TinyError: a prompt that is empty or longer than the context.
@@ -67,7 +69,7 @@ def generate_tokens(
             got=len(prompt),
             remedy="Shorten the prompt, or train with a longer --context",
         )
-    reader = Reader(parameters, config)
+    reader = Reader(parameters, config, asked)
     key = mx.random.key(sampling.seed)
     window, scores_V = list(prompt), reader.read(prompt)
     for _ in range(sampling.max_tokens):
@@ -165,8 +167,10 @@ def sample_text(
     max_tokens: int,
     seed: int,
     prompt: str = "",
+    asked: str = AUTO,
 ) -> str:
     """A text from the beginning (or from `prompt`) to its end or `max_tokens`, prompt included."""
     ids = [tokenizer.bos, *tokenizer.encode(prompt)]
-    drawn = generate_tokens(parameters, config, ids, Sampling(max_tokens=max_tokens, seed=seed), stop=tokenizer.bos)
+    sampling = Sampling(max_tokens=max_tokens, seed=seed)
+    drawn = generate_tokens(parameters, config, ids, sampling, stop=tokenizer.bos, asked=asked)
     return prompt + tokenizer.decode(list(drawn))

@@ -108,6 +108,14 @@ def decide(
     return Implementations(**choices)
 
 
+def beyond_training(asked: str) -> str:
+    """What is asked of the operations where a run's model is only used: `plain` stays plain, all else is `auto`.
+
+    Another machine may not have what the run was trained with, and a cache takes other implementations anyway.
+    """
+    return PLAIN if asked == PLAIN else AUTO
+
+
 def parse(asked: str) -> dict[str, str]:
     """What is asked of each operation.
 

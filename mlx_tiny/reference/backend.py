@@ -49,7 +49,7 @@ def choose_device() -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
-def _attention(asked: str) -> str:
+def attention_of(asked: str) -> str:
     """Which of the reference's two ways to compute attention is meant.
 
     Raises:
@@ -78,7 +78,7 @@ class TorchBackend:
     ) -> None:
         self.config, self.device = config, device or choose_device()
         self._dtype = getattr(torch, config.train.dtype)
-        self._attention = _attention(config.train.implementation)
+        self._attention = attention_of(config.train.implementation)
         self.step: Callable[[Any, np.ndarray, float, float], tuple[Any, Any]] = self._step
         if config.train.compile:
             tell("step not compiled: the backend torch runs operation by operation")
@@ -92,6 +92,11 @@ class TorchBackend:
         elif self.device.type == "mps":
             where = "mps"
         return f"torch {torch.__version__} on {where}; {self._attention} attention"
+
+    @property
+    def implementations(self) -> dict[str, str]:
+        """What computes the operations: all but attention is spelled out."""
+        return {"attention": "torch" if self._attention == "fused" else "plain"}
 
     def _step(
         self, state: TrainingState, batch: np.ndarray, multiplier: float, momentum: float

@@ -50,6 +50,8 @@ class Report(Record):
     peak_memory_bytes: int
     phases_s: dict[str, float]
     backend: str
+    implementations: dict[str, str]
+    """What computed each operation of a training step."""
     machine: Machine
     samples: list[str]
     config: RunConfig

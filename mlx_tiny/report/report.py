@@ -29,6 +29,7 @@ class Session:
 
     budget: str
     backend: str
+    implementations: dict[str, str]
     """What computed."""
     peak_flops_per_s: float
     peak_memory_bytes: int
@@ -70,6 +71,7 @@ def build(run: RunFolder, corpus: PreparedCorpus, outcome: Outcome, session: Ses
         peak_memory_bytes=session.peak_memory_bytes,
         phases_s={"prepare data": session.prepare_s, **outcome.phases},
         backend=session.backend,
+        implementations=session.implementations,
         machine=describe(),
         samples=session.samples,
         config=run.config,

@@ -15,6 +15,7 @@ from mlx_tiny.linux.lanes import decide_compilation, lanes, prepare
 from mlx_tiny.machine.description import device
 from mlx_tiny.machine.peaks import matmul_peak
 from mlx_tiny.model.generate import sample_text
+from mlx_tiny.ops.implementations import beyond_training
 from mlx_tiny.records import Progress
 from mlx_tiny.tools.processes import peak_memory_bytes
 from mlx_tiny.training.checkpoint import RunFolder, all_finite
@@ -41,6 +42,10 @@ class Backend(Protocol):
     @property
     def description(self) -> str:
         """Framework, version and device, for the header and the report."""
+
+    @property
+    def implementations(self) -> dict[str, str]:
+        """What computes each operation of a step, for the report."""
 
     def initial_state(self) -> State:
         """Fresh parameters from the run's seed, zero moments."""
@@ -98,6 +103,10 @@ class MlxBackend:
     def description(self) -> str:
         return f"mlx {version('mlx')} on {device()}, {len(lanes())} lanes; {prepare().reason}"
 
+    @property
+    def implementations(self) -> dict[str, str]:
+        return self._training_step.implementations.to_dict()
+
     def initial_state(self) -> TrainingState:
         return self._training_step.initial_state()
 
@@ -120,7 +129,14 @@ class MlxBackend:
         return result.nats, result.tokens
 
     def sample(self, state: TrainingState, tokenizer: Tokenizer, *, max_tokens: int, seed: int) -> str:
-        return sample_text(state.parameters, self.config.model, tokenizer, max_tokens=max_tokens, seed=seed)
+        return sample_text(
+            state.parameters,
+            self.config.model,
+            tokenizer,
+            max_tokens=max_tokens,
+            seed=seed,
+            asked=beyond_training(self.config.train.implementation),
+        )
 
     def all_finite(self, state: TrainingState) -> bool:
         return all_finite(state.parameters)

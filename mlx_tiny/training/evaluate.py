@@ -100,7 +100,7 @@ def evaluate(
 
 
 def evaluate_texts(
-    parameters: Parameters, config: ModelConfig, tokenizer: Tokenizer, texts: Iterable[str]
+    parameters: Parameters, config: ModelConfig, tokenizer: Tokenizer, texts: Iterable[str], *, asked: str = AUTO
 ) -> Evaluation:
     """Bits per byte of documents that were never prepared, by the same protocol.
 
@@ -115,7 +115,7 @@ def evaluate_texts(
     if not size:
         raise TinyError("There is no text to evaluate", expected="at least one document that is not empty")
     tokens = np.concatenate([*parts, boundary])
-    return evaluate(parameters, config, tokens, size / (len(tokens) - 1))
+    return evaluate(parameters, config, tokens, size / (len(tokens) - 1), asked=asked)
 
 
 def fingerprint(text_hash: str) -> str:
