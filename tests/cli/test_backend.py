@@ -65,6 +65,27 @@ def test_an_unknown_backend_is_refused(place: Path) -> None:
     refused(place, "Expected mlx or torch, got 'jax'", arguments=(*NOTES, "--backend", "jax"))
 
 
-def test_torch_s_attention_belongs_to_torch(place: Path) -> None:
-    words = ("attention is out of range", "with the backend mlx, got 'torch'")
-    refused(place, *words, arguments=(*NOTES, "--attention", "torch"))
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ("torch", ("Unknown implementation 'torch'", "auto, plain")),
+        ("attention=fast", ("Unknown implementation 'fast' of causal attention",)),
+        ("fast=plain", ("Unknown operation 'fast'", "norm, qk_norm_rope, attention")),
+    ],
+)
+def test_implementations_that_there_are_not_are_refused(place: Path, asked: str, words: tuple[str, ...]) -> None:
+    refused(place, *words, arguments=(*NOTES, "--implementation", asked))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("fast=1", ("Unknown option 'fast'", "logit_soft_cap, value_embeddings")),
+        ("logit_soft_cap", ("options is out of range", "a name and a number")),
+        ("logit_soft_cap=nan", ("options is out of range",)),
+        ("logit_soft_cap=15,logit_soft_cap=15", ("options is out of range", "each name once")),
+        ("value_embeddings=1.5", ("value_embeddings of the model is out of range", "a whole number of layers")),
+    ],
+)
+def test_options_of_the_model_that_there_are_not_are_refused(place: Path, options: str, words: tuple[str, ...]) -> None:
+    refused(place, *words, arguments=(*NOTES, "--options", options))

@@ -170,16 +170,17 @@ def test_the_header_shows_every_setting_and_stars_what_was_changed(run: Run) -> 
     assert "preset: tiny (as asked)" in lines and "run: r" in lines
 
 
+@pytest.mark.torch
 def test_given_flags_reach_the_saved_configuration(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every setting once with a value that is not its default; training itself is left out."""
     values: dict[str, dict[str, Any]] = {
         "data": {"source": "notes.txt", "validation": "other.txt", "text_column": "body", "vocabulary_size": 520},
         "model": {"activation": "swiglu", "context": 40, "width": 48, "heads": 6, "key_value_heads": 3, "layers": 1}
-        | {"rope_base": 500.0, "head_width": 8, "hidden": 96, "tied": True},
+        | {"rope_base": 500.0, "head_width": 8, "hidden": 96, "tied": True, "options": "logit_soft_cap=15"},
         "optimizer": {"matrix_optimizer": "adamw", "coefficients": "quintic", "newton_schulz_steps": 3},
         "schedule": {"warmup": 0.1, "cooldown": 0.2, "floor": 0.05},
         "train": {"budget": "1e9flop", "preset": "mini", "dtype": "bfloat16", "compile": False, "micro_batches": 3}
-        | {"batch_size": 6, "backend": "torch", "attention": "plain", "muon": "plain"},
+        | {"batch_size": 6, "backend": "torch", "implementation": "plain"},
     }
     flags: list[str] = []
     for section, kind in SECTIONS.items():
@@ -199,7 +200,7 @@ def test_given_flags_reach_the_saved_configuration(place: Path, monkeypatch: pyt
     }
     write_notes(place / "other.txt", 20)
     monkeypatch.setattr(train_command, "_train", lambda *_, **__: None)
-    monkeypatch.setattr(train_command, "_backend_kind", lambda *_: None)  # PyTorch may be missing
+    monkeypatch.setattr(train_command, "_backend_kind", lambda *_: None)
     succeeded(call("train", "--run", "r", *flags))
     assert json.loads((place / "r" / "config.json").read_text())["config"] == values
 

@@ -45,7 +45,7 @@ def train(run: RunFolder, kind: type = TorchBackend, listener: Recorder | None =
     if kind is TorchBackend:
         made = TorchBackend(run.config, device=CPU)
     else:
-        train = replace(run.config.train, backend="mlx", attention="auto")
+        train = replace(run.config.train, backend="mlx", implementation="auto")
         made = kind(replace(run.config, train=train))
     return tiny_trainer(run, listener or Recorder(), backend=made, **kwargs).train()
 
@@ -55,9 +55,9 @@ def bits(arrays: dict) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("attention", ["auto", "plain"])
-def test_the_loss_falls_and_everything_is_reported(tmp_path: Path, attention: str, dtype: str) -> None:
-    config = torch_config(tmp_path, budget=tokens(60), evaluations=4, samples=1, attention=attention, dtype=dtype)
+@pytest.mark.parametrize("asked", ["auto", "plain"])
+def test_the_loss_falls_and_everything_is_reported(tmp_path: Path, asked: str, dtype: str) -> None:
+    config = torch_config(tmp_path, budget=tokens(60), evaluations=4, samples=1, implementation=asked, dtype=dtype)
     run, recorder = create_run(tmp_path / "run", config), Recorder()
     outcome = train(run, listener=recorder)
     losses = [report.loss for report in recorder.steps]
@@ -166,9 +166,9 @@ def test_what_is_not_done_as_asked_is_told(tmp_path: Path) -> None:
     assert len(told) == 1
 
 
-@pytest.mark.parametrize(("attention", "taken"), [("auto", "fused"), ("torch", "fused"), ("plain", "plain")])
-def test_version_device_and_attention_are_named(tmp_path: Path, attention: str, taken: str) -> None:
-    made = TorchBackend(torch_config(tmp_path, attention=attention), device=CPU)
+@pytest.mark.parametrize(("asked", "taken"), [("auto", "fused"), ("plain", "plain")])
+def test_version_device_and_attention_are_named(tmp_path: Path, asked: str, taken: str) -> None:
+    made = TorchBackend(torch_config(tmp_path, implementation=asked), device=CPU)
     assert made.description.startswith(f"torch {torch.__version__} on cpu, ")
     assert made.description.endswith(f"; {taken} attention")
 

@@ -13,6 +13,8 @@ import torch
 
 from mlx_tiny.config import ModelConfig
 from mlx_tiny.model import forward as mlx_model
+from mlx_tiny.model.parameters import parameter_specs
+from mlx_tiny.ops.implementations import Implementations, decide
 from mlx_tiny.reference import model
 from mlx_tiny.reference.step import loss_and_gradients
 
@@ -23,16 +25,21 @@ BOTH_SIDES = ("both sides", "both sides' gradient")
 each_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 
 
-def mlx_loss_and_gradients(arrays: dict, config: ModelConfig, batch: np.ndarray, attention: str = "auto"):
+def mlx_loss_and_gradients(arrays: dict, config: ModelConfig, batch: np.ndarray, asked: str = "auto"):
     inputs, targets = mx.array(batch[:, :-1]), mx.array(batch[:, 1:])
-    return mx.value_and_grad(lambda p: mlx_model.token_losses(p, config, inputs, targets, attention=attention).mean())(
+    chosen = implementations(config, batch, asked)
+    return mx.value_and_grad(lambda p: mlx_model.token_losses(p, config, inputs, targets, chosen).mean())(
         to_mlx(arrays)
     )
 
 
+def implementations(config: ModelConfig, batch: np.ndarray, asked: str = "auto") -> Implementations:
+    return decide(replace(config, context=batch.shape[1] - 1), batch=len(batch), asked=asked)
+
+
 @each_config
 def test_names_and_shapes_are_those_of_the_other_side_in_their_order(config: ModelConfig) -> None:
-    expected = {name: spec.shape for name, spec in mlx_model.parameter_specs(config).items()}
+    expected = {name: spec.shape for name, spec in parameter_specs(config).items()}
     assert list(model.parameter_shapes(config).items()) == list(expected.items())
 
 
@@ -46,15 +53,15 @@ def test_scores_in_float64_are_those_of_numpy(config: ModelConfig) -> None:
 
 
 @each_config
-@pytest.mark.parametrize("attention", ["plain", "auto"])
-def test_both_sides_agree_in_float32(config: ModelConfig, attention: str) -> None:
+@pytest.mark.parametrize("asked", ["plain", "auto"])
+def test_both_sides_agree_in_float32(config: ModelConfig, asked: str) -> None:
     arrays, batch = weights(config), random_batch(config)
-    scores, _ = mlx_model.logits(to_mlx(arrays), config, mx.array(batch[:, :-1]))
+    scores, _ = mlx_model.logits(to_mlx(arrays), config, mx.array(batch[:, :-1]), implementations(config, batch))
     token_BT = torch.from_numpy(batch[:, :-1]).long()
     whole, slopes = BOTH_SIDES
     assert_alike(model.logits(to_torch(arrays), config, token_BT), scores, whole, "scores")
     loss, gradients = loss_and_gradients(to_torch(arrays), config, batch)
-    other_loss, others = mlx_loss_and_gradients(arrays, config, batch, attention)
+    other_loss, others = mlx_loss_and_gradients(arrays, config, batch, asked)
     assert_alike(loss, other_loss, whole, "loss")
     assert list(gradients) == list(others)
     for name, gradient in gradients.items():

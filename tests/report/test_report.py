@@ -15,7 +15,7 @@ from tiny_run import STEP_TOKENS, tiny_config, tiny_corpus, train_whole
 
 from mlx_tiny.config import ModelConfig
 from mlx_tiny.data.prepare import PreparedCorpus
-from mlx_tiny.model.parameters import parameter_count, training_flops_per_token
+from mlx_tiny.model.parameters import parameter_count, parameters_by_group, training_flops_per_token
 from mlx_tiny.records import EvaluationRecord, StepRecord, from_plain, read, to_json
 from mlx_tiny.report import report
 from mlx_tiny.report.record import Report
@@ -28,6 +28,7 @@ SECTIONS = ["Strength", "Cost", "Size", "Time in each phase", "Machine", "Sample
 SESSION = report.Session(
     budget="1536tok",
     backend="A | B",
+    implementations={"attention": "plain"},
     peak_flops_per_s=1e11,
     peak_memory_bytes=123_456_789,
     prepare_s=0.5,

@@ -184,8 +184,7 @@ def test_a_run_of_other_data_is_refused(run, state, key: str) -> None:
         ("samples", 1),
         ("compile", True),
         ("backend", "torch"),
-        ("attention", "plain"),
-        ("muon", "plain"),
+        ("implementation", "plain"),
     ],
 )
 def test_how_often_a_run_looks_at_itself_may_change(run, state, key: str, value: object) -> None:
