@@ -196,7 +196,7 @@ def _mlp(operation: Operation, preset: Preset) -> Callable[[Tensors], Tensors]:
 
     def apply(inputs: Tensors) -> Tensors:
         layer = {"mlp_input": inputs["first"], "mlp_output": inputs["second"]}
-        return {"output": transform(layer, c, inputs["x"], {})}
+        return {"output": transform(layer, c, inputs["x"])}
 
     return apply
 

@@ -89,7 +89,7 @@ class TunedStep:
         import torch
 
         from mlx_tiny.reference.model import rotation_tables
-        from mlx_tiny.reference.optim import muon_banks
+        from mlx_tiny.reference.optim import muon_parameters
 
         self.config, self.device = config, device
         self._dtype = getattr(torch, config.train.dtype)
@@ -102,21 +102,23 @@ class TunedStep:
         )
         self._loss = wrap(self._mean_loss)
         self._orthogonalize = wrap(orthogonalize_bank)
-        self._muon = {name: torch.zeros_like(self.parameters[name]) for name in muon_banks(config.optimizer)}
+        self._muon = {
+            name: torch.zeros_like(self.parameters[name]) for name in muon_parameters(config.model, config.optimizer)
+        }
         self._adamw = self._make_adamw()
 
     def _make_adamw(self) -> Any:
         import torch
 
-        from mlx_tiny.reference.optim import GAINS, adamw_rate
+        from mlx_tiny.reference.model import parameters_of
 
-        c = self.config.optimizer
+        c, described = self.config.optimizer, parameters_of(self.config.model)
         groups = [
             {
                 "params": [array],
-                "rate": adamw_rate(name, c),
-                "lr": adamw_rate(name, c),
-                "weight_decay": 0.0 if name in GAINS else c.adamw_decay,
+                "rate": getattr(c, described[name].rate),
+                "lr": getattr(c, described[name].rate),
+                "weight_decay": c.adamw_decay if described[name].decays else 0.0,
             }
             for name, array in self.parameters.items()
             if name not in self._muon
@@ -151,16 +153,17 @@ class TunedStep:
         """Muon for all matrices of one shape at a time, as `reference.optim.muon` has it one by one."""
         import torch
 
-        from mlx_tiny.reference.optim import block_rows
+        from mlx_tiny.reference.model import parameters_of
 
         c, gathered = self.config.optimizer, dict[tuple[int, int], list[Any]]()
+        described = parameters_of(self.config.model)
         rate = multiplier * c.matrix_rate
         for name, average in self._muon.items():
             weight, gradient = self.parameters[name], self.parameters[name].grad
             average.lerp_(gradient, 1 - momentum)
             ahead = torch.lerp(gradient, average, momentum)
             weight.mul_(1 - rate * c.matrix_decay)
-            blocks = list(block_rows(name, self.config.model))
+            blocks = list(described[name].blocks)
             for part, direction in zip(weight.split(blocks, 1), ahead.split(blocks, 1), strict=True):
                 rows, columns = part.shape[1:]
                 tall = rows > columns

@@ -16,57 +16,77 @@ norms, softmax and loss in float32 then. Gradients are left to autograd.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from mlx_tiny.config import ModelConfig
+from mlx_tiny.reference.options import Parameter, Place, Results, chosen
 
 Parameters = dict[str, Tensor]
 Rotation = tuple[Tensor, Tensor]
+Tap = Callable[[str, Tensor], Tensor]
+"""Is told name and value of an intermediate result; what it returns goes on in its place."""
 
 ATTENTION = ("plain", "fused")
-_UNLAYERED = ("embedding", "head")
+
+
+def parameters_of(config: ModelConfig) -> dict[str, Parameter]:
+    """Every parameter, in the order of the checkpoints: those of the model itself, then those of its options.
+
+    `query_key_value` holds the query, key and value matrices of a layer below each other, and the `mlp_input` of SwiGLU
+    its gate and its up matrix. The embedding has deviation 1 (1 / sqrt(D) where it is the head as well), inner matrices
+    1 / sqrt(D); norm weights and scales start at one, output projections and an untied head at zero.
+    """
+    D, F, K = config.width, config.hidden, config.head_width
+    query_rows, key_rows = config.heads * K, config.key_value_heads * K
+    everywhere, inner = tuple(range(config.layers)), 1 / math.sqrt(D)
+
+    def bank(blocks: tuple[int, ...], columns: int, std: float = 0.0) -> Parameter:
+        shape = (config.layers, sum(blocks), columns)
+        return Parameter(shape, "matrix_adamw_rate", std, decays=True, layers=everywhere, blocks=blocks)
+
+    def scalars(count: int) -> Parameter:
+        return Parameter((config.layers, count), "scalar_rate", start=1.0, layers=everywhere)
+
+    table = (config.vocabulary_size, D)
+    parameters = {
+        "embedding": Parameter(table, "embedding_rate", inner if config.tied else 1.0, decays=True),
+        "query_key_value": bank((query_rows, key_rows, key_rows), D, inner),
+        "attention_output": bank((D,), query_rows),
+        "mlp_input": bank((F, F) if config.activation == "swiglu" else (F,), D, inner),
+        "mlp_output": bank((D,), F),
+        "query_norm_weight": scalars(K),
+        "key_norm_weight": scalars(K),
+        "residual_scale": scalars(2),
+    }
+    if not config.tied:
+        parameters["head"] = Parameter(table, "head_rate", decays=True)
+    for option, value in chosen(config):
+        parameters |= option.parameters(config, value)
+    return parameters
 
 
 def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every parameter, in the order of the checkpoints.
-
-    `query_key_value` holds the query, key and value matrices of a layer below each other, and the `mlp_input` of SwiGLU
-    its gate and its up matrix.
-    """
-    L, D, V, F, K = config.layers, config.width, config.vocabulary_size, config.hidden, config.head_width
-    shapes = {
-        "embedding": (V, D),
-        "query_key_value": (L, (config.heads + 2 * config.key_value_heads) * K, D),
-        "attention_output": (L, D, config.heads * K),
-        "mlp_input": (L, 2 * F if config.activation == "swiglu" else F, D),
-        "mlp_output": (L, D, F),
-        "query_norm_weight": (L, K),
-        "key_norm_weight": (L, K),
-        "residual_scale": (L, 2),
-    }
-    return shapes if config.tied else {**shapes, "head": (V, D)}
+    """Name and shape of every parameter, in the order of the checkpoints."""
+    return {name: parameter.shape for name, parameter in parameters_of(config).items()}
 
 
 def initialize(
     config: ModelConfig, seed: int, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
 ) -> Parameters:
-    """Fresh parameters: norm weights one, output projections and an untied head zero, the others normal.
+    """Fresh parameters.
 
-    The embedding has deviation 1 (1 / sqrt(D) where it is the head as well), inner matrices 1 / sqrt(D). The numbers
-    are torch's, drawn on the CPU in float32, so that they are the same on every device; MLX draws others.
+    The numbers are torch's, drawn on the CPU in float32, so that they are the same on every device; MLX draws others.
     """
     generator = torch.Generator().manual_seed(seed)
     parameters = {}
-    for name, shape in parameter_shapes(config).items():
-        if name in ("query_norm_weight", "key_norm_weight", "residual_scale"):
-            values = torch.ones(shape)
-        elif name in ("attention_output", "mlp_output", "head"):
-            values = torch.zeros(shape)
+    for name, parameter in parameters_of(config).items():
+        if parameter.std:
+            values = parameter.std * torch.randn(parameter.shape, generator=generator)
         else:
-            deviation = 1.0 if name == "embedding" and not config.tied else 1 / math.sqrt(config.width)
-            values = deviation * torch.randn(shape, generator=generator)
+            values = torch.full(parameter.shape, parameter.start)
         parameters[name] = values.to(device, dtype)
     return parameters
 
@@ -95,24 +115,26 @@ def logits(
     """
     dtype = dtype or parameters["embedding"].dtype
     weights = {name: array.to(dtype) for name, array in parameters.items()}
-    banks = {name: bank.unbind() for name, bank in weights.items() if name not in _UNLAYERED}
+    whole = {name: weights[name] for name, parameter in parameters_of(config).items() if not parameter.layers}
+    results = Results(config, Place(whole, token_BT), record)
     # Exact angles, rounded once; MPS has no float64.
     cosine, sine = (table.to(dtype).to(token_BT.device) for table in rotation_tables(config, token_BT.shape[1]))
-    x_BTD = normalize(weights["embedding"][token_BT], config.norm_epsilon)
-    results = {"embedded": x_BTD}
-    for index in range(config.layers):
-        layer = {name: bank[index] for name, bank in banks.items()}
-        own: dict[str, Tensor] = {}
-        x_BTD = apply_layer(layer, config, x_BTD, (cosine, sine), attention, own)
-        if record is not None:
-            results.update({f"layer.{index}.{name}": array for name, array in own.items()})
-    x_BTD = normalize(x_BTD, config.norm_epsilon)
-
+    x_BTD = results("embedded", normalize(weights["embedding"][token_BT], config.norm_epsilon))
+    for index, layer in enumerate(layers_of(weights, config)):
+        x_BTD = apply_layer(layer, config, x_BTD, (cosine, sine), attention, results.of_layer(index, layer))
+    x_BTD = results("normalized", normalize(x_BTD, config.norm_epsilon))
     head_VD = weights["embedding"] if config.tied else weights["head"]
-    scores_BTV = _widened(x_BTD @ head_VD.T)
-    if record is not None:
-        record.update(results, normalized=x_BTD, logits=scores_BTV)
-    return scores_BTV
+    return results("logits", _widened(x_BTD @ head_VD.T))
+
+
+def layers_of(weights: Parameters, config: ModelConfig) -> list[Parameters]:
+    """Each layer's own part of every bank."""
+    layers: list[Parameters] = [{} for _ in range(config.layers)]
+    for name, parameter in parameters_of(config).items():
+        if parameter.layers:
+            for index, part in zip(parameter.layers, weights[name].unbind(), strict=True):
+                layers[index][name] = part
+    return layers
 
 
 def token_losses(
@@ -131,20 +153,17 @@ def token_losses(
 
 
 def apply_layer(
-    layer: Parameters, config: ModelConfig, x_BTD: Tensor, rotation: Rotation, attention: str, record: dict[str, Tensor]
+    layer: Parameters, config: ModelConfig, x_BTD: Tensor, rotation: Rotation, attention: str, results: Tap
 ) -> Tensor:
-    """One transformer block; `layer` holds its slice of every bank."""
-    mixed_BTD = attend(layer, config, normalize(x_BTD, config.norm_epsilon), rotation, attention, record)
-    x_BTD = layer["residual_scale"][0] * x_BTD + mixed_BTD
-    record["after_attention"] = x_BTD
-    changed_BTD = transform(layer, config, normalize(x_BTD, config.norm_epsilon), record)
-    x_BTD = layer["residual_scale"][1] * x_BTD + changed_BTD
-    record["after_mlp"] = x_BTD
-    return x_BTD
+    """One transformer block; `layer` holds its part of every bank."""
+    mixed_BTD = attend(layer, config, normalize(x_BTD, config.norm_epsilon), rotation, attention, results)
+    x_BTD = results("after_attention", layer["residual_scale"][0] * x_BTD + mixed_BTD)
+    changed_BTD = transform(layer, config, normalize(x_BTD, config.norm_epsilon), results)
+    return results("after_mlp", layer["residual_scale"][1] * x_BTD + changed_BTD)
 
 
 def attend(
-    layer: Parameters, config: ModelConfig, x_BTD: Tensor, rotation: Rotation, attention: str, record: dict[str, Tensor]
+    layer: Parameters, config: ModelConfig, x_BTD: Tensor, rotation: Rotation, attention: str, results: Tap
 ) -> Tensor:
     """Causal attention of H query heads, of which each H/G neighbours share one key/value head; [B, T, D]."""
     B, T, _ = x_BTD.shape
@@ -156,14 +175,12 @@ def attend(
 
     query_BTHK = rotate(normalize(query_BTHK, config.norm_epsilon) * layer["query_norm_weight"], rotation)
     key_BSGK = rotate(normalize(key_BSGK, config.norm_epsilon) * layer["key_norm_weight"], rotation)
+    query_BTHK, key_BSGK = results("attention.query", query_BTHK), results("attention.key", key_BSGK)
+    value_BSGK = results("attention.value", value_BSGK)
     key_BSHK, value_BSHK = (array.repeat_interleave(H // G, dim=2) for array in (key_BSGK, value_BSGK))
     mix = {"plain": plain_attention, "fused": fused_attention}[attention]
-    mixed_BTHK = mix(query_BTHK, key_BSHK, value_BSHK)
-
-    output_BTD = mixed_BTHK.reshape(B, T, H * K) @ layer["attention_output"].T
-    record["attention.query"], record["attention.key"], record["attention.value"] = query_BTHK, key_BSGK, value_BSGK
-    record["attention.mixed"], record["attention.output"] = mixed_BTHK, output_BTD
-    return output_BTD
+    mixed_BTHK = results("attention.mixed", mix(query_BTHK, key_BSHK, value_BSHK))
+    return results("attention.output", mixed_BTHK.reshape(B, T, H * K) @ layer["attention_output"].T)
 
 
 def plain_attention(query_BTHK: Tensor, key_BSHK: Tensor, value_BSHK: Tensor) -> Tensor:
@@ -184,12 +201,10 @@ def fused_attention(query_BTHK: Tensor, key_BSHK: Tensor, value_BSHK: Tensor) ->
     return torch.nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True).transpose(1, 2)
 
 
-def transform(layer: Parameters, config: ModelConfig, x_BTD: Tensor, record: dict[str, Tensor]) -> Tensor:
+def transform(layer: Parameters, config: ModelConfig, x_BTD: Tensor, results: Tap = lambda _, array: array) -> Tensor:
     """The MLP of a layer, [B, T, D]: squared ReLU, or SwiGLU (Shazeer 2020, arXiv 2002.05202)."""
-    hidden_BTF = activate(x_BTD @ layer["mlp_input"].T, config.activation)
-    output_BTD = hidden_BTF @ layer["mlp_output"].T
-    record["mlp.hidden"], record["mlp.output"] = hidden_BTF, output_BTD
-    return output_BTD
+    hidden_BTF = results("mlp.hidden", activate(x_BTD @ layer["mlp_input"].T, config.activation))
+    return results("mlp.output", hidden_BTF @ layer["mlp_output"].T)
 
 
 def activate(x: Tensor, activation: str) -> Tensor:

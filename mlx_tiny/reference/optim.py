@@ -1,7 +1,7 @@
 """Muon and AdamW, one matrix at a time, with nothing folded into anything.
 
-Who is whose follows from the name: the four banks of hidden matrices are Muon's (AdamW's under
-`matrix_optimizer="adamw"`); the embedding, the head, the norm weights and the scales are always AdamW's.
+`model.parameters_of` says who is whose: the parameters made of matrices that lie below each other are Muon's (AdamW's
+under `matrix_optimizer="adamw"`), all others are AdamW's.
 """
 
 from __future__ import annotations
@@ -13,12 +13,9 @@ import torch
 from torch import Tensor
 
 from mlx_tiny.config import ModelConfig, OptimizerConfig
-from mlx_tiny.reference.model import Parameters, parameter_shapes
+from mlx_tiny.reference.model import Parameters, parameters_of
 
 State = dict[str, Tensor]
-
-BANKS = ("query_key_value", "attention_output", "mlp_input", "mlp_output")
-GAINS = ("query_norm_weight", "key_norm_weight", "residual_scale")
 
 # Jordan et al. 2024: one polynomial for all steps.
 QUINTIC = (3.4445, -4.7750, 2.0315)
@@ -36,29 +33,29 @@ SAFETY = {"quintic": 1.0, "polar_express": 1.01}
 SMALLEST = 1e-20
 
 
-def muon_banks(config: OptimizerConfig) -> tuple[str, ...]:
+def muon_parameters(model: ModelConfig, config: OptimizerConfig) -> list[str]:
     """Names of the parameters that Muon updates; all others are AdamW's."""
-    return BANKS if config.matrix_optimizer == "muon" else ()
+    if config.matrix_optimizer != "muon":
+        return []
+    return [name for name, parameter in parameters_of(model).items() if parameter.blocks]
 
 
 def state_shapes(model: ModelConfig, config: OptimizerConfig) -> dict[str, tuple[int, ...]]:
     """Name and shape of everything that the optimizers remember: moments by parameter, and the number of steps."""
     shapes: dict[str, tuple[int, ...]] = {"step": ()}
-    for name, shape in parameter_shapes(model).items():
-        for moment in ("momentum",) if name in muon_banks(config) else ("first", "second"):
-            shapes[f"{moment}.{name}"] = shape
+    muon = muon_parameters(model, config)
+    for name, parameter in parameters_of(model).items():
+        for moment in ("momentum",) if name in muon else ("first", "second"):
+            shapes[f"{moment}.{name}"] = parameter.shape
     return shapes
 
 
-def initialize(parameters: Parameters, config: OptimizerConfig) -> State:
+def initialize(parameters: Parameters, model: ModelConfig, config: OptimizerConfig) -> State:
     """Zero moments in the type of the parameters, and the number of steps taken."""
     state = {"step": torch.tensor(0, dtype=torch.int32)}
-    for name, weight in parameters.items():
-        if name in muon_banks(config):
-            state[f"momentum.{name}"] = torch.zeros_like(weight)
-        else:
-            state[f"first.{name}"] = torch.zeros_like(weight)
-            state[f"second.{name}"] = torch.zeros_like(weight)
+    for name, shape in state_shapes(model, config).items():
+        if name != "step":
+            state[name] = parameters[name.partition(".")[2]].new_zeros(shape)
     return state
 
 
@@ -85,13 +82,14 @@ def update(
     if config.clip_norm:
         gradients = clip(gradients, config.clip_norm)
     new_parameters, new_state = {}, {"step": state["step"] + 1}
+    described, banks = parameters_of(model), muon_parameters(model, config)
     for name, weight in parameters.items():
-        if name in muon_banks(config):
+        if name in banks:
             new_parameters[name], new_state[f"momentum.{name}"] = muon(
                 weight,
                 gradients[name],
                 state[f"momentum.{name}"],
-                block_rows(name, model),
+                described[name].blocks,
                 config,
                 multiplier,
                 momentum,
@@ -103,18 +101,11 @@ def update(
                 state[f"first.{name}"],
                 state[f"second.{name}"],
                 step=int(new_state["step"]),
-                rate=multiplier * adamw_rate(name, config),
-                decay=0.0 if name in GAINS else config.adamw_decay,
+                rate=multiplier * getattr(config, described[name].rate),
+                decay=config.adamw_decay if described[name].decays else 0.0,
                 config=config,
             )
     return new_parameters, new_state
-
-
-def adamw_rate(name: str, config: OptimizerConfig) -> float:
-    """AdamW's peak learning rate of a parameter."""
-    if name in BANKS:
-        return config.matrix_adamw_rate
-    return {"embedding": config.embedding_rate, "head": config.head_rate}.get(name, config.scalar_rate)
 
 
 def adamw(
@@ -176,17 +167,6 @@ def muon(
         orthogonal = orthogonalize(direction, steps=config.newton_schulz_steps, coefficients=config.coefficients)
         new.copy_(old - rate * config.matrix_decay * old - rate * math.sqrt(max(1.0, rows / columns)) * orthogonal)
     return new_LRC, average_LRC
-
-
-def block_rows(name: str, model: ModelConfig) -> tuple[int, ...]:
-    """Row counts of the matrices that lie below each other in one layer of a bank."""
-    query_rows, key_rows = model.heads * model.head_width, model.key_value_heads * model.head_width
-    return {
-        "query_key_value": (query_rows, key_rows, key_rows),
-        "attention_output": (model.width,),
-        "mlp_input": (model.hidden, model.hidden) if model.activation == "swiglu" else (model.hidden,),
-        "mlp_output": (model.width,),
-    }[name]
 
 
 def matrices(bank_LRC: Tensor, blocks: tuple[int, ...]) -> Iterator[Tensor]:

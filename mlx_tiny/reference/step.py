@@ -26,7 +26,7 @@ def initial_state(
 ) -> TrainingState:
     """Fresh parameters from the run's seed, zero moments."""
     parameters = model.initialize(config.model, config.train.seed, dtype=dtype, device=device)
-    return TrainingState(parameters, optim.initialize(parameters, config.optimizer))
+    return TrainingState(parameters, optim.initialize(parameters, config.model, config.optimizer))
 
 
 def loss_and_gradients(

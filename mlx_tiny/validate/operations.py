@@ -106,7 +106,7 @@ def _mlp(dtype: str, config: ModelConfig) -> list[Result]:
         return forward.mlp(layer, config, x, implementations, lambda _, array: array)
 
     def exact(x: Tensor, *weights: Tensor) -> Tensor:
-        return reference.transform(dict(zip(names, weights, strict=True)), config, x, {})
+        return reference.transform(dict(zip(names, weights, strict=True)), config, x)
 
     inputs = {
         "x": normal(generator, (2, 7, D), dtype),

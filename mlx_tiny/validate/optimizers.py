@@ -21,6 +21,7 @@ from mlx_tiny.optim import optimizer as optim
 from mlx_tiny.optim import schedule
 from mlx_tiny.reference import optim as reference
 from mlx_tiny.reference import schedule as reference_schedule
+from mlx_tiny.reference.model import parameters_of
 from mlx_tiny.tolerances import bounds
 from mlx_tiny.validate.table import Comparison
 from mlx_tiny.validate.tensors import as_torch, normal
@@ -154,7 +155,7 @@ def _clipping() -> list[Result]:
 
 
 def _muon(config: OptimizerConfig, implementation: str) -> list[Result]:
-    return _against_reference(config, implementation, list(reference.muon_banks(config)), "Muon")
+    return _against_reference(config, implementation, reference.muon_parameters(MODEL, config), "Muon")
 
 
 def _adamw(config: OptimizerConfig) -> list[Result]:
@@ -166,7 +167,7 @@ def _against_reference(config: OptimizerConfig, muon: str, names: list[str], rul
     run = optimizer_run(config)
     weights, state = _ours(run, muon)
     parameters = as_torch(run.weights)
-    exact = reference.initialize(parameters, config)
+    exact = reference.initialize(parameters, MODEL, config)
     for gradients, multiplier, momentum in zip(run.gradients, run.multipliers, run.momenta, strict=True):
         parameters, exact = reference.update(
             parameters, as_torch(gradients), exact, MODEL, config, multiplier, momentum
@@ -220,8 +221,8 @@ def _ours(run: OptimizerRun, muon: str) -> tuple[Parameters, optim.State]:
 def _rates(config: OptimizerConfig) -> dict[str, tuple[float, float]]:
     """AdamW's rate and decay of each parameter."""
     return {
-        name: (reference.adamw_rate(name, config), 0.0 if name in reference.GAINS else config.adamw_decay)
-        for name in parameter_specs(MODEL)
+        name: (getattr(config, parameter.rate), config.adamw_decay if parameter.decays else 0.0)
+        for name, parameter in parameters_of(MODEL).items()
     }
 
 
@@ -255,22 +256,22 @@ def _mlx_adamw(run: OptimizerRun) -> dict[str, Array]:
 
 def _torch_muon(run: OptimizerRun) -> dict[str, Array]:
     c = run.config
-    banks = as_torch({name: run.weights[name] for name in reference.muon_banks(c)})
+    banks = as_torch({name: run.weights[name] for name in reference.muon_parameters(MODEL, c)})
     parts = {
         (name, index): matrix.clone().requires_grad_()
         for name, bank in banks.items()
-        for index, matrix in enumerate(reference.matrices(bank, reference.block_rows(name, MODEL)))
+        for index, matrix in enumerate(reference.matrices(bank, parameters_of(MODEL)[name].blocks))
     }
     optimizer = torch.optim.Muon(parts.values(), weight_decay=c.matrix_decay, ns_steps=c.newton_schulz_steps)
     (group,) = optimizer.param_groups
     for gradients, multiplier, momentum in zip(run.gradients, run.multipliers, run.momenta, strict=True):
         group["lr"], group["momentum"] = multiplier * c.matrix_rate, momentum
         for name, slopes in as_torch({name: gradients[name] for name in banks}).items():
-            for index, slope in enumerate(reference.matrices(slopes, reference.block_rows(name, MODEL))):
+            for index, slope in enumerate(reference.matrices(slopes, parameters_of(MODEL)[name].blocks)):
                 parts[name, index].grad = slope.clone()
         optimizer.step()
     for name, bank in banks.items():
-        for index, matrix in enumerate(reference.matrices(bank, reference.block_rows(name, MODEL))):
+        for index, matrix in enumerate(reference.matrices(bank, parameters_of(MODEL)[name].blocks)):
             matrix.copy_(parts[name, index].detach())
     return {name: to_float64(bank) for name, bank in banks.items()}
 
@@ -278,7 +279,7 @@ def _torch_muon(run: OptimizerRun) -> dict[str, Array]:
 def _mlx_muon(run: OptimizerRun) -> dict[str, Array]:
     c, specs = run.config, parameter_specs(MODEL)
     found = {}
-    for name in reference.muon_banks(c):
+    for name in reference.muon_parameters(MODEL, c):
         optimizer = mlx.optimizers.Muon(c.matrix_rate, weight_decay=0.0, ns_steps=c.newton_schulz_steps)
         weights = _taken_apart(run.weights[name], specs[name].blocks)
         for gradients, multiplier, momentum in zip(run.gradients, run.multipliers, run.momenta, strict=True):

@@ -121,7 +121,9 @@ class Training:
 
     def _by_torch(self, start: TrainingState, batches: list[np.ndarray]) -> list[float]:
         parameters = as_torch(start.parameters, torch.float32)
-        state = reference_step.TrainingState(parameters, reference_optim.initialize(parameters, self.config.optimizer))
+        state = reference_step.TrainingState(
+            parameters, reference_optim.initialize(parameters, self.config.model, self.config.optimizer)
+        )
         losses = []
         for number, batch in enumerate(batches):
             fraction = number / self.steps
