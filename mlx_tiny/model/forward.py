@@ -20,7 +20,7 @@ import mlx.core as mx
 
 from mlx_tiny.config import ModelConfig
 from mlx_tiny.model.options import Place, changed, changed_places
-from mlx_tiny.model.parameters import Parameters, head_matrix, layers_of
+from mlx_tiny.model.parameters import Parameters, head_matrix, layers_of, parameter_specs
 from mlx_tiny.ops.implementations import Implementations
 from mlx_tiny.ops.qk_norm_rope.plain import rotary_tables
 
@@ -110,7 +110,7 @@ def hidden_states(
     if layers is None:
         layers = layers_of(typed, config)
     parts = stand_ins or StandIns()
-    taps = Taps(tap, "", Place(typed, token_BT, config), changed_places(config))
+    taps = Taps(tap, "", _place(typed, config, token_BT, dtype), changed_places(config))
 
     def normalize(x_BTD: mx.array) -> mx.array:
         return parts.norm(x_BTD) if parts.norm else normalized(x_BTD, config, implementations)
@@ -155,7 +155,7 @@ def token_losses(
         losses_N: mx.array = implementations.cross_entropy(hidden_ND, head_VD, target_BT.reshape(-1))
         return losses_N.reshape(target_BT.shape)
     logits_BTV = (hidden_ND @ head_VD.T).reshape(*target_BT.shape, -1).astype(mx.float32)
-    logits_BTV = changed("logits", logits_BTV, Place(parameters, token_BT, config))
+    logits_BTV = changed("logits", logits_BTV, _place(parameters, config, token_BT, dtype))
     target_logit_BT = mx.take_along_axis(logits_BTV, target_BT[..., None], axis=-1)[..., 0]
     return mx.logsumexp(logits_BTV, axis=-1) - target_logit_BT
 
@@ -178,8 +178,14 @@ def logits(
     )
     scores_BTV = hidden_BTD @ head_matrix(parameters).T
     if "logits" in changed_places(config):
-        scores_BTV = changed("logits", scores_BTV, Place(parameters, token_BT, config))
+        scores_BTV = changed("logits", scores_BTV, _place(parameters, config, token_BT, mx.float32))
     return scores_BTV, grown
+
+
+def _place(parameters: Parameters, config: ModelConfig, token_BT: mx.array, dtype: mx.Dtype) -> Place:
+    """What options see of the whole model."""
+    whole = [name for name, spec in parameter_specs(config).items() if not spec.layers]
+    return Place({name: parameters[name].astype(dtype) for name in whole}, token_BT, config)
 
 
 def embed(parameters: Parameters, token_BT: mx.array, dtype: mx.Dtype) -> mx.array:

@@ -25,7 +25,7 @@ class Place(NamedTuple):
     """What an option may look at where it changes an intermediate result."""
 
     parameters: Mapping[str, mx.array]
-    """Of the whole model, and of the layer in question, in the type of the activations."""
+    """Those of the whole model, and in a layer the layer's, in the type of the activations."""
     tokens: mx.array
     """Integers [B, T]."""
     config: ModelConfig
