@@ -15,7 +15,18 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from mlx_tiny.ops.operation import Case, Device, Exact, Function, Named, Operation, converted, filled, here
+from mlx_tiny.ops.operation import (
+    Case,
+    Device,
+    Exact,
+    Function,
+    Named,
+    Operation,
+    converted,
+    dtype_name,
+    filled,
+    here,
+)
 from mlx_tiny.tolerances import TABLE, Bounds, bounds, kernel_bounds
 
 Array = NDArray[np.float64]
@@ -32,6 +43,8 @@ class Result:
     got: Array
     expected: Array
     bounds: Bounds
+    fault: str = ""
+    """What is wrong whatever the numbers are."""
 
     @property
     def magnitude(self) -> float:
@@ -42,8 +55,8 @@ class Result:
 
     @property
     def error(self) -> float:
-        """Largest absolute error; infinite where a shape, a NaN or an infinity is wrong."""
-        return Bounds(0.0, 1.0, "in units of 1").excess(self.got, self.expected)
+        """Largest absolute error; infinite where a type, a shape, a NaN or an infinity is wrong."""
+        return np.inf if self.fault else Bounds(0.0, 1.0, "in units of 1").excess(self.got, self.expected)
 
     @property
     def allowed(self) -> float:
@@ -53,7 +66,7 @@ class Result:
     @property
     def excess(self) -> float:
         """The error as a multiple of what is allowed, as `Bounds.excess` tells it."""
-        return self.bounds.excess(self.got, self.expected)
+        return np.inf if self.fault else self.bounds.excess(self.got, self.expected)
 
     @property
     def passed(self) -> bool:
@@ -72,10 +85,13 @@ def check(operation: Operation, implementation: str, case: Case) -> list[Result]
     plain: Named = {}
     if implementation == "metal" and case.dtype != "float32":
         plain = computed(operation, operation.by("plain"), case, inputs, cotangents)
-    return [
-        Result(name, to_float64(got[name]), right, _allowed(operation, implementation, case, name, plain, right))
-        for name, right in expected.items()
-    ]
+    results = []
+    for name, right in expected.items():
+        allowed = _allowed(operation, implementation, case, name, plain, right)
+        results.append(
+            Result(name, to_float64(got[name]), right, allowed, _wrong_type(operation, case, name, got[name]))
+        )
+    return results
 
 
 def cases(operation: Operation, implementation: str, device: Device | None = None) -> Iterator[Case]:
@@ -92,10 +108,19 @@ def cases(operation: Operation, implementation: str, device: Device | None = Non
 def failure(operation: Operation, implementation: str, case: Case) -> str | None:
     """How a check fails, in a few words; None where it passes."""
     for result in check(operation, implementation, case):
+        if result.fault:
+            return f"{operation.name}, {operation.title(case)}: {result.name} is {result.fault}"
         if not result.passed:
             times = f"{result.excess:.1f} times as far from its formula as {case.dtype} allows"
             return f"{operation.name}, {operation.title(case)}: {result.name} is {times}"
     return None
+
+
+def _wrong_type(operation: Operation, case: Case, result: str, array: mx.array) -> str:
+    """The type of an output or gradient beside the one that it is to have; empty where it has that."""
+    described = {**operation.proof.inputs(case), **operation.proof.outputs(case)}
+    expected, got = described[result.removeprefix(GRADIENT)].dtype(case.dtype), dtype_name(array.dtype)
+    return "" if got == expected else f"of type {got} instead of {expected}"
 
 
 def numbers(operation: Operation, case: Case) -> tuple[Named, Named]:

@@ -109,7 +109,13 @@ class Comparison:
         worst = failed[0] if failed else max(results, key=lambda result: result.excess)
         verdict = FAILED if failed else OK
         return self._row(
-            worst.name, worst.error, worst.error / worst.magnitude, worst.allowed, seconds, verdict, self.note
+            worst.name,
+            worst.error,
+            worst.error / worst.magnitude,
+            worst.allowed,
+            seconds,
+            verdict,
+            worst.fault or self.note,
         )
 
     def _row(
