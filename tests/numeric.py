@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
 import mlx.core as mx
 import numpy as np
+from emulator import LaunchRecord, emulated_metal
 
+from mlx_tiny.ops import metal
+from mlx_tiny.ops.conformance import to_float64
+from mlx_tiny.ops.operation import Named, Operation, Special
 from mlx_tiny.tolerances import bounds
 
-
-def to_float64(array: mx.array) -> np.ndarray:
-    """The values of an MLX array of any floating type."""
-    wide = array if array.dtype in (mx.float32, mx.float64) else array.astype(mx.float32)
-    return np.array(wide).astype(np.float64)
+ON_GPU = metal.why_not_metal() is None
 
 
 def rounded(values: np.ndarray, dtype: str) -> tuple[mx.array, np.ndarray]:
@@ -25,8 +30,21 @@ def normal(generator: np.random.Generator, shape: tuple[int, ...], dtype: str = 
     return rounded(scale * generator.standard_normal(shape), dtype)
 
 
-def assert_close(got: mx.array | np.ndarray, expected: np.ndarray, operation: str, dtype: str, what: str = "") -> None:
-    """Compare by the table's bounds for an operation in a type."""
-    got = to_float64(got) if isinstance(got, mx.array) else got
-    excess = bounds(operation, dtype).excess(got, expected)
-    assert excess <= 1, f"{what or operation} in {dtype} is off by {excess:.3g} times what {operation!r} allows"
+def assert_close(got: Any, expected: Any, entry: str, dtype: str, what: str = "") -> None:
+    """Compare by the table's entry for an operation in a type."""
+    got, expected = (np.asarray(a) if isinstance(a, float) else to_float64(a) for a in (got, expected))
+    excess = bounds(entry, dtype).excess(got, expected)
+    assert excess <= 1, f"{what or entry} in {dtype} is off by {excess:.3g} times what {entry!r} allows"
+
+
+@contextlib.contextmanager
+def able_to_run(implementation: str) -> Iterator[list[LaunchRecord] | None]:
+    """Inside, the implementation can be asked for: the Metal kernels run on the GPU, or in the emulator without one."""
+    with emulated_metal() if implementation == "metal" and not ON_GPU else contextlib.nullcontext() as launches:
+        yield launches
+
+
+def with_inputs(operation: Operation, change: Callable[[Named], Named], entry: str = "") -> Operation:
+    """The operation with one more kind of inputs, called "other": what `change` makes of random ones."""
+    specials = {**operation.proof.specials, "other": Special(change, entry)}
+    return replace(operation, proof=replace(operation.proof, specials=specials))

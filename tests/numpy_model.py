@@ -1,13 +1,28 @@
-"""The transformer once more, in float64 numpy, written from the description in model.py and not from its code."""
+"""The transformer once more, in float64 numpy, written from its description and not from its code; and small models."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import mlx.core as mx
 import numpy as np
 
 from mlx_tiny.config import ModelConfig
 from mlx_tiny.model.parameters import parameter_specs
 
 Arrays = dict[str, np.ndarray]
+
+SMALL = ModelConfig(
+    vocabulary_size=256, context=12, layers=2, width=12, heads=4, key_value_heads=4, head_width=6, hidden=20
+)
+CONFIGS = {
+    "relu2": SMALL,
+    "swiglu": replace(SMALL, activation="swiglu"),
+    "grouped": replace(SMALL, key_value_heads=2, activation="swiglu"),
+    "one key head": replace(SMALL, key_value_heads=1, rope_base=50.0),
+    "tied": replace(SMALL, tied=True, layers=1),
+    "odd sizes": replace(SMALL, width=7, heads=3, key_value_heads=1, head_width=2, hidden=5, tied=True, layers=3),
+}
 
 
 def random_parameters(config: ModelConfig, seed: int = 0) -> Arrays:
@@ -16,8 +31,18 @@ def random_parameters(config: ModelConfig, seed: int = 0) -> Arrays:
     arrays = {}
     for name, spec in parameter_specs(config).items():
         values = generator.standard_normal(spec.shape)
-        arrays[name] = 1 + 0.3 * values if spec.kind == "scalar" else values / np.sqrt(spec.shape[-1])
+        arrays[name] = 1 + 0.3 * values if spec.start == 1 else values / np.sqrt(spec.shape[-1])
     return {name: array.astype(np.float32).astype(np.float64) for name, array in arrays.items()}
+
+
+def to_mlx(arrays: Arrays) -> dict[str, mx.array]:
+    return {name: mx.array(array.astype(np.float32)) for name, array in arrays.items()}
+
+
+def random_tokens(config: ModelConfig, rows: int = 2, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs and targets, [B, T] each."""
+    both = np.random.default_rng(seed).integers(0, config.vocabulary_size, (rows, config.context + 1))
+    return both[:, :-1], both[:, 1:]
 
 
 def normalized(x: np.ndarray, epsilon: float) -> np.ndarray:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import mlx.core as mx
 import numpy as np
 import pytest
-from mlx_tiny.linux.exponential import _by_polynomial, shifted_exponential
 
-from mlx_tiny.linux.rows import row_maximum, row_sum
+from mlx_tiny.linux.rows import _by_polynomial, row_maximum, row_sum, shifted_exponential
 
 LENGTHS = (1, 2, 15, 16, 17, 64, 256, 257, 300, 1000, 2048, 2051)
 
@@ -28,7 +27,7 @@ def test_what_is_small_beside_the_first_is_not_lost(n: int) -> None:
     assert row_sum(x).item() - 1 == pytest.approx((n - 1) * small, rel=0.1)
 
 
-@pytest.mark.parametrize("exponential", [shifted_exponential, _by_polynomial], ids=["as it serves", "uncompiled"])
+@pytest.mark.parametrize("exponential", [shifted_exponential, _by_polynomial], ids=["as it is used", "uncompiled"])
 def test_the_exponential(exponential) -> None:
     x = np.linspace(-40, 0, 20001).astype(np.float32)
     got = np.array(exponential(mx.array(x), mx.array(0.0)), dtype=np.float64)

@@ -1,0 +1,65 @@
+"""Norms, activations and the cross-entropy at their ends."""
+
+from __future__ import annotations
+
+import math
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from numeric import assert_close, rounded
+
+from mlx_tiny.ops.activation import ACTIVATION
+from mlx_tiny.ops.cross_entropy import CROSS_ENTROPY
+from mlx_tiny.ops.norm import NORM
+from mlx_tiny.ops.operation import Operation, here
+
+EPSILON = 1e-5
+
+
+def implementations(operation: Operation) -> list[str]:
+    return [name for name, how in operation.implementations.items() if how.device in ("", here().kind)]
+
+
+@pytest.mark.parametrize("implementation", implementations(NORM))
+def test_rows_of_zeros_stay_zero(implementation: str) -> None:
+    normalized, (gradient,) = mx.vjp(
+        lambda x: NORM(implementation, x, epsilon=EPSILON), [mx.zeros((2, 8))], [mx.ones((2, 8))]
+    )
+    assert not np.array(normalized[0]).any()
+    np.testing.assert_allclose(np.array(gradient), EPSILON**-0.5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("implementation", implementations(ACTIVATION))
+def test_swiglu_at_its_ends(implementation: str) -> None:
+    """A gate far below zero closes, one far above lets through what it gates; zero gives zero."""
+    hidden = mx.array([[-1e4, -80.0, 0.0, 80.0, 1e4, 1.0, 1.0, 3.0, 1.0, 1.0]])
+    outputs, gradients = mx.vjp(
+        lambda x: ACTIVATION(implementation, x, activation="swiglu"), [hidden], [mx.ones((1, 5))]
+    )
+    np.testing.assert_allclose(np.array(outputs[0])[0], [0, 0, 0, 80, 1e4], atol=1e-6)
+    assert np.isfinite(np.array(gradients[0])).all()
+
+
+@pytest.mark.parametrize("implementation", implementations(CROSS_ENTROPY))
+def test_extreme_logits(implementation: str) -> None:
+    """Logits of plus and minus 1000: sure hits cost nothing, sure misses their distance."""
+    hidden, head = np.array([[1000.0], [-1000.0], [0.0]]), np.array([[1.0], [-1.0], [0.5]])
+    arrays = [rounded(array, "float32")[0] for array in (hidden, head)]
+    for target in ([0, 1, 2], [1, 0, 2], [2, 2, 0]):
+        losses, gradients = mx.vjp(
+            lambda h, w, target=target: CROSS_ENTROPY(implementation, h, w, mx.array(target)), arrays, [mx.ones(3)]
+        )
+        exact = CROSS_ENTROPY.proof.formula(
+            {"hidden": hidden, "head": head, "target": np.array(target)}, {"losses": np.ones(3)}, {}
+        )
+        assert_close(losses[0], exact["losses"], "cross_entropy", "float32")
+        for name, gradient in zip(("hidden", "head"), gradients, strict=True):
+            assert_close(gradient, exact[f"gradient of {name}"], "cross_entropy gradient", "float32")
+
+
+@pytest.mark.parametrize("implementation", implementations(CROSS_ENTROPY))
+@pytest.mark.parametrize("V", [2, 512, 777])
+def test_no_knowledge_costs_the_logarithm_of_the_vocabulary(implementation: str, V: int) -> None:
+    losses = CROSS_ENTROPY(implementation, mx.ones((3, 4)), mx.zeros((V, 4)), mx.array([0, V // 2, V - 1]))
+    np.testing.assert_allclose(np.array(losses, dtype=np.float64), math.log(V), rtol=2.0**-23)
