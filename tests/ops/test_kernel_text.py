@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mlx_tiny.errors import TinyError
-from mlx_tiny.ops import kernel_text as module
+from mlx_tiny.ops import metal
 from mlx_tiny.ops.metal import kernel_folder, kernel_names, kernel_text
 
 ROOT = Path(__file__).parents[2]
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(module, "kernel_folder", lambda: tmp_path)
+    monkeypatch.setattr(metal, "kernel_folder", lambda: tmp_path)
     kernel_text.cache_clear()
     yield tmp_path
     kernel_text.cache_clear()
@@ -51,7 +51,7 @@ def test_in_a_checkout_the_kernels_lie_beside_the_package() -> None:
 def test_in_an_installed_package_they_lie_inside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "site" / "mlx_tiny"
     (package / "ops").mkdir(parents=True)
-    monkeypatch.setattr(module, "__file__", str(package / "ops" / "kernel_text.py"))
+    monkeypatch.setattr(metal, "__file__", str(package / "ops" / "metal.py"))
     with pytest.raises(TinyError, match=r"missing from this installation.*Install mlx-tiny anew"):
         kernel_folder()
     (tmp_path / "site" / "kernels").mkdir()
