@@ -1,4 +1,7 @@
-"""Every default of the project, in frozen dataclasses that check themselves; `records.from_plain` reads them."""
+"""Every setting with its default, in frozen dataclasses that check their values.
+
+The docstring of a field is the help text of its flag.
+"""
 
 from __future__ import annotations
 
@@ -20,28 +23,29 @@ def _require(condition: bool, name: str, expected: str, got: object) -> None:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which text is learned, and how it becomes tokens."""
+    """Which text the model learns, and how it becomes tokens."""
 
     source: str = "auto"
-    """`auto`, `stories`, `tinystories`, or the path of a file, a folder, or a glob."""
+    """Training text: `stories` (generated), `tinystories` (downloaded once), the path of a file or folder, or a glob.
+    `auto` takes TinyStories where it is in the cache, and `stories` elsewhere."""
     validation: str | None = None
-    """Path of a validation file; without it a share of the documents is held out by hash."""
+    """Path of validation text; without it a share of the documents is held out."""
     text_column: str | None = None
-    """Column of a table, or key of a JSON line, that holds the text; found by itself when there is one candidate."""
+    """Column of a table, or key of JSON lines, that contains the text; needed only where several could."""
     held_out: float = 0.02
-    """Share of an own corpus's documents that is held out for validation when no file is named."""
+    """Share of your own documents that is held out for validation where no validation text is named."""
     vocabulary_size: int = 2048
-    """Pieces of the byte-pair vocabulary, 512 to 32768."""
+    """Tokens in the byte-pair vocabulary, 512 to 32768."""
     train_bytes: int = 40_000_000
-    """Bytes of training text from an endless or streamed source; with `preset="auto"`, what the budget can use."""
+    """Bytes of training text to take from `stories` or `tinystories`; the preset `auto` takes what the budget needs."""
     validation_bytes: int = 1_000_000
-    """Upper bound on the bytes of validation text from an endless or streamed source."""
+    """Largest number of bytes of validation text to take from `stories` or `tinystories`."""
     stories_scale: float = 1.0
-    """`stories` only: share of its plots and words in use, above 0 to 1."""
+    """`stories` only: share of its plots and words that is used, above 0 and up to 1."""
     stories_dependency: int = 1
-    """`stories` only: length of its dependencies, 0 (payoff at once) to 3 (many sentences later)."""
+    """`stories` only: how far an effect follows its cause, from 0 (at once) to 3 (many sentences later)."""
     seed: int = 0
-    """Seed of the generated corpus; own corpora do not depend on it."""
+    """Seed of the generated stories."""
 
     def __post_init__(self) -> None:
         size = self.vocabulary_size
@@ -60,34 +64,35 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Shape of the transformer; every count in `model.py` is computed from these numbers alone."""
+    """Shape of the transformer."""
 
     vocabulary_size: int = 2048
-    """Pieces of the tokenizer, which decides."""
+    """Tokens in the vocabulary, as the data has it."""
     context: int = 256
-    """Length T of a training window, and the largest position that generation may use."""
+    """Length T of a training sequence in tokens, and the most tokens that generation looks back."""
     layers: int = 4
-    """Transformer blocks L."""
+    """Number of transformer layers L."""
     width: int = 128
     """Width D of the residual stream."""
     heads: int = 4
-    """Query heads; their width is `head_width`."""
+    """Number of query heads H."""
     key_value_heads: int = 4
-    """Key/value heads G; must divide `heads` (grouped queries)."""
+    """Number of key/value heads G; must divide the number of heads (grouped-query attention)."""
     head_width: int = 32
-    """Width K of a head; even, for the rotary pairs."""
+    """Width K of a head; an even number, for rotary positions."""
     hidden: int = 512
-    """Width of the MLP's hidden layer."""
+    """Width F of the hidden layer of the MLP."""
     activation: str = "relu2"
     """`relu2` (squared ReLU, two matrices) or `swiglu` (three matrices)."""
     tied: bool = False
-    """Whether the head is the transposed embedding."""
+    """Use the embedding matrix as the output head too."""
     rope_base: float = 10_000.0
-    """Base of the rotary angles."""
+    """Base of the angles of rotary positions."""
     norm_epsilon: float = 1e-6
-    """Added to the mean square in RMSNorm."""
+    """Number that RMSNorm adds to the mean square."""
     options: str = ""
-    """Options of the architecture, such as "logit_soft_cap=15,value_embeddings=2"; each is a file in model/options."""
+    """Options of the architecture with their values, such as "logit_soft_cap=15,value_embeddings=2"; `mlx-tiny info`
+    lists them."""
 
     def __post_init__(self) -> None:
         for name in ("context", "layers", "width", "heads", "key_value_heads", "head_width", "hidden"):
@@ -111,10 +116,10 @@ class ModelConfig:
         self.chosen_options()
 
     def chosen_options(self) -> dict[str, float]:
-        """The value of each option of the architecture that is on.
+        """The value of each architecture option that is on.
 
         Raises:
-            TinyError: they are not pairs of a name and a number, or one is named twice.
+            TinyError: the text is not a list of NAME=NUMBER, or names one option twice.
         """
         chosen: dict[str, float] = {}
         for pair in filter(None, self.options.split(",")):
@@ -137,39 +142,39 @@ class OptimizerConfig:
     """Learning rates at their peak, and the constants of Muon and AdamW."""
 
     matrix_optimizer: str = "muon"
-    """`muon` or `adamw`, for the hidden matrices; everything else is always AdamW's."""
+    """Optimizer of the matrices of the layers, `muon` or `adamw`; all other parameters are trained by AdamW."""
     matrix_rate: float = 0.02
-    """Muon's learning rate (each update has spectral norm near `sqrt(max(1, rows/columns))`)."""
+    """Peak learning rate of Muon; an update has a spectral norm near sqrt(max(1, rows / columns)) times it."""
     matrix_adamw_rate: float = 0.003
-    """Learning rate of the hidden matrices under `matrix_optimizer="adamw"`."""
+    """Peak learning rate of the matrices of the layers where AdamW trains them."""
     embedding_rate: float = 0.2
-    """AdamW's learning rate of the embedding."""
+    """Peak learning rate of the embedding."""
     head_rate: float = 0.02
-    """AdamW's learning rate of an untied head."""
+    """Peak learning rate of the output head, where it is not tied to the embedding."""
     scalar_rate: float = 0.01
-    """AdamW's learning rate of norm weights and residual scales."""
+    """Peak learning rate of norm weights and residual scales."""
     matrix_decay: float = 0.01
-    """Muon's decoupled weight decay, times its learning rate at each step."""
+    """Weight decay of Muon; decoupled, and multiplied by the learning rate."""
     adamw_decay: float = 0.0
-    """AdamW's decoupled weight decay on embedding and head; norm weights are never decayed."""
+    """Weight decay of AdamW on embedding and head; decoupled, and multiplied by the learning rate."""
     momentum: float = 0.95
-    """Muon's momentum after its warm-up."""
+    """Momentum of Muon after its warm-up."""
     momentum_start: float = 0.85
-    """Muon's momentum at the first step."""
+    """Momentum of Muon at the first step."""
     momentum_warmup: float = 0.1
     """Fraction of the budget over which the momentum rises."""
     coefficients: str = "polar_express"
-    """`quintic` (Jordan 2024) or `polar_express` (arXiv 2505.16932)."""
+    """Coefficients of Muon's Newton-Schulz steps: `quintic` (Jordan 2024) or `polar_express` (arXiv 2505.16932)."""
     newton_schulz_steps: int = 5
-    """Iterations of the orthogonalisation."""
+    """Number of Newton-Schulz steps in Muon."""
     adam_beta1: float = 0.9
-    """AdamW's decay of the first moment."""
+    """Decay rate of the first moment of AdamW."""
     adam_beta2: float = 0.95
-    """AdamW's decay of the second moment."""
+    """Decay rate of the second moment of AdamW."""
     adam_epsilon: float = 1e-10
-    """Added to the root of AdamW's second moment."""
+    """Number that AdamW adds to the root of the second moment."""
     clip_norm: float = 0.0
-    """Largest global gradient norm; 0 leaves gradients as they are."""
+    """Largest norm of all gradients together, to which longer ones are scaled down; 0 turns this off."""
 
     def __post_init__(self) -> None:
         choices = {"matrix_optimizer": ("muon", "adamw"), "coefficients": ("quintic", "polar_express")}
@@ -187,14 +192,14 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """Learning-rate multiplier as a function of the fraction of the budget spent."""
+    """The learning rate, relative to its peak, as a function of the fraction of the budget that is spent."""
 
     warmup: float = 0.03
-    """Fraction of the budget over which the rate rises linearly from 0."""
+    """Fraction of the budget over which the learning rate rises linearly from 0."""
     cooldown: float = 0.5
-    """Fraction of the budget, at its end, over which the rate falls linearly."""
+    """Fraction of the budget, at its end, over which the learning rate falls linearly."""
     floor: float = 0.0
-    """Multiplier at the very end."""
+    """Learning rate at the end, relative to the peak."""
 
     def __post_init__(self) -> None:
         for name in ("warmup", "cooldown", "floor"):
@@ -204,35 +209,35 @@ class ScheduleConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One run: what is spent, in which steps, and what is kept."""
+    """One run: what it may spend, how it steps, and how often it evaluates and saves."""
 
     budget: str = "5m"
-    """What to spend: seconds (30s, 5m, 1h), tokens (20Mtok) or model FLOPs (1e15flop)."""
+    """What the run may spend: seconds (30s, 5m, 1h), tokens (20Mtok) or model FLOPs (1e15flop)."""
     preset: str = "auto"
-    """Size of the model: `auto`, tiny, mini, small, base, medium or large."""
+    """Size of the model: tiny, mini, small, base, medium or large; `auto` chooses by budget and speed."""
     batch_size: int = 16
-    """Windows in one optimizer step, over all micro-batches."""
+    """Sequences per step."""
     micro_batches: int = 1
-    """Gradient accumulation: equal parts into which a batch is cut to save memory."""
+    """Number of equal parts in which a batch is processed one after the other, to save memory."""
     dtype: str = "float32"
-    """Compute type of activations and matrix products: `float32` or `bfloat16`; weights and moments stay float32."""
+    """Type of activations and matrix products, `float32` or `bfloat16`; weights and optimizer state are float32."""
     backend: str = "mlx"
-    """What trains: `mlx`, or `torch` (the reference in PyTorch, on CUDA, MPS or the CPU, the first that is there)."""
+    """Library that trains: `mlx`, or `torch` (the PyTorch reference; on CUDA, else MPS, else the CPU)."""
     implementation: str = "auto"
-    """What computes the operations of a step: `auto`, `plain`, another one's name, or pairs such as
+    """What computes the operations of a step: `auto`, `plain`, another implementation, or one per operation, such as
     "attention=mlx,muon=plain"; `mlx-tiny info` lists them. The backend torch has `auto` and `plain`."""
     compile: bool = True
-    """Compile the step to one graph, where the machine can (on a CPU MLX needs g++)."""
+    """Compile the step (on a CPU, MLX needs g++ for it)."""
     seed: int = 0
     """Seed of the weights and of the order of the data."""
     evaluations: int = 5
-    """Evaluations on the validation data, spread over the budget; the last is at its end."""
+    """Evaluations on validation text, spread over the budget; the last one is at its end."""
     evaluation_tokens: int = 16_384
-    """Validation tokens of an evaluation along the way; the one at the end always takes them all."""
+    """Validation tokens per evaluation during the run; the last evaluation always takes all of them."""
     checkpoints: int = 10
-    """Checkpoints written along the way, spread over the budget, beside the one at the end."""
+    """Checkpoints during the run, spread over the budget; another one is written at its end."""
     samples: int = 3
-    """Sample stories shown along the way."""
+    """Sample texts shown during the run."""
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "micro_batches", "evaluations", "evaluation_tokens"):
@@ -251,7 +256,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """All settings of a run, as saved beside its weights."""
+    """All settings of a run, as saved in its folder."""
 
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)

@@ -1,4 +1,4 @@
-"""The one exception that reaches the user: what failed, expected, got, remedy; and what others say, in a line."""
+"""The exception that is shown to the user: what failed, what was expected, what was found, and what to do."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class TinyError(Exception):
 
 
 class CheckFailed(TinyError):
-    """A check that ran and found a fault (exit code 3), as opposed to bad input."""
+    """A check ran and found something wrong (exit code 3); bad input is a plain TinyError."""
 
     exit_code = 3
 

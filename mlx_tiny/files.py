@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: write aside, fsync, rename."""
+"""Writes files and folders that are either complete or absent: write under another name, fsync, rename."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def cache_home() -> Path:
 
 
 def make_folder(path: Path) -> Path:
-    """Create `path` with its parents; TinyError where the file system refuses."""
+    """Create `path` with its parents; TinyError where that fails."""
     with explained(path):
         path.mkdir(parents=True, exist_ok=True)
     return path
@@ -36,11 +36,11 @@ def make_folder(path: Path) -> Path:
 def atomic_write(path: Path, mode: str = "wb") -> Iterator[Any]:
     """Open a file that replaces `path` only when the block ends without an exception.
 
-    The bytes are on disk before the rename and the rename before the return, so that after a crash at
-    any moment `path` holds either its old or its new content, whole.
+    The bytes are on disk before the rename, and the rename before the return. After a crash at any moment `path`
+    has either its complete old content or its complete new content.
 
     Raises:
-        TinyError: no space, no permission, or another refusal of the file system.
+        TinyError: no space, no permission, or another error of the file system.
     """
     encoding = None if "b" in mode else "utf-8"
     with explained(path):
@@ -61,10 +61,10 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[Any]:
 
 @contextlib.contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Give a fresh folder that becomes `path` only when the block ends without an exception.
+    """Give an empty folder that becomes `path` only when the block ends without an exception.
 
-    A folder that another process put there meanwhile wins: its content is the same by construction
-    (folders are named by a hash of what they hold), so the second copy is dropped.
+    If another process has put a folder there meanwhile, that one stays and this one is dropped: folders are named by a
+    hash of their content, so the two are equal.
     """
     make_folder(path.parent)
     with explained(path):
@@ -88,7 +88,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def discard_folder(path: Path) -> None:
-    """Delete the folder `path`, if it is there, in one step for all who look: rename it aside first."""
+    """Delete the folder `path` if it exists; it is renamed first, so that no process sees it half deleted."""
     with explained(path):
         if path.exists():
             aside = _folder_aside(path)
@@ -114,7 +114,7 @@ def _folder_aside(path: Path) -> Path:
 
 
 def _prefix_aside(path: Path) -> str:
-    """Beginning of a hidden name that says which process on which machine writes aside for `path`."""
+    """Beginning of the hidden name under which this process on this machine writes `path`."""
     return f".{path.name}.{_machine_mark()}-{os.getpid()}."
 
 
@@ -148,10 +148,10 @@ def sync_folder(path: Path) -> None:
 
 
 def require_writable(*paths: Path | None) -> None:
-    """Say now what would keep these files from being written later; None stands for no file.
+    """Check that these files can be written later; None stands for no file.
 
     Raises:
-        TinyError: one is a folder or no ordinary file, or its folder is missing or takes no file.
+        TinyError: one is a folder or not an ordinary file, or its folder is missing or cannot be written.
     """
     for path in paths:
         if path is None:
@@ -161,7 +161,7 @@ def require_writable(*paths: Path | None) -> None:
                 f"{path} is a folder", expected="the name of a file", remedy=f"Name a file in it, as {path / 'bench'}"
             )
         if path.exists() and not path.is_file():
-            raise TinyError(f"{path} is no ordinary file, and would be replaced by one", remedy="Name another file")
+            raise TinyError(f"{path} is not an ordinary file, and would be replaced by one", remedy="Name another file")
         with explained(path.parent):
             next(path.parent.iterdir(), None)
         try:
@@ -182,7 +182,7 @@ def write_json(path: Path, value: object) -> None:
 
 
 def read_json(path: Path, what: str) -> dict[str, Any]:
-    """Read a JSON object; `what` names the file's role in the error ("run configuration")."""
+    """Read a JSON object; errors call it `what`, such as "run configuration"."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -208,13 +208,13 @@ def hash_file(path: Path) -> str:
 
 
 def hash_text(*parts: object) -> str:
-    """SHA-256 of the parts' text, with separators that keep ("ab", "c") apart from ("a", "bc")."""
+    """SHA-256 of the parts with separators, so that ("ab", "c") and ("a", "bc") differ."""
     return hashlib.sha256("\x1f".join(str(part) for part in parts).encode()).hexdigest()
 
 
 @contextlib.contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn the file system's refusals inside the block into a TinyError with its remedy."""
+    """Turn errors of the file system inside the block into a TinyError with a remedy."""
     try:
         yield
     except OSError as error:
@@ -243,7 +243,7 @@ def _missing(path: Path) -> TinyError:
 
 
 def _in_the_way(path: Path) -> TinyError:
-    return TinyError(f"{path} cannot be made: a file is in the way", remedy="Name another folder")
+    return TinyError(f"{path} cannot be created, because a file of that name exists", remedy="Name another folder")
 
 
 def _too_long(path: Path) -> TinyError:

@@ -1,4 +1,4 @@
-"""Quantities with units: "5m", "20Mtok", "1e15flop", "5kJ" to numbers and back."""
+"""Reads quantities such as "5m", "20Mtok", "1e15flop" or "5kJ", and writes numbers with units."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mlx_tiny.errors import TinyError
 
 _PREFIXES = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15}
 
-# Unit as written by the user -> (quantity, factor to its base unit, metric prefixes allowed).
+# Unit as the user writes it -> (quantity, factor to its base unit, whether metric prefixes are allowed).
 _UNITS: dict[str, tuple[str, float, bool]] = {
     "s": ("seconds", 1.0, False),
     "m": ("seconds", 60.0, False),
@@ -24,7 +24,7 @@ _EXAMPLES = "30s, 5m, 1.5h, 20Mtok, 1e15flop or 5kJ"
 
 
 def parse_quantity(text: str) -> tuple[str, float]:
-    """Read an amount with its unit.
+    """Read a number with its unit.
 
     Args:
         text: for example "5m" (minutes), "90s", "20Mtok", "1e15flop", "5kJ"; a sequence such as "1h30m" is a sum.

@@ -233,7 +233,7 @@ def test_the_first_of_two_equal_folders_wins(tmp_path: Path) -> None:
 def test_a_file_in_the_place_of_a_folder_is_not_replaced(tmp_path: Path) -> None:
     path = tmp_path / "folder"
     path.write_text("a file")
-    with pytest.raises(TinyError, match="a file is in the way"), atomic_folder(path):
+    with pytest.raises(TinyError, match="a file of that name exists"), atomic_folder(path):
         pass
     assert path.read_text() == "a file"
     assert os.listdir(tmp_path) == ["folder"]
@@ -378,7 +378,7 @@ def test_a_file_that_can_be_written_is_left_alone(tmp_path: Path) -> None:
     ("name", "words"),
     [
         (".", r"is a folder\. Expected the name of a file\. Name a file in it"),
-        ("pipe", "is no ordinary file"),
+        ("pipe", "is not an ordinary file"),
         ("where/a.json", "where does not exist"),
         ("refused/a.json", r"cannot be written\. Got Read-only file system\. Name a file in another folder"),
     ],

@@ -52,7 +52,7 @@ def command(run_path: Path | None, resume_path: Path | None, **flags: Any) -> No
 
 
 def _start(path: Path, flags: dict[str, Any]) -> None:
-    from mlx_tiny.data.prepare import require_windows
+    from mlx_tiny.data.prepare import require_sequence
     from mlx_tiny.data.sources import resolve
     from mlx_tiny.linux.warmup import CompilingAhead
     from mlx_tiny.training.checkpoint import RunFolder
@@ -65,7 +65,7 @@ def _start(path: Path, flags: dict[str, Any]) -> None:
     click.echo(f"data: {source.description}", err=True)
     with contextlib.closing(CompilingAhead(config)) as ahead:
         corpus, prepare_s = _prepared(config, source)
-        require_windows(corpus, config.model.context)
+        require_sequence(corpus, config.model.context)
         run = RunFolder.create(path, config, _identity(corpus), corpus.directory / "tokenizer.model")
         _train(run, corpus, reason, prepare_s, ahead, resume=False, budget=None)
 

@@ -1,4 +1,4 @@
-"""Token files become batches: an endless stream that knows its place, and the fixed windows of validation."""
+"""Token files become batches: an endless stream of training sequences, and the fixed windows of validation."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ Tokens = NDArray[np.uint16]
 
 
 class BatchStream:
-    """Endless stream of training windows, a pure function of the tokens, the seed and the position.
+    """Endless stream of training sequences, a pure function of the tokens, the seed and the position.
 
-    An epoch cuts the tokens at a random offset below `context` into windows of `context` + 1 tokens, each
-    sharing its last token with the next one's first, so that every token of the epoch is predicted once; then
-    it shuffles them. All epochs have the same number of windows, so the place in the data is one integer.
+    Each epoch cuts the tokens, from a random offset below `context` on, into sequences of `context` + 1 tokens. The
+    last token of a sequence is also the first of the next one, so that every token of the epoch is predicted once.
+    Then the sequences are shuffled. All epochs have the same number of sequences, so that one integer is the whole
+    position.
 
     Args:
-        tokens: uint16, more than `context`; may be memory-mapped, and is read only where a window lies.
-        batch_size: windows B in a batch; a batch may straddle two epochs.
-        context: predicted tokens T in a window.
+        tokens: uint16, more than `context`; may be memory-mapped, and is read only where a sequence lies.
+        batch_size: sequences B per batch; a batch may straddle two epochs.
+        context: predicted tokens T per sequence.
         seed: chooses offsets and orders.
 
     Raises:
-        TinyError: fewer tokens than one window.
+        TinyError: fewer tokens than one sequence.
     """
 
     def __init__(self, tokens: Tokens, *, batch_size: int, context: int, seed: int) -> None:
@@ -35,18 +36,18 @@ class BatchStream:
         self._batch_size, self._context, self._seed = batch_size, context, seed
         self._columns = np.arange(context + 1)
         self._epoch, self._starts = -1, np.zeros(0, np.int64)
-        self.windows_per_epoch = max(1, (len(tokens) - context) // context)
+        self.sequences_per_epoch = max(1, (len(tokens) - context) // context)
         self.position = 0
-        """Windows consumed since the beginning of the first epoch."""
+        """Sequences consumed since the beginning of the first epoch."""
 
     def seek(self, position: int) -> None:
-        """Continue as if `position` windows had been consumed."""
+        """Continue as if `position` sequences had been consumed."""
         if position < 0:
             raise TinyError("The position in the data is out of range", expected="0 or more", got=position)
         self.position = position
 
     def next_batch(self) -> NDArray[np.int32]:
-        """The next windows, [B, T+1]: all but the last column are inputs, all but the first are targets."""
+        """The next sequences, [B, T+1]: all but the last column are inputs, all but the first are targets."""
         starts = self._next_starts(self._batch_size)
         batch: NDArray[np.int32] = self._tokens[starts[:, None] + self._columns].astype(np.int32)
         return batch
@@ -54,7 +55,7 @@ class BatchStream:
     def _next_starts(self, count: int) -> NDArray[np.int64]:
         parts = []
         while count:
-            epoch, index = divmod(self.position, self.windows_per_epoch)
+            epoch, index = divmod(self.position, self.sequences_per_epoch)
             part = self._epoch_starts(epoch)[index : index + count]
             parts.append(part)
             self.position += len(part)
@@ -68,11 +69,11 @@ class BatchStream:
         return self._starts
 
     def _shuffled_starts(self, epoch: int) -> NDArray[np.int64]:
-        # Raw draws: numpy keeps those stable over its versions, `Generator.permutation` it does not (NEP 19).
+        # Raw draws: numpy promises to keep them over its versions, and does not promise that of `permutation` (NEP 19).
         draws = np.random.PCG64(np.random.SeedSequence((self._seed % 2**64, epoch))).random_raw(
-            self.windows_per_epoch + 1
+            self.sequences_per_epoch + 1
         )
-        spare = len(self._tokens) - 1 - self.windows_per_epoch * self._context
+        spare = len(self._tokens) - 1 - self.sequences_per_epoch * self._context
         offset = int(draws[0]) % min(self._context, spare + 1)
         return offset + self._context * np.argsort(draws[1:], kind="stable").astype(np.int64)
 
@@ -93,8 +94,8 @@ def validation_windows(tokens: Tokens, context: int, limit_tokens: int | None = 
 
     Args:
         tokens: uint16, at least 2.
-        context: predicted tokens T in a window; the last window is padded with zeros and masked.
-        limit_tokens: predict only the first so many tokens.
+        context: predicted tokens T per window; the last window is padded with zeros and masked.
+        limit_tokens: how many tokens to predict, from the first on; None predicts all.
 
     Returns:
         Inputs, targets (the inputs shifted by one) and mask.
@@ -114,10 +115,10 @@ def validation_windows(tokens: Tokens, context: int, limit_tokens: int | None = 
 
 
 def require_tokens(length: int, context: int) -> None:
-    """Raise a TinyError when `length` training tokens do not fill one window of `context` predictions."""
+    """Raise a TinyError when `length` training tokens do not fill one sequence of `context` predictions."""
     if length <= context:
         raise TinyError(
-            "The training text is shorter than one window",
+            "The training text is shorter than one sequence",
             expected=f"at least {context + 1} tokens for a context of {context}",
             got=f"{length} tokens",
             remedy="Give more text, or a shorter context",

@@ -1,4 +1,4 @@
-"""Which column of a table, or key of a JSON line, holds the text."""
+"""Finds the column of a table, or the key of JSON lines, that contains the text."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ TEXT_NAMES = ("text", "story", "stories", "content", "document", "doc", "body", 
 
 
 def choose_column(strings: list[str], names: list[str], where: str, what: str) -> str:
-    """The only string column, or the only one with a usual name.
+    """The only column of strings, or the only one of them with a usual name.
 
     Args:
-        strings: names of the columns that hold strings.
+        strings: names of the columns of strings.
         names: names of all columns, for the error.
         where: the file's name, for the error.
         what: "column" or "key", for the error.
@@ -24,7 +24,7 @@ def choose_column(strings: list[str], names: list[str], where: str, what: str) -
     if len(candidates) == 1:
         return candidates[0]
     raise TinyError(
-        f"{where} does not say which {what} holds the text",
+        f"{where} does not say which {what} contains the text",
         expected=f"one {what} of strings, or one named {', '.join(TEXT_NAMES[:-1])} or {TEXT_NAMES[-1]}",
         got=f"the {what}s {', '.join(names)}" if names else f"no {what}s",
         remedy=f"Name the {what} (--text-column)",

@@ -1,4 +1,4 @@
-"""A document of the corpus, which side of the split it falls on, and what is done to its text."""
+"""A document of the corpus: its text, how the text is cleaned, and whether it is used for validation."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import NamedTuple
 from mlx_tiny.errors import TinyError
 
 LARGEST_DOCUMENT_BYTES = 1 << 26
-"""A document is held in memory whole; 64 MiB bound that, and no context reaches so far."""
+"""64 MiB. A document is kept in memory as a whole, and no context is that long."""
 
 
 Progress = Callable[[str, float, float], None]
-"""Called with a phase ("fetch", "read", "tokenizer", "encode"), bytes done, and the total (0: unknown)."""
+"""Is called with a phase ("fetch", "read", "tokenizer", "encode"), the bytes done, and all bytes (0: unknown)."""
 
 
 class Document(NamedTuple):
-    """A text of its own: the model never predicts it from the one before."""
+    """One text, such as one story. The model never sees the document before it as its context."""
 
     text: str
     held_out: bool
-    """Whether it belongs to the validation side."""
+    """Whether it is validation text."""
     bits: float | None = None
     """Exact information content, where the text was generated."""
 
@@ -44,7 +44,7 @@ def decode_document(raw: bytes, where: str, offset: int) -> str:
     Args:
         raw: the document's bytes.
         where: the file's name, for the error.
-        offset: place of `raw` in its (unpacked) file.
+        offset: of `raw` in its (unpacked) file.
 
     Raises:
         TinyError: invalid UTF-8, a NUL byte, or too large a document.
@@ -64,7 +64,7 @@ def decode_document(raw: bytes, where: str, offset: int) -> str:
 
 
 def binary_error(where: str, found: str) -> TinyError:
-    """The error for a file that is no text."""
+    """The error for a file that is not text."""
     return TinyError(
         f"{where} is a binary file",
         expected="UTF-8 text",
@@ -83,5 +83,5 @@ def too_large(where: str, offset: int) -> TinyError:
 
 
 def split_fraction(text: str) -> float:
-    """A number in [0, 1) that depends on the text alone: the documents below some share are held out."""
+    """A number in [0, 1) computed from the text alone; a document is held out if it is below the held-out share."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") / 2**64

@@ -1,4 +1,4 @@
-"""The generated stories as a source: up to the bounds, each with its exact information content."""
+"""The generated stories as a source: as many as the settings ask for, each with its exact information content."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FIRST_COUNT = 256
 
 
 class StoriesSource:
-    """Stories of the grammar: first those of validation, then training stories, none in validation."""
+    """Stories of the grammar: first validation stories, then training stories that differ from all of them."""
 
     name = "stories"
     shuffled = True
@@ -35,12 +35,12 @@ class StoriesSource:
         """Nothing to do: stories are made as they are read."""
 
     def fingerprint(self) -> str:
-        """Hash of the grammar, the seed and the bounds."""
+        """Hash of the grammar, the seed and the amounts of text."""
         bounds = (self._config.train_bytes, self._config.validation_bytes)
         return hash_text("stories", self._grammar.fingerprint(), self._config.seed, *bounds)
 
     def documents(self) -> Iterator[Document]:
-        """Validation stories, then training stories, up to the bounds."""
+        """Validation stories, then training stories, as many bytes of each as the settings allow."""
         for story in self._validation:
             yield Document(story.text, True, story.bits)
         training = self._grammar.training(self._config.seed, self._validation)
@@ -49,7 +49,7 @@ class StoriesSource:
 
     @cached_property
     def _validation(self) -> list[Story]:
-        """The longest beginning of the validation stream within its bound."""
+        """The first stories of the validation stream, as many as fit into `validation_bytes`."""
         count = _FIRST_COUNT
         while True:
             stories = self._grammar.validation(self._config.seed, count)
@@ -59,7 +59,7 @@ class StoriesSource:
 
 
 def _up_to(stories: Iterator[Story], limit_bytes: int, setting: str) -> Iterator[Story]:
-    """Stories until the next would pass the bound.
+    """The first stories that fit into `limit_bytes` together.
 
     Raises:
         TinyError: not even the first one fits.

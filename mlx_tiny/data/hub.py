@@ -1,4 +1,4 @@
-"""The Hugging Face hub: whether it answers, told within seconds, and the lines of a text file on it."""
+"""The Hugging Face hub: finds out within seconds whether it answers, and reads the lines of a text file on it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from mlx_tiny.errors import TinyError
 
 PROBE_SECONDS = 2.0
-"""`datasets` itself gives up only after 23 s of retries."""
+"""The library `datasets` gives up only after 23 s of retries."""
 _BATCH_LINES = 4096
 _TRUE = ("1", "ON", "YES", "TRUE")
 
@@ -26,8 +26,8 @@ def endpoint() -> str:
 def obstacle(repository: str) -> str | None:
     """Why the data set `repository` cannot be fetched now, or None if the hub answers for it.
 
-    Proxies are honoured as named in the environment. The answer comes within `PROBE_SECONDS`, even where the
-    name look-up hangs or a server accepts and stays silent.
+    The proxies named in the environment are used. The answer comes within `PROBE_SECONDS`, even where the look-up of
+    the name hangs, or a server accepts the connection and sends nothing.
     """
     for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):
         if os.environ.get(name, "").upper() in _TRUE:
@@ -42,7 +42,7 @@ def obstacle(repository: str) -> str | None:
 
 
 def _ask(url: str) -> str | None:
-    # Nothing is read from this answer, so it need not be trusted, and some Pythons find no certificates.
+    # Only whether an answer comes matters, so it need not be trusted; some installations of Python lack certificates.
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -80,7 +80,7 @@ def stream(address: str) -> Iterator[str]:
             yield from batch["text"]
     except TinyError:
         raise
-    except Exception as error:  # `datasets` passes on whatever its many layers raise
+    except Exception as error:  # `datasets` raises many kinds of exceptions
         raise TinyError(
             f"Fetching {address} failed: {type(error).__name__}: {' '.join(str(error).split())[:300]}",
             remedy="Try again, name a text file of your own (--data FILE), or take --data stories",

@@ -1,8 +1,8 @@
-"""Documents become token files, once for each text and settings; afterwards they are only opened.
+"""Documents become token files, once per text and settings; later runs only open them.
 
 Layout of a token file (little-endian uint16): each document is BOS and its tokens, and one last BOS ends the
-file, so that the end of each document is predicted. The bytes that bits per byte divides by are those of the
-documents' texts; the end of a document has none, but its nats count.
+file, so that the end of each document is predicted. Bits per byte divides by the bytes of the documents' texts: the
+end of a document adds nats but no bytes.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from mlx_tiny.files import (
 from mlx_tiny.records import to_plain
 
 PREPARED_VERSION = 1
-"""Raised whenever the same text and settings would give other files."""
+"""Goes up by one whenever the same text and settings would give other files."""
 TOKEN_DTYPE = "<u2"
 _SPLITS = ("train", "valid")
 _REPORT_BYTES = 1 << 20
 _ATTEMPTS = 2
-"""To write and open; another process that found the same folder damaged may discard it in between."""
+"""More than one, because another process that finds the folder damaged may discard it between writing and opening."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class PreparedCorpus:
 
     directory: Path
     key: str
-    """Hash of the text and the settings; the folder's name."""
+    """Hash of the text and the settings, and the name of the folder."""
     description: str
     """One line that says where the text came from."""
     train: NDArray[np.uint16]
@@ -59,26 +59,26 @@ class PreparedCorpus:
     """UTF-8 bytes of the training texts."""
     valid_bytes: int
     bytes_per_token: float
-    """Of the validation split: its bytes for each predicted token, the ends of documents among these."""
+    """Bytes of the validation text per predicted token; the ends of documents count as predicted tokens."""
     valid_text_hash: str
-    """SHA-256 of the validation documents, whatever the vocabulary."""
+    """SHA-256 of the validation documents; the vocabulary does not change it."""
     valid_entropy_bits: float | None
     """Exact information content of the validation texts, where they were generated."""
     meta: dict[str, Any]
 
     @functools.cached_property
     def tokenizer(self) -> Tokenizer:
-        """The corpus's tokenizer, loaded at first use."""
+        """The tokenizer, loaded at first use."""
         return Tokenizer.load(self.directory / "tokenizer.model")
 
 
 def prepare(config: DataConfig, *, progress: Progress | None = None, source: Source | None = None) -> PreparedCorpus:
-    """Open the token files for these settings, making them first where they are missing or damaged.
+    """Open the token files of these settings, and write them first where they are missing or damaged.
 
     Args:
         config: which text, and the size of the vocabulary.
-        progress: called along the way.
-        source: what `resolve(config)` returned, if it was asked already.
+        progress: called as the work proceeds.
+        source: the result of `resolve(config)`, if the caller has it already.
 
     Raises:
         TinyError: the text cannot be read, or is too small for the settings.
@@ -101,8 +101,8 @@ def prepare(config: DataConfig, *, progress: Progress | None = None, source: Sou
     )
 
 
-def require_windows(prepared: PreparedCorpus, context: int) -> None:
-    """Raise a TinyError when the training text is shorter than one window of `context` predicted tokens."""
+def require_sequence(prepared: PreparedCorpus, context: int) -> None:
+    """Raise a TinyError when the training text is shorter than one sequence of `context` predicted tokens."""
     require_tokens(len(prepared.train), context)
 
 
@@ -111,7 +111,7 @@ def _silent(phase: str, done: float, total: float) -> None:
 
 
 def _make(directory: Path, config: DataConfig, source: Source, fingerprint: str, report: Progress) -> None:
-    """Write the folder, in place of a damaged one if there is one."""
+    """Write the folder; a damaged one is removed first."""
     discard_folder(directory)
     remove_leftovers(directory.parent)
     with atomic_folder(directory) as folder:
@@ -198,7 +198,7 @@ def _meta(
 
 
 class _TokenFile:
-    """One token file as it grows."""
+    """A token file that is being written."""
 
     def __init__(self, file: IO[bytes], tokenizer: Tokenizer) -> None:
         self.file, self.tokenizer = file, tokenizer
@@ -208,7 +208,7 @@ class _TokenFile:
         self._bos = np.array([tokenizer.bos], TOKEN_DTYPE).tobytes()
 
     def add(self, document: Document) -> int:
-        """Append a document; returns the bytes of its text."""
+        """Append a document, and return the number of bytes of its text."""
         text = document.text
         encoded = self.tokenizer.encode_bytes(text)
         self.file.write(self._bos)
@@ -216,7 +216,7 @@ class _TokenFile:
         self.documents += 1
         self.tokens += 1 + len(encoded) // 2
         raw = text.encode()
-        # Its length first, so that the same bytes in other documents have another hash.
+        # The length comes first, so that the same bytes cut into other documents give another hash.
         self._text.update(len(raw).to_bytes(8, "little"))
         self._text.update(raw)
         self.bytes += len(raw)
@@ -224,11 +224,11 @@ class _TokenFile:
         return len(raw)
 
     def end(self) -> None:
-        """Append the BOS that the last document is followed by."""
+        """Append the BOS that follows the last document."""
         self.file.write(self._bos)
         self.tokens += 1
 
     def counts(self) -> dict[str, int | str]:
-        """What `meta.json` says of this file."""
+        """What `meta.json` records about this file."""
         counts = {"tokens": self.tokens, "documents": self.documents, "bytes": self.bytes}
         return {**counts, "text_hash": self._text.hexdigest()}

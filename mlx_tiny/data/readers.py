@@ -1,4 +1,4 @@
-"""Files of text, JSON lines and tables are read as a stream of texts, plain or packed with gzip."""
+"""Reads documents from files: text, JSON lines and tables, each also compressed by gzip."""
 
 from __future__ import annotations
 
@@ -24,36 +24,36 @@ _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _BLOCK_BYTES = 1 << 20
 
 Line = tuple[int, int, bytes]
-"""Number (from 1), byte offset, and content with its line end."""
+"""Line number (from 1), byte offset, and the line with its line end."""
 
 
 def supported(path: Path) -> bool:
-    """Whether the name says that `read_texts` can read the file."""
+    """Whether `read_texts` can read the file, judging by its name."""
     return _kind(path) in _READERS
 
 
 def supported_names() -> str:
-    """The suffixes that are read, for messages."""
+    """The supported suffixes, for messages."""
     return ", ".join(f"{suffix}" for suffix in _READERS) + " (each but .parquet also with .gz)"
 
 
 def read_texts(path: Path, column: str | None) -> Iterator[str]:
     """Yield the documents of a file: outer white space stripped, CRLF made LF, empty ones skipped.
 
-    `.txt` is split at lines that hold only `<|endoftext|>`, or, in a file without any, at blank lines;
-    `.jsonl` has one object a line; `.csv`, `.tsv` and `.parquet` have one document a row. A byte order mark
+    `.txt` is split at lines that contain only `<|endoftext|>`, or, in a file without such lines, at blank lines;
+    `.jsonl` has one object per line; `.csv`, `.tsv` and `.parquet` have one document per row. A byte order mark
     at the beginning is dropped.
 
     Args:
         path: a file whose name `supported` accepts.
-        column: the key or column that holds the text; None finds it by itself.
+        column: the key or column that contains the text; None finds it.
 
     Raises:
-        TinyError: the file cannot be read, is no text, or is malformed.
+        TinyError: the file cannot be read, is not text, or is malformed.
     """
     with readable(path), _unpacked(path):
         if path.stat().st_size == 0:
-            raise TinyError(f"{path} is empty", remedy="Name a file that holds text")
+            raise TinyError(f"{path} is empty", remedy="Name a file that contains text")
         for text in _READERS[_kind(path)](path, column):
             if "\0" in text:
                 raise binary_error(str(path), "the character U+0000 in a text")
@@ -63,7 +63,7 @@ def read_texts(path: Path, column: str | None) -> Iterator[str]:
 
 @contextlib.contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Say it plainly when the block may not read `path`."""
+    """Turn a missing permission to read `path` into a TinyError."""
     with explained(path):
         try:
             yield
@@ -77,7 +77,8 @@ def _unpacked(path: Path) -> Iterator[None]:
         yield
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise TinyError(
-            f"{path} is damaged: it does not unpack as gzip ({error})", remedy="Fetch or pack the file again"
+            f"{path} is damaged: it cannot be decompressed as gzip ({error})",
+            remedy="Download or compress the file again",
         ) from error
 
 
@@ -100,7 +101,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 
 
 def _lines(path: Path) -> Iterator[Line]:
-    """Lines of a file without its byte order mark; no line is read beyond the largest document."""
+    """Lines of a file without its byte order mark; a line longer than the largest document is cut."""
     offset = 0
     with _opened(path) as file:
         for number, line in enumerate(iter(functools.partial(file.readline, LARGEST_DOCUMENT_BYTES), b""), 1):
@@ -158,9 +159,9 @@ def _parse_json(line: str, where: str) -> dict[str, Any]:
     try:
         value = json.loads(line.rstrip("\r\n"))
     except (ValueError, RecursionError) as error:
-        # json's own message counts lines within the one it was given.
+        # The message of `json` counts lines within the text that it was given, which is one line.
         found = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
-        raise TinyError(f"{where} is not valid JSON", got=found, remedy="Mend or remove the line") from error
+        raise TinyError(f"{where} is not valid JSON", got=found, remedy="Correct or remove the line") from error
     if not isinstance(value, dict):
         raise TinyError(f"{where} is malformed", expected="a JSON object", got=type(value).__name__)
     return value
@@ -173,7 +174,7 @@ def _string_at(value: dict[str, Any], column: str, where: str) -> str:
         raise TinyError(
             f"{where} has no text under the key {column!r}",
             got=found if value else "an empty object",
-            remedy="Name the key that holds the text (--text-column), or mend the line",
+            remedy="Name the key that contains the text (--text-column), or correct the line",
         )
     if not text.isascii():
         try:

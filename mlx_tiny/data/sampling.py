@@ -1,4 +1,4 @@
-"""A first look at the corpus: a fair sample for the tokenizer, and whether both sides have documents."""
+"""A first pass over the corpus: a fair sample for the tokenizer, and a check that training and validation have text."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from mlx_tiny.data.tokenizer import SAMPLE_BYTES
 from mlx_tiny.errors import TinyError
 
 _PART_CHARACTERS = 50_000
-"""Longer documents are sampled in parts of this length, so that one book does not fill the sample."""
+"""Longer documents are sampled in parts of this length, so that one long book does not fill the whole sample."""
 _GOLDEN_RATIO = 0x9E3779B97F4A7C15
-"""Fraction of the golden ratio, times 2**64."""
+"""The fractional part of the golden ratio, times 2**64."""
 _REPORT_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What the first look found."""
+    """What the first pass found."""
 
     sample: list[str]
     """Training text for the tokenizer, in the order of the corpus."""
@@ -32,10 +32,10 @@ class Survey:
 
 
 def survey(source: Source, config: DataConfig, report: Progress) -> Survey:
-    """Sample the training side of `source` for the tokenizer, reading as little as a fair sample needs.
+    """Sample the training text of `source` for the tokenizer, reading as little as a fair sample needs.
 
     Raises:
-        TinyError: no documents at all, or none on one side of the split.
+        TinyError: no documents at all, or none for training, or none for validation.
     """
     return _survey_beginning(source) if source.shuffled else _survey_all(source, config, report)
 
@@ -72,10 +72,10 @@ def _survey_all(source: Source, config: DataConfig, report: Progress) -> Survey:
 
 
 class _Sample:
-    """Keeps parts of the corpus spread evenly over it, however long it turns out to be.
+    """A sample spread evenly over a corpus whose length is not known in advance.
 
-    Part i has the number frac(i * golden ratio), which fills [0, 1) evenly; those above a threshold are
-    dropped, and the threshold falls whenever too much is kept.
+    Part i gets the number frac(i * golden ratio); these numbers fill [0, 1) evenly. Parts above a threshold are
+    dropped, and the threshold is lowered whenever the sample is too large.
     """
 
     def __init__(self) -> None:
@@ -92,7 +92,7 @@ class _Sample:
                 self._keep(number, text[start : start + _PART_CHARACTERS])
 
     def texts(self) -> list[str]:
-        """The sample, about `SAMPLE_BYTES` or all there is."""
+        """The sample: about `SAMPLE_BYTES`, or everything if there is less."""
         while self._size > SAMPLE_BYTES:
             self._lower(0.95)
         return [text for _, text in self._kept]
@@ -112,25 +112,27 @@ class _Sample:
 def _require_both_sides(counts: dict[bool, int], smallest: float, config: DataConfig) -> None:
     total = sum(counts.values())
     if total == 0:
-        raise TinyError(f"{config.source} holds no documents: all its texts are empty", remedy="Name a file with text")
+        raise TinyError(
+            f"{config.source} contains no documents: all its texts are empty", remedy="Name a file with text"
+        )
     if config.validation is not None:
         _require_named_sides(counts, config)
     elif total == 1:
         raise TinyError(
-            f"{config.source} holds a single document, so none can be held out for validation",
+            f"{config.source} contains a single document, so none can be held out for validation",
             expected="at least two, separated by lines of <|endoftext|> or else by blank lines",
             remedy="Separate the documents, or name a validation file (--validation)",
         )
     elif counts[True] == 0:
         raise TinyError(
-            f"No document of {config.source} falls on the validation side",
+            f"No document of {config.source} is held out for validation",
             expected=f"a share held out above {smallest:.6f}".rstrip("0"),
             got=f"{config.held_out} of {total} documents",
             remedy="Hold out a larger share, give more text, or name a validation file (--validation)",
         )
     elif counts[False] == 0:
         raise TinyError(
-            f"Every document of {config.source} falls on the validation side",
+            f"Every document of {config.source} is held out for validation",
             got=f"a share of {config.held_out} of {total} documents",
             remedy="Hold out a smaller share, give more text, or name a validation file (--validation)",
         )
@@ -139,4 +141,4 @@ def _require_both_sides(counts: dict[bool, int], smallest: float, config: DataCo
 def _require_named_sides(counts: dict[bool, int], config: DataConfig) -> None:
     for held_out, name in ((False, config.source), (True, config.validation)):
         if counts[held_out] == 0:
-            raise TinyError(f"{name} holds no documents: all its texts are empty", remedy="Name a file with text")
+            raise TinyError(f"{name} contains no documents: all its texts are empty", remedy="Name a file with text")

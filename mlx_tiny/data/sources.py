@@ -1,4 +1,4 @@
-"""Where the documents come from: own files, generated stories, or TinyStories."""
+"""Where the documents come from: the user's own files, generated stories, or TinyStories."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from mlx_tiny.units import format_bytes
 
 
 class Source(Protocol):
-    """A corpus that can be named, hashed, and read from the start as often as needed."""
+    """A corpus that has a name and a hash, and can be read from the start as often as needed."""
 
     @property
     def name(self) -> str:
-        """What `DataConfig.source` says to mean this source, later as well."""
+        """The value of `DataConfig.source` that means this source, now and in a resumed run."""
 
     @property
     def description(self) -> str:
@@ -29,14 +29,14 @@ class Source(Protocol):
 
     @property
     def shuffled(self) -> bool:
-        """Whether its beginning is a fair sample of all of it."""
+        """Whether the beginning is a fair sample of the whole."""
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of text to come, for progress; 0 where unknown."""
+        """Bytes of text, for the progress bar; 0 where unknown."""
 
     def make_ready(self, report: Progress) -> None:
-        """Fetch what is not on this machine yet; comes before `fingerprint` and `documents`."""
+        """Download what is not on this machine yet; to be called before `fingerprint` and `documents`."""
 
     def fingerprint(self) -> str:
         """Hash of everything that decides the documents."""
@@ -46,10 +46,10 @@ class Source(Protocol):
 
 
 def resolve(config: DataConfig) -> Source:
-    """Find the source that the settings name; a path or a name always means that one.
+    """Find the source that the settings name.
 
     Raises:
-        TinyError: nothing is there, or nothing that can be read.
+        TinyError: it does not exist, or has no file that can be read.
     """
     if config.source in ("stories", "tinystories", "auto"):
         _reject_validation(config)
@@ -63,7 +63,7 @@ def resolve(config: DataConfig) -> Source:
 def _reject_validation(config: DataConfig) -> None:
     if config.validation is not None:
         raise TinyError(
-            f"A validation file goes with own text only, and the data is {config.source!r}",
+            f"A validation file can only be used with your own text, and the data is {config.source!r}",
             remedy="Name your text with --data, or leave the validation file out",
         )
 
@@ -85,7 +85,7 @@ def _tinystories(config: DataConfig) -> Source:
 
 
 class FileSource:
-    """Own files, with a validation side of their own or held out by a hash of each document's text."""
+    """The user's own files, with separate validation files or with documents held out by a hash of their text."""
 
     shuffled = False
 
@@ -101,7 +101,7 @@ class FileSource:
         """Nothing to do: the files are there."""
 
     def fingerprint(self) -> str:
-        """Hash of the files' contents in order, and of the settings that say how they are read."""
+        """Hash of the files' contents in their order, and of the settings that decide how they are read."""
         parts = [(path.suffixes[-2:], _hash(path), held_out) for path, held_out in self._files()]
         share = None if self._validation else self._config.held_out
         return hash_text("files", self._config.text_column, share, *parts)
@@ -136,7 +136,7 @@ def find_files(named: str) -> list[Path]:
     """
     path = Path(named).expanduser()
     if path.is_dir():
-        return _require_files(list(_walk(path)), f"The folder {named} holds no text")
+        return _require_files(list(_walk(path)), f"The folder {named} contains no text")
     if path.exists():
         return [_require_supported(path)]
     if glob.has_magic(named):
@@ -184,7 +184,7 @@ def _require_supported(path: Path) -> Path:
 
 
 def _without(paths: list[Path], removed: list[Path], config: DataConfig) -> list[Path]:
-    """The training files less the validation files, which may lie in the same folder."""
+    """The training files without the validation files, which may lie in the same folder."""
     resolved = {path.resolve() for path in removed}
     rest = [path for path in paths if path.resolve() not in resolved]
     if not rest:

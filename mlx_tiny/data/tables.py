@@ -1,4 +1,4 @@
-"""Tables are read row by row: comma- or tab-separated text, and Parquet through pyarrow."""
+"""Reads tables row by row: comma- or tab-separated text, and Parquet by pyarrow."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mlx_tiny.data.documents import LARGEST_DOCUMENT_BYTES
 from mlx_tiny.errors import TinyError
 
 _INSPECTED_ROWS = 100
-"""Rows that tell which columns hold numbers, in a table without types."""
+"""In a table without types, the first rows decide which columns are numbers."""
 _BATCH_ROWS = 1024
 
 
@@ -22,8 +22,8 @@ def read_rows(lines: Iterator[str], path: Path, column: str | None, delimiter: s
     Args:
         lines: the file's lines with their line ends.
         path: the file, for errors.
-        column: name of the column; None finds it by itself.
-        delimiter: what stands between two cells.
+        column: name of the column; None finds it.
+        delimiter: the character between two cells.
 
     Raises:
         TinyError: no such column, several candidates, or a malformed row.
@@ -42,7 +42,7 @@ def read_rows(lines: Iterator[str], path: Path, column: str | None, delimiter: s
                 f"Line {number} of {path} has too few cells",
                 expected=f"{len(names)} cells as in the header",
                 got=len(row),
-                remedy="Mend the line; a text with a delimiter or a line end needs quotes",
+                remedy="Correct the line; a text with a delimiter or a line end needs quotes",
             )
         yield row[index]
 
@@ -55,7 +55,7 @@ def _numbered_rows(reader: csv._reader, path: Path) -> Iterator[tuple[int, list[
     except csv.Error as error:
         raise TinyError(
             f"{path} is malformed near line {reader.line_num}: {error}",
-            remedy='Mend the quotes: a cell that holds one is quoted, and the one within is doubled ("")',
+            remedy='Correct the quotes: a cell that contains a quote is quoted, and the quote in it is doubled ("")',
         ) from error
 
 
@@ -94,14 +94,16 @@ def read_parquet(path: Path, column: str | None) -> Iterator[str]:
                 column = choose_column(strings, schema.names, str(path), "column")
             if require_column(column, schema.names, str(path)) not in strings:
                 raise TinyError(
-                    f"The column {column!r} of {path} holds no text",
+                    f"The column {column!r} of {path} contains no text",
                     got=str(schema.field(column).type),
-                    remedy=f"Name one of strings (--text-column): {', '.join(strings) or 'there is none'}",
+                    remedy=f"Name a column of strings (--text-column): {', '.join(strings) or 'there is none'}",
                 )
             for batch in file.iter_batches(_BATCH_ROWS, columns=[column]):
                 yield from (text for text in batch.column(0).to_pylist() if text is not None)
     except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError, UnicodeDecodeError) as error:
-        raise TinyError(f"{path} is damaged or no Parquet file: {error}", remedy="Fetch or write it again") from error
+        raise TinyError(
+            f"{path} is damaged or not a Parquet file: {error}", remedy="Download or write it again"
+        ) from error
 
 
 def _is_string(kind: object) -> bool:

@@ -1,4 +1,4 @@
-"""TinyStories, version 2: streamed from the Hugging Face hub once, only as far as needed, and kept as text.
+"""TinyStories, version 2: downloaded once from the Hugging Face hub, only as much as is needed, and kept as text.
 
 Ronen Eldan and Yuanzhi Li, TinyStories (arXiv 2305.07759); data set `roneneldan/TinyStories`,
 CDLA-Sharing-1.0.
@@ -40,36 +40,36 @@ class Cached:
 
     folder: Path
     train_bytes: float
-    """The bound it was fetched with; infinite where the whole split is there."""
+    """How much of the split was asked for; infinite if all of it is here."""
     valid_bytes: float
 
     def suffices(self, config: DataConfig) -> bool:
-        """Whether it holds all that the settings ask for."""
+        """Whether it contains as much as the settings ask for."""
         return self.train_bytes >= config.train_bytes and self.valid_bytes >= config.validation_bytes
 
 
 def cached(config: DataConfig) -> Cached | None:
-    """The smallest cached part that suffices for the settings, else the largest, else None."""
+    """The smallest cached part that is enough for the settings, else the largest, else None."""
     parts = sorted(_cached_parts(), key=lambda part: (part.train_bytes, part.valid_bytes))
     return next((part for part in parts if part.suffices(config)), parts[-1] if parts else None)
 
 
 class TinyStoriesSource:
-    """TinyStories up to the bounds of the settings: the beginnings of its validation and training splits.
+    """The first documents of TinyStories: as many bytes of its validation and training splits as the settings ask for.
 
     Args:
-        config: the bounds.
-        cached_only: take what the cache holds, even if it is less, and never ask the hub.
+        config: how many bytes.
+        cached_only: take what is in the cache, even if it is less, and never ask the hub.
 
     Raises:
-        TinyError: it is not in the cache, and the hub is out of reach.
+        TinyError: it is not in the cache, and the hub does not answer.
     """
 
     shuffled = False
 
     def __init__(self, config: DataConfig, *, cached_only: bool = False) -> None:
         self._config = config
-        # By its name it would fetch what the cache lacks.
+        # A resumed run with the name "tinystories" would download what the cache lacks.
         self.name = "auto" if cached_only else "tinystories"
         self._part = cached(config)
         self._to_fetch = False
@@ -79,31 +79,31 @@ class TinyStoriesSource:
             if obstacle is not None and self._part is None:
                 raise _out_of_reach(obstacle)
             self._to_fetch = obstacle is None
-            self._note = f"; the hub is out of reach ({obstacle})" if obstacle else ""
+            self._note = f"; the hub does not answer ({obstacle})" if obstacle else ""
         self.size_bytes = config.train_bytes + config.validation_bytes
 
     @property
     def description(self) -> str:
-        """One line that says how much of it is used, and whether it has yet to come from the hub."""
+        """One line that says how much of it is used, and whether it will be downloaded."""
         return f"TinyStories V2 ({self._amount()}{self._note})"
 
     def make_ready(self, report: Progress) -> None:
-        """Fetch what the cache lacks.
+        """Download what the cache lacks.
 
         Raises:
-            TinyError: the download failed; nothing of it is kept.
+            TinyError: the download failed; no part of it is kept.
         """
         if self._to_fetch:
             self._part = _fetch(self._config, report)
             self._to_fetch = False
 
     def fingerprint(self) -> str:
-        """Hash of the cached texts and of the bounds."""
+        """Hash of the cached texts and of the amounts that the settings ask for."""
         bounds = (self._config.train_bytes, self._config.validation_bytes)
         return hash_text("tinystories", *bounds, *(hash_file(self._text(split)) for split in FILES))
 
     def documents(self) -> Iterator[Document]:
-        """Validation documents, then training documents in their order, up to the bounds."""
+        """Validation documents, then training documents, as many bytes of each as the settings ask for."""
         for text in _up_to(read_texts(self._text("valid"), None), self._config.validation_bytes):
             yield Document(text, True)
         for text in _up_to(read_texts(self._text("train"), None), self._config.train_bytes):
@@ -116,12 +116,12 @@ class TinyStoriesSource:
     def _amount(self) -> str:
         asked = format_bytes(self._config.train_bytes)
         if self._to_fetch:
-            return f"the first {asked}, to be fetched from the hub"
+            return f"the first {asked}, to be downloaded"
         assert self._part is not None
         if self._part.suffices(self._config):
             return f"the first {asked}, from the cache"
         held = format_bytes(self._part.train_bytes)
-        return f"the first {held}, all that is in the cache, of {asked} asked for"
+        return f"the first {held}, which is all that the cache has; {asked} were asked for"
 
 
 def _home() -> Path:
@@ -137,7 +137,7 @@ def _cached_parts() -> Iterator[Cached]:
 
 
 def _read_part(folder: Path) -> Cached | None:
-    """The part in `folder`, or None where it is not what its `meta.json` says."""
+    """The part in `folder`, or None where the files do not agree with its `meta.json`."""
     try:
         meta = read_json(folder / "meta.json", "description of the cached data")
         if meta["version"] != _VERSION:
@@ -169,7 +169,7 @@ def _fetch(config: DataConfig, report: Progress) -> Cached:
 
 
 def _write_split(path: Path, lines: Iterator[str], limit_bytes: int, report: Progress) -> dict[str, object]:
-    """Write the documents in `lines` up to the bound; says whether that was all of them."""
+    """Write the first documents that fit into `limit_bytes`; returns the entry of `meta.json`."""
     size = reported = 0
     whole = True
     with open(path, "w", encoding="utf-8", newline="\n") as file:
@@ -183,7 +183,7 @@ def _write_split(path: Path, lines: Iterator[str], limit_bytes: int, report: Pro
                 report("fetch", size, limit_bytes)
                 reported = size + _REPORT_BYTES
     if path.stat().st_size == 0:
-        raise TinyError(f"No story of {REPOSITORY} fits into {limit_bytes} bytes", remedy="Raise the bound")
+        raise TinyError(f"No story of {REPOSITORY} fits into {limit_bytes} bytes", remedy="Ask for more bytes")
     return {"limit": limit_bytes, "whole": whole, "file_bytes": path.stat().st_size}
 
 
@@ -215,6 +215,6 @@ def _up_to(texts: Iterable[str], limit_bytes: int) -> Iterator[str]:
 
 def _out_of_reach(obstacle: str) -> TinyError:
     return TinyError(
-        f"TinyStories is not in the cache, and the Hugging Face hub is out of reach ({obstacle})",
-        remedy="Name a text file of your own (--data FILE), or learn from generated stories (--data stories)",
+        f"TinyStories is not in the cache, and the Hugging Face hub does not answer ({obstacle})",
+        remedy="Name a text file of your own (--data FILE), or train on generated stories (--data stories)",
     )

@@ -1,4 +1,4 @@
-"""Byte-pair tokenizer: every text becomes ids and comes back byte for byte. The only sentencepiece import."""
+"""Byte-pair tokenizer, by sentencepiece: encodes any text, and decodes it byte for byte."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor
 
 SAMPLE_BYTES = 8_000_000
-"""Text that training looks at; on TinyStories 4 MB cost 0.2 % more tokens, and 12 MB save none."""
+"""Amount of text that the tokenizer is trained on; on TinyStories 4 MB give 0.2 % more tokens, and 12 MB no fewer."""
 TRAINING_THREADS = 2
-"""Fixed, because the count is written into the model and so into its hash."""
+"""A constant, because the number is written into the model and so changes its hash."""
 CHARACTER_COVERAGE = 0.9995
-"""Share of the characters in the alphabet (sentencepiece's advice for large ones); bytes spell the rest."""
+"""Share of the text's characters that the alphabet covers (sentencepiece's advice); the rest is spelled in bytes."""
 LARGEST_CACHED_WORDS = 500_000
 LONGEST_WORD = 2_000
-"""Characters; a longer run without a space is encoded in parts of this length."""
+"""In characters; a longer run without a space is encoded in parts of this length."""
 
 META_SPACE = "\u2581"
-"""sentencepiece writes a space as this character, and so takes the character itself for a space."""
+"""sentencepiece writes a space as this character, and therefore reads the character itself as a space."""
 _UNLEARNABLE = re.compile("[\0\u2581\u2585]+")
-"""A sentence with U+2585 or U+0000 is dropped from training whole, so the sample is cut there."""
+"""sentencepiece ignores a whole sentence that contains U+2585 or U+0000, so the sample is cut there."""
 _TOO_HIGH = re.compile(r"value <= (\d+)")
 
 
 class Tokenizer:
-    """Encodes any text as ids below `size`, each the name of some bytes, and decodes them exactly.
+    """Encodes any text as ids below `size`, each of which stands for some bytes, and decodes them exactly.
 
-    Spaces stay in front of their word, newlines and control characters are kept, and whatever the alphabet
-    lacks is spelled in bytes. The id `bos` separates documents and is never produced from text.
+    A space belongs to the word after it; newlines and control characters are kept; characters that the alphabet
+    lacks are spelled in bytes. The id `bos` separates documents and is never produced from text.
     """
 
     def __init__(self, model: bytes) -> None:
@@ -51,7 +51,7 @@ class Tokenizer:
         self.size: int = self._processor.get_piece_size()
         self.bos: int = self._processor.bos_id()
         self.piece_bytes: list[bytes] = [_piece_bytes(self._processor, index) for index in range(self.size)]
-        """For each id the UTF-8 bytes that it stands for; none for control symbols."""
+        """The UTF-8 bytes of each id; empty for control symbols."""
         self._byte_ids = [self._processor.piece_to_id(f"<0x{byte:02X}>") for byte in range(256)]
         self._words = _WordCache(self)
 
@@ -63,10 +63,10 @@ class Tokenizer:
         *,
         sample_bytes: int = SAMPLE_BYTES,
     ) -> Tokenizer:
-        """Learn a vocabulary from the first `sample_bytes` of `texts`; the same texts give the same model.
+        """Train a tokenizer on the first `sample_bytes` of `texts`; the same texts give the same model.
 
         Raises:
-            TinyError: the texts support no vocabulary of this size.
+            TinyError: the texts are too small for this vocabulary.
         """
         return cls(_train(_bounded(texts, sample_bytes), vocabulary_size))
 
@@ -81,7 +81,7 @@ class Tokenizer:
             model = path.read_bytes()
         try:
             if not model:
-                raise ValueError("empty")  # which sentencepiece would complain of line after line
+                raise ValueError("empty")  # sentencepiece would print many lines about it
             tokenizer = cls(model)
         except (RuntimeError, OSError, ValueError) as error:
             raise TinyError(f"{path} is not a tokenizer", remedy="Delete it and prepare the data again") from error
@@ -100,7 +100,7 @@ class Tokenizer:
         """Token ids of `text`, without BOS.
 
         Raises:
-            TinyError: `text` holds a lone surrogate, which no encoding can express.
+            TinyError: `text` contains a lone surrogate, which no encoding can express.
         """
         ids: list[int] = np.frombuffer(self.encode_bytes(text), dtype="<u2").tolist()
         return ids
@@ -111,17 +111,17 @@ class Tokenizer:
 
     def encode_bytes(self, text: str) -> bytes:
         """Token ids of `text` as little-endian 16-bit numbers: the fast path of `prepare`."""
-        # No piece crosses the start of a word, so the words can be encoded, and remembered, one by one.
+        # No token crosses the start of a word, so the words can be encoded, and cached, one by one.
         first, *words = text.split(" ")
         return b"".join([self._encode_word(first), *map(self._words.__getitem__, words)])
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Text of `ids`; bytes that are no UTF-8, as a model may produce, become U+FFFD."""
+        """Text of `ids`; bytes that are not UTF-8, which a model may produce, become U+FFFD."""
         pieces = self.piece_bytes
         return b"".join([pieces[index] for index in ids]).decode("utf-8", errors="replace")
 
     def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
-        """Yield the text of `ids` as it grows, whole characters only; joined it equals `decode`."""
+        """Yield the text of `ids` piece by piece, in whole characters; joined, it equals `decode`."""
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         for index in ids:
             if text := decoder.decode(self.piece_bytes[index]):
@@ -140,14 +140,14 @@ class Tokenizer:
             return np.array(self._processor.encode(word), dtype="<u2").tobytes()
         except (UnicodeError, RuntimeError, TypeError) as error:
             raise TinyError(
-                "The text cannot be encoded: it holds a lone surrogate, half of a character",
+                "The text cannot be encoded: it contains a lone surrogate, which is half of a character",
                 got=ascii(word[:40]),
                 remedy="Give valid Unicode text",
             ) from error
 
 
 class _WordCache(dict[str, bytes]):
-    """Encoded words, each with the space before it; natural text repeats itself, so most look-ups hit."""
+    """Encoded words, each with the space before it; most words of natural text occur again and again."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         super().__init__()
@@ -178,7 +178,7 @@ def _piece_bytes(processor: SentencePieceProcessor, index: int) -> bytes:
 
 
 def _bounded(texts: Iterable[str], sample_bytes: int) -> list[str]:
-    """The parts of `texts` that training accepts, up to `sample_bytes`."""
+    """The parts of `texts` that sentencepiece accepts, up to `sample_bytes`."""
     parts: list[str] = []
     size = 0
     for text in texts:
@@ -220,7 +220,7 @@ def _train(parts: list[str], vocabulary_size: int) -> bytes:
 
 
 def _learnable(parts: list[str], vocabulary_size: int) -> list[str]:
-    """The parts cut at their rarest characters: the alphabet takes at most half of what the bytes leave."""
+    """The parts without their rarest characters: the alphabet takes at most half of what the bytes leave."""
     counts = np.bincount(np.frombuffer("".join(parts).encode("utf-32-le"), dtype="<u4"))
     falling = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
     share = np.cumsum(counts[falling]) / max(1, counts.sum())
@@ -236,7 +236,7 @@ def _training_error(error: RuntimeError, vocabulary_size: int) -> TinyError:
     supported = _TOO_HIGH.search(str(error))
     if supported is None:
         return TinyError(
-            "The text supports no vocabulary",
+            "The text is too small for any vocabulary",
             expected="some kilobytes of text",
             got=str(error),
             remedy="Give more text",
@@ -245,7 +245,7 @@ def _training_error(error: RuntimeError, vocabulary_size: int) -> TinyError:
     smaller = f"Ask for a vocabulary of {largest} or less, or give" if largest >= SMALLEST_VOCABULARY else "Give"
     return TinyError(
         "The text is too small for the vocabulary",
-        expected=f"at most {largest} pieces",
+        expected=f"a vocabulary of at most {largest}",
         got=vocabulary_size,
         remedy=f"{smaller} more text",
     )

@@ -1,1 +1,1 @@
-"""Which model for which budget."""
+"""Which model to train with which budget."""

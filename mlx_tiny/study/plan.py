@@ -1,8 +1,9 @@
 """Which model to train with which budget on which machine.
 
-The rule of this version: measure how many model FLOPs a second a training step reaches here, multiply by the seconds
-of the budget, and take the largest preset that still sees `TOKENS_PER_PARAMETER` tokens for each of its matrices' and
-head's parameters. Measured here and there, far from optimal everywhere; every choice can be overridden.
+The rule: measure how many model FLOPs per second a training step reaches on this machine, multiply by the seconds of
+the budget, and take the largest preset that can then be trained on at least `TOKENS_PER_PARAMETER` tokens per parameter
+(those of the layers' matrices and of the head). The rule rests on a few runs on one machine; every choice can be
+overridden.
 """
 
 from __future__ import annotations
@@ -21,19 +22,19 @@ from mlx_tiny.training.backend import Backend, MlxBackend
 from mlx_tiny.training.budget import Budget
 
 # Far below the 20 of Hoffmann et al. 2022 (arXiv 2203.15556): within minutes on TinyStories, `mini` beat `tiny` at 0.95
-# tokens a parameter, and `small` lost to `mini` at 0.8 (single runs, benchmarks/LOG.md).
+# tokens per parameter, and `small` lost to `mini` at 0.8 (single runs, benchmarks/LOG.md).
 TOKENS_PER_PARAMETER = 0.9
 _MEASURED_SECONDS = 0.7
 
-# Text is asked for in these steps, so that two runs of one budget meet the same prepared data although their
-# measurements differ. 4.5 bytes a token is more than any vocabulary up to 8192 gives on TinyStories, whose training
-# text, 2.2 GB, is within the largest step.
+# The amount of text doubles from the least to the most, so that two runs of one budget prepare the same data even if
+# their measurements differ. 4.5 bytes per token is more than any vocabulary up to 8192 gives on TinyStories, with
+# 2.2 GB of training text.
 _LEAST_TEXT_BYTES, _MOST_TEXT_BYTES, _BYTES_PER_TOKEN = 10_000_000, 2_560_000_000, 4.5
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A model size with the settings that were found to go with it."""
+    """A model size, and the settings that go with it."""
 
     name: str
     vocabulary_size: int
@@ -42,11 +43,11 @@ class Preset:
     optimizer: dict[str, Any] = field(default_factory=dict)
 
     def model_config(self, vocabulary_size: int | None = None) -> ModelConfig:
-        """The preset's model for a vocabulary, its own by default."""
+        """The model, for the vocabulary of the preset or another one."""
         return ModelConfig(vocabulary_size=vocabulary_size or self.vocabulary_size, **self.model)
 
     def config(self) -> RunConfig:
-        """A whole configuration with the preset's choices and the defaults for all else."""
+        """A whole configuration: the settings of the preset, and defaults for all others."""
         base = RunConfig()
         return RunConfig(
             data=replace(base.data, vocabulary_size=self.vocabulary_size),
@@ -70,7 +71,7 @@ def _size(name: str, layers: int, width: int, head_width: int, vocabulary: int, 
     return Preset(name, vocabulary, model, batch)
 
 
-# In the order of their cost a token.
+# In the order of their cost per token.
 PRESETS = {
     preset.name: preset
     for preset in (
@@ -86,19 +87,20 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class Choice:
-    """A preset and the sentence that explains it."""
+    """A preset, and the reason why it was chosen."""
 
     preset: Preset
     reason: str
     tokens: float | None = None
-    """Tokens that the budget is expected to pay for; None where that was not asked."""
+    """Tokens that the budget is expected to be enough for; None where the user named the preset."""
 
 
 def choose(name: str, budget: Budget, measure: Callable[[], float] | None = None) -> Choice:
     """The preset called `name`, or for `auto` the one that fits the budget on this machine.
 
     Args:
-        measure: gives the model FLOPs a second of training, where that is needed; `measured_flops_per_s` by default.
+        measure: returns the model FLOPs per second of training; called only where needed. By default
+            `measured_flops_per_s`.
 
     Raises:
         TinyError: no such preset.
@@ -118,7 +120,7 @@ def choose(name: str, budget: Budget, measure: Callable[[], float] | None = None
 
 
 def measured_flops_per_s(make_backend: Callable[[RunConfig], Backend] = MlxBackend) -> float:
-    """Model FLOPs a second that uncompiled training steps of the preset `mini` reach on this machine."""
+    """Model FLOPs per second that uncompiled training steps of the preset `mini` reach on this machine."""
     config = PRESETS["mini"].config()
     backend = make_backend(replace(config, train=replace(config.train, compile=False)))
     state = backend.initial_state()
@@ -140,7 +142,7 @@ def _largest_for_flops(flops: float, description: str) -> Choice:
 
 
 def text_bytes(tokens: float) -> int:
-    """Training text to take of an endless or streamed source for this many tokens, so that none is seen twice."""
+    """Bytes of `stories` or `tinystories` to prepare so that training on so many tokens sees no text twice."""
     amount = _LEAST_TEXT_BYTES
     while amount < min(_BYTES_PER_TOKEN * tokens, _MOST_TEXT_BYTES):
         amount *= 2
@@ -156,4 +158,4 @@ def _largest(tokens_for: Callable[[Preset], float], description: str) -> Choice:
     chosen = fitting[-1] if fitting else next(iter(PRESETS.values()))
     tokens = tokens_for(chosen)
     ratio = tokens / matrix_parameters(chosen.model_config())
-    return Choice(chosen, f"{description}: about {tokens / 1e6:.2g}M tokens, {ratio:.2g} a parameter", tokens)
+    return Choice(chosen, f"{description}: about {tokens / 1e6:.2g}M tokens, {ratio:.2g} per parameter", tokens)

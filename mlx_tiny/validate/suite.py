@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from mlx_tiny.data.batches import BatchStream
-from mlx_tiny.data.prepare import prepare, require_windows
+from mlx_tiny.data.prepare import prepare, require_sequence
 from mlx_tiny.ops.conformance import Result, to_float64
 from mlx_tiny.reference.checkpoint import load_checkpoint, load_weights
 from mlx_tiny.tolerances import bounds
@@ -56,7 +56,7 @@ def open_run(folder: RunFolder) -> Run:
     corpus = prepare(folder.config.data)
     require_data_of(folder, corpus)
     config = folder.config
-    require_windows(corpus, config.model.context)
+    require_sequence(corpus, config.model.context)
     window = min(config.model.context, _LONGEST_WINDOW)
     batch = BatchStream(corpus.train, batch_size=models.WINDOWS, context=window, seed=config.train.seed).next_batch()
     # What trained it may be the reference itself; here it is our side that is asked.

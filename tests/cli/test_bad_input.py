@@ -45,8 +45,8 @@ def setting(flags: str, *words: str, code: int = USER) -> Case:
 DATA_CASES = {
     "missing file": data("absent.txt", "absent.txt does not exist", "Expected a file, a folder", "Check the path"),
     "empty file": data("empty.txt", "empty.txt is empty", "Name a file that holds text"),
-    "white space only": data("blank.txt", "blank.txt holds no documents", "Name a file with text"),
-    "folder without text": data("pictures", "pictures holds no text", "Expected files that end in .txt"),
+    "white space only": data("blank.txt", "blank.txt contains no documents", "Name a file with text"),
+    "folder without text": data("pictures", "pictures contains no text", "Expected files that end in .txt"),
     "glob without match": data("*.log", "No file matches", "*.log", "Check the pattern"),
     "no name": Case((*TRAIN, "--data", ""), ("name of the text is empty", "Expected a file")),
     "no validation name": Case((*NOTES, "--validation", ""), ("name of the text is empty",)),
@@ -73,13 +73,13 @@ DATA_CASES = {
     "damaged gzip": data("cut.txt.gz", "cut.txt.gz is damaged", "gzip", "again"),
     "single document": data("single.txt", "single document", "Expected at least two", "--validation"),
     "corpus shorter than a window": data(
-        "notes.txt", "shorter than one window", "Expected at least 50001 tokens", "got", flags=("--context", "50000")
+        "notes.txt", "shorter than one sequence", "Expected at least 50001 tokens", "got", flags=("--context", "50000")
     ),
     "vocabulary too large for the corpus": data(
         "notes.txt", "too small for the vocabulary", "Expected at most", "got 8192", flags=("--vocabulary-size", "8192")
     ),
     "validation file for stories": data(
-        "stories", "validation file goes with own text only", "--data", flags=("--validation", "notes.txt")
+        "stories", "validation file can only be used with your own text", "--data", flags=("--validation", "notes.txt")
     ),
     "missing validation file": data("notes.txt", "absent.txt does not exist", flags=("--validation", "absent.txt")),
 }

@@ -27,14 +27,14 @@ shapes = st.tuples(st.integers(1, 9), st.integers(0, 300), st.integers(1, 7), st
 def test_an_epoch_holds_every_window_once(shape: tuple[int, int, int, int], epoch: int) -> None:
     context, length, _, seed = shape
     stream = BatchStream(counting(length), batch_size=1, context=context, seed=seed)
-    stream.seek(epoch * stream.windows_per_epoch)
-    windows = [stream.next_batch()[0] for _ in range(stream.windows_per_epoch)]
+    stream.seek(epoch * stream.sequences_per_epoch)
+    windows = [stream.next_batch()[0] for _ in range(stream.sequences_per_epoch)]
     starts = sorted(int(window[0]) for window in windows)
     assert all(np.array_equal(window, np.arange(window[0], window[0] + context + 1)) for window in windows)
     assert set(np.diff(starts)) <= {context}
     assert 0 <= starts[0] < context
     assert starts[-1] + context < length
-    assert stream.windows_per_epoch == max(1, (length - context) // context)
+    assert stream.sequences_per_epoch == max(1, (length - context) // context)
 
 
 @given(shape=shapes, steps=st.integers(0, 60))

@@ -17,7 +17,7 @@ from mlx_tiny.config import DataConfig
 from mlx_tiny.data import prepare as module
 from mlx_tiny.data import sampling
 from mlx_tiny.data.documents import split_fraction
-from mlx_tiny.data.prepare import PreparedCorpus, prepare, require_windows
+from mlx_tiny.data.prepare import PreparedCorpus, prepare, require_sequence
 from mlx_tiny.data.tokenizer import Tokenizer
 from mlx_tiny.errors import TinyError
 
@@ -273,8 +273,8 @@ def test_a_cache_that_cannot_be_written(
         prepare(config(text_file(stories)))
 
 
-def test_require_windows(text_file: TextFile, stories: list[str]) -> None:
+def test_require_sequence(text_file: TextFile, stories: list[str]) -> None:
     prepared = prepare(config(text_file(stories)))
-    require_windows(prepared, len(prepared.train) - 1)
-    with pytest.raises(TinyError, match=r"shorter than one window.*Give more text, or a shorter context"):
-        require_windows(prepared, len(prepared.train))
+    require_sequence(prepared, len(prepared.train) - 1)
+    with pytest.raises(TinyError, match=r"shorter than one sequence.*Give more text, or a shorter context"):
+        require_sequence(prepared, len(prepared.train))

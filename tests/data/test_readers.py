@@ -82,7 +82,7 @@ class TestJsonLines:
 
     def test_ambiguous(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.jsonl", json.dumps({"left": "a", "right": "b", "n": 1}))
-        with pytest.raises(TinyError, match=r"which key holds the text.*Got the keys left, right, n|got the keys"):
+        with pytest.raises(TinyError, match=r"which key contains the text.*Got the keys left, right, n|got the keys"):
             read(path)
         with pytest.raises(TinyError, match="which key"):
             read(write(tmp_path / "b.jsonl", json.dumps({"text": "a", "story": "b"})))
@@ -122,7 +122,7 @@ class TestRefusals:
         for number, raw in enumerate((b"no gzip", whole[: len(whole) // 2], flipped, wrong_sum)):
             path = tmp_path / f"{number}.txt.gz"
             path.write_bytes(raw)
-            with pytest.raises(TinyError, match=r"\.txt\.gz is damaged: it does not unpack"):
+            with pytest.raises(TinyError, match=r"\.txt\.gz is damaged: it cannot be decompressed"):
                 read(path)
 
     def test_no_permission(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,7 +73,7 @@ class TestFiles:
             ),
             (f"{tmp_path}/*.pdf", r"No file matches .*\*\.pdf"),
             (f"{tmp_path}/*.md", "No file that matches .* is text. Expected files that end in .txt, .jsonl"),
-            (f"{tmp_path}/empty", "The folder .*empty holds no text. Expected files that end in .txt"),
+            (f"{tmp_path}/empty", "The folder .*empty contains no text. Expected files that end in .txt"),
             (f"{tmp_path}/notes.md", "notes.md has an unsupported suffix. Expected .txt.* got .md"),
         ):
             with pytest.raises(TinyError, match=message):
@@ -117,21 +117,21 @@ class TestSplit:
             config = DataConfig(source=str(text_file(texts)), **settings)  # type: ignore[arg-type]
             survey(FileSource(config), config, quiet)
 
-        with pytest.raises(TinyError, match=r"holds no documents: all its texts are empty"):
+        with pytest.raises(TinyError, match=r"contains no documents: all its texts are empty"):
             look([" ", "\n\n"])
         with pytest.raises(TinyError, match=r"a single document.* <\|endoftext\|> .* validation file"):
             look(["Just one"])
-        with pytest.raises(TinyError, match=r"No document of .* falls on the validation side") as caught:
+        with pytest.raises(TinyError, match=r"No document of .* is held out for validation") as caught:
             look(stories[:5], held_out=1e-9)
         share = float(str(caught.value).split("share held out above ")[1].split(",")[0])
         look(stories[:5], held_out=share + 1e-5)
-        with pytest.raises(TinyError, match=r"Every document of .* falls on the validation side"):
+        with pytest.raises(TinyError, match=r"Every document of .* is held out for validation"):
             look(stories[:5], held_out=1 - 1e-9)
 
     def test_named_validation_without_documents(self, text_file: TextFile) -> None:
         train, valid = text_file(["One", "Two"], "a.txt"), text_file([" "], "b.txt")
         config = DataConfig(source=str(train), validation=str(valid))
-        with pytest.raises(TinyError, match=r"b\.txt holds no documents"):
+        with pytest.raises(TinyError, match=r"b\.txt contains no documents"):
             survey(FileSource(config), config, quiet)
 
 
@@ -255,7 +255,7 @@ class TestResolve:
 
     def test_validation_files_go_with_own_text_only(self) -> None:
         for name in ("auto", "stories", "tinystories"):
-            with pytest.raises(TinyError, match="validation file goes with own text only"):
+            with pytest.raises(TinyError, match="validation file can only be used with your own text"):
                 resolve(DataConfig(source=name, validation="x.txt"))
 
     def test_sources_have_one_interface(self, text_file: TextFile) -> None:

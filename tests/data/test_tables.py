@@ -45,7 +45,7 @@ class TestCsv:
     def test_ambiguous_columns(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.csv", "left,right\na,b\n")
         with pytest.raises(
-            TinyError, match=r"which column holds the text.*got the columns left, right\. .*--text-column"
+            TinyError, match=r"which column contains the text.*got the columns left, right\. .*--text-column"
         ):
             read(path)
         with pytest.raises(TinyError, match="which column"):
@@ -86,7 +86,7 @@ class TestParquet:
         assert read(path, "title") == ["T"]
         with pytest.raises(TinyError, match=r"no column 'body'. Got the columns title, text, n"):
             read(path, "body")
-        with pytest.raises(TinyError, match=r"column 'n' of .* holds no text. Got int64"):
+        with pytest.raises(TinyError, match=r"column 'n' of .* contains no text. Got int64"):
             read(path, "n")
         parquet.write_table(pyarrow.table({"left": ["T"], "right": ["One"]}), path)
         with pytest.raises(TinyError, match="which column"):
@@ -95,7 +95,7 @@ class TestParquet:
     def test_damaged(self, tmp_path: Path) -> None:
         path = tmp_path / "a.parquet"
         path.write_text("no parquet at all, but long enough")
-        with pytest.raises(TinyError, match="damaged or no Parquet"):
+        with pytest.raises(TinyError, match="damaged or not a Parquet"):
             read(path)
         parquet.write_table(pyarrow.table({"text": [f"Text {n}" for n in range(5000)]}), path)
         whole = path.read_bytes()

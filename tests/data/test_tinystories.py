@@ -66,7 +66,7 @@ def parts(home: Path) -> set[str]:
 
 
 def test_only_what_is_needed_is_fetched_and_once(fake: Hub, home: Path) -> None:
-    assert "to be fetched" in resolve(config(205)).description
+    assert "to be downloaded" in resolve(config(205)).description
     train, valid = texts(config(205))
     assert train == [f"t{number:05}\nend" for number in range(20)]
     assert valid == [f"v{number:05}\nend" for number in range(10)]
@@ -101,17 +101,17 @@ def test_auto_takes_what_the_cache_holds_and_never_asks(fake: Hub) -> None:
         assert isinstance(resolve(config(train, source="auto")), TinyStoriesSource)
     assert fake.probes == probes
     described = resolve(config(500, source="auto")).description
-    assert described == "TinyStories V2 (the first 100B, all that is in the cache, of 500B asked for)"
+    assert described == "TinyStories V2 (the first 100B, which is all that the cache has; 500B were asked for)"
 
 
 def test_out_of_reach(fake: Hub) -> None:
     fake.reachable = False
-    with pytest.raises(TinyError, match=r"out of reach \(no network\)\. Name a text file .*--data stories"):
+    with pytest.raises(TinyError, match=r"does not answer \(no network\)\. Name a text file .*--data stories"):
         resolve(config(100))
     fake.reachable = True
     texts(config(100))
     fake.reachable = False
-    assert "of 500B asked for; the hub is out of reach (no network)" in resolve(config(500)).description
+    assert "500B were asked for; the hub does not answer (no network)" in resolve(config(500)).description
     assert len(texts(config(500))[0]) == 10
 
 
@@ -119,7 +119,7 @@ def test_out_of_reach_is_said_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setenv("HF_ENDPOINT", "https://hub.invalid")
     start = time.monotonic()
-    with pytest.raises(TinyError, match="out of reach"):
+    with pytest.raises(TinyError, match="does not answer"):
         resolve(config(100))
     assert time.monotonic() - start < 3
 
