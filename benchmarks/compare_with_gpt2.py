@@ -18,15 +18,15 @@ from typing import Any
 import click
 
 from benchmarks.command_line import start
-from benchmarks.pairs import SIDES, Run, disturbed, summarize, table, verdict
+from benchmarks.pairs import SIDES, Run, StudyFile, summarize, table, verdict
 from benchmarks.runs import Study, perform
 from mlx_tiny.config import DataConfig, TrainConfig
 from mlx_tiny.errors import TinyError
-from mlx_tiny.files import make_folder, read_json, write_json
+from mlx_tiny.files import make_folder
+from mlx_tiny.records import read, write
 from mlx_tiny.tools.processes import ROOT
 from mlx_tiny.units import format_count, parse_quantity
 
-FORMAT_VERSION = 1
 REHEARSAL_BUDGET = "2s"
 OUTPUT = ROOT / "benchmarks" / "results" / "gpt2.json"
 
@@ -35,26 +35,26 @@ class Results:
     """The runs of a study, in a file that is whole at every moment.
 
     Raises:
-        TinyError: the file belongs to a study with other settings.
+        TinyError: the file is damaged, or belongs to a study with other settings.
     """
 
     def __init__(self, path: Path, study: Study) -> None:
-        self.path, self.settings = path, study.settings()
+        self.path, self.settings = path, study.asked()
         self.runs: list[Run] = []
         if path.exists():
-            found = read_json(path, "results of the study")
-            if found.get("settings") != self.settings:
+            found = read(path, StudyFile, "results of the study")
+            if found.settings != self.settings:
                 raise TinyError(
                     f"{path.name} holds the results of another study",
                     expected=self.settings,
-                    got=found.get("settings"),
+                    got=found.settings,
                     remedy="Name another file with --output, or remove this one",
                 )
-            self.runs = found["runs"]
+            self.runs = found.runs
 
     def has(self, seed: int, side: str) -> bool:
         """Whether that run is finished."""
-        return any(run["seed"] == seed and run["side"] == side for run in self.runs)
+        return any(run.seed == seed and run.side == side for run in self.runs)
 
     def add(self, run: Run) -> None:
         """Keep a finished run, on disk."""
@@ -63,24 +63,16 @@ class Results:
 
     def forget_disturbed(self) -> int:
         """Drop both runs of each seed in which one was disturbed; returns how many runs were dropped."""
-        seeds = {run["seed"] for run in self.runs if disturbed(run)}
-        dropped = [run for run in self.runs if run["seed"] in seeds]
+        seeds = {run.seed for run in self.runs if run.disturbed}
+        dropped = [run for run in self.runs if run.seed in seeds]
         if dropped:
-            self.runs = [run for run in self.runs if run["seed"] not in seeds]
+            self.runs = [run for run in self.runs if run.seed not in seeds]
             self._write()
         return len(dropped)
 
     def _write(self) -> None:
         make_folder(self.path.parent)
-        write_json(
-            self.path,
-            {
-                "format_version": FORMAT_VERSION,
-                "settings": self.settings,
-                "summary": summarize(self.runs),
-                "runs": self.runs,
-            },
-        )
+        write(self.path, StudyFile(self.settings, summarize(self.runs), self.runs))
 
 
 def schedule(seeds: list[int]) -> Iterator[tuple[int, str]]:
@@ -113,9 +105,9 @@ def run_study(study: Study, seeds: list[int], results: Results, *, rehearse: boo
 
 
 def _line(run: Run) -> str:
-    line = f"{run['bits_per_byte']:.4f} bits per byte, {format_count(run['tokens'])} tokens in {run['seconds']:.1f} s"
-    if disturbed(run):
-        line += f"; DISTURBED: other processes used {run['cores_used_by_others']:.2f} cores"
+    line = f"{run.bits_per_byte:.4f} bits per byte, {format_count(run.tokens)} tokens in {run.seconds:.1f} s"
+    if run.disturbed:
+        line += f"; DISTURBED: other processes used {run.cores_used_by_others:.2f} cores"
     return line
 
 
@@ -138,7 +130,8 @@ def command(seeds: str, output: Path, rehearse: bool, repeat_disturbed: bool, **
     if repeat_disturbed:
         click.echo(f"{results.forget_disturbed()} disturbed runs and their partners are done again")
     run_study(study, numbers, results, rehearse=rehearse)
-    click.echo(f"\n{table(results.runs)}\n\n{verdict(results.runs)}")
+    for line in ("", *table(results.runs), "", verdict(results.runs)):
+        click.echo(line)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ import math
 import sys
 import time
 from collections import deque
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +27,16 @@ from torch import Tensor
 
 from benchmarks.command_line import start
 from benchmarks.gpt2_model import GPT2, adamw, sample_tokens
+from benchmarks.runs import BaselineReport
 from mlx_tiny.config import DataConfig
 from mlx_tiny.data.batches import BatchStream, validation_windows
 from mlx_tiny.data.prepare import PreparedCorpus, prepare
 from mlx_tiny.errors import TinyError
-from mlx_tiny.files import write_json
 from mlx_tiny.machine.description import describe
 from mlx_tiny.machine.hardware import usable_cores
-from mlx_tiny.records import to_plain
-from mlx_tiny.tools.processes import peak_memory_bytes
+from mlx_tiny.records import to_plain, write
+from mlx_tiny.reference.backend import choose_device as best_device
+from mlx_tiny.reference.backend import held_bytes
 from mlx_tiny.training.budget import Budget
 
 DEVICES, DTYPES = ("auto", "cpu", "mps", "cuda"), ("float32", "bfloat16")
@@ -59,7 +61,7 @@ class BaselineConfig:
     rate: float = 3e-3
     """AdamW's peak learning rate."""
     batch_size: int = 8
-    """Windows in a step."""
+    """Sequences in a step."""
     seed: int = 0
     layers: int = 3
     heads: int = 4
@@ -75,7 +77,7 @@ class BaselineConfig:
     weight_decay: float = 0.1
     clip_norm: float = 1.0
     device: str = "auto"
-    """`auto` takes MPS or CUDA where there is one, else the CPU."""
+    """`auto` takes CUDA or MPS where there is one, else the CPU."""
     dtype: str = "float32"
     """Of the matrix products; `bfloat16` is autocast, with float32 weights."""
     threads: int = 0
@@ -106,7 +108,7 @@ class Spent:
     tokens: int
     seconds: float
     loss: float
-    """Mean nats a token of the last steps, before their updates."""
+    """Mean nats per token of the last steps, before their updates."""
 
 
 class Trainer:
@@ -212,10 +214,10 @@ def evaluate(model: GPT2, tokens: np.ndarray, context: int, dtype: str = "float3
 
 
 def choose_device(named: str) -> torch.device:
-    """The device of that name; `auto` means MPS or CUDA where there is one, else the CPU."""
-    available = {"mps": torch.backends.mps.is_available(), "cuda": torch.cuda.is_available(), "cpu": True}
+    """The device of that name; `auto` means CUDA or MPS where there is one, else the CPU."""
     if named == "auto":
-        named = next(name for name, there in available.items() if there)
+        return best_device()
+    available = {"mps": torch.backends.mps.is_available(), "cuda": torch.cuda.is_available(), "cpu": True}
     if not available[named]:
         raise TinyError(f"PyTorch finds no device {named} here", remedy="Use --device auto or cpu")
     return torch.device(named)
@@ -231,8 +233,8 @@ def keep_large_blocks() -> bool:
     return all([libc.mallopt(option, _KEPT_BYTES) for option in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD)])
 
 
-def run(config: BaselineConfig, data: DataConfig) -> dict[str, Any]:
-    """Train, evaluate and sample; returns the record that `--json` writes.
+def run(config: BaselineConfig, data: DataConfig) -> BaselineReport:
+    """Train, evaluate and sample.
 
     Raises:
         TinyError: unreadable data, an impossible setting, or a loss that diverged.
@@ -246,30 +248,25 @@ def run(config: BaselineConfig, data: DataConfig) -> dict[str, Any]:
     began = time.monotonic()
     nats, predicted = evaluate(trainer.model, corpus.valid, config.context, config.dtype)
     evaluation_s = time.monotonic() - began
-    memory = _peak_memory(trainer.device)
-    return {
-        "bits_per_byte": nats / math.log(2) / corpus.valid_bytes,
-        "perplexity_per_token": math.exp(min(nats / predicted, 700.0)),
-        "training_loss_nats": spent.loss,
-        "steps": spent.steps,
-        "tokens": spent.tokens,
-        "tokens_per_s": spent.tokens / spent.seconds,
-        "seconds": spent.seconds,
-        "evaluation_s": evaluation_s,
-        "parameters": trainer.model.parameter_count(),
-        "peak_memory_bytes": memory,
-        "validation_tokens": predicted,
-        "validation_bytes": corpus.valid_bytes,
-        "corpus": corpus.key,
-        "settings": {
-            **asdict(config),
-            "device": trainer.device.type,
-            "threads": torch.get_num_threads(),
-            "allocator": kept,
-        },
-        "machine": to_plain(describe(mlx=False)),
-        "samples": [_sample(trainer.model, corpus, config.context, seed) for seed in range(SAMPLES)],
-    }
+    used = {"device": trainer.device.type, "threads": torch.get_num_threads(), "allocator": kept}
+    return BaselineReport(
+        bits_per_byte=nats / math.log(2) / corpus.valid_bytes,
+        perplexity_per_token=math.exp(min(nats / predicted, 700.0)),
+        training_loss_nats=spent.loss,
+        steps=spent.steps,
+        tokens=spent.tokens,
+        tokens_per_s=spent.tokens / spent.seconds,
+        seconds=spent.seconds,
+        evaluation_s=evaluation_s,
+        parameters=trainer.model.parameter_count(),
+        peak_memory_bytes=held_bytes(trainer.device),
+        validation_tokens=predicted,
+        validation_bytes=corpus.valid_bytes,
+        corpus=corpus.key,
+        settings={**to_plain(config), **used},
+        machine=describe(mlx=False),
+        samples=[_sample(trainer.model, corpus, config.context, seed) for seed in range(SAMPLES)],
+    )
 
 
 def _sample(model: GPT2, corpus: PreparedCorpus, context: int, seed: int) -> str:
@@ -291,25 +288,12 @@ def _finite(loss: float, step: int) -> float:
     return loss
 
 
-def _peak_memory(device: torch.device) -> int:
-    """Most memory held so far; on a Mac the driver's buffers as they are now, for PyTorch keeps no peak of them."""
-    buffers = 0
-    if device.type == "mps":
-        buffers = torch.mps.driver_allocated_memory()
-    elif device.type == "cuda":
-        buffers = torch.cuda.max_memory_allocated()
-    return max(peak_memory_bytes(), buffers)
-
-
-def _block(record: dict[str, Any]) -> str:
+def _block(report: BaselineReport) -> Iterator[str]:
     """The record as `key: value` lines, settings and all, without the samples."""
-    parts = ("settings", "machine")
-    flat = {key: value for key, value in record.items() if key not in (*parts, "samples")}
-    for part in parts:
-        flat |= {f"{part}.{key}": value for key, value in record[part].items()}
-    return "\n".join(
-        f"{key}: {value:.6g}" if isinstance(value, float) else f"{key}: {value}" for key, value in flat.items()
-    )
+    for key, value in to_plain(report).items():
+        parts = {f"{key}.{name}": inner for name, inner in value.items()} if isinstance(value, dict) else {key: value}
+        for name, inner in parts.items() if key != "samples" else ():
+            yield f"{name}: {inner:.6g}" if isinstance(inner, float) else f"{name}: {inner}"
 
 
 @click.command()
@@ -317,12 +301,12 @@ def _block(record: dict[str, Any]) -> str:
 @click.option("--validation", help="Validation file; without it a share of the documents is held out.")
 @click.option("--budget", default=DEFAULTS.budget, show_default=True, help="Wall-clock time or tokens.")
 @click.option("--rate", default=DEFAULTS.rate, show_default=True, help="Peak learning rate.")
-@click.option("--batch-size", default=DEFAULTS.batch_size, show_default=True, help="Windows in a step.")
+@click.option("--batch-size", default=DEFAULTS.batch_size, show_default=True, help="Sequences in a step.")
 @click.option("--seed", default=DEFAULTS.seed, show_default=True, help="Of the weights and the batches.")
 @click.option("--layers", default=DEFAULTS.layers, show_default=True)
 @click.option("--heads", default=DEFAULTS.heads, show_default=True)
 @click.option("--width", default=DEFAULTS.width, show_default=True)
-@click.option("--context", default=DEFAULTS.context, show_default=True, help="Tokens in a window.")
+@click.option("--context", default=DEFAULTS.context, show_default=True, help="Tokens in a sequence.")
 @click.option("--vocabulary-size", default=DEFAULTS.vocabulary_size, show_default=True)
 @click.option("--device", default=DEFAULTS.device, show_default=True, type=click.Choice(DEVICES))
 @click.option("--dtype", default=DEFAULTS.dtype, show_default=True, type=click.Choice(DTYPES))
@@ -333,11 +317,12 @@ def _block(record: dict[str, Any]) -> str:
 def command(data: str, validation: str | None, output: Path | None, **settings: Any) -> None:
     """Train the baseline for a budget and say how strong it became."""
     config = BaselineConfig(**settings)
-    record = run(config, DataConfig(source=data, validation=validation, vocabulary_size=config.vocabulary_size))
+    report = run(config, DataConfig(source=data, validation=validation, vocabulary_size=config.vocabulary_size))
     if output is not None:
-        write_json(output, record)
-    click.echo("\n\n".join(record["samples"]) + "\n")
-    click.echo(_block(record))
+        write(output, report)
+    click.echo("\n\n".join(report.samples) + "\n")
+    for line in _block(report):
+        click.echo(line)
 
 
 if __name__ == "__main__":

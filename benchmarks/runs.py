@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.pairs import OURS, Run
+from benchmarks.pairs import OURS, Asked, Run
 from mlx_tiny.errors import TinyError
-from mlx_tiny.files import read_json
-from mlx_tiny.machine.description import commit
+from mlx_tiny.machine.description import Machine
+from mlx_tiny.records import Record, read, to_plain
+from mlx_tiny.report.record import Report
 from mlx_tiny.tools.processes import run
 
 MEASURES = (
@@ -33,6 +34,32 @@ MEASURES = (
 
 
 @dataclass(frozen=True)
+class BaselineReport(Record):
+    """What `benchmarks.gpt2_baseline --json` writes."""
+
+    kind = "baseline"
+    version = 1
+
+    bits_per_byte: float
+    perplexity_per_token: float
+    training_loss_nats: float
+    """Mean per token over the last steps."""
+    steps: int
+    tokens: int
+    tokens_per_s: float
+    seconds: float
+    evaluation_s: float
+    parameters: int
+    peak_memory_bytes: int
+    validation_tokens: int
+    validation_bytes: int
+    corpus: str
+    settings: dict[str, Any]
+    machine: Machine
+    samples: list[str]
+
+
+@dataclass(frozen=True)
 class Study:
     """What all runs of a study share."""
 
@@ -40,21 +67,14 @@ class Study:
     validation: str | None
     budget: str
     ours: str
-    """Further options of `mlx-tiny train`."""
     baseline: str
-    """Further options of the baseline."""
     torch_python: str
     """Interpreter that has PyTorch."""
 
-    def settings(self) -> dict[str, Any]:
-        """What decides the results; of files only their names, for a record has no business with folders."""
-        return {
-            "data": Path(self.data).name,
-            "validation": self.validation and Path(self.validation).name,
-            "budget": self.budget,
-            "ours": self.ours,
-            "baseline": self.baseline,
-        }
+    def asked(self) -> Asked:
+        """What decides the results, without folders."""
+        validation = self.validation and Path(self.validation).name
+        return Asked(Path(self.data).name, validation, self.budget, self.ours, self.baseline)
 
     def command(self, side: str, seed: int, folder: Path) -> list[str]:
         """The command of one run, which leaves its record in `folder`."""
@@ -80,42 +100,34 @@ def perform(study: Study, side: str, seed: int) -> Run:
         before, wall_before = _cpu_seconds(), time.monotonic()
         run(study.command(side, seed, folder), folder / "output.txt", f"The run of {side} with seed {seed}")
         others = _cores_used_by_others(before, time.monotonic() - wall_before)
-        record = read_ours(folder / "run") if side == OURS else read_baseline(folder / "record.json")
-    about = {"seed": seed, "side": side, "started": started, "commit": commit(), "cores_used_by_others": others}
-    return {**about, **record}
+        fields = read_ours(folder / "run") if side == OURS else read_baseline(folder / "record.json")
+    return Run(seed=seed, side=side, started=started, cores_used_by_others=others, **fields)
 
 
-def read_ours(folder: Path) -> Run:
-    """The record of a run folder of `mlx-tiny train`.
+def read_ours(folder: Path) -> dict[str, Any]:
+    """The fields that a run folder of `mlx-tiny train` gives to `Run`.
 
     Raises:
-        TinyError: no report, or one of a run that was interrupted.
+        TinyError: no report, a damaged one, or one of a run that was interrupted.
     """
-    report = read_json(folder / "report.json", "report of the run")
-    if report.get("interrupted"):
+    report = read(folder / "report.json", Report, "report of the run")
+    if report.interrupted:
         raise TinyError("The run was interrupted", remedy="Start the study again; finished runs are kept")
-    settings = report.get("config", {})
+    settings = to_plain(report.config)
     for key in ("source", "validation"):
-        if settings.get("data", {}).get(key):
+        if settings["data"][key]:
             settings["data"][key] = Path(settings["data"][key]).name
-    return {**_measures(report), "settings": settings, **_kept(report, "machine", "samples")}
+    return {**_common(report), "settings": settings}
 
 
-def read_baseline(path: Path) -> Run:
-    """The record that `benchmarks.gpt2_baseline --json` wrote."""
-    record = read_json(path, "record of the baseline")
-    return {**_measures(record), **_kept(record, "settings", "machine", "samples")}
+def read_baseline(path: Path) -> dict[str, Any]:
+    """The fields that a record of `benchmarks.gpt2_baseline --json` gives to `Run`."""
+    report = read(path, BaselineReport, "record of the baseline")
+    return {**_common(report), "settings": report.settings}
 
 
-def _kept(record: dict[str, Any], *keys: str) -> dict[str, Any]:
-    return {key: record.get(key) for key in keys}
-
-
-def _measures(record: dict[str, Any]) -> dict[str, Any]:
-    missing = [key for key in MEASURES if key not in record]
-    if missing:
-        raise TinyError("A run's record is incomplete", expected=", ".join(MEASURES), got=f"no {missing[0]}")
-    return {key: record[key] for key in MEASURES}
+def _common(report: Report | BaselineReport) -> dict[str, Any]:
+    return {field: getattr(report, field) for field in (*MEASURES, "machine", "samples")}
 
 
 def _cpu_seconds() -> tuple[float, float] | None:

@@ -20,6 +20,7 @@ _UNITS: dict[str, tuple[str, float, bool]] = {
     "J": ("joules", 1.0, True),
 }
 _NUMBER = re.compile(r"([-+]?[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)\s*([A-Za-z]*)")
+_DURATIONS = {"s": 1.0, "ms": 1e-3}
 _EXAMPLES = "30s, 5m, 1.5h, 20Mtok, 1e15flop or 5kJ"
 
 
@@ -71,6 +72,12 @@ def format_seconds(seconds: float) -> str:
         return f"{seconds:.2f}s" if seconds < 1 else f"{seconds:.1f}s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes}m{rest:02d}s" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02d}m"
+
+
+def format_duration(seconds: float) -> str:
+    """A short duration with three digits: 1.23 ms, 45.6 us, 7.89 s."""
+    unit, factor = next((pair for pair in _DURATIONS.items() if abs(seconds) >= pair[1]), ("us", 1e-6))
+    return f"{seconds / factor:.3g} {unit}"
 
 
 def format_bytes(count: float) -> str:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlx_tiny.errors import TinyError
-from mlx_tiny.units import format_bytes, format_count, format_seconds, parse_quantity
+from mlx_tiny.units import format_bytes, format_count, format_duration, format_seconds, parse_quantity
 
 
 @pytest.mark.parametrize(
@@ -150,3 +150,11 @@ def test_bytes_are_decimal() -> None:
 @given(st.floats(1, 1e12), st.sampled_from(["tok", "flop", "J"]))
 def test_what_is_written_can_be_read(value: float, unit: str) -> None:
     assert parse_quantity(format_count(value, unit))[1] == pytest.approx(value, rel=0.0051)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(12.345, "12.3 s"), (1.0, "1 s"), (0.999, "999 ms"), (4.56e-3, "4.56 ms"), (1e-7, "0.1 us"), (-2e-3, "-2 ms")],
+)
+def test_short_durations(seconds: float, text: str) -> None:
+    assert format_duration(seconds) == text

@@ -61,6 +61,16 @@ def attention_of(asked: str) -> str:
     return ways[asked]
 
 
+def held_bytes(device: torch.device) -> int:
+    """Most memory held so far, of the process or the device."""
+    held = 0
+    if device.type == "cuda":
+        held = torch.cuda.max_memory_allocated(device)
+    elif device.type == "mps":
+        held = torch.mps.driver_allocated_memory()  # as it is now: no peak of it is kept
+    return max(peak_memory_bytes(), held)
+
+
 class TorchBackend:
     """PyTorch on the best device that it finds; the methods are those that `mlx_tiny/training/backend.py` describes.
 
@@ -167,9 +177,4 @@ class TorchBackend:
         return 2.0 * size**3 / min(durations)
 
     def peak_memory_bytes(self) -> int:
-        held = 0
-        if self.device.type == "cuda":
-            held = torch.cuda.max_memory_allocated(self.device)
-        elif self.device.type == "mps":
-            held = torch.mps.driver_allocated_memory()  # as it is now: no peak of it is kept
-        return max(peak_memory_bytes(), held)
+        return held_bytes(self.device)

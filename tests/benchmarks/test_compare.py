@@ -2,44 +2,50 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+from bench.micro import MACHINE
 from click.testing import CliRunner
 
 from benchmarks import compare_with_gpt2, pairs, runs
 from benchmarks.compare_with_gpt2 import Results, parse_seeds, schedule
-from benchmarks.pairs import BASELINE, OURS
+from benchmarks.pairs import BASELINE, OURS, Run, StudyFile, Summary
+from mlx_tiny.config import DataConfig, RunConfig
 from mlx_tiny.errors import TinyError
-from mlx_tiny.files import write_json
+from mlx_tiny.records import read, to_json, write
+from mlx_tiny.report.record import Report
 from mlx_tiny.tools.processes import ROOT
 
 OURS_BITS, BASELINE_BITS = (0.70, 0.72, 0.71), (0.80, 0.83, 0.84)
 
 
-def fake_run(seed: int, side: str, bits: float, **others: Any) -> dict[str, Any]:
-    return {
-        "seed": seed,
-        "side": side,
-        "bits_per_byte": bits,
-        "perplexity_per_token": 8.0,
-        "steps": 100,
-        "tokens": 1_500_000 + seed,
-        "tokens_per_s": 5_432.1,
-        "seconds": 300.0,
-        "parameters": 1_400_000,
-        "peak_memory_bytes": 600_000_000,
-        "cores_used_by_others": 0.01,
-        **others,
-    }
+def fake_run(seed: int, side: str, bits: float, cores_used_by_others: float | None = 0.01) -> Run:
+    return Run(
+        seed=seed,
+        side=side,
+        started="2026-01-02",
+        cores_used_by_others=cores_used_by_others,
+        bits_per_byte=bits,
+        perplexity_per_token=8.0,
+        steps=100,
+        tokens=1_500_000 + seed,
+        tokens_per_s=5_432.1,
+        seconds=300.0,
+        parameters=1_400_000,
+        peak_memory_bytes=600_000_000,
+        settings={"rate": 1e-3},
+        machine=MACHINE,
+        samples=["Once"],
+    )
 
 
-def fake_runs() -> list[dict[str, Any]]:
+def fake_runs() -> list[Run]:
     return [
         fake_run(seed, side, bits[seed])
         for side, bits in ((BASELINE, BASELINE_BITS), (OURS, OURS_BITS))
@@ -53,30 +59,30 @@ def study() -> runs.Study:
 
 def test_a_run_without_its_partner_is_in_no_statistic() -> None:
     summary = pairs.summarize([*fake_runs(), fake_run(3, OURS, 9.0)])
-    assert summary["pairs"] == 3
-    assert summary[OURS]["bits_per_byte"]["mean"] == pytest.approx(0.71)
-    assert summary[BASELINE]["bits_per_byte"]["std"] == pytest.approx(math.sqrt(0.0008666667 / 2), rel=1e-5)
-    assert pairs.summarize([fake_run(0, OURS, 0.7)]) == {"pairs": 0}
+    assert summary.pairs == 3
+    assert summary.sides[OURS]["bits_per_byte"].mean == pytest.approx(0.71)
+    assert summary.sides[BASELINE]["bits_per_byte"].std == pytest.approx(math.sqrt(0.0008666667 / 2), rel=1e-5)
+    # Differences -0.10, -0.11, -0.13, whatever the order of the runs.
+    assert summary.difference_bits_per_byte and summary.difference_bits_per_byte.mean == pytest.approx(-0.34 / 3)
+    assert pairs.summarize([fake_run(0, OURS, 0.7)]) == Summary(0, {}, None, "No pair is complete yet.")
 
 
 def test_the_table_shows_every_run_and_the_means() -> None:
-    lines = pairs.table(fake_runs()).splitlines()
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    assert len({len(line) for line in lines}) == 1
-    assert len(lines) == 2 + 6 + 2
-    assert cells[2] == ["0", OURS, "0.7000", "1.50M", "5.43k", "600MB", "300.0", "-0.1000"]
-    assert cells[3][:3] == ["0", BASELINE, "0.8000"] and cells[3][-1] == ""
-    assert cells[8][:3] == ["mean", OURS, "0.7100 ± 0.0100"] and cells[8][-1] == "-0.1133 ± 0.0088"
-    assert cells[9][:3] == ["mean", BASELINE, "0.8233 ± 0.0208"]
+    lines = list(pairs.table(fake_runs()))
+    cells = [re.split(r"  +", line.strip()) for line in lines]
+    assert cells[1][:5] == ["0 mlx_tiny", "0.7000", "-0.1000", "1.50M", "5.43k"]
+    assert cells[2][:3] == ["0 gpt2", "0.8000", "1.50M"]
+    assert cells[7][:3] == ["mean mlx_tiny", "0.7100 ± 0.0100", "-0.1133 ± 0.0088"]
+    assert cells[8][:2] == ["mean gpt2", "0.8233 ± 0.0208"] and max(map(len, lines)) <= 80
 
 
 def test_the_table_of_a_lone_run_has_no_mean() -> None:
-    assert len(pairs.table([fake_run(0, OURS, 0.7)]).splitlines()) == 3
+    assert not any("mean" in line for line in pairs.table([fake_run(0, OURS, 0.7)]))
 
 
 def test_a_disturbed_run_is_marked() -> None:
-    assert "gpt2 (disturbed)" in pairs.table([fake_run(0, BASELINE, 0.8, cores_used_by_others=0.5)])
-    assert not pairs.disturbed(fake_run(0, BASELINE, 0.8, cores_used_by_others=None))
+    assert "gpt2 (disturbed)" in "\n".join(pairs.table([fake_run(0, BASELINE, 0.8, cores_used_by_others=0.5)]))
+    assert not fake_run(0, BASELINE, 0.8, cores_used_by_others=None).disturbed
 
 
 @pytest.mark.parametrize(
@@ -118,7 +124,7 @@ def test_commands_carry_the_options_of_their_side(tmp_path: Path) -> None:
 def test_a_study_is_done_once_and_kept_after_every_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output, done = tmp_path / "results" / "study.json", []
 
-    def perform(what: runs.Study, side: str, seed: int) -> dict[str, Any]:
+    def perform(what: runs.Study, side: str, seed: int) -> Run:
         done.append((what.budget, side, seed))
         if len(done) == 5:  # two rehearsals, then the third counted run
             raise TinyError("The run failed")
@@ -128,7 +134,7 @@ def test_a_study_is_done_once_and_kept_after_every_run(tmp_path: Path, monkeypat
     command = ["--data", "text.txt", "--seeds", "0,1", "--output", str(output)]
     failed = CliRunner().invoke(compare_with_gpt2.command, command)
     assert isinstance(failed.exception, TinyError)
-    assert [run["side"] for run in json.loads(output.read_text())["runs"]] == [OURS, BASELINE]
+    assert [run.side for run in read(output, StudyFile, "study").runs] == [OURS, BASELINE]
     again = CliRunner().invoke(compare_with_gpt2.command, [*command, "--no-rehearse"])
     assert again.exit_code == 0, again.output
     assert [entry for entry in done if entry[0] == "5m"][2:] == [
@@ -137,8 +143,8 @@ def test_a_study_is_done_once_and_kept_after_every_run(tmp_path: Path, monkeypat
         ("5m", OURS, 1),
     ]
     assert "-0.1050 ± 0.0050" in again.output and "No difference is shown" not in again.output
-    kept = json.loads(output.read_text())
-    assert kept["summary"]["pairs"] == 2 and len(kept["runs"]) == 4
+    kept = read(output, StudyFile, "study")
+    assert kept.summary.pairs == 2 and len(kept.runs) == 4
     other = CliRunner().invoke(compare_with_gpt2.command, [*command, "--ours", "--preset y"])
     assert isinstance(other.exception, TinyError) and "another study" in str(other.exception)
 
@@ -152,20 +158,51 @@ def test_disturbed_pairs_can_be_forgotten(tmp_path: Path) -> None:
 
 
 def test_ours_is_read_without_its_folders(tmp_path: Path) -> None:
-    report = fake_run(0, OURS, 0.7)
-    report |= {"interrupted": False, "machine": {"chip": "x"}, "samples": ["Once"], "data": "own text: /a/b.txt"}
-    report["config"] = {"data": {"source": "/a/b.txt", "validation": None}, "train": {"budget": "5m"}}
-    write_json(tmp_path / "report.json", report)
-    record = runs.read_ours(tmp_path)
-    assert record["bits_per_byte"] == 0.7 and record["samples"] == ["Once"]
-    assert "/a" not in json.dumps(record)
-    write_json(tmp_path / "report.json", {**report, "interrupted": True})
+    config = RunConfig(data=DataConfig(source="/a/b.txt"))
+    report = Report(
+        bits_per_byte=0.7,
+        entropy_floor_bits_per_byte=None,
+        excess_bits_per_byte=None,
+        perplexity_per_token=8.0,
+        evaluated_tokens=1000,
+        evaluated_whole_file=True,
+        evaluation_fingerprint="abc",
+        weights_from="last",
+        interrupted=False,
+        data="own text: /a/b.txt",
+        budget="5m",
+        steps=100,
+        tokens=1_500_000,
+        epochs=1.0,
+        flops=1e12,
+        seconds=300.0,
+        tokens_per_s=5000.0,
+        training_flops_per_s=1e10,
+        peak_flops_per_s=1e11,
+        utilisation=0.1,
+        parameters=1_400_000,
+        parameters_by_group={},
+        multiply_adds_per_token=1e6,
+        training_flops_per_token=6e6,
+        peak_memory_bytes=600_000_000,
+        phases_s={},
+        backend="mlx",
+        machine=MACHINE,
+        samples=["Once"],
+        config=config,
+    )
+    write(tmp_path / "report.json", report)
+    fields = runs.read_ours(tmp_path)
+    assert fields["bits_per_byte"] == 0.7 and fields["samples"] == ["Once"] and fields["machine"] == MACHINE
+    assert "/a" not in to_json(fields) and fields["settings"]["data"]["source"] == "b.txt"
+    write(tmp_path / "report.json", dataclasses.replace(report, interrupted=True))
     with pytest.raises(TinyError, match="interrupted"):
         runs.read_ours(tmp_path)
-    del report["tokens"]
-    write_json(tmp_path / "report.json", report)
-    with pytest.raises(TinyError, match="no tokens"):
-        runs.read_ours(tmp_path)
+
+
+def test_the_results_that_are_quoted_stay_readable() -> None:
+    found = read(ROOT / "benchmarks" / "results" / "gpt2_tinystories_5m.json", StudyFile, "results")
+    assert found.summary == pairs.summarize(found.runs) and found.summary.pairs == 3
 
 
 def test_neither_the_study_nor_the_shared_data_pipeline_imports_mlx() -> None:

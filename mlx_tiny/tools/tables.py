@@ -1,0 +1,120 @@
+"""Tables of plain text that fit a terminal of 80 columns, with a legend under them."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from mlx_tiny.tools.statistics import Spread
+from mlx_tiny.units import format_duration
+
+WIDTH = 80
+ABSENT = "-"
+OVERLOADED = "!"
+"""Behind a figure that spreads too much, and behind a ratio to or from one."""
+PLUS_MINUS = "half the distance from p10 to p90"
+_GAP = "  "
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Column(Generic[R]):
+    """One column; the more important ones come first, for the last ones are left out where the table is too wide."""
+
+    title: str
+    cell: Callable[[R], str]
+    """`ABSENT` or nothing where there is no figure."""
+    meaning: str = ""
+    """For the legend, where the title does not say it."""
+
+
+class Table(Generic[R]):
+    """A table, or several of the same columns above one legend.
+
+    Args:
+        label: the first column, to the left; the others are to the right.
+        note: of a row that has no figures, the text that takes their place.
+        marks: what signs in the cells mean, for the legend.
+    """
+
+    def __init__(
+        self,
+        label: Callable[[R], str],
+        columns: Sequence[Column[R]],
+        *,
+        note: Callable[[R], str | None] = lambda row: None,
+        marks: Sequence[tuple[str, str]] = (),
+        width: int = WIDTH,
+    ) -> None:
+        self._label, self._columns, self._note, self._marks, self._width = label, columns, note, marks, width
+        self._shown: dict[str, str] = {}
+        self._left_out: dict[str, None] = {}
+        self._signs = ""
+
+    def lines(self, rows: Sequence[R], title: str = "") -> Iterator[str]:
+        """The rows below a heading; columns without any figure are not shown.
+
+        Args:
+            title: above the labels.
+        """
+        notes = [self._note(row) for row in rows]
+        labels = [title, *map(self._label, rows)]
+        left = max(map(len, labels))
+        room, columns = self._width - len(_GAP) - left, list[list[str]]()
+        for column in self._columns:
+            cells = [ABSENT if note else column.cell(row) for row, note in zip(rows, notes, strict=True)]
+            if not set(cells) <= {ABSENT, ""}:
+                room -= len(_GAP) + max(map(len, [column.title, *cells]))
+                if room < 0:
+                    self._left_out[column.title] = None
+                else:
+                    self._shown[column.title] = column.meaning
+                    columns.append([column.title, *cells])
+                    self._signs += "".join(cells)
+        widths = [max(map(len, cells)) for cells in columns]
+        for number, (label, note) in enumerate(zip(labels, [None, *notes], strict=True)):
+            begin = _GAP + label.ljust(left)
+            if note:
+                yield from wrapped(f"{begin}{_GAP}{note}", indent=len(begin) + len(_GAP), width=self._width)
+            else:
+                cells = [cells[number].rjust(width) for cells, width in zip(columns, widths, strict=True)]
+                yield _GAP.join([begin, *cells]).rstrip()
+
+    def legend(self) -> Iterator[str]:
+        """What the columns and marks of all lines so far mean, and which columns had no room."""
+        parts = [f"{title}: {meaning}" for title, meaning in self._shown.items() if meaning]
+        parts += [f"{sign}: {meaning}" for sign, meaning in self._marks if sign in self._signs]
+        missing = ", ".join(title for title in self._left_out if title not in self._shown)
+        if missing:
+            parts.append(f"only in the JSON, for want of room: {missing}")
+        if parts:
+            yield from wrapped("; ".join(parts), indent=2, width=self._width)
+
+
+def wrapped(text: str, *, indent: int = 2, width: int = WIDTH) -> list[str]:
+    """A long line in several, those after the first indented; its leading blanks stay."""
+    blanks = len(text) - len(text.lstrip())
+    lines = textwrap.wrap(
+        text.lstrip(), width, initial_indent=blanks * " ", subsequent_indent=indent * " ", break_on_hyphens=False
+    )
+    return lines or [""]
+
+
+def time_cell(time_s: Spread | None) -> str:
+    """The middle of some durations."""
+    return ABSENT if time_s is None else format_duration(time_s.median) + OVERLOADED * time_s.overloaded
+
+
+def spread_cell(spread: Spread | None) -> str:
+    """How far figures spread, as a part of their middle."""
+    return ABSENT if spread is None else f"±{spread.relative / 2:.0%}"
+
+
+def ratio_cell(ratio: Spread | None) -> str:
+    """A ratio and how far it spreads."""
+    if ratio is None:
+        return ABSENT
+    return f"{ratio.median:.2f}±{(ratio.p90 - ratio.p10) / 2:.2f}{OVERLOADED * ratio.overloaded}"
