@@ -22,6 +22,8 @@ from .translation import FILE, Translation, translate
 # The runtime keeps the running launch in global variables.
 _ONE_AT_A_TIME = threading.Lock()
 _MOST_THREADS = 1024
+# More than any kernel of the project reads at once.
+_SLACK = 1 << 20
 # Of processor time; an endless loop must not hang the tests.
 LIMIT_MS = 100_000
 _LANE_MAPS = ("apple", "other")
@@ -54,6 +56,7 @@ class _RawLaunch(ctypes.Structure):
         ("buffers", ctypes.POINTER(_RawBuffer)),
         ("buffer_count", ctypes.c_int),
         ("limit_ms", ctypes.c_int),
+        ("slack", ctypes.c_ulong),
     )
 
 
@@ -64,10 +67,12 @@ class Mode:
     Args:
         checking: watch every access, and raise what is found.
         lane_map: of the 8x8 matrices, `apple` or `other`.
+        guarded: raise accesses beyond a buffer; else they find zeros, or are lost, as it may be on a GPU.
     """
 
     checking: bool = False
     lane_map: str = "apple"
+    guarded: bool = True
 
     def __post_init__(self) -> None:
         if self.lane_map not in _LANE_MAPS:
@@ -82,14 +87,14 @@ class Execution:
         launch: text and sizes.
         inputs: one C-contiguous array a name.
         initialised: whether the outputs hold what a kernel may read before it writes.
-        lane_map: of the 8x8 matrices.
+        mode: of which the lane map and the guards count here.
         place: names a line of the source for messages.
     """
 
     launch: Captured
     inputs: Arrays
     initialised: bool
-    lane_map: str
+    mode: Mode
     place: Callable[[int], str]
 
     def run(self, outputs: Arrays, build: Callable[[bool], Build]) -> None:
@@ -108,8 +113,8 @@ class Execution:
         )
         sizes = (ctypes.c_uint * 3)(*self.launch.grid), (ctypes.c_uint * 3)(*self.launch.threadgroup)
         report = RawReport()
-        launch, kernel = _functions(translation, build, self.lane_map)
-        raw = _RawLaunch(kernel, *sizes, buffers, len(arrays), LIMIT_MS)
+        launch, kernel = _functions(translation, build, self.mode.lane_map)
+        raw = _RawLaunch(kernel, *sizes, buffers, len(arrays), LIMIT_MS, 0 if self.mode.guarded else _SLACK)
         with _ONE_AT_A_TIME:
             failed = launch(ctypes.byref(raw), ctypes.byref(report))
         if failed:
@@ -177,7 +182,7 @@ def execute(
         builds = (checking_build, nan_build) if mode.checking else (plain_build,)
         _ahead.extend(Wanted(translated(launch.source), build, mode.lane_map == "other") for build in builds)
         return
-    execution = Execution(launch, inputs, initialised, mode.lane_map, place)
+    execution = Execution(launch, inputs, initialised, mode, place)
     again = {name: array.copy() for name, array in outputs.items()}
     try:
         if not mode.checking:

@@ -44,19 +44,23 @@ class LaunchRecord:
 
 @contextlib.contextmanager
 def emulated_metal(
-    checking: bool = False, lane_map: str = "apple", run: Callable[..., None] | None = None
+    checking: bool = False,
+    lane_map: str = "apple",
+    guarded: bool = True,
+    run: Callable[..., None] | None = None,
 ) -> Iterator[list[LaunchRecord]]:
     """Inside, kernels of `mx.fast.metal_kernel` run on the CPU, also under `mx.value_and_grad`, not under `mx.compile`.
 
     Args:
         checking: watch every access; what is wrong raises `KernelFault`.
         lane_map: where an 8x8 matrix keeps its elements: `apple`, or `other`, under which no result may change.
+        guarded: accesses beyond a buffer raise `KernelFault` without `checking`, too; a GPU may let them pass.
         run: in place of the emulator's `execute`.
 
     Yields:
         The list of launches, which grows as they are made.
     """
-    mode = Mode(checking, lane_map)
+    mode = Mode(checking, lane_map, guarded)
     launches: list[LaunchRecord] = []
     real = mx.fast.metal_kernel
 

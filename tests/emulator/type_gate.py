@@ -124,10 +124,10 @@ def _from_clang(diagnostic: cindex.Diagnostic) -> tuple[int, str]:
 
 
 def _cursors(root: cindex.Cursor) -> Iterator[cindex.Cursor]:
+    """All of the text, and nothing of the prelude."""
     for cursor in root.get_children():
         if cursor.location.file is None or cursor.location.file.name == _FILE:
-            yield cursor
-            yield from _cursors(cursor)
+            yield from cursor.walk_preorder()
 
 
 def _from_tree(cursor: cindex.Cursor) -> Iterator[tuple[int, str]]:

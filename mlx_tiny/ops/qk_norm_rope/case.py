@@ -45,6 +45,8 @@ def _cases() -> Iterator[Case]:
         yield _case(T, H, G, K, dtype)
     for dtype in DTYPES:
         yield _case(37, 8, 2, 32, dtype, batch=3)
+        # A number of rows that the four simdgroups of a threadgroup do not divide.
+        yield _case(11, 3, 1, 32, dtype, batch=3)
         yield _case(131, 4, 2, 32, dtype)
     for special, dtype in itertools.product(_SPECIALS, DTYPES):
         yield _case(*_SPECIAL, dtype, special)

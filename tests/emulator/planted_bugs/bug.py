@@ -13,6 +13,7 @@ TYPES = "type gate"
 LINT = "lint"
 CHECKS = "checking executor"
 NUMBERS = "numbers"
+TABLE = "table of a Mac"
 OTHER_MAP = "numbers, other lane map"
 
 
@@ -22,14 +23,16 @@ class Bug:
 
     Args:
         name: one, unlike the others.
-        what: the mistake in words, for the table of the README.
-        kernel: the small kernel that it is planted in.
-        gate: one of the five above.
+        what: the mistake in words.
+        kernel: the one that it is planted in, a small one or one of the project's.
+        gate: one of the six above.
         old: text that stands in the kernel once.
         new: what replaces it.
         says: a piece of the finding of the type gate or the lint, or the kind of the executor's fault.
         line: a piece of the line that the gate must name; empty where it names none.
         launch: what changes in the launch instead of the text.
+        case: of the table of the project's operations, which shows it; a small one where it is empty.
+        dtype: of that case.
     """
 
     name: str
@@ -41,6 +44,8 @@ class Bug:
     says: str | Kind = ""
     line: str = ""
     launch: dict[str, Any] = field(default_factory=dict)
+    case: str = ""
+    dtype: str = "float32"
 
     def plant(self, text: KernelText) -> KernelText:
         """The text with the bug in it."""

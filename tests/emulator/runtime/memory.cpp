@@ -43,7 +43,7 @@ bool map_buffers(const Launch& launch, void** addresses) {
     const Buffer& buffer = launch.buffers[i];
     // An empty buffer gets a place, too.
     const unsigned long rounded = (buffer.bytes + !buffer.bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    if (rounded > MIDDLE || !map(range(i), pages(rounded))) return false;
+    if (rounded + launch.slack > MIDDLE || !map(range(i), pages(rounded) + pages(launch.slack))) return false;
     starts[i] = range(i) + pages(rounded) - rounded;
     memcpy(starts[i], buffer.data, buffer.bytes);
     if (!buffer.writable) mprotect(range(i), pages(rounded), PROT_READ);

@@ -56,6 +56,7 @@ struct Launch {
   unsigned grid[3], threadgroup[3];
   const Buffer* buffers;
   int buffer_count, limit_ms;
+  unsigned long slack;  // bytes behind each buffer that may be used unnoticed, as on a GPU
 };
 
 struct Simdgroup : Meeting {
