@@ -158,39 +158,10 @@ def test_disturbed_pairs_can_be_forgotten(tmp_path: Path) -> None:
 
 
 def test_ours_is_read_without_its_folders(tmp_path: Path) -> None:
+    plain = {"float": 0.7, "int": 1, "str": "x", "bool": False, "list[str]": ["Once"], "float | None": None}
+    values: dict[str, Any] = {field.name: plain.get(str(field.type), {}) for field in dataclasses.fields(Report)}
     config = RunConfig(data=DataConfig(source="/a/b.txt"))
-    report = Report(
-        bits_per_byte=0.7,
-        entropy_floor_bits_per_byte=None,
-        excess_bits_per_byte=None,
-        perplexity_per_token=8.0,
-        evaluated_tokens=1000,
-        evaluated_whole_file=True,
-        evaluation_fingerprint="abc",
-        weights_from="last",
-        interrupted=False,
-        data="own text: /a/b.txt",
-        budget="5m",
-        steps=100,
-        tokens=1_500_000,
-        epochs=1.0,
-        flops=1e12,
-        seconds=300.0,
-        tokens_per_s=5000.0,
-        training_flops_per_s=1e10,
-        peak_flops_per_s=1e11,
-        utilisation=0.1,
-        parameters=1_400_000,
-        parameters_by_group={},
-        multiply_adds_per_token=1e6,
-        training_flops_per_token=6e6,
-        peak_memory_bytes=600_000_000,
-        phases_s={},
-        backend="mlx",
-        machine=MACHINE,
-        samples=["Once"],
-        config=config,
-    )
+    report = Report(**{**values, "machine": MACHINE, "config": config, "data": "own text: /a/b.txt"})
     write(tmp_path / "report.json", report)
     fields = runs.read_ours(tmp_path)
     assert fields["bits_per_byte"] == 0.7 and fields["samples"] == ["Once"] and fields["machine"] == MACHINE
