@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from mlx_tiny.config import BACKENDS, DataConfig, ModelConfig, OptimizerConfig, RunConfig, ScheduleConfig, TrainConfig
+from mlx_tiny.config import DataConfig, ModelConfig, OptimizerConfig, RunConfig, ScheduleConfig, TrainConfig
 from mlx_tiny.errors import TinyError
 
 SECTIONS = (DataConfig, ModelConfig, OptimizerConfig, ScheduleConfig, TrainConfig)
@@ -45,11 +45,10 @@ REJECTED = [
     (TrainConfig, "micro_batches", [3, 32]),
     (TrainConfig, "dtype", ["float16", "fp32", ""]),
     (TrainConfig, "backend", ["jax", "MLX", ""]),
-    (TrainConfig, "attention", ["torch", "flash", ""]),
-    (TrainConfig, "muon", ["mlx", "cpu", ""]),
+    (ModelConfig, "options", ["logit_soft_cap", "=15", "logit_soft_cap=", "logit_soft_cap=inf", "a=1,a=1", "a=b"]),
 ]
 # Any value of the type will do: text, paths, seeds, switches.
-FREE = {"source", "validation", "text_column", "seed", "tied", "budget", "preset", "compile"}
+FREE = {"source", "validation", "text_column", "seed", "tied", "budget", "preset", "compile", "implementation"}
 
 
 def test_defaults_are_valid() -> None:
@@ -93,17 +92,9 @@ def test_values_at_the_edge_are_taken(section: type, values: dict) -> None:
     assert {name: getattr(config, name) for name in values} == values
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("setting", ["attention", "muon"])
-def test_implementations_belong_to_their_backend(backend: str, setting: str) -> None:
-    known = BACKENDS[backend][setting]
-    assert {"auto", "plain"} <= set(known)
-    for value in {value for names in BACKENDS.values() for value in names[setting]}:
-        if value in known:
-            assert getattr(TrainConfig(**{"backend": backend, setting: value}), setting) == value
-        else:
-            with pytest.raises(TinyError, match=f"with the backend {backend}, got '{value}'"):
-                TrainConfig(**{"backend": backend, setting: value})
+def test_options_are_pairs_of_a_name_and_a_number() -> None:
+    assert ModelConfig().chosen_options() == {}
+    assert ModelConfig(options="b=2, a = 1.5,").chosen_options() == {"a": 1.5, "b": 2.0}
 
 
 def test_warm_up_and_cool_down_fit_into_the_budget_together() -> None:

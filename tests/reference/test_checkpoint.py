@@ -14,7 +14,7 @@ from tiny_run import MODEL, create_run, tiny_config
 from mlx_tiny.config import FORMAT_VERSION, OptimizerConfig, RunConfig
 from mlx_tiny.errors import TinyError
 from mlx_tiny.model.parameters import parameter_specs
-from mlx_tiny.optim.optimizer import Optimizer
+from mlx_tiny.optim.optimizer import initial_state as initial_moments
 from mlx_tiny.records import Progress
 from mlx_tiny.reference import checkpoint
 from mlx_tiny.reference.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights, write_arrays
@@ -214,5 +214,5 @@ def test_moments_that_do_not_fit_are_refused(run: RunFolder, change, words: str,
 @pytest.mark.parametrize("kind", ["muon", "adamw"])
 def test_both_sides_remember_the_same(kind: str) -> None:
     config = OptimizerConfig(matrix_optimizer=kind)
-    fresh = Optimizer(config, parameter_specs(MODEL)).initialize()
+    fresh = initial_moments(config, parameter_specs(MODEL))
     assert state_shapes(MODEL, config) == {name: array.shape for name, array in fresh.items()}

@@ -13,7 +13,7 @@ import torch
 
 from mlx_tiny.config import ModelConfig
 from mlx_tiny.model import forward as mlx_model
-from mlx_tiny.model.parameters import parameter_specs
+from mlx_tiny.model.parameters import initialize, parameter_specs
 from mlx_tiny.ops.implementations import Implementations, decide
 from mlx_tiny.reference import model
 from mlx_tiny.reference.step import loss_and_gradients
@@ -157,7 +157,7 @@ def test_a_fault_shows_first_where_it_was_made() -> None:
 @each_config
 def test_fresh_parameters_have_the_distributions_of_the_other_side(config: ModelConfig) -> None:
     wide = replace(config, width=96, hidden=192, vocabulary_size=512)
-    got, others = model.initialize(wide, seed=1), mlx_model.initialize(wide, seed=1)
+    got, others = model.initialize(wide, seed=1), initialize(wide, seed=1)
     for name, weight in got.items():
         values, expected = to_numpy(weight), to_numpy(others[name])
         assert weight.dtype == torch.float32

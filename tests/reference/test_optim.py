@@ -8,12 +8,13 @@ import mlx.core as mx
 import numpy as np
 import pytest
 import torch
-from mlx_tiny.ops.newton_schulz import orthogonalize
 
 from mlx_tiny.config import ModelConfig, OptimizerConfig, ScheduleConfig
 from mlx_tiny.model.parameters import parameter_specs
+from mlx_tiny.ops.implementations import decide
+from mlx_tiny.ops.muon import NEWTON_SCHULZ
 from mlx_tiny.optim import schedule as mlx_schedule
-from mlx_tiny.optim.optimizer import Optimizer
+from mlx_tiny.optim.optimizer import Optimizer, initial_state, muon_layout
 from mlx_tiny.reference import optim, schedule
 
 from .alike import CONFIGS, SMALL, assert_alike, to_mlx, to_numpy, to_torch
@@ -42,10 +43,11 @@ def follow(model: ModelConfig, config: OptimizerConfig, dtype: torch.dtype, scal
     """Twenty steps of both, on gradients with a drift, under a changing rate and momentum."""
     generator = np.random.default_rng(0)
     start, drift = random_arrays(model, generator), random_arrays(model, generator, scale)
-    optimizer = Optimizer(config, parameter_specs(model))
-    weights, state = to_mlx(start), optimizer.initialize()
+    specs = parameter_specs(model)
+    optimizer = Optimizer(config, specs, decide(model, muon=muon_layout(config, specs)).muon)
+    weights, state = to_mlx(start), initial_state(config, specs)
     parameters = to_torch(start, dtype)
-    own = optim.initialize(parameters, config)
+    own = optim.initialize(parameters, model, config)
     assert set(own) == set(state)
     for step in range(STEPS):
         noise = random_arrays(model, generator, scale)
@@ -56,7 +58,7 @@ def follow(model: ModelConfig, config: OptimizerConfig, dtype: torch.dtype, scal
         parameters, own = optim.update(parameters, to_torch(gradients, dtype), own, model, config, multiplier, momentum)
     assert int(own["step"]) == state["step"].item() == STEPS
     for name, weight in parameters.items():
-        rule = "Muon" if name in optim.muon_banks(config) else "AdamW"
+        rule = "Muon" if name in optim.muon_parameters(model, config) else "AdamW"
         assert weight.dtype == dtype
         assert_alike(to_numpy(weights[name]) - start[name], to_numpy(weight) - start[name], rule, name)
     for name, value in own.items():
@@ -85,8 +87,8 @@ def test_the_scale_of_the_gradients_hardly_matters(scale: float) -> None:
 def test_orthogonal_matrices_of_both_sides(shape: tuple[int, int], coefficients: str) -> None:
     matrix = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
     got = optim.orthogonalize(torch.from_numpy(matrix).double(), steps=5, coefficients=coefficients)
-    other = orthogonalize(mx.array(matrix)[None], steps=5, coefficients=coefficients)[0]
-    assert_alike(to_numpy(other), got, "Newton-Schulz")
+    other = NEWTON_SCHULZ("plain", mx.array(matrix)[None], steps=5, coefficients=coefficients)[0]
+    assert_alike(to_numpy(other), got, "newton_schulz")
     values = np.linalg.svd(got.numpy(), compute_uv=False)
     assert 0.65 < values.min() <= values.max() < 1.25
 
@@ -99,7 +101,7 @@ def test_newton_schulz_keeps_the_type_and_zero(dtype: torch.dtype) -> None:
     assert got.dtype == dtype and got.shape == matrix.shape
     # In bfloat16, which nothing of the reference asks for, its three terms of a step are rounded one by one.
     if dtype != torch.bfloat16:
-        assert_alike(got, exact, "Newton-Schulz")
+        assert_alike(got, exact, "newton_schulz")
     assert not optim.orthogonalize(torch.zeros(3, 2, dtype=dtype), steps=5, coefficients="quintic").any()
 
 
@@ -108,15 +110,12 @@ def test_squares_neither_vanish_nor_overflow(scale: float) -> None:
     matrix = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
     expected = optim.orthogonalize(matrix, steps=5, coefficients="polar_express")
     got = optim.orthogonalize(scale * matrix, steps=5, coefficients="polar_express")
-    assert_alike(got, expected, "Newton-Schulz")
+    assert_alike(got, expected, "newton_schulz")
 
 
 def test_matrices_of_a_bank_are_taken_one_by_one() -> None:
-    config = CONFIGS["grouped"]
-    rows = {name: optim.block_rows(name, config) for name in optim.BANKS}
-    assert rows == {name: parameter_specs(config)[name].blocks for name in optim.BANKS}
     bank = torch.arange(2 * 48 * 12.0).reshape(2, 48, 12)
-    parts = list(optim.matrices(bank, rows["query_key_value"]))
+    parts = list(optim.matrices(bank, (24, 12, 12)))
     assert [part.shape for part in parts] == [(24, 12), (12, 12), (12, 12)] * 2
     assert torch.equal(torch.cat(parts).reshape(bank.shape), bank)
 
@@ -124,7 +123,7 @@ def test_matrices_of_a_bank_are_taken_one_by_one() -> None:
 def test_an_update_leaves_its_arguments_as_they_are() -> None:
     generator = np.random.default_rng(2)
     parameters, gradients = (to_torch(random_arrays(SMALL, generator)) for _ in range(2))
-    state = optim.initialize(parameters, OptimizerConfig())
+    state = optim.initialize(parameters, SMALL, OptimizerConfig())
     before = {name: weight.clone() for name, weight in {**parameters, **state}.items()}
     optim.update(parameters, gradients, state, SMALL, OptimizerConfig(), 1.0, 0.9)
     assert all(torch.equal(value, before[name]) for name, value in {**parameters, **state}.items())

@@ -46,7 +46,7 @@ def test_the_report_of_mlx_names_it_too(place: Path) -> None:
 
 @pytest.mark.parametrize(("first", "second"), [("mlx", "torch"), ("torch", "mlx")])
 def test_a_run_goes_on_with_the_other_backend(place: Path, first: str, second: str) -> None:
-    succeeded(call(*NOTES, "--backend", first, "--attention", "plain", "--muon", "plain", "--budget", "3000tok"))
+    succeeded(call(*NOTES, "--backend", first, "--implementation", "plain", "--budget", "3000tok"))
     before, saved = read_report(place / "r"), (place / "r/config.json").read_text()
     finished = succeeded(call("train", "--resume", "r", "--backend", second, "--budget", "6000tok"))
     report = read_report(place / "r")
