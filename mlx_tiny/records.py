@@ -1,4 +1,4 @@
-"""Records: frozen dataclasses that become JSON and come back, checked by their types.
+"""Records: frozen dataclasses that are written as JSON, and checked against their types when they are read.
 
 Configurations, runs, steps, evaluations, benchmarks and studies are all written by `to_plain` and read by `from_plain`.
 """
@@ -23,14 +23,14 @@ _OTHER_VERSION = "It may come from another version of mlx_tiny"
 
 
 class Record:
-    """A dataclass that is written on its own, whose JSON begins with what it is and in which version."""
+    """A dataclass that is written on its own: its JSON begins with its kind and version."""
 
     kind: ClassVar[str]
     version: ClassVar[int]
 
 
 def to_plain(value: Any) -> Any:
-    """A record, or what holds some, as plain values that JSON knows: NaN and infinities become None."""
+    """A record, or a container of records, as values of JSON: NaN and infinities become None."""
     if dataclasses.is_dataclass(value):
         head: dict[str, Any] = {"kind": value.kind, "version": value.version} if isinstance(value, Record) else {}
         return {**head, **{f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}}
@@ -42,17 +42,17 @@ def to_plain(value: Any) -> Any:
 
 
 def to_json(value: Any) -> str:
-    """The same as one line of JSON."""
+    """A record, or a container of records, as one line of JSON."""
     return json.dumps(to_plain(value), allow_nan=False)
 
 
 def from_plain(record: type[R], values: Any, what: str = "configuration", path: str = "") -> R:
-    """Build a record from what `to_plain` made of one; absent keys take their defaults.
+    """Build a record from the values that `to_plain` returned; missing keys take their defaults.
 
     Args:
         record: a dataclass whose fields are scalars, other dataclasses, lists, tuples and dictionaries of these, some
             perhaps None.
-        what: names the whole in the error ("configuration", "report runs/a/report.json").
+        what: name of the record in errors ("configuration", "report runs/a/report.json").
         path: of the keys that lead to `values`.
 
     Raises:
@@ -79,11 +79,11 @@ def from_plain(record: type[R], values: Any, what: str = "configuration", path: 
 
 
 def from_json(record: type[R], text: str, what: str) -> R:
-    """The same from JSON; NaN and infinities, which others may write, are None.
+    """Build a record from JSON; NaN and infinities, which other programs may write, become None.
 
     Raises:
         ValueError: it is not JSON.
-        TinyError: it is no such record.
+        TinyError: it is not such a record.
     """
     return from_plain(record, json.loads(text, parse_constant=lambda _: None), what)
 
@@ -92,7 +92,7 @@ def _without_head(record: type[Record], values: dict[str, Any], what: str) -> di
     found = values.get("kind"), values.get("version")
     if found != (record.kind, record.version):
         raise TinyError(
-            f"The {what} is none that this version reads",
+            f"The {what} is not of a kind and version that can be read here",
             expected=f"kind {record.kind!r}, version {record.version}",
             got=f"kind {found[0]!r}, version {found[1]}",
             remedy=_OTHER_VERSION,
@@ -106,7 +106,7 @@ def _hints(record: type) -> dict[str, Any]:
 
 
 def _typed(hint: Any, value: Any, what: str, path: str) -> Any:
-    """The value as its type wants it."""
+    """The value, converted to its type."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return value
@@ -137,7 +137,7 @@ def write(path: Path, record: Record) -> None:
 
 
 def read(path: Path, record: type[R], what: str) -> R:
-    """Read a record that has a file of its own; `what` names the file's role in an error ("report of the run").
+    """Read a record from a file of its own; errors call it `what`, such as "report of the run".
 
     Raises:
         TinyError: it is missing, damaged, or of another kind or version.
@@ -147,7 +147,7 @@ def read(path: Path, record: type[R], what: str) -> R:
 
 @dataclass(frozen=True)
 class StepRecord(Record):
-    """One finished training step, a line of `metrics.jsonl`."""
+    """A finished training step, a line of `metrics.jsonl`."""
 
     kind = "step"
     version = 1
@@ -156,12 +156,12 @@ class StepRecord(Record):
     loss: float
     """Mean nats per token, before the update."""
     tokens: int
-    """What the account had been charged when the step was built, this step included; so are the FLOPs."""
+    """Tokens of the run up to this step, including it. The FLOPs count in the same way."""
     flops: float
     seconds: float
-    """Budget clock when the step was finished."""
+    """Time on the budget's clock when the step was finished."""
     fraction: float
-    """Of the budget, when the step was built: what the schedule saw."""
+    """Fraction of the budget when the step was started, which decided its learning rate."""
     multiplier: float
     tokens_per_s: float
     """Over the last few steps."""
@@ -169,7 +169,7 @@ class StepRecord(Record):
 
 @dataclass(frozen=True)
 class EvaluationRecord(Record):
-    """One evaluation along the way, a line of `metrics.jsonl`."""
+    """An evaluation during the run, a line of `metrics.jsonl`."""
 
     kind = "evaluation"
     version = 1
@@ -207,7 +207,7 @@ def metrics_from_json(line: str, what: str) -> MetricsRecord:
 
     Raises:
         ValueError: it is not JSON.
-        TinyError: it is none of the records above.
+        TinyError: it is not one of the records above.
     """
     values = json.loads(line)
     kind = values.get("kind") if isinstance(values, dict) else None
@@ -216,15 +216,15 @@ def metrics_from_json(line: str, what: str) -> MetricsRecord:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands: everything a checkpoint holds that is not an array."""
+    """The account of a run: everything in a checkpoint that is not an array."""
 
     step: int = 0
-    windows: int = 0
-    """Training sequences read: the data position."""
+    sequences: int = 0
+    """Training sequences read so far, which is the position in the data."""
     tokens: int = 0
     flops: float = 0.0
     seconds: float = 0.0
-    """Budget clock."""
+    """Time on the budget's clock."""
     best_bits_per_byte: float | None = None
     losses: dict[str, float | None] = field(default_factory=dict)
     """State of the divergence watch."""

@@ -71,7 +71,7 @@ def test_absent_keys_take_their_defaults() -> None:
     [
         (
             {"kind": "half"},
-            "none that this version reads. Expected kind 'whole', version 3, got kind 'half'",
+            "not of a kind and version that can be read here. Expected kind 'whole', version 3, got kind 'half'",
         ),
         ({"version": 2}, "got kind 'whole', version 2"),
         ({"extra": 1}, "Unknown key extra in the record. Expected one of name, parts"),

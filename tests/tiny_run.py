@@ -149,7 +149,7 @@ def assert_same_runs(whole: RunFolder, broken: RunFolder) -> None:
         (state, progress), (other, other_progress) = whole.load_checkpoint(name), broken.load_checkpoint(name)
         assert bits(state.parameters) == bits(other.parameters)
         assert bits(state.optimizer) == bits(other.optimizer)
-        for key in ("step", "windows", "tokens", "flops", "best_bits_per_byte", "losses"):
+        for key in ("step", "sequences", "tokens", "flops", "best_bits_per_byte", "losses"):
             assert getattr(progress, key) == getattr(other_progress, key)
     assert bits(whole.load_weights()) == bits(broken.load_weights())
     assert timeless(whole) == timeless(broken)

@@ -1,1 +1,4 @@
-"""The CPU port: a fast BLAS, one lane a core, warm-up, and implementations of operations made for a CPU."""
+"""The port to Linux and CPUs: a fast BLAS, one lane per core, compilation ahead, and operations written for a CPU.
+
+Readers who care about Macs can skip this room.
+"""

@@ -1,9 +1,10 @@
-"""Causal attention for the CPU: without the masked half, with a fast exponential, and with a gradient of its own.
+"""Causal attention for the CPU: it skips the masked half, and has a fast exponential and a gradient of its own.
 
-Queries are cut into blocks. A block meets its own keys in a square, whose upper half is masked, and all keys before in
-a strip. The squares of all blocks are one array, each strip is one. The forward pass keeps E = exp(S - max) of both.
-With l the row sums of E, and delta = rowsum(dO O), the gradient of the scores is dS = E (dO V^T - delta) / l, which is
-E times one product when -delta / l is appended to dO / l as a column, and ones to V.
+Queries are divided into blocks. The scores of a block are a square (with the keys of the same positions; its upper half
+is masked) and a strip (with all keys before). The squares of all blocks form one array; each strip is an array. The
+forward pass keeps E = exp(S - max) of both. With l the row sums of E, and delta = rowsum(dO O), the gradient of the
+scores is dS = E (dO V^T - delta) / l. That is E times a single product, if -delta / l is appended to dO / l as a column
+and a column of ones to V.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from mlx_tiny.linux.rows import apart, row_maximum, row_sum, shifted_exponential
+from mlx_tiny.linux.rows import materialized, row_maximum, row_sum, shifted_exponential
 
-# Rows of the largest query block: smaller ones mask less, larger ones make better products.
+# Rows of the largest block: smaller blocks compute less that is masked, larger blocks make faster products.
 BLOCK = 64
 
 
 def block_count(T: int) -> int:
-    """Blocks into which T queries are cut; all are equally long, the last one is padded."""
+    """Number of blocks for T queries; all are equally long, and the last one is padded."""
     return -(-T // BLOCK)
 
 
@@ -33,11 +34,11 @@ def attend_on_cpu(query_BTHK: mx.array, key_BTGK: mx.array, value_BTGK: mx.array
     blocks = block_count(T)
     rows = -(-T // blocks)
     padding = [(0, 0), (0, blocks * rows - T), (0, 0), (0, 0)]
-    # What is padded comes last, where no query before it looks.
+    # The padding comes last, where no real query attends to it.
     query, key, value = (
         mx.pad(array, padding) if blocks * rows > T else array for array in (scale * query_BTHK, key_BTGK, value_BTGK)
     )
-    # The H/G query heads of a key head lie below each other in each block: [B, G, blocks, H/G rows, K].
+    # [B, T, H, K] -> [B, G, blocks, H/G rows, K]: in each block, the H/G query heads of a key head below each other.
     query = query.reshape(B, blocks, rows, G, H // G, K).transpose(0, 3, 1, 4, 2, 5)
     query = mx.contiguous(query).reshape(B, G, blocks, -1, K)
     key, value = (mx.contiguous(array.swapaxes(1, 2))[:, :, None] for array in (key, value))
@@ -49,7 +50,7 @@ def attend_on_cpu(query_BTHK: mx.array, key_BTGK: mx.array, value_BTGK: mx.array
 
 @functools.cache
 def _blocked_attention() -> Callable[..., Any]:
-    """The forward pass and its gradient; outputs beyond the first are kept for the gradient only.
+    """The forward pass with its gradient; all outputs but the first are kept for the gradient only.
 
     Inputs: scaled queries [B, G, n, M, K] in n blocks, keys and values [B, G, 1, T, K].
     """
@@ -71,7 +72,7 @@ def _forward(query: mx.array, key: mx.array, value: mx.array) -> list[mx.array]:
     strips = [shifted_exponential(scores, top) for scores, top in zip(strip_scores, largest[1:], strict=True)]
     extended = mx.concatenate([value, mx.ones((*value.shape[:-1], 1))], axis=-1)
     mixed = _along_rows(squares, strips, extended)
-    inverse = apart(1 / mixed[..., K:])
+    inverse = materialized(1 / mixed[..., K:])
     return [mixed[..., :K] * inverse, inverse, extended, squares, *strips]
 
 
@@ -81,8 +82,8 @@ def _gradient(
     query, key, _ = primals
     output, inverse, extended, squares, *strips = outputs
     n, b = query.shape[2], key.shape[3] // query.shape[2]
-    weighted = apart(cotangents[0] * inverse)
-    # The forward's ones meet -delta / l.
+    weighted = materialized(cotangents[0] * inverse)
+    # The column of ones that the forward pass appended to V is multiplied by -delta / l.
     columns = mx.concatenate([weighted, -row_sum(weighted * output)], axis=-1)
     square_gradients = squares * (columns @ _in_blocks(extended, n).swapaxes(-1, -2))
     strip_gradients = [
@@ -108,7 +109,7 @@ def _along_columns(squares: mx.array, strips: Sequence[mx.array], left: mx.array
     B, G, n, _, X = left.shape
     b = squares.shape[-1]
     total, finished = mx.zeros((B, G, 1, n * b, X)), [mx.zeros((B, G, 1, b, X))]
-    # From the last strip on, which is the longest: of the sum so far, what lies behind the next strip is finished.
+    # From the last strip, the longest, to the first: the part of the sum beyond the next strip is finished.
     for i in range(n - 1, 0, -1):
         total = mx.addmm(_first(total, i * b), strips[i - 1].swapaxes(-1, -2), _block(left, i))
         finished.append(total[..., (i - 1) * b :, :])
@@ -134,6 +135,6 @@ def _in_blocks(array: mx.array, n: int) -> mx.array:
 
 @functools.cache
 def _square_mask(M: int, b: int) -> mx.array:
-    """Additive float32 [M, b], in which each b rows are one head's: the lowest number where a key is in the future."""
+    """Additive float32 [M, b], b rows per head: the lowest number where the key comes after the query, else 0."""
     allowed = np.tile(np.tri(b, dtype=bool), (M // b, 1))
     return mx.array(np.where(allowed, 0, np.finfo(np.float32).min), dtype=mx.float32)

@@ -1,11 +1,10 @@
-"""A fast BLAS for MLX on Linux: its wheel there carries netlib's reference routines.
+"""A fast BLAS for MLX on Linux, whose wheel contains netlib's slow reference routines.
 
-`use_fast_blas` points the import slots (GOT) of the loaded libmlx.so for the cblas_ products at OpenBLAS from
-the package scipy-openblas32. MLX has no setting for its BLAS; LD_PRELOAD, or an unprefixed BLAS loaded first,
-work too and are left alone, but need a library that pip does not bring. That package prefixes every name by
-`scipy_`, so the dynamic linker cannot pick it up by itself. Each routine is one aligned pointer; what was
-written is checked by products against numpy and undone where these differ. `MLX_TINY_BLAS=off` leaves MLX as
-it came.
+MLX has no setting for its BLAS. `use_fast_blas` therefore changes the import slots (GOT) of the loaded libmlx.so: the
+slots of the cblas_ products then point to OpenBLAS from the package scipy-openblas32. That package prefixes every name
+by `scipy_`, so the dynamic linker does not use it by itself. Each slot is one aligned pointer. Afterwards products are
+compared with numpy's, and the slots are restored if they differ. Where LD_PRELOAD, or a BLAS that was loaded first, has
+given MLX a fast BLAS already, nothing is changed. `MLX_TINY_BLAS=off` turns all this off.
 """
 
 from __future__ import annotations
@@ -29,38 +28,38 @@ from mlx_tiny.machine.hardware import usable_cores
 PACKAGE = "scipy-openblas32"
 ROUTINE_PREFIX = "cblas_"
 REQUIRED_ROUTINE = "cblas_sgemm"
-LARGEST_ERROR = {"float32": 1e-5, "complex64": 1e-5, "float64": 1e-13}  # of the norm, with 45 terms a sum
+LARGEST_ERROR = {"float32": 1e-5, "complex64": 1e-5, "float64": 1e-13}  # relative to the norm; each sum has 45 terms
 _REMEDY = (
-    "training will be many times slower than it could be; `pip install scipy-openblas32`, or a BLAS that is loaded "
-    "first (LD_PRELOAD=libopenblas.so.0), mends that"
+    "training will be many times slower than it could be; to change that, `pip install scipy-openblas32`, or load "
+    "another BLAS first (LD_PRELOAD=libopenblas.so.0)"
 )
 
 
 @dataclass(frozen=True)
 class BlasStatus:
-    """Which BLAS serves MLX's products on the CPU."""
+    """Which BLAS MLX uses on the CPU."""
 
     name: str
     """For example "OpenBLAS 0.3.30 (scipy-openblas32)" or "netlib reference"."""
     active: bool
-    """Whether a fast BLAS is in use, whoever brought it."""
+    """Whether it is a fast one."""
     reason: str
-    """Why; where `active` is false, a sentence for the user with its remedy."""
+    """Why; if `active` is false, a sentence for the user with a remedy."""
 
 
 _lock = threading.Lock()
 _status: BlasStatus | None = None
-# Never closed: libmlx calls into it until the process ends. The prefix is that of its functions for threads.
+# The library, never closed because libmlx calls it until the process ends, and the prefix of its thread functions.
 _openblas: tuple[ctypes.CDLL, str] | None = None
 
 
 def use_fast_blas() -> BlasStatus:
     """Make MLX use OpenBLAS on Linux; the first call does the work, later ones return its result.
 
-    On macOS there is nothing to do, and what replaces a BLAS is not even imported.
+    On macOS there is nothing to do, and `linux/elf.py` is not imported.
 
     Returns:
-        The status. Nothing here raises: what does not work is "not active", with its reason.
+        The status. It raises nothing: where OpenBLAS cannot be used, the status says why.
     """
     global _status
     with _lock:
@@ -70,7 +69,7 @@ def use_fast_blas() -> BlasStatus:
 
 
 def set_blas_threads(count: int) -> None:
-    """Let OpenBLAS use `count` threads a product, in the whole process; without OpenBLAS nothing happens."""
+    """Let OpenBLAS use `count` threads per product, in the whole process; without OpenBLAS nothing happens."""
     if count < 1:
         raise ValueError(f"expected at least 1 BLAS thread, got {count}")
     if _openblas is not None:
@@ -79,7 +78,7 @@ def set_blas_threads(count: int) -> None:
 
 
 def blas_threads() -> int:
-    """Threads that OpenBLAS may use for a product; 1 where OpenBLAS is not in use."""
+    """Threads that OpenBLAS may use per product; 1 where OpenBLAS is not in use."""
     if _openblas is None:
         return 1
     library, prefix = _openblas
@@ -99,40 +98,40 @@ def blas_threads_set_to(count: int) -> Iterator[None]:
 
 def _decide() -> BlasStatus:
     if sys.platform == "darwin":
-        return BlasStatus("Accelerate", True, "Accelerate, brought by MLX")
+        return BlasStatus("Accelerate", True, "Accelerate, as in MLX's wheel")
     if sys.platform != "linux":
-        return BlasStatus("unknown", False, f"MLX's BLAS on {sys.platform} is left as it is")
+        return BlasStatus("unknown", False, f"MLX's BLAS on {sys.platform} is not changed")
     if os.environ.get("MLX_TINY_BLAS", "").lower() in ("off", "0", "no"):
-        return BlasStatus("as brought by MLX", False, "MLX_TINY_BLAS=off leaves MLX's BLAS as it came")
+        return BlasStatus("that of MLX's wheel", False, "MLX's BLAS is not changed, because MLX_TINY_BLAS is off")
     try:
         return _replace()
-    except Exception as error:  # a machine without the fast BLAS must still train
+    except Exception as error:  # training must work without the fast BLAS too
         reason = f"OpenBLAS is not in use ({error}): {_REMEDY}"
         return BlasStatus("netlib reference", False, reason)
 
 
 def _replace() -> BlasStatus:
     global _openblas
-    from mlx_tiny.linux.elf import SLOT_TYPES, Image, Surprise, file_of
+    from mlx_tiny.linux.elf import SLOT_TYPES, Image, Unexpected, file_of
 
     machine = os.uname().machine
     if machine not in SLOT_TYPES or struct.calcsize("P") != 8:
-        raise Surprise(f"no way to replace MLX's BLAS is known on {machine}")
-    _check_products()  # loads libmlx and makes the dynamic linker fill the slots
+        raise Unexpected(f"replacing MLX's BLAS is not supported on {machine}")
+    _check_products()  # loads libmlx, and makes the dynamic linker fill the slots
     slots = Image.of_library("libmlx.so").import_slots(ROUTINE_PREFIX, SLOT_TYPES[machine])
     if REQUIRED_ROUTINE not in slots:
-        raise Surprise(f"libmlx.so does not import {REQUIRED_ROUTINE}")
+        raise Unexpected(f"libmlx.so does not import {REQUIRED_ROUTINE}")
     present = file_of(slots[REQUIRED_ROUTINE].value())
     if not _is_reference(present):
         name, library = os.path.basename(present), ctypes.CDLL(present)
         if hasattr(library, "openblas_set_num_threads"):
             _openblas = library, ""
             _keep_to_usable_cores()
-        return BlasStatus(name, True, f"{name} was there already, brought by MLX or loaded before it")
+        return BlasStatus(name, True, f"{name}, from MLX's wheel or loaded before MLX")
     library, name = _load_openblas()
     targets = {routine: _routine_address(library, routine) for routine in slots}
     if targets[REQUIRED_ROUTINE] is None:
-        raise Surprise(f"{name} has no {REQUIRED_ROUTINE}")
+        raise Unexpected(f"{name} has no {REQUIRED_ROUTINE}")
     before = {routine: slots[routine].value() for routine in slots}
     try:
         for routine, target in targets.items():
@@ -154,20 +153,20 @@ def _keep_to_usable_cores() -> None:
 
 
 def _load_openblas() -> tuple[ctypes.CDLL, str]:
-    from mlx_tiny.linux.elf import Surprise
+    from mlx_tiny.linux.elf import Unexpected
 
-    # find_spec, not import: the package's own import would load the library into the global scope.
+    # Not imported: the package itself would load the library into the global scope.
     spec = importlib.util.find_spec("scipy_openblas32")
     if spec is None or not spec.submodule_search_locations:
-        raise Surprise(f"the package {PACKAGE} is not installed")
+        raise Unexpected(f"the package {PACKAGE} is not installed")
     found = sorted((Path(spec.submodule_search_locations[0]) / "lib").glob("libscipy_openblas*.so*"))
     if not found:
-        raise Surprise(f"the package {PACKAGE} holds no library")
+        raise Unexpected(f"the package {PACKAGE} contains no library")
     library = ctypes.CDLL(str(found[0]))
     library.scipy_openblas_get_config.restype = ctypes.c_char_p
     settings = library.scipy_openblas_get_config().decode()
     if "USE64BITINT" in settings:
-        raise Surprise(f"the library of {PACKAGE} takes 64-bit sizes, MLX gives 32-bit ones")
+        raise Unexpected(f"the library of {PACKAGE} expects 64-bit sizes, and MLX passes 32-bit sizes")
     version = re.match(r"OpenBLAS\s+(\S+)", settings)
     return library, f"OpenBLAS {version[1] if version else ''} ({PACKAGE})".replace("  ", " ")
 
@@ -180,20 +179,20 @@ def _routine_address(library: ctypes.CDLL, routine: str) -> int | None:
 
 
 def _is_reference(path: str) -> bool:
-    """Whether the BLAS in this file is netlib's; distributions link libblas.so to faster ones."""
+    """Whether the BLAS in this file is netlib's; on some distributions libblas.so is a link to a faster one."""
     real = os.path.realpath(path)
     fast = re.search(r"openblas|mkl|blis|atlas|flexiblas|armpl", real, re.IGNORECASE)
     return fast is None and os.path.basename(real).startswith(("libblas", "libcblas", "libmlx"))
 
 
 def _check_products() -> None:
-    """Compare small products by MLX on the CPU with numpy's; raises where they differ."""
+    """Compare small products by MLX on the CPU with numpy's, and raise where they differ."""
     import mlx.core as mx
 
-    from mlx_tiny.linux.elf import Surprise
+    from mlx_tiny.linux.elf import Unexpected
 
     random = np.random.default_rng(0)
-    # A stream of its own: the default one's thread, once started, would be missing after a fork.
+    # A stream of its own: if the default stream's thread were started here, it would be missing after a fork.
     with mx.stream(mx.new_stream(mx.cpu)):
         for dtype, bound in LARGEST_ERROR.items():
             left, right = (random.standard_normal(shape).astype(dtype) for shape in ((67, 45), (33, 45)))
@@ -203,4 +202,4 @@ def _check_products() -> None:
             expected = 2.0 * added + 0.5 * left @ right.T
             error = float(np.linalg.norm(got - expected) / np.linalg.norm(expected))
             if not error <= bound:
-                raise Surprise(f"a {dtype} product was wrong by {error:.1e}")
+                raise Unexpected(f"a {dtype} product was wrong by {error:.1e}")

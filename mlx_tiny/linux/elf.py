@@ -1,6 +1,6 @@
-"""The import slots of an ELF library in this process, where it keeps the addresses of the functions it calls elsewhere.
+"""The import slots of an ELF library in this process: the addresses of the functions that it calls in other libraries.
 
-For Linux on 64-bit machines. Everything is read where it lies in memory, and never outside of the library's segments.
+For Linux on 64-bit machines. Only memory inside the segments of the library is read.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
-# ELF: System V ABI and the processor supplements (elf.h).
+# From the System V ABI and its processor supplements (elf.h).
 _DT_STRTAB, _DT_SYMTAB, _DT_RELA, _DT_RELASZ, _DT_STRSZ, _DT_PLTREL = 5, 6, 7, 8, 10, 20
 _DT_PLTRELSZ, _DT_JMPREL = 2, 23
 _PT_LOAD, _PT_DYNAMIC, _PT_GNU_RELRO = 1, 2, 0x6474E552
@@ -21,8 +21,8 @@ SLOT_TYPES = {"x86_64": {6, 7}, "aarch64": {1025, 1026}}  # GLOB_DAT and JUMP_SL
 _SYMBOL_TYPES = {0, 2}  # STT_NOTYPE, STT_FUNC
 
 
-class Surprise(Exception):
-    """Anything that is not as expected."""
+class Unexpected(Exception):
+    """The library or the system is not as this module expects it to be."""
 
 
 class _ProgramHeader(ctypes.Structure):
@@ -57,12 +57,12 @@ class _SymbolInfo(ctypes.Structure):
 
 
 def file_of(address: int) -> str:
-    """Path of the library that holds the code at `address`."""
+    """Path of the library that contains the code at `address`."""
     info = _SymbolInfo()
     function = ctypes.CDLL(None).dladdr
     function.argtypes = [ctypes.c_void_p, ctypes.POINTER(_SymbolInfo)]
     if not function(address, ctypes.byref(info)) or not info.file:
-        raise Surprise("a slot of libmlx.so points nowhere")
+        raise Unexpected("a slot of libmlx.so points nowhere")
     return os.fsdecode(info.file)
 
 
@@ -87,12 +87,12 @@ class Slot:
         mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
         page_bytes = os.sysconf("SC_PAGE_SIZE")
         if mprotect(self.address // page_bytes * page_bytes, page_bytes, protection) != 0:
-            raise Surprise(f"the system keeps libmlx.so read-only: {os.strerror(ctypes.get_errno())}")
+            raise Unexpected(f"the system keeps libmlx.so read-only: {os.strerror(ctypes.get_errno())}")
 
 
 @dataclass(frozen=True)
 class Image:
-    """A loaded ELF library, read where it lies in memory and never outside of it."""
+    """A loaded ELF library in memory."""
 
     base: int
     headers: tuple[tuple[int, int, int, int], ...]
@@ -100,7 +100,7 @@ class Image:
 
     @staticmethod
     def of_library(name: str) -> Image:
-        """The one loaded library whose file is called `name`."""
+        """The loaded library whose file is called `name`; there must be exactly one."""
         found: list[Image] = []
 
         def visit(loaded: Any, _size: int, _data: Any) -> int:
@@ -112,22 +112,22 @@ class Image:
             return 0
 
         kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(_LoadedObject), ctypes.c_size_t, ctypes.c_void_p)
-        # PyDLL keeps the interpreter's lock; without it, another thread's dlopen and this could deadlock.
+        # PyDLL keeps the interpreter's lock; without it, this and another thread's dlopen could deadlock.
         ctypes.PyDLL(None).dl_iterate_phdr(kind(visit), None)
         if len(found) != 1:
-            raise Surprise(f"{len(found)} libraries called {name} are loaded")
+            raise Unexpected(f"{len(found)} libraries called {name} are loaded")
         return found[0]
 
     def read(self, address: int, size: int) -> bytes:
         if not any(t == _PT_LOAD and a <= address and address + size <= a + n for t, _, a, n in self.headers):
-            raise Surprise("libmlx.so is not laid out as expected")
+            raise Unexpected("libmlx.so is not laid out as expected")
         return ctypes.string_at(address, size)
 
     def import_slots(self, prefix: str, types: set[int]) -> dict[str, Slot]:
-        """Slots of the undefined functions whose name begins with `prefix`, by name."""
+        """Slots of imported functions whose name begins with `prefix`, by name."""
         dynamic = self._dynamic()
         if dynamic.get(_DT_PLTREL, _DT_RELA) != _DT_RELA:
-            raise Surprise("libmlx.so has relocations without addends")
+            raise Unexpected("libmlx.so has relocations without addends")
         names = self.read(self._absolute(dynamic[_DT_STRTAB]), dynamic[_DT_STRSZ])
         slots = {}
         for table, size in ((_DT_JMPREL, _DT_PLTRELSZ), (_DT_RELA, _DT_RELASZ)):
@@ -149,12 +149,12 @@ class Image:
         return entries
 
     def _absolute(self, pointer: int) -> int:
-        """An address of the dynamic section; glibc relocates these in memory, others leave them be."""
+        """The absolute address of a pointer in the dynamic section; glibc relocates these pointers, others do not."""
         loaded = [(a, a + n) for t, _, a, n in self.headers if t == _PT_LOAD]
         return pointer if any(start <= pointer < end for start, end in loaded) else self.base + pointer
 
     def _undefined_function(self, dynamic: dict[int, int], names: bytes, index: int) -> str:
-        """Name of the symbol at `index`, or "" where it is defined here or no function."""
+        """Name of the imported function at `index`, or "" if the symbol is defined here or is not a function."""
         entry = self.read(self._absolute(dynamic[_DT_SYMTAB]) + 24 * index, 24)
         name, info, _, section = struct.unpack_from("<IBBH", entry)
         if section != 0 or info & 0xF not in _SYMBOL_TYPES:
@@ -165,7 +165,7 @@ class Image:
         self.read(address, 8)
         loaded = [(f, a, a + n) for t, f, a, n in self.headers if t == _PT_LOAD]
         if address % 8 or any(flags & _PF_X and start <= address < end for flags, start, end in loaded):
-            raise Surprise("a slot of libmlx.so lies where none is expected")
+            raise Unexpected("a slot of libmlx.so lies where none is expected")
         page_bytes = os.sysconf("SC_PAGE_SIZE")
         closed = [(a // page_bytes, (a + n) // page_bytes) for t, _, a, n in self.headers if t == _PT_GNU_RELRO]
         return Slot(address, any(first <= address // page_bytes < end for first, end in closed))

@@ -1,8 +1,8 @@
-"""How MLX computes on this machine: which BLAS, and how many lanes work side by side.
+"""Uses all cores of a CPU: which BLAS multiplies, and how work is divided among lanes.
 
-MLX's CPU backend runs each stream on one thread. So work is cut into one part a core, each on a stream of its own
-(a *lane*), and the BLAS is told to use one thread a product: two lanes keep two cores 97 % busy, where threads inside
-single products leave everything between the products to one core. A GPU has one lane.
+MLX's CPU backend runs each stream on one thread. So work is divided into as many parts as there are cores, each part on
+a stream of its own (a *lane*), and the BLAS uses one thread per product. Two lanes keep two cores 97 % busy; with
+threads inside single products, all work between the products would run on one core. A GPU has one lane.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from mlx_tiny.errors import TinyError, said
 from mlx_tiny.linux import blas
 from mlx_tiny.machine.hardware import usable_cores
 
-# Beyond this, parts of a batch become too small to be worth a thread.
+# With more lanes, the parts of a batch become too small to be worth a thread.
 _MOST_LANES = 16
 
-# glibc's malloc.h. MLX frees each result after its last use. Large blocks would go back to the system, which clears
-# other pages for the next result.
+# From glibc's malloc.h. MLX frees each result after its last use. By default malloc returns large blocks to the system,
+# which then has to clear new pages for the next result.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEPT_BYTES = 1 << 30
 
@@ -39,14 +39,14 @@ def on_cpu() -> bool:
 
 @functools.cache
 def prepare() -> blas.BlasStatus:
-    """Make MLX use a fast BLAS, one thread a product, and evaluate lanes side by side; idempotent.
+    """Make MLX use a fast BLAS with one thread per product, and evaluate lanes at the same time; idempotent.
 
     Returns:
-        Which BLAS serves the CPU's products, and why.
+        Which BLAS multiplies on the CPU, and why.
     """
     if on_cpu():
-        # MLX walks its graph breadth first up to this width, and depth first beyond. At its default of 20 the lanes
-        # of one graph are evaluated one after the other; it is read at the first evaluation.
+        # MLX walks its graph breadth first up to this width, and depth first beyond it. At the default, 20, it would
+        # evaluate the lanes of one graph one after the other. MLX reads the setting at the first evaluation.
         os.environ.setdefault("MLX_BFS_MAX_WIDTH", "200")
         _keep_freed_memory()
     status = blas.use_fast_blas()
@@ -56,7 +56,7 @@ def prepare() -> blas.BlasStatus:
 
 
 def _keep_freed_memory() -> None:
-    """Have glibc's malloc keep large freed blocks for the next ones; elsewhere nothing happens."""
+    """Make glibc's malloc reuse large freed blocks; on other systems nothing happens."""
     if sys.platform == "linux":
         with contextlib.suppress(AttributeError):  # musl has no mallopt
             mallopt = ctypes.CDLL(None).mallopt
@@ -79,7 +79,7 @@ def why_not_compiled() -> str | None:
 
 
 def decide_compilation(wanted: bool) -> tuple[bool, str]:
-    """Whether to compile the step, and where not, why, for the setting `compile`."""
+    """Whether to compile the step, and if not, why; `wanted` is the setting `compile`."""
     if not wanted:
         return False, "as asked"
     reason = why_not_compiled()
@@ -102,7 +102,7 @@ _limit: ContextVar[int | None] = ContextVar("lanes", default=None)
 
 @contextlib.contextmanager
 def one_lane() -> Iterator[None]:
-    """Have one lane inside the block, as every GPU has."""
+    """Use one lane inside the block, as on a GPU."""
     token = _limit.set(1)
     try:
         yield
@@ -127,21 +127,21 @@ def _asked_lanes() -> int | None:
             "MLX_TINY_LANES is not a valid number of lanes",
             expected="a whole number, at least 1",
             got=repr(text),
-            remedy="Unset it to have one lane a core",
+            remedy="Unset it to have one lane per core",
         )
     return int(text)
 
 
 @contextlib.contextmanager
 def lane(index: int) -> Iterator[None]:
-    """Put the operations built inside the block on lane `index`, modulo the number of lanes."""
+    """Run the operations that are called inside the block on lane `index`, modulo the number of lanes."""
     streams = lanes()
     with mx.stream(streams[index % len(streams)]):
         yield
 
 
 def over_lanes(function: Callable[..., mx.array], *arrays: mx.array) -> mx.array:
-    """`function` of arrays along whose first axis it looks at each entry alone: each lane takes a share of them."""
+    """`function(*arrays)`, whose entries along the first axis are independent: each lane computes some of them."""
     count = shares(len(arrays[0]))
     if len(count) == 1:
         return function(*arrays)
@@ -155,10 +155,10 @@ def over_lanes(function: Callable[..., mx.array], *arrays: mx.array) -> mx.array
 def summed_over_lanes(
     function: Callable[[mx.array, float], tuple[mx.array, dict[str, mx.array]]], rows: mx.array
 ) -> tuple[mx.array, dict[str, mx.array]]:
-    """A value and arrays by name, added up over parts of `rows`: each lane takes some.
+    """A value and arrays by name, summed over parts of `rows`; each lane computes one part.
 
     Args:
-        function: of a part of the rows, and its share of all.
+        function: takes a part of the rows and its share of all rows.
     """
     counts = shares(len(rows))
     if len(counts) == 1:
@@ -176,11 +176,11 @@ def summed_over_lanes(
 
 
 def shares(rows: int) -> list[int]:
-    """How many of `rows` each lane takes: as equal as whole rows allow, and none of them empty."""
+    """How many of `rows` each lane takes: numbers that differ by at most one, and none of them 0."""
     count = min(len(lanes()), rows)
     return [rows // count + (index < rows % count) for index in range(count)]
 
 
 def _boundaries(counts: Sequence[int]) -> list[int]:
-    """Where `mx.split` cuts to give parts of these sizes."""
+    """Indices at which `mx.split` cuts to give parts of these sizes."""
     return list(itertools.accumulate(counts[:-1]))

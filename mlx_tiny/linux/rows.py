@@ -1,15 +1,15 @@
 """Operations on rows for the CPU, with gradients of their own: norms, activations, and the head with its loss.
 
-MLX computes sums, maxima, exponentials and comparisons of a row one number at a time. Here they are vector code: a sum
-is a product with ones, a maximum compares whole quarters of the rows, max(x, 0) is (x + |x|) / 2, and an exponential is
-a polynomial of the argument over 2^4, squared four times, which g++ turns into vector code when MLX compiles the
-function (on x86-64 1.5 ns per number instead of 10).
+On a CPU, MLX computes sums, maxima, exponentials and comparisons within a row one number at a time. Here they become
+vector code: a sum is a product with ones, a maximum compares whole quarters of the rows, max(x, 0) is (x + |x|) / 2,
+and an exponential is a polynomial of the argument divided by 2^4, squared four times, which g++ turns into vector code
+when MLX compiles the function (on x86-64 1.5 ns per number instead of 10).
 
 The formulas of norms are those of `ops/norm` and `ops/qk_norm_rope`. With e = exp(-|x|), sigmoid(x) is
 1/2 + sign(x) (1 - e) / (2 + 2 e). The head keeps E = exp(Z - max) of the logits Z = h W^T from the forward pass. With
 row sums l and a cotangent g per row, the logits' gradient is g (E / l - [v = y]) = (g / l) R with R = E - l [v = y], so
-that dh = (g / l) (R W) and dW = R^T ((g / l) h). R is formed before the products: where a model is certain, R is small
-and E is not.
+that dh = (g / l) (R W) and dW = R^T ((g / l) h). R is computed before the products: where a model is certain, R is
+small and E is not, so that a difference of two products with E would lose digits.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ import mlx.core as mx
 
 from mlx_tiny.linux.lanes import why_not_compiled
 
-# Shorter rows are not worth cutting.
+# Shorter rows are not worth dividing.
 _SHORT = 16
-# Longer rows are summed in parts. Beside a sum near 1 each number below 6e-8 is lost, and a vocabulary has thousands.
+# Longer rows are summed in parts: added to a sum near 1, each number below 6e-8 is lost, and there may be thousands.
 _LONGEST_SUM = 256
 
 _SQUARINGS = 4
-# 1 at 0, and of degree 6 the closest to exp on [-1, 0]: within 2.7e-8, so that down to exp(-16) the error is rounding.
-# Taylor's is 1e-4 off at exp(-10), always upwards, which a sum over a vocabulary adds up.
+# Of all polynomials of degree 6 that are 1 at 0, the closest to exp on [-1, 0]: its error is 2.7e-8, below the rounding
+# down to exp(-16). Taylor's polynomial is 1e-4 too large at exp(-10), and a sum over a vocabulary adds that up.
 _COEFFICIENTS = (1.0, 0.9999985471, 0.4999738928, 0.1665062159, 0.0412022990, 0.0076336985, 0.00084172062)
-# Down to here the polynomial falls with its argument; exp(-32) is 1e-14, beside the 1 in every shifted row.
+# Above this the polynomial rises with its argument. exp(-32) is 1e-14, and every shifted row contains a 1.
 _LOWEST = -32.0
-# What the polynomial gives there (exp(-32) is 1.3e-14): taken off everywhere, so that masked scores weigh nothing.
+# The value of the polynomial there. It is subtracted from every result, so that masked scores get exactly 0.
 _FLOOR = 1.4829978e-14
 
 
@@ -46,15 +46,15 @@ def normalize_on_cpu(x: mx.array, *, epsilon: float) -> mx.array:
 
 @functools.cache
 def _norm(epsilon: float) -> Callable[..., Any]:
-    """The result, and the inverse root mean squares for its gradient."""
+    """Returns the result, and the inverse root mean squares for the gradient."""
 
     def forward(x: mx.array) -> list[mx.array]:
-        inverse = apart(mx.rsqrt(row_sum(mx.square(x)) / x.shape[-1] + epsilon))
+        inverse = materialized(mx.rsqrt(row_sum(mx.square(x)) / x.shape[-1] + epsilon))
         return [x * inverse, inverse]
 
     def gradient(_: mx.array, cotangents: list[mx.array], outputs: list[mx.array]) -> mx.array:
         normalized, inverse = outputs
-        mean = apart(row_sum(cotangents[0] * normalized) / normalized.shape[-1])
+        mean = materialized(row_sum(cotangents[0] * normalized) / normalized.shape[-1])
         return (cotangents[0] - normalized * mean) * inverse
 
     function = mx.custom_function(forward)
@@ -63,21 +63,22 @@ def _norm(epsilon: float) -> Callable[..., Any]:
 
 
 def turn_on_cpu(x_BTHK: mx.array, weight_K: mx.array, tables: tuple[mx.array, mx.array], epsilon: float) -> mx.array:
-    """The query or the key heads of the operation `qk_norm_rope`, float32 [B, T, H, K]."""
+    """The part of the operation `qk_norm_rope` for the query heads or for the key heads, float32 [B, T, H, K]."""
     rotated_BTHK: mx.array = _turn(epsilon)(x_BTHK, weight_K, *tables)[0]
     return rotated_BTHK
 
 
 @functools.cache
 def _turn(epsilon: float) -> Callable[..., Any]:
-    """The result, and what the gradient needs: the rows head by head, and the inverse of their norms."""
+    """Returns the result, and for the gradient the rows in the order [B, H, T, K] and the inverses of their norms."""
 
     def forward(x_BTHK: mx.array, weight_K: mx.array, cosine: mx.array, sine: mx.array) -> list[mx.array]:
         x_BHTK = mx.contiguous(x_BTHK.swapaxes(1, 2))
-        inverse_BHT1 = apart(mx.rsqrt(row_sum(mx.square(x_BHTK)) / x_BHTK.shape[-1] + epsilon))
+        inverse_BHT1 = materialized(mx.rsqrt(row_sum(mx.square(x_BHTK)) / x_BHTK.shape[-1] + epsilon))
         straight, crossed = _signed(cosine, sine, 1)
-        rotated_BHTK = apart(
-            x_BHTK * apart(weight_K * straight) + _exchanged(x_BHTK) * apart(_exchanged(weight_K) * crossed)
+        rotated_BHTK = materialized(
+            x_BHTK * materialized(weight_K * straight)
+            + _exchanged(x_BHTK) * materialized(_exchanged(weight_K) * crossed)
         )
         return [(rotated_BHTK * inverse_BHT1).swapaxes(1, 2), x_BHTK, inverse_BHT1]
 
@@ -87,9 +88,9 @@ def _turn(epsilon: float) -> Callable[..., Any]:
         K = x_BHTK.shape[-1]
         cotangent_BHTK = cotangents[0].swapaxes(1, 2)
         straight, crossed = _signed(cosine, sine, -1)
-        turned_back = apart(cotangent_BHTK * straight + _exchanged(cotangent_BHTK) * crossed)
+        turned_back = materialized(cotangent_BHTK * straight + _exchanged(cotangent_BHTK) * crossed)
         product = turned_back * x_BHTK
-        share_BHT1 = apart((product @ weight_K[:, None]) * mx.square(inverse_BHT1) / K)
+        share_BHT1 = materialized((product @ weight_K[:, None]) * mx.square(inverse_BHT1) / K)
         x_gradient = (turned_back * weight_K - x_BHTK * share_BHT1) * inverse_BHT1
         norm_weight_gradient = product.reshape(-1, K).T @ inverse_BHT1.reshape(-1, 1)
         return [x_gradient.swapaxes(1, 2), norm_weight_gradient[:, 0], mx.zeros_like(cosine), mx.zeros_like(sine)]
@@ -100,7 +101,7 @@ def _turn(epsilon: float) -> Callable[..., Any]:
 
 
 def _signed(cosine: mx.array, sine: mx.array, direction: int) -> tuple[mx.array, mx.array]:
-    """Tables [T, K] for a row and for the same with its halves exchanged; direction -1 turns back."""
+    """Factors [T, K] of a row, and of the row with its halves exchanged; direction -1 rotates back."""
     cosine_TK, sine_TK = (table.reshape(table.shape[0], -1) for table in (cosine, direction * sine))
     return mx.concatenate([cosine_TK, cosine_TK], axis=-1), mx.concatenate([-sine_TK, sine_TK], axis=-1)
 
@@ -118,7 +119,7 @@ def activate_on_cpu(hidden: mx.array, *, activation: str) -> mx.array:
 
 @functools.cache
 def _activation(activation: str) -> Callable[..., Any]:
-    """The result, and what its gradient needs beside the input."""
+    """Returns the result, and what the gradient needs beside the input."""
     forward, gradient = _ACTIVATIONS[activation]
     function = mx.custom_function(forward)
     function.vjp(gradient)
@@ -161,7 +162,7 @@ def head_cross_entropy_on_cpu(hidden_ND: mx.array, head_VD: mx.array, target_N: 
 
 @functools.cache
 def _cross_entropy() -> Callable[..., Any]:
-    """Losses, and what the gradient needs of the forward pass: R and the row sums."""
+    """Returns the losses, and for the gradient R and the row sums."""
     function = mx.custom_function(_losses)
     function.vjp(_losses_gradient)
     return function
@@ -183,7 +184,7 @@ def _losses_gradient(
 ) -> tuple[mx.array, mx.array, mx.array]:
     hidden_ND, head_VD, target_N = primals
     _, residual_NV, sum_N1 = outputs
-    share_N1 = apart(cotangents[0][:, None] / sum_N1)
+    share_N1 = materialized(cotangents[0][:, None] / sum_N1)
     return share_N1 * (residual_NV @ head_VD), residual_NV.T @ (share_N1 * hidden_ND), mx.zeros_like(target_N)
 
 
@@ -196,7 +197,7 @@ def row_sum(x: mx.array) -> mx.array:
 
 
 def _nearest_divisor(n: int) -> int:
-    """The largest divisor of n up to its root."""
+    """The largest divisor of n that is at most its square root."""
     return max(d for d in range(1, math.isqrt(n) + 1) if n % d == 0)
 
 
@@ -208,11 +209,11 @@ def row_maximum(x: mx.array) -> mx.array:
     return mx.max(x, axis=-1, keepdims=True)
 
 
-def apart(x: mx.array) -> mx.array:
-    """`x`, computed by itself.
+def materialized(x: mx.array) -> mx.array:
+    """`x`, stored in memory before it is used.
 
-    A compiled graph computes what it can inside the loop that uses it: a row's one number, such as the inverse of its
-    norm, again for each entry of the row.
+    Otherwise a compiled graph computes it inside the loop that uses it: a number per row, such as the inverse of its
+    norm, would be computed again for each entry of the row.
     """
     return mx.contiguous(x)
 
@@ -220,9 +221,9 @@ def apart(x: mx.array) -> mx.array:
 def shifted_exponential(x: mx.array, shift: mx.array) -> mx.array:
     """exp(x - shift), for x <= shift.
 
-    The relative error is below 6e-6 down to exp(-16), from rounding that the squarings raise; the absolute
-    one is below 2e-6, and under exp(-32) results come out as 0.
-    Gradients do not pass: the operations that use it have their own.
+    Down to exp(-16) the relative error is below 6e-6, from rounding that the squarings multiply; the absolute error is
+    below 2e-6 everywhere, and below exp(-32) the result is 0. It has no gradient: the operations that use it define
+    their own.
 
     Args:
         x: float32 of any shape.
@@ -241,7 +242,7 @@ def _implementation() -> Callable[[mx.array, mx.array], mx.array]:
 
 
 def _by_polynomial(x: mx.array, shift: mx.array) -> mx.array:
-    # Not `maximum`, whose test for NaN costs an eighth of it all.
+    # Not `mx.maximum`, because its test for NaN costs an eighth of the time.
     difference = x - shift
     y = mx.where(difference > _LOWEST, difference, _LOWEST) / 2**_SQUARINGS
     power: mx.array = _COEFFICIENTS[-1] * y

@@ -1,9 +1,9 @@
-"""The kernels of a CPU's training step, compiled while the data is prepared.
+"""Compiles the kernels of a training step on a CPU while the data is prepared.
 
-MLX compiles each kernel by g++ when it first meets it, one after the other: some fifty of a third of a second each, on
-a machine where it never did. It keeps them in a folder below the system's temporary one. Here two processes compile one
-half of a step each, in folders of their own; whole files are then moved to where MLX looks. Each is the program
-`training/rehearsal.py`.
+On a CPU, MLX compiles each kernel by g++ when it first needs it, one after the other: on a new machine about fifty, a
+third of a second each. It keeps them in a folder inside the system's temporary folder. Here two processes compile one
+half of a step each, in folders of their own, and the finished files are moved to the folder where MLX looks for them.
+Both processes run the program `training/rehearsal.py`.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from mlx_tiny.records import to_plain
 from mlx_tiny.tools.processes import Child
 
 PARTS = ("gradients", "update")
-# With so many kernels in MLX's folder, a step was compiled here before; another model needs few new ones.
+# If MLX's folder has so many kernels, a step was compiled here before; a step of another model needs few new ones.
 _WARM = 30
 _KERNELS = "mlx/*/cpu"
 
 
 class CompilingAhead:
-    """The processes that compile for a run; `wait` for them before the first step, and `close` in any case.
+    """The processes that compile for a run; call `wait` before the first step, and `close` in any case.
 
-    Where there is nothing to compile, or MLX has its kernels from an earlier run, there are none.
+    There are no processes where nothing is to be compiled, or where MLX has its kernels from an earlier run.
 
     Args:
         config: of the run.
@@ -39,17 +39,17 @@ class CompilingAhead:
         if config.train.backend != "mlx" or not on_cpu() or not decide_compilation(config.train.compile)[0]:
             return
         if len(list(Path(tempfile.gettempdir()).glob(f"{_KERNELS}/*.so"))) < _WARM:
-            with contextlib.suppress(OSError):  # no room for folders or processes: the first step will tell
+            with contextlib.suppress(OSError):  # no room for folders or processes: the first step will compile
                 for part in PARTS:
                     self._children.append(_start(part, config))
 
     @property
     def busy(self) -> bool:
-        """Whether waiting would take time."""
+        """Whether a process is still compiling."""
         return any(child.process.poll() is None for child, _ in self._children)
 
     def wait(self) -> None:
-        """Until all kernels are in MLX's folder; what failed is left for the first step to compile, or to explain."""
+        """Wait until all kernels are in MLX's folder; after a failure, the first step compiles or raises the error."""
         for child, folder in self._children:
             if child.process.wait() == 0:
                 _hand_over(folder)
@@ -71,7 +71,7 @@ def _start(part: str, config: RunConfig) -> tuple[Child, Path]:
 
 
 def _hand_over(folder: Path) -> None:
-    """Move what one process compiled; a kernel that MLX has meanwhile stays as it is."""
+    """Move the kernels that one process compiled; a kernel that is already in MLX's folder is not replaced."""
     for library in folder.glob(f"{_KERNELS}/*.so"):
         target = Path(tempfile.gettempdir()) / library.relative_to(folder)
         with contextlib.suppress(OSError):

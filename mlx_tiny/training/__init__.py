@@ -1,1 +1,1 @@
-"""A run: steps, budget, checkpoints, evaluation, and the loop that spends them."""
+"""A training run: its steps, budget, checkpoints and evaluations, and the loop around them."""

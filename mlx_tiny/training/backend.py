@@ -1,4 +1,4 @@
-"""What the training loop needs of a framework, and MLX as the one that is taken where no other is named."""
+"""What the training loop needs from a framework, and the default framework, MLX."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from mlx_tiny.training.step import TrainingState, TrainingStep
 
 
 class State(Protocol):
-    """Everything that a step changes."""
+    """Everything that a training step changes."""
 
     parameters: dict[str, Any]
 
@@ -33,11 +33,11 @@ Step = Callable[[Any, np.ndarray, float, float], tuple[Any, Any]]
 
 
 class Backend(Protocol):
-    """One framework on one device. States and losses are its own; all else is plain Python and numpy."""
+    """A framework on a device. States and losses have types of its own; everything else is plain Python and numpy."""
 
     step: Step
-    """From state, batch [B, T+1], rate multiplier and momentum to the new state and the mean loss before the update,
-    a scalar that `float` reads, which waits until it is computed. The old state stays as it is."""
+    """Takes state, batch [B, T+1], learning-rate multiplier and momentum; returns a new state, and the mean loss before
+    the update, a scalar. `float(loss)` waits until it is computed."""
 
     @property
     def description(self) -> str:
@@ -48,16 +48,16 @@ class Backend(Protocol):
         """What computes each operation of a step, for the report."""
 
     def initial_state(self) -> State:
-        """Fresh parameters from the run's seed, zero moments."""
+        """New parameters from the run's seed, and moments of zero."""
 
     def start(self, state: Any, loss: Any) -> None:
-        """Let a step's results be computed, without waiting for them."""
+        """Start to compute the results of a step, without waiting for them."""
 
     def wait(self, state: Any, loss: Any) -> None:
-        """Return when a step's results are there."""
+        """Wait until the results of a step are computed."""
 
     def evaluate(self, state: Any, tokens: np.ndarray, limit_tokens: int | None) -> tuple[float, int]:
-        """Nats and predicted tokens of a validation file or of its beginning, by the protocol of `evaluate.py`."""
+        """Nats and number of predicted tokens of a validation file or of its beginning, as `evaluate.py` describes."""
 
     def sample(self, state: Any, tokenizer: Tokenizer, *, max_tokens: int, seed: int) -> str:
         """A text from its beginning to its end or `max_tokens`."""
@@ -66,19 +66,19 @@ class Backend(Protocol):
         """Whether no weight is NaN or infinite."""
 
     def save_checkpoint(self, run: RunFolder, name: str, state: Any, progress: Progress) -> None:
-        """Write a checkpoint; TinyError where the file system refuses."""
+        """Write a checkpoint; TinyError where that fails."""
 
     def load_checkpoint(self, run: RunFolder, name: str) -> tuple[State, Progress]:
-        """Read a checkpoint of the run, whichever backend wrote it; TinyError where there is none that fits."""
+        """Read a checkpoint of the run, whichever backend wrote it; TinyError where it is missing or does not fit."""
 
     def save_weights(self, run: RunFolder, state: Any) -> None:
         """Write the finished model."""
 
     def matmul_peak(self) -> float:
-        """Measure the largest rate of matrix products in FLOP/s, in the run's type."""
+        """Measure the highest rate of matrix products in FLOP/s, in the run's dtype."""
 
     def peak_memory_bytes(self) -> int:
-        """Most memory held so far, of the process or the device."""
+        """Peak memory so far, of the process or the device."""
 
 
 class MlxBackend:
@@ -86,7 +86,7 @@ class MlxBackend:
 
     Args:
         config: of the run.
-        tell: told in a line what is not as it was asked to be.
+        tell: called with lines for the header: which implementations compute, and what cannot be as asked.
     """
 
     def __init__(self, config: RunConfig, tell: Callable[[str], None] = lambda _: None) -> None:
@@ -154,5 +154,5 @@ class MlxBackend:
         return matmul_peak(self.config.train.dtype)
 
     def peak_memory_bytes(self) -> int:
-        # They overlap on unified memory, so that the larger is taken and not the sum.
+        # With unified memory the two overlap, so that the larger one is taken instead of the sum.
         return max(peak_memory_bytes(), 0 if device() == "cpu" else mx.get_peak_memory())

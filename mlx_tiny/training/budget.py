@@ -1,4 +1,4 @@
-"""What a run may spend, what it has spent, and when it must stop."""
+"""The budget of a run: how much it may spend, how much it has spent, and when it stops."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from mlx_tiny.units import format_count, format_seconds, parse_quantity
 
 @dataclass
 class Budget:
-    """An amount of one quantity, and the running account of all of them.
+    """An amount of seconds, tokens or FLOPs, and the account of all three.
 
-    The clock runs from the first `start` on, through steps, evaluations along the way and checkpoints; a resumed run
-    starts with what was spent before.
+    The clock runs from the first `start` on, through steps, evaluations and checkpoints. A resumed run starts with what
+    earlier sessions spent.
     """
 
     text: str
@@ -23,7 +23,7 @@ class Budget:
     spent_tokens: int = 0
     spent_flops: float = 0.0
     spent_s: float = 0.0
-    """Seconds of earlier sessions of the run; `seconds` adds this session's."""
+    """Seconds that earlier sessions of the run took; the property `seconds` adds those of this session."""
     clock: Callable[[], float] = time.monotonic
     _started_at: float | None = field(default=None, init=False)
 
@@ -42,7 +42,7 @@ class Budget:
             self._started_at = self.clock()
 
     def charge(self, tokens: int, flops: float) -> None:
-        """Add one step's tokens and model FLOPs to the account."""
+        """Add the tokens and model FLOPs of one step to the account."""
         self.spent_tokens += tokens
         self.spent_flops += flops
 
@@ -53,16 +53,16 @@ class Budget:
 
     @property
     def spent(self) -> float:
-        """What has been spent, in the budget's own unit."""
+        """What has been spent, in the unit of the budget."""
         return {"seconds": self.seconds, "tokens": self.spent_tokens, "flops": self.spent_flops}[self.quantity]
 
     @property
     def fraction(self) -> float:
-        """Share of the budget spent, 0 to about 1."""
+        """The fraction of the budget that is spent, 0 to about 1."""
         return self.spent / self.amount
 
     def exhausted(self, step_cost: float) -> bool:
-        """Whether another step, of `step_cost` in the budget's unit, would overshoot by more than now falls short."""
+        """Whether stopping now is closer to the budget than another step, which costs `step_cost` in its unit."""
         return self.spent + step_cost / 2 >= self.amount
 
     def describe(self) -> str:

@@ -1,15 +1,15 @@
-"""A run's folder, and checkpoints that are whole or absent.
+"""The folder of a run, and its checkpoints, which are either complete or absent.
 
-    RUN/config.json                      all settings, and which tokenizer and data they met
+    RUN/config.json                      all settings, and hashes of the tokenizer and the data
         tokenizer.model
         metrics.jsonl                    one line per step or evaluation
-        checkpoints/last.safetensors     weights, optimizer, position and account: what `--resume` continues from
-        checkpoints/best.safetensors     the same, where the validation loss was lowest
+        checkpoints/last.safetensors     weights, optimizer, position in the data, account: `--resume` reads it
+        checkpoints/best.safetensors     the same, from where the validation loss was lowest
         weights.safetensors              the finished model
         report.json, report.md, loss.png
 
-A run draws its randomness from its seed and its position alone (weights from the seed; batches from seed and
-sequences read; samples from their own seed), so that these two integers are its whole random state.
+All random numbers of a run come from two integers, its seed and its position in the data: weights from the seed,
+batches from both, sample texts from seeds of their own. So these two integers are the whole random state.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from mlx_tiny.records import (
 )
 from mlx_tiny.training.step import TrainingState
 
-# Settings of training that may change between the sessions of a run.
+# Settings that may change when a run is resumed.
 _HOW_OFTEN = ("evaluations", "evaluation_tokens", "checkpoints", "samples")
 _BY_WHAT = ("backend", "implementation", "compile")
 _OTHER_VERSION = "Use the version that wrote it (format 1: mlx_tiny 0.1), or train anew with this one"
@@ -63,13 +63,13 @@ class RunFolder:
         path: of an existing run; `create` makes a new one.
 
     Raises:
-        TinyError: no run there, or one of another version.
+        TinyError: there is no run, or one of another version.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         if not (path / "config.json").exists():
-            raise TinyError(f"{path} holds no run", remedy="Name the folder that `mlx-tiny train` wrote")
+            raise TinyError(f"{path} contains no run", remedy="Name the folder that `mlx-tiny train` wrote")
         saved = read_json(path / "config.json", "run configuration")
         if saved.get("format_version") != FORMAT_VERSION:
             raise TinyError(
@@ -84,7 +84,7 @@ class RunFolder:
 
     @staticmethod
     def require_free(path: Path) -> None:
-        """Raise a TinyError where something is in the place of a new run."""
+        """Raise a TinyError if `path` exists, so that a new run cannot be put there."""
         if path.exists():
             raise TinyError(
                 f"{path} exists already",
@@ -93,10 +93,10 @@ class RunFolder:
 
     @staticmethod
     def create(path: Path, config: RunConfig, corpus: dict[str, Any], tokenizer_model: Path) -> RunFolder:
-        """Make the folder with configuration and tokenizer in one rename.
+        """Make the folder of a new run, with configuration and tokenizer.
 
         Raises:
-            TinyError: something is there already, or the place cannot be written.
+            TinyError: `path` exists, or cannot be written.
         """
         RunFolder.require_free(path)
         remove_leftovers(path.parent)
@@ -126,7 +126,7 @@ class RunFolder:
         return self.path / "checkpoints" / f"{name}.safetensors"
 
     def save_checkpoint(self, name: str, state: TrainingState, progress: Progress) -> None:
-        """Write a checkpoint; the old one of that name stays until the new one is on disk.
+        """Write a checkpoint; the old one of that name is replaced when the new one is on disk.
 
         Raises:
             TinyError: disk full, no permission.
@@ -146,7 +146,7 @@ class RunFolder:
         """Read a checkpoint and check that it belongs to this run.
 
         Raises:
-            TinyError: absent, damaged, or of another version or configuration.
+            TinyError: missing, damaged, or of another version or configuration.
         """
         path = self.checkpoint(name)
         arrays, metadata = _load(path, "checkpoint")
@@ -164,7 +164,7 @@ class RunFolder:
             groups.setdefault(group, {})[rest] = array
         _check_parameters(path, groups["model"], self.config)
         _check_moments(path, groups["optimizer"], self.config)
-        # The order of the parameters is that in which the gradient's norm is added up: a fresh run's, bit for bit.
+        # The norm of all gradients is added up in the order of the parameters, so it must be that of a new run.
         parameters = {name: groups["model"][name] for name in parameter_specs(self.config.model)}
         progress = from_json(Progress, metadata["progress"], f"progress in {path}")
         return TrainingState(parameters, groups["optimizer"]), progress
@@ -175,10 +175,10 @@ class RunFolder:
             mx.save_safetensors(file, dict(parameters), {"format_version": str(FORMAT_VERSION)})
 
     def load_weights(self) -> Parameters:
-        """The finished model's parameters, or the last checkpoint's where the run has not ended.
+        """Parameters of the finished model, or of the last checkpoint if the run has not ended.
 
         Raises:
-            TinyError: absent, damaged, of another version, or not of this configuration.
+            TinyError: missing, damaged, of another version, or not of this configuration.
         """
         if not self.weights.exists():
             return self.load_checkpoint("last")[0].parameters
@@ -189,10 +189,10 @@ class RunFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the run for this process inside the block.
+        """Lock the run for this process inside the block.
 
         Raises:
-            TinyError: another process trains it.
+            TinyError: another process is training it.
         """
         with explained(self.path):
             file = open(self.path / "config.json", "rb")  # noqa: SIM115 - closed below, outside `explained`
@@ -206,14 +206,14 @@ class RunFolder:
             yield
 
     def remove_leftovers(self) -> None:
-        """Delete the half-written files of sessions that were killed."""
+        """Delete the incomplete files of sessions that were killed."""
         for folder in (self.path, self.path / "checkpoints"):
             remove_leftovers(folder)
 
     def identity(self) -> str:
-        """Fingerprint of all that a checkpoint must share with the run that loads it.
+        """Hash of everything that must be equal in a checkpoint and in the run that loads it.
 
-        How often the run looks at itself, and what computes it, may change between sessions.
+        Budget, backend, implementations, and how often the run evaluates and saves may change between sessions.
         """
         config = to_plain(self.config)
         for name in (*_HOW_OFTEN, *_BY_WHAT, "budget"):
@@ -226,10 +226,10 @@ class RunFolder:
             file.write(to_json(record) + "\n")
 
     def read_metrics(self) -> list[MetricsRecord]:
-        """All whole lines of `metrics.jsonl`; a last line that a crash cut short is left out.
+        """All lines of `metrics.jsonl`, without a last line that a crash cut short.
 
         Raises:
-            TinyError: another line is damaged, or was written by another version.
+            TinyError: a line is damaged, or was written by another version.
         """
         if not self.metrics.exists():
             return []
@@ -244,7 +244,7 @@ class RunFolder:
         return records
 
     def rewind_metrics(self, step: int) -> None:
-        """Drop what a run resumed at `step` records again: all that came after it, and how the run ended."""
+        """Drop the lines that a run resumed at `step` will write again: those of later steps, and that of its end."""
         kept = [r for r in self.read_metrics() if r.step <= step and not isinstance(r, FinalRecord)]
         with atomic_write(self.metrics, "w") as file:
             file.writelines(to_json(record) + "\n" for record in kept)
@@ -298,5 +298,5 @@ def _check_shapes(path: Path, what: str, expected: dict[str, tuple[int, ...]], a
 
 
 def all_finite(parameters: Parameters) -> bool:
-    """Whether no parameter holds NaN or infinity."""
+    """Whether no parameter contains NaN or infinity."""
     return all(bool(mx.all(mx.isfinite(array))) for array in parameters.values())

@@ -1,9 +1,9 @@
 """Strength in bits per byte, by one fixed protocol.
 
-The validation file, each document begun with BOS and a last BOS at its end, is cut into non-overlapping windows of the
-model's context; every token but the first is predicted once, from the tokens before it in its window. The negative
-log-likelihoods are added up in float64 and divided by the bytes of the documents' text: ends of documents are
-predicted too but have no bytes.
+The validation file has a BOS before each document and one at its end. It is cut into non-overlapping windows as long as
+the model's context; every token but the first is predicted once, from the tokens before it in its window. The negative
+log-likelihoods are added up in float64 and divided by the bytes of the documents' text; the ends of documents are
+predicted too, but have no bytes.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from mlx_tiny.ops.implementations import AUTO, decide
 from mlx_tiny.ops.operation import dtype_name
 
 PROTOCOL = "all documents, BOS before each and at the end, consecutive windows of the model's context, float64 sum, v2"
-"""The rule; another one gets another name."""
+"""Name of the protocol; a change of the protocol changes the name."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Outcome of one evaluation."""
+    """Result of one evaluation."""
 
     nats: float
     """Total negative log-likelihood."""
     tokens: int
     """Predicted tokens."""
     bytes: float
-    """UTF-8 bytes of the documents they stand for."""
+    """UTF-8 bytes of the text that these tokens encode."""
 
     @property
     def bits_per_byte(self) -> float:
@@ -52,7 +52,7 @@ class Evaluation:
 
     @property
     def perplexity(self) -> float:
-        """Per token; comparable between models of one tokenizer only."""
+        """Per token; comparable only between models with the same tokenizer."""
         return math.exp(min(self.loss, 700.0))
 
 
@@ -71,14 +71,14 @@ def evaluate(
 
     Args:
         tokens: uint16 [n], a prepared validation file.
-        bytes_per_token: bytes of text over *predicted* tokens of the whole file.
-        limit_tokens: evaluate about this many tokens from the file's start instead of all.
-        batch_tokens: tokens evaluated at once; the result does not depend on it beyond rounding.
+        bytes_per_token: bytes of text per *predicted* token, over the whole file.
+        limit_tokens: evaluate about this many tokens from the start of the file; None evaluates all.
+        batch_tokens: tokens evaluated at once; it changes the result by rounding only.
         dtype: of activations.
-        asked: what computes the operations, as `ops.implementations.parse` takes it.
+        asked: implementations of the operations, in the form of `--implementation`.
 
     Returns:
-        Totals; a limited evaluation counts bytes by the file's mean.
+        Totals; with a limit the bytes are estimated by `bytes_per_token`.
     """
     windows = validation_windows(tokens, config.context, limit_tokens)
     rows = max(1, batch_tokens // config.context)
@@ -102,7 +102,7 @@ def evaluate(
 def evaluate_texts(
     parameters: Parameters, config: ModelConfig, tokenizer: Tokenizer, texts: Iterable[str], *, asked: str = AUTO
 ) -> Evaluation:
-    """Bits per byte of documents that were never prepared, by the same protocol.
+    """Bits per byte of documents that are not prepared data, by the same protocol.
 
     Raises:
         TinyError: there is no text.
@@ -119,11 +119,11 @@ def evaluate_texts(
 
 
 def fingerprint(text_hash: str) -> str:
-    """What two results in bits per byte must share to be comparable: the validation text and the rule above.
+    """Hash of the validation text and the protocol: two results in bits per byte are comparable where it is equal.
 
-    Vocabulary and context are the model's own affair: its strength shows what they are worth.
+    Vocabulary and context are not part of it: they belong to the model.
 
     Args:
-        text_hash: of the validation documents, as the prepared data has it.
+        text_hash: of the validation documents, from the prepared data.
     """
     return hash_text(PROTOCOL, text_hash)[:12]

@@ -1,4 +1,4 @@
-"""One half of a training step, evaluated on zeros so that MLX compiles its kernels; a program for `linux/warmup.py`."""
+"""A program for `linux/warmup.py`: evaluates one half of a training step on zeros, so that MLX compiles its kernels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mlx_tiny.records import from_plain
 
 
 def _compile(part: str, values: dict[str, Any]) -> None:
-    """Evaluate one half of a step on zeros; with the second one, what writes samples."""
+    """Evaluate one half of a step on zeros; together with the second half, generation for the samples."""
     import mlx.core as mx
     import numpy as np
 
@@ -27,7 +27,7 @@ def _compile(part: str, values: dict[str, Any]) -> None:
     else:
         scalars = mx.array(0.0), mx.array(0.0)
         mx.eval(step.update(state.parameters, dict(state.parameters), state.optimizer, *scalars))
-        # The samples along the way are on the run's clock.
+        # Samples during the run are on its clock, so their kernels are compiled before it starts.
         reader = Reader(state.parameters, config.model)
         reader.read([0])
         mx.eval(reader.read_next(0) if config.model.context > 1 else ())

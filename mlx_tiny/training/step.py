@@ -1,4 +1,4 @@
-"""One training step: loss, gradients and update as one graph, compiled where that works."""
+"""One training step: loss, gradients and update as one graph, compiled where the machine can."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mlx_tiny.optim.optimizer import Optimizer, State, initial_state, muon_layou
 
 @dataclass
 class TrainingState:
-    """Everything that a step changes."""
+    """Everything that a training step changes."""
 
     parameters: Parameters
     optimizer: State
@@ -31,13 +31,13 @@ class TrainingState:
 
 
 def step_implementations(config: RunConfig, device: Device | None = None) -> Implementations:
-    """What computes each operation of a run's training steps.
+    """Which implementation computes each operation of the training steps of a run.
 
     Args:
-        device: where, if not here.
+        device: where they are to run; by default on this machine.
 
     Raises:
-        TinyError: an implementation is asked for that does not take this model, or cannot run here.
+        TinyError: an implementation that was asked for does not support this model, or cannot run there.
     """
     train = config.train
     return decide(
@@ -51,19 +51,20 @@ def step_implementations(config: RunConfig, device: Device | None = None) -> Imp
 
 
 class TrainingStep:
-    """The step of one run; call it with a state and a batch.
+    """The training step of a run; call it with a state and a batch.
 
-    With `micro_batches` > 1 the gradients of equal parts of the batch are averaged, one part in memory at a time.
+    With `micro_batches` > 1 it computes the gradients of equal parts of the batch one after the other, and averages
+    them, so that only the activations of one part are in memory.
 
     Args:
-        config: of the run; its optimizer, model, dtype and accumulation settings are baked in.
-        compiled: one `mx.compile`d graph, or with several lanes one for each lane's gradients and one for the update;
-            False runs the same operations uncompiled.
-        implementations: what computes each operation; by default what the configuration asks for.
-        stand_ins: in place of parts of the model.
+        config: of the run; the compiled graph is for this model, optimizer, dtype and number of parts only.
+        compiled: whether to use `mx.compile`: one graph, or with several lanes (see `linux/lanes.py`) one for the
+            gradients of each lane and one for the update.
+        implementations: which implementation computes each operation; by default those that the configuration asks for.
+        stand_ins: replacements for parts of the model, for measurements.
 
     Raises:
-        TinyError: an implementation is asked for that does not take this model, or cannot run here.
+        TinyError: an implementation that was asked for does not support this model, or cannot run here.
     """
 
     def __init__(
@@ -82,14 +83,14 @@ class TrainingStep:
         wrap: Callable[[Any], Any] = mx.compile if compiled else lambda function: function
         self._lane_gradients = wrap(mx.value_and_grad(self._share_of_loss))
         self.update = wrap(self.optimizer.update)
-        """The optimizer's `update`, compiled where the step is."""
-        # In one graph MLX lets lanes share constants, and what a constant of another lane enters is not fused well.
+        """`Optimizer.update`, compiled if the step is."""
+        # In one graph the lanes would share constants, and MLX fuses operations on another lane's constant less well.
         join: Callable[[Any], Any] = wrap if len(lanes()) == 1 else lambda function: function
         self._gradients = join(self._average_gradients)
         self._whole = join(self._whole_step)
 
     def initial_state(self) -> TrainingState:
-        """Fresh parameters from the run's seed, zero moments."""
+        """New parameters from the run's seed, and moments of zero."""
         state = fresh_state(self.config)
         mx.eval(state.arrays())
         return state
@@ -97,12 +98,12 @@ class TrainingStep:
     def __call__(
         self, state: TrainingState, batch: np.ndarray, multiplier: float, momentum: float
     ) -> tuple[TrainingState, mx.array]:
-        """Build one step; nothing is evaluated before the caller asks.
+        """Build the graph of one step; MLX evaluates it when the caller needs a result.
 
         Args:
             batch: integers [B, T+1]; inputs are the first T, targets the last T of each row.
-            multiplier: on all learning rates.
-            momentum: Muon's.
+            multiplier: of all learning rates.
+            momentum: of Muon.
 
         Returns:
             The new state and the mean loss (float32 scalar, nats per token) before the update.
@@ -116,7 +117,7 @@ class TrainingStep:
         return TrainingState(parameters, optimizer), loss
 
     def loss_and_gradients(self, parameters: Parameters, batch: np.ndarray) -> tuple[mx.array, Parameters]:
-        """Mean loss and its gradients over a whole batch, accumulated as the step does it."""
+        """Mean loss of a batch and its gradients, computed in parts if the run does so."""
         if self.config.train.micro_batches == 1:
             loss, gradients = self._gradients(parameters, mx.array(batch))
             return loss, gradients
@@ -137,7 +138,7 @@ class TrainingStep:
         parts = np.split(batch, self.config.train.micro_batches)
         loss, total = self._gradients(parameters, mx.array(parts[0]))
         for part in parts[1:]:
-            # Evaluated part by part: one graph of all parts could keep all their activations alive at once.
+            # Each part is evaluated before the next: one graph of all parts could keep all their activations in memory.
             mx.async_eval(loss, total)
             part_loss, gradients = self._gradients(parameters, mx.array(part))
             loss, total = loss + part_loss, {name: total[name] + gradients[name] for name in total}
@@ -145,11 +146,11 @@ class TrainingStep:
         return loss * share, {name: gradient * share for name, gradient in total.items()}
 
     def _average_gradients(self, parameters: Parameters, token_BT1: mx.array) -> tuple[mx.array, Parameters]:
-        """Mean loss and gradients of a batch, each lane taking some of its sequences."""
+        """Mean loss and gradients of a batch; each lane computes some of its sequences."""
         return summed_over_lanes(lambda part, share: self._lane_gradients(parameters, part, share), token_BT1)
 
     def _share_of_loss(self, parameters: Parameters, token_BT1: mx.array, share: float) -> mx.array:
-        """The mean loss of some sequences, times their share of all."""
+        """The mean loss of some of the sequences, times their share of the batch."""
         losses_BT = token_losses(
             parameters,
             self.config.model,
@@ -163,6 +164,6 @@ class TrainingStep:
 
 
 def fresh_state(config: RunConfig) -> TrainingState:
-    """Parameters from the run's seed, and zero moments."""
+    """New parameters from the run's seed, and moments of zero."""
     specs = parameter_specs(config.model)
     return TrainingState(initialize(config.model, config.train.seed), initial_state(config.optimizer, specs))

@@ -1,4 +1,4 @@
-"""The training loop: spend a budget on steps, look at the result now and then, and lose nothing on the way."""
+"""The training loop: steps until the budget is spent, with evaluations, samples and checkpoints in between."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.evaluate import Evaluation
 from mlx_tiny.training.watch import Diverged, Interruption, LossWatch, device_errors_explained
 
-# Steps in flight before the oldest loss is read: the device never waits for the host, which is never far ahead.
+# Steps that are started before the loss of the first one is read, so that the device need not wait for the host.
 _PIPELINE_DEPTH = 2
 _SAMPLE_TOKENS = 60
 _COMPILING = "compile and warm up"
 
 
 class Listener(Protocol):
-    """Whoever draws: the command line, or a test."""
+    """What shows the progress of a run: the command line, or a test."""
 
     def message(self, text: str) -> None: ...
     def step(self, record: StepRecord) -> None: ...
@@ -38,31 +38,31 @@ class Listener(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run ended with."""
+    """The result of a run or session."""
 
     state: State
     progress: Progress
     evaluation: Evaluation
-    """Of the final weights: the whole validation file, or its beginning after an interruption."""
+    """Of the final weights, on the whole validation file; after an interruption, on its beginning."""
     interrupted: bool
     phases: dict[str, float]
-    """Seconds by phase, all of them."""
+    """Seconds by phase."""
     weights_from: str
     """`last`, or `best` where an earlier checkpoint was better on the same validation tokens."""
 
 
 class _InFlight(NamedTuple):
-    """A step that was built, and what was known then."""
+    """A step that was started, and what was known at that moment."""
 
     step: int
     loss: Any
     fraction: float
     multiplier: float
     spent_tokens: int
-    """By the account, this step included."""
+    """Total, including this step."""
     spent_flops: float
     tokens: int
-    """Of this step alone."""
+    """Of this step only."""
 
 
 class Milestones:
@@ -81,7 +81,7 @@ class Milestones:
 
 
 def require_data_of(run: RunFolder, corpus: PreparedCorpus) -> None:
-    """Raise a TinyError when the prepared data is not what the run was started with."""
+    """Raise a TinyError when the prepared data is not the data that the run was started with."""
     if run.corpus.get("key") != corpus.key or run.corpus.get("tokenizer") != corpus.tokenizer.hash:
         raise TinyError(
             f"The data of the run at {run.path} has changed since it was started",
@@ -97,12 +97,12 @@ class Trainer:
     Args:
         run: its folder, with the configuration.
         corpus: the prepared data that the configuration names.
-        listener: told of every step, evaluation and sample.
-        interruption: asked after every step whether to stop.
+        listener: shows every step, evaluation and sample.
+        interruption: tells after every step whether to stop.
         resume: continue from the run's last checkpoint, where there is one.
-        budget: overrides the configuration's, to let a finished run go on.
-        backend: what computes; MLX where none is given.
-        compile_s: time that compiling has taken before this session.
+        budget: instead of that of the configuration, to continue a finished run.
+        backend: the framework; MLX by default.
+        compile_s: seconds of compilation before this session, to be reported.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class Trainer:
             seed=self.config.train.seed,
         )
         self.state, progress = self._start(resume)
-        self.stream.seek(progress.windows)
+        self.stream.seek(progress.sequences)
         self.budget = Budget(budget or self.config.train.budget, progress.tokens, progress.flops, progress.seconds)
         self.step_number, self.best = progress.step, progress.best_bits_per_byte
         self.watch = LossWatch(**progress.losses)
@@ -141,7 +141,7 @@ class Trainer:
         """Tokens and seconds of the last steps."""
         self._last_settled = 0.0
         self._cost = self._cost_of(self.config.train.batch_size, self.config.model.context)
-        """Tokens and FLOPs of the last step, or of the first one to come."""
+        """Tokens and FLOPs of the last step, or of the first one before there is any."""
 
     def _start(self, resume: bool) -> tuple[State, Progress]:
         self.run.remove_leftovers()
@@ -157,11 +157,11 @@ class Trainer:
         """Spend the budget, then evaluate on the whole validation file and write the weights.
 
         Raises:
-            TinyError: the loss diverged (the last good checkpoint stays), memory ran out, or the disk is full.
+            TinyError: the loss diverged (the last good checkpoint is kept), memory ran out, or the disk is full.
         """
         with device_errors_explained(self.config.train.batch_size, self.config.train.micro_batches):
             with self._phase(_COMPILING):
-                self._rehearse()
+                self._warm_up()
             try:
                 with self.interruption.watching():
                     self._spend()
@@ -169,8 +169,8 @@ class Trainer:
             except Diverged as error:
                 raise self._explained(error) from None
 
-    def _rehearse(self) -> None:
-        """Run one step on a batch and drop its result, so that compilation does not count as training."""
+    def _warm_up(self) -> None:
+        """Run one step and drop its result, so that compilation does not count as training."""
         position = self.stream.position
         state, loss = self.step(self.state, self.stream.next_batch(), 0.0, 0.0)
         self.backend.wait(state, loss)
@@ -188,7 +188,7 @@ class Trainer:
             self._one_step()
             fraction = self.budget.fraction
             if evaluations.due(fraction):
-                self._evaluate_on_the_way(fraction)
+                self._evaluate_beginning(fraction)
             if checkpoints.due(fraction):
                 self._checkpoint("last")
             if samples.due(fraction):
@@ -212,12 +212,12 @@ class Trainer:
                 self._settle()
 
     def _cost_of(self, sequences: int, context: int) -> tuple[int, float]:
-        """Tokens and model FLOPs of a step on so many sequences of so many predictions."""
+        """Tokens and model FLOPs of a step on so many sequences of so many tokens."""
         tokens = sequences * context
         return tokens, tokens * training_flops_per_token(replace(self.config.model, context=context))
 
     def _settle(self) -> None:
-        """Read the oldest loss in flight, which waits until its step is done."""
+        """Wait for the oldest step that was started, and record its loss."""
         oldest = self._pending.popleft()
         value = float(oldest.loss)
         self.watch.see(oldest.step, value)
@@ -244,17 +244,17 @@ class Trainer:
                 self._settle()
 
     def _is_spent(self) -> bool:
-        """Whether the budget's end is nearer now than after another step; a run takes at least one."""
+        """Whether stopping now is closer to the budget than another step; a run takes at least one."""
         return self.step_number > 0 and self.budget.exhausted(self._cost_of_stopping_later())
 
     def _cost_of_stopping_later(self) -> float:
-        """What one more step would add to the account, in the budget's unit, with the steps in flight before it."""
+        """Cost of one more step in the unit of the budget; seconds include the steps that still run before it."""
         tokens, flops = self._cost
         step_s = sum(seconds for _, seconds in self._recent) / max(1, len(self._recent))
         seconds = step_s * (1 + 2 * len(self._pending))
         return {"seconds": seconds, "tokens": float(tokens), "flops": flops}[self.budget.quantity]
 
-    def _evaluate_on_the_way(self, fraction: float) -> None:
+    def _evaluate_beginning(self, fraction: float) -> None:
         bits_per_byte = self._evaluate(self.state, self.config.train.evaluation_tokens).bits_per_byte
         account = self.step_number, self.budget.spent_tokens, self.budget.seconds
         record = EvaluationRecord(*account, fraction, bits_per_byte)
@@ -276,10 +276,10 @@ class Trainer:
             self.backend.save_checkpoint(self.run, name, self.state, self.progress())
 
     def progress(self) -> Progress:
-        """Where the session stands; only meaningful with no step in flight."""
+        """The state of the account for a checkpoint; valid only when all started steps are recorded."""
         return Progress(
             step=self.step_number,
-            windows=self.stream.position,
+            sequences=self.stream.position,
             tokens=self.budget.spent_tokens,
             flops=self.budget.spent_flops,
             seconds=self.budget.seconds,
@@ -308,7 +308,7 @@ class Trainer:
         return Outcome(state, progress, evaluation, interrupted, dict(self.phases), source)
 
     def _best_or(self, last: State) -> tuple[State, str]:
-        """The best checkpoint; where it was lost or damaged the run still ends, with its last weights."""
+        """The best checkpoint, or the last weights if the best checkpoint is missing or damaged."""
         try:
             return self.backend.load_checkpoint(self.run, "best")[0], "best"
         except TinyError as error:
@@ -327,7 +327,7 @@ class Trainer:
 
     @contextlib.contextmanager
     def _pause(self, name: str) -> Iterator[None]:
-        """A phase between steps: those in flight are finished first, and its time is not counted as theirs."""
+        """A phase between steps; it begins when all started steps are done, so that its time is its own."""
         self._drain()
         with self._phase(name):
             yield

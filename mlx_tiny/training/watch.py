@@ -1,4 +1,4 @@
-"""Watches over a run: divergence of the loss, interruption by the user, errors of the device."""
+"""What can end a run early: a diverging loss, an interruption by the user, and errors of the device."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from types import FrameType
 
 from mlx_tiny.errors import TinyError
 
-# A running mean over about 20 steps, and how far it may climb above its lowest point. Loss spikes that heal stay below
-# one nat; runs that climb by two never came back in our studies.
+# The decay of a running mean over about 20 steps, and how far this mean may rise above its lowest value. In our studies
+# spikes from which a run recovered stayed below one nat, and no run recovered from two.
 _MEMORY = 0.95
 _LARGEST_CLIMB_NATS = 2.0
 
 
 class Diverged(TinyError):
-    """The loss is NaN, infinite, or climbing away."""
+    """The loss is NaN, infinite, or far above its lowest value."""
 
 
 @dataclass
 class LossWatch:
-    """Raises `Diverged` when the loss stops being a number or leaves the run's best level for good."""
+    """Raises `Diverged` when the loss is not finite, or its running mean rises far above its lowest value."""
 
     mean: float | None = None
     lowest: float | None = None
 
     def see(self, step: int, loss: float) -> None:
-        """Take in the loss of one step, nats per token."""
+        """Record the loss of one step, in nats per token."""
         if not math.isfinite(loss):
             raise Diverged(f"The loss became {loss} at step {step}")
         self.mean = loss if self.mean is None else _MEMORY * self.mean + (1 - _MEMORY) * loss
@@ -80,7 +80,7 @@ _DEVICE_ERRORS = {
 
 @contextlib.contextmanager
 def device_errors_explained(batch_size: int, micro_batches: int) -> Iterator[None]:
-    """Turn MLX's out-of-memory and time-out errors in the block into a TinyError that names the setting to lower."""
+    """Turn out-of-memory and time-out errors of MLX in the block into a TinyError that names the setting to change."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:

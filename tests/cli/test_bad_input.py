@@ -44,7 +44,7 @@ def setting(flags: str, *words: str, code: int = USER) -> Case:
 
 DATA_CASES = {
     "missing file": data("absent.txt", "absent.txt does not exist", "Expected a file, a folder", "Check the path"),
-    "empty file": data("empty.txt", "empty.txt is empty", "Name a file that holds text"),
+    "empty file": data("empty.txt", "empty.txt is empty", "Name a file that contains text"),
     "white space only": data("blank.txt", "blank.txt contains no documents", "Name a file with text"),
     "folder without text": data("pictures", "pictures contains no text", "Expected files that end in .txt"),
     "glob without match": data("*.log", "No file matches", "*.log", "Check the pattern"),
@@ -56,7 +56,9 @@ DATA_CASES = {
     "invalid UTF-8": data(
         "latin.txt", "latin.txt is not valid UTF-8", "byte 0xE9 at byte 11", "Save the file as UTF-8"
     ),
-    "broken JSON line": data("broken.jsonl", "Line 3 of", "broken.jsonl is not valid JSON", "Mend or remove the line"),
+    "broken JSON line": data(
+        "broken.jsonl", "Line 3 of", "broken.jsonl is not valid JSON", "Correct or remove the line"
+    ),
     "JSON lines without the key": data(
         "good.jsonl",
         "no text under the key 'story'",
@@ -76,7 +78,11 @@ DATA_CASES = {
         "notes.txt", "shorter than one sequence", "Expected at least 50001 tokens", "got", flags=("--context", "50000")
     ),
     "vocabulary too large for the corpus": data(
-        "notes.txt", "too small for the vocabulary", "Expected at most", "got 8192", flags=("--vocabulary-size", "8192")
+        "notes.txt",
+        "too small for the vocabulary",
+        "Expected a vocabulary of at most",
+        "got 8192",
+        flags=("--vocabulary-size", "8192"),
     ),
     "validation file for stories": data(
         "stories", "validation file can only be used with your own text", "--data", flags=("--validation", "notes.txt")
@@ -111,15 +117,15 @@ SETTING_CASES = {
     "run folder that is a file": setting("--run notes.txt", "notes.txt exists already", "--resume"),
     "run folder with an endless name": setting(f"--run {'n' * 300}", "File name too long", "Check the path"),
     "resumed run that is none": Case(
-        ("train", "--resume", "absent"), ("absent holds no run", "`mlx-tiny train` wrote")
+        ("train", "--resume", "absent"), ("absent contains no run", "`mlx-tiny train` wrote")
     ),
     "resumed folder that is no run": Case(
-        ("train", "--resume", "taken"), ("taken holds no run", "`mlx-tiny train` wrote")
+        ("train", "--resume", "taken"), ("taken contains no run", "`mlx-tiny train` wrote")
     ),
-    "generation without a run": Case(("generate", "absent"), ("absent holds no run", "`mlx-tiny train` wrote")),
-    "generation from a file": Case(("generate", "notes.txt"), ("notes.txt holds no run",)),
+    "generation without a run": Case(("generate", "absent"), ("absent contains no run", "`mlx-tiny train` wrote")),
+    "generation from a file": Case(("generate", "notes.txt"), ("notes.txt contains no run",)),
     "generation without an argument": Case(("generate",), ("Missing argument 'RUN'", "--help"), USAGE),
-    "evaluation without a run": Case(("eval", "absent", "notes.txt"), ("absent holds no run",)),
+    "evaluation without a run": Case(("eval", "absent", "notes.txt"), ("absent contains no run",)),
     "evaluation without a text": Case(("eval", "absent"), ("Missing argument 'TEXT'",), USAGE),
     "negative temperature": Case(
         ("generate", "absent", "--temperature", "-1"), ("temperature is out of range", "Expected 0 or more, got -1")

@@ -146,7 +146,7 @@ def of_version(path: Path, version: int) -> None:
 
 @pytest.mark.parametrize("name", ["absent", "notes.txt", "."])
 def test_what_is_no_run_is_explained(name: str) -> None:
-    case = Case(("validate", name), ("holds no run", "the folder that `mlx-tiny train` wrote"), USER)
+    case = Case(("validate", name), ("contains no run", "the folder that `mlx-tiny train` wrote"), USER)
     assert_explained(call(*case.arguments), case)
 
 

@@ -26,7 +26,7 @@ from mlx_tiny.training.step import TrainingStep
 pytestmark = pytest.mark.torch
 PROGRESS = Progress(
     step=7,
-    windows=28,
+    sequences=28,
     tokens=896,
     flops=1 / 3,
     seconds=0.1 + 0.2,

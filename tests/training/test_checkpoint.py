@@ -25,7 +25,7 @@ from mlx_tiny.training.watch import LossWatch
 QUIET = {"capture_output": True, "text": True, "timeout": 60, "env": subprocess_environment()}
 PROGRESS = Progress(
     step=7,
-    windows=28,
+    sequences=28,
     tokens=896,
     flops=1 / 3,
     seconds=0.1 + 0.2,
@@ -217,10 +217,10 @@ def test_another_format_is_refused(run: RunFolder, state: TrainingState, monkeyp
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TinyError, match="holds no run"):
+    with pytest.raises(TinyError, match="contains no run"):
         RunFolder(tmp_path / "nothing")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(TinyError, match="holds no run"):
+    with pytest.raises(TinyError, match="contains no run"):
         RunFolder(tmp_path / "empty")
     (tmp_path / "empty" / "config.json").write_text('{"format_version": 1, "config": {"mod')
     with pytest.raises(TinyError, match="cannot be read"):
@@ -386,7 +386,7 @@ def test_a_last_line_that_was_cut_is_left_out(run: RunFolder, tail: str) -> None
         ('{"kind": "st', r"line 2 of .*metrics.jsonl is damaged \(.*Remove that line"),
         (
             '{"kind": "leap", "version": 1}',
-            r"line 2 of .*metrics.jsonl is none that this version reads.*got kind 'leap'",
+            r"line 2 of .*metrics.jsonl is not of a kind and version that can be read here.*got kind 'leap'",
         ),
         ('{"step": 2, "loss": 2.5}', r"got kind None.*another version of mlx_tiny"),
         (

@@ -128,7 +128,7 @@ def test_a_token_budget_ends_at_the_nearest_step(tmp_path: Path, asked: float, t
     _, outcome, recorder = train_whole(tmp_path / "run", tiny_config(tmp_path, budget=tokens(asked)))
     assert [report.step for report in recorder.steps] == list(range(1, taken + 1))
     assert (outcome.progress.step, outcome.progress.tokens) == (taken, taken * STEP_TOKENS)
-    assert outcome.progress.windows == taken * STEP_TOKENS // 32
+    assert outcome.progress.sequences == taken * STEP_TOKENS // 32
 
 
 def test_a_budget_of_flops_ends_at_the_nearest_step(tmp_path: Path) -> None:
