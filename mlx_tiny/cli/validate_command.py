@@ -186,26 +186,29 @@ def _precision(tf32: str) -> str:
 
 def _shown(rows: Iterable[Row], titles: dict[str, str], as_json: bool) -> Iterable[Row]:
     """The rows, each printed as soon as it is there, below the title of its layer."""
-    from mlx_tiny.validate.table import HEADER
+    from mlx_tiny.tools.tables import wrapped
+    from mlx_tiny.validate.table import HEADER, LEGEND
 
     layer = ""
     for row in rows:
         if not as_json:
             if row.layer != layer:
                 layer = row.layer
-                click.echo(f"\n{layer}: {titles[layer]}\n{HEADER}")
-            click.echo(row.line())
+                click.echo("\n".join(["", *wrapped(f"{layer}: {titles[layer]}"), HEADER]))
+            click.echo("\n".join(row.lines()))
         yield row
+    if layer:
+        click.echo("\n".join(wrapped(f"  {LEGEND}")))
 
 
 def _curves(training: Training) -> dict[str, list[float | None]]:
     """Both sides' losses, none where the training broke; no number stands for NaN."""
-    from mlx_tiny.validate.table import number_or_null
+    from mlx_tiny.records import to_plain
 
     if training.broken:  # the table says so
         return {}
     sides = {"mlx": training.curves.ours.tolist(), "torch": training.curves.reference.tolist()}
-    return {side: [number_or_null(loss) for loss in losses] for side, losses in sides.items()}
+    return to_plain(sides)  # type: ignore[no-any-return]
 
 
 def _show_curves(curves: dict[str, list[float | None]]) -> None:
@@ -220,17 +223,20 @@ def _show_curves(curves: dict[str, list[float | None]]) -> None:
 
 def _self_test(as_json: bool) -> None:
     from mlx_tiny.linux.lanes import prepare
+    from mlx_tiny.tools.tables import wrapped
     from mlx_tiny.validate.self_test import verdicts
 
     prepare()
     began, found = time.monotonic(), []
     if not as_json:
-        click.echo(f"{'planted fault':<42}{'blamed':<58}verdict")
+        click.echo(f"{'planted fault':<42}verdict")
     for verdict in verdicts():
         found.append(verdict)
         if not as_json:
-            word = "ok" if verdict.localised else f"FAILED: expected {verdict.expected}"
-            click.echo(f"{verdict.fault:<42}{verdict.blamed:<58}{word}")
+            word = "ok" if verdict.localised else "FAILED"
+            click.echo(f"{verdict.fault:<42}{word}")
+            told = f"blamed: {verdict.blamed}" + ("" if verdict.localised else f"; expected: {verdict.expected}")
+            click.echo("\n".join(wrapped(f"    {told}", indent=4)))
     missed = [verdict for verdict in found if not verdict.localised]
     summary = {
         "faults": len(found) - 1,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
+import textwrap
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,17 +11,16 @@ from typing import Any
 
 from mlx_tiny.errors import TinyError, said
 from mlx_tiny.ops.conformance import Result
+from mlx_tiny.records import to_plain
+from mlx_tiny.tools.tables import wrapped
 
 OK, FAILED, LEFT_OUT = "ok", "FAILED", "left out"
-HEADER = (
-    f"{'operation':<28}{'case':<32}{'dtype':<10}{'worst result':<37}"
-    f"{'absolute':>9}{'relative':>10}{'allowed':>9}{'seconds':>9}  verdict"
+HEADER = f"  {'':<36}{'dtype':>9}{'relative':>9}{'allowed':>9}{'s':>6}  verdict"
+LEGEND = (
+    "relative: largest error over the largest number expected; allowed: the bound, with its reason in tolerances.py; "
+    "s: seconds"
 )
-
-
-def number_or_null(value: Any) -> Any:
-    """The value as JSON knows it, which has no word for NaN or an infinity."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+_LABEL = 36
 
 
 @dataclass(frozen=True)
@@ -55,21 +54,23 @@ class Row:
         """The operation, and of it the result or, where there is none, what it said."""
         return ": ".join(part for part in (self.operation, self.result or self.note) if part)
 
-    def line(self) -> str:
-        """The row in the columns of `HEADER`."""
-        numbers = [f"{value:.1e}" for value in (self.absolute, self.relative, self.allowed)]
+    def lines(self) -> list[str]:
+        """The row in the columns of `HEADER`, and below it what is to be said of it, within 80 columns."""
+        relative, allowed = (f"{number:.1e}" for number in (self.relative, self.allowed))
         if self.verdict == LEFT_OUT:
-            numbers = ["", "", ""]
-        verdict = f"{self.verdict}: {self.note}" if self.note else self.verdict
-        return (
-            f"{self.operation:<28}{self.case:<32}{self.dtype:<10}{self.result:<37}"
-            f"{numbers[0]:>9}{numbers[1]:>10}{numbers[2]:>9}{self.seconds:>9.2f}  {verdict}"
-        )
+            relative = allowed = ""
+        first, *rest = textwrap.wrap(", ".join(filter(None, [self.operation, self.case])), _LABEL)
+        told = ": ".join(filter(None, [self.result if self.verdict == FAILED else "", self.note]))
+        figures = f"{self.dtype:>9}{relative:>9}{allowed:>9}{self.seconds:>6.1f}  {self.verdict}"
+        return [
+            f"  {first:<{_LABEL}}{figures}",
+            *(f"    {line}" for line in rest),
+            *(wrapped(f"    {told}", indent=4) if told else []),
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """The row as JSON knows it: an error without a number is null."""
-        values = {**dataclasses.asdict(self), "passed": self.passed}
-        return {name: number_or_null(value) for name, value in values.items()}
+        return {**to_plain(self), "passed": self.passed}
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ def test_the_rows_of_a_sound_model_pass() -> None:
     rows = [
         q.row() for q in models.comparisons(replace(subject, config=replace(CONFIG, train=train)), presets=("tiny",))
     ]
-    assert [row.line() for row in rows if not row.passed] == []
+    assert [row.lines() for row in rows if not row.passed] == []
     whole, rough = ["layers in lockstep", "logits", "training step"], ["layers in lockstep", "training step"]
     assert [row.operation for row in rows] == 3 * [*whole, *rough]
     assert [row.case for row in rows] == ["tied, B2 T64"] * 5 + ["tiny, B2 T128"] * 5 + ["small, B2 T19"] * 5

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.torch
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_operation_keeps_its_bounds(dtype: str) -> None:
     rows = [question.row() for question in operations.comparisons((dtype,))]
-    assert [row.line() for row in rows if not row.passed] == []
+    assert [row.lines() for row in rows if not row.passed] == []
     asked = {row.operation for row in rows}
     if dtype == "float32":
         here = {f"{o.name}, {name}" for o in everything() for name in o.implementations if name != "metal"}

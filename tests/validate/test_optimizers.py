@@ -21,7 +21,7 @@ def rows(*operations: str) -> list:
 
 def test_every_optimizer_takes_the_same_steps() -> None:
     found = rows()
-    assert [row.line() for row in found if not row.passed] == []
+    assert [row.lines() for row in found if not row.passed] == []
     assert {row.operation for row in found} >= {
         "learning rate and momentum",
         "clipping",

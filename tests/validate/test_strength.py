@@ -34,7 +34,7 @@ def rows(subject: Trained) -> dict[str, Row]:
 
 def test_both_sides_agree() -> None:
     found = rows(trained(1200))
-    assert [row.line() for row in found.values() if not row.passed] == []
+    assert [row.lines() for row in found.values() if not row.passed] == []
     assert found["bits per byte"].absolute <= 1e-6
     assert found["likeliest tokens"].result == "64 equal tokens"
 
