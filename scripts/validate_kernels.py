@@ -14,6 +14,7 @@ from emulator import emulated_metal
 from emulator.cuda.card import REMEDY, Card, CardError
 from emulator.cuda.nvrtc import REMEDY as COMPILER_REMEDY
 from emulator.cuda.nvrtc import why_not_nvrtc
+from emulator.table import compile_table
 
 from mlx_tiny.cli.validate_command import validate_kernels
 from mlx_tiny.errors import TinyError
@@ -27,7 +28,10 @@ from mlx_tiny.errors import TinyError
 def main(checking: bool, lane_map: str, cuda: bool, as_json: bool) -> None:
     """Run the Metal kernels without a Mac and print how far each is from its float64 reference."""
     try:
-        with emulated_metal(checking=checking, lane_map=lane_map, run=_card(as_json) if cuda else None):
+        run = _card(as_json) if cuda else None
+        if run is None:
+            compile_table(checking, lane_map)
+        with emulated_metal(checking=checking, lane_map=lane_map, run=run):
             validate_kernels(as_json)
     except TinyError as error:
         click.echo(f"validate_kernels: {error}", err=True)

@@ -5,14 +5,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-from pathlib import Path
 
 import pytest
 
 from . import cache
 from .executor import compile_ahead
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -26,7 +23,7 @@ def compiled_ahead(request: pytest.FixtureRequest) -> None:
     if not module.get_closest_marker("compile_ahead"):
         return
     items = [item for item in request.session.items if item.getparent(pytest.Module) is module]
-    done = cache.digest("ahead", *(item.nodeid for item in items), _sources()) + ".txt"
+    done = cache.digest("ahead", *(item.nodeid for item in items), cache.sources()) + ".txt"
     if not cache.find(done):
         for faults in (False, True):
             runs = [item for item in items if _needs_no_fixture(item) and _expects_faults(item) == faults]
@@ -50,9 +47,3 @@ def _expects_faults(item: pytest.Item) -> bool:
 
 def _needs_no_fixture(item: pytest.Item) -> bool:
     return set(inspect.signature(item.obj).parameters) <= set(_parameters(item))
-
-
-@functools.cache
-def _sources() -> str:
-    files = [path for folder in ("kernels", "mlx_tiny", "tests") for path in sorted((ROOT / folder).rglob("*.*"))]
-    return cache.digest(*(path.read_text(errors="replace") for path in files if path.suffix in (".py", ".metal", ".h")))

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+ROOT = Path(__file__).parents[2]
 # Files that no test has used for a month.
 _KEPT_S = 30 * 24 * 3600
 
@@ -29,6 +30,13 @@ def digest(*parts: str) -> str:
     for part in parts:
         found.update(part.encode() + b"\0")
     return found.hexdigest()[:32]
+
+
+@functools.cache
+def sources() -> str:
+    """The digest of all that decides which kernels the tests launch."""
+    files = [path for folder in ("kernels", "mlx_tiny", "tests") for path in sorted((ROOT / folder).rglob("*.*"))]
+    return digest(*(path.read_text(errors="replace") for path in files if path.suffix in (".py", ".metal", ".h")))
 
 
 def find(name: str) -> Path | None:
