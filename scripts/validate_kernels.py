@@ -44,8 +44,8 @@ def _card(quiet: bool) -> Callable[..., None]:
         card = Card()
     except CardError as reason:
         raise TinyError("There is no GPU here to run the kernels on as CUDA", got=reason, remedy=REMEDY) from None
-    if reason := why_not_nvrtc():
-        raise TinyError("The kernels cannot be compiled as CUDA here", got=reason, remedy=COMPILER_REMEDY)
+    if why_not := why_not_nvrtc():
+        raise TinyError("The kernels cannot be compiled as CUDA here", got=why_not, remedy=COMPILER_REMEDY)
     if not quiet:
         click.echo(f"{card.name}, {card.architecture}")
     return card.execute

@@ -22,7 +22,8 @@ def compiled_ahead(request: pytest.FixtureRequest) -> None:
     module = request.node
     if not module.get_closest_marker("compile_ahead"):
         return
-    items = [item for item in request.session.items if item.getparent(pytest.Module) is module]
+    functions = (item for item in request.session.items if isinstance(item, pytest.Function))
+    items = [item for item in functions if item.getparent(pytest.Module) is module]
     done = cache.digest("ahead", *(item.nodeid for item in items), cache.sources()) + ".txt"
     if not cache.find(done):
         for faults in (False, True):
@@ -31,19 +32,19 @@ def compiled_ahead(request: pytest.FixtureRequest) -> None:
         cache.keep(done, b"")
 
 
-def _call(item: pytest.Item) -> None:
+def _call(item: pytest.Function) -> None:
     with contextlib.suppress(pytest.fail.Exception, pytest.skip.Exception):
         item.obj(**_parameters(item))
 
 
-def _parameters(item: pytest.Item) -> dict[str, object]:
+def _parameters(item: pytest.Function) -> dict[str, object]:
     return item.callspec.params if hasattr(item, "callspec") else {}
 
 
-def _expects_faults(item: pytest.Item) -> bool:
+def _expects_faults(item: pytest.Function) -> bool:
     mark = item.get_closest_marker("compile_ahead")
     return bool(mark and mark.kwargs.get("faults"))
 
 
-def _needs_no_fixture(item: pytest.Item) -> bool:
+def _needs_no_fixture(item: pytest.Function) -> bool:
     return set(inspect.signature(item.obj).parameters) <= set(_parameters(item))

@@ -216,7 +216,8 @@ def compile_ahead(runs: Iterable[Callable[[], object]], *, expecting_faults: boo
         expecting_faults: of the first run with the checks, so that there will be no second.
     """
     global _ahead
-    _ahead = wanted = []
+    wanted: list[Wanted] = []
+    _ahead = wanted
     try:
         for run in runs:
             with contextlib.suppress(Exception), warnings.catch_warnings(), np.errstate(all="ignore"):

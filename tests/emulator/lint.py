@@ -56,10 +56,12 @@ Found = Iterator[tuple[int, str]]
 class Launch(Protocol):
     """What the emulator records of a launch."""
 
-    name: str
-    source: str
-    grid: Sequence[int]
-    threadgroup: Sequence[int]
+    @property
+    def name(self) -> str: ...
+    @property
+    def grid(self) -> Sequence[int]: ...
+    @property
+    def threadgroup(self) -> Sequence[int]: ...
 
 
 def lint(source: str) -> list[str]:

@@ -22,19 +22,19 @@ def run_kernel(
     init_value: float | None = None,
     checking: bool = False,
     lane_map: str = "apple",
-    run: Callable[..., None] | None = None,
+    run: Callable[..., object] | None = None,
 ) -> mx.array:
     """Run a body whose inputs are called a, b, c and whose output is o; returns o, by default one element a thread."""
     x, y, z = threadgroups
     with emulated_metal(checking=checking, lane_map=lane_map, run=run):
-        kernel = mx.fast.metal_kernel(
+        kernel: Any = mx.fast.metal_kernel(
             name="sample",
             input_names=list("abc"[: len(inputs)]),
             output_names=["o"],
             source=body,
             header=header,
         )
-        (output,) = kernel(
+        results: list[mx.array] = kernel(
             inputs=list(inputs),
             template=template,
             grid=(x * threads, y, z),
@@ -43,4 +43,4 @@ def run_kernel(
             output_dtypes=[dtype],
             init_value=init_value,
         )
-    return output
+    return results[0]

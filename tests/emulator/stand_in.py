@@ -47,7 +47,7 @@ def emulated_metal(
     checking: bool = False,
     lane_map: str = "apple",
     guarded: bool = True,
-    run: Callable[..., None] | None = None,
+    run: Callable[..., object] | None = None,
 ) -> Iterator[list[LaunchRecord]]:
     """Inside, kernels of `mx.fast.metal_kernel` run on the CPU, also under `mx.value_and_grad`, not under `mx.compile`.
 
@@ -62,7 +62,7 @@ def emulated_metal(
     """
     mode = Mode(checking, lane_map, guarded)
     launches: list[LaunchRecord] = []
-    real = mx.fast.metal_kernel
+    real: Any = mx.fast.metal_kernel
 
     def metal_kernel(
         name: str,
@@ -99,7 +99,7 @@ class EmulatedKernel:
     body: str
     mode: Mode
     launches: list[LaunchRecord]
-    run: Callable[..., None]
+    run: Callable[..., object]
     captured: dict[Any, Captured] = field(default_factory=dict)
 
     def __call__(

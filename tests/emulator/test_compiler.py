@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import pytest
@@ -51,7 +52,7 @@ def _forget() -> None:
 )
 def test_ziglang_serves_where_there_is_no_other(case: Case) -> None:
     assert "ziglang" in compiler.compiler().command
-    arguments = {"threads": case.threads, "threadgroups": (2, 1, 1), "checking": True}
+    arguments: dict[str, Any] = {"threads": case.threads, "threadgroups": (2, 1, 1), "checking": True}
     inputs = mx.arange(64).astype(mx.float32) - 30, mx.array([1.0, 2.0])
     if not case.kinds:
         mx.eval(run_kernel(case.body, *inputs, **arguments))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -49,7 +50,7 @@ def test_small_kernels_compile(other_lane_map: bool) -> None:
 @needs_nvrtc
 def test_a_broken_text_is_refused_with_its_line() -> None:
     with emulated_metal(run=lambda launch, *_, **__: compile_cuda([translated(launch.source)])):
-        kernel = mx.fast.metal_kernel(name="k", input_names=["a"], output_names=["o"], source="\no[0] = nothing;")
+        kernel: Any = mx.fast.metal_kernel(name="k", input_names=["a"], output_names=["o"], source="\no[0] = nothing;")
         sizes = {"grid": (32, 1, 1), "threadgroup": (32, 1, 1), "output_shapes": [(1,)], "output_dtypes": [mx.float32]}
         with pytest.raises(CompileError, match=r"kernel\.metal\(\d+\): error: .*\"nothing\" is undefined"):
             kernel(inputs=[mx.zeros(8)], **sizes)
@@ -58,7 +59,7 @@ def test_a_broken_text_is_refused_with_its_line() -> None:
 class FakeDriver:
     """The entry points of libcuda that a card needs, on this process's memory; `kernel` gets the buffers' addresses."""
 
-    def __init__(self, kernel: Callable[..., None]) -> None:
+    def __init__(self, kernel: Callable[..., object]) -> None:
         self.kernel = kernel
         self.memory: dict[int, ctypes.Array[ctypes.c_char]] = {}
         self.sizes: list[int] = []
@@ -69,19 +70,19 @@ class FakeDriver:
             return lambda *_: 0
         raise AttributeError(name)
 
-    def cuDeviceGetName(self, name: ctypes.Array[ctypes.c_char], length: int, _: object) -> int:  # noqa: N802
+    def cuDeviceGetName(self, name: ctypes.Array[ctypes.c_char], length: int, _: Any) -> int:  # noqa: N802
         name.value = b"a card of this test"[: length - 1]
         return 0
 
-    def cuDeviceGetAttribute(self, value: object, attribute: int, _: object) -> int:  # noqa: N802
+    def cuDeviceGetAttribute(self, value: Any, attribute: int, _: Any) -> int:  # noqa: N802
         value._obj.value = {75: 9, 76: 0}[attribute]
         return 0
 
-    def cuModuleLoadData(self, _: object, image: bytes) -> int:  # noqa: N802
+    def cuModuleLoadData(self, _: Any, image: bytes) -> int:  # noqa: N802
         self.module = image
         return 0
 
-    def cuMemAlloc_v2(self, address: object, size: ctypes.c_size_t) -> int:  # noqa: N802
+    def cuMemAlloc_v2(self, address: Any, size: ctypes.c_size_t) -> int:  # noqa: N802
         memory = ctypes.create_string_buffer(size.value)
         address._obj.value = ctypes.addressof(memory)
         self.memory[address._obj.value] = memory
@@ -98,14 +99,14 @@ class FakeDriver:
         ctypes.memmove(to, source.value, size.value)
         return 0
 
-    def cuLaunchKernel(self, _: object, *arguments: object) -> int:  # noqa: N802
+    def cuLaunchKernel(self, _: Any, *arguments: Any) -> int:  # noqa: N802
         *sizes, stream, pointers, extra = arguments
         assert stream is None and extra is None
         self.sizes = [size.value for size in sizes]
         self.kernel(*(ctypes.c_uint64.from_address(pointer).value for pointer in pointers))
         return 0
 
-    def cuGetErrorName(self, _: int, name: object) -> int:  # noqa: N802
+    def cuGetErrorName(self, _: int, name: Any) -> int:  # noqa: N802
         name._obj.value = b"CUDA_ERROR_OF_THIS_TEST"
         return 0
 
@@ -120,7 +121,7 @@ def on_card(monkeypatch: pytest.MonkeyPatch, driver: FakeDriver) -> mx.array:
 
 
 def squares(a: int, o: int) -> None:
-    numbers, results = (np.frombuffer((ctypes.c_float * 64).from_address(at), np.float32) for at in (a, o))
+    numbers, results = (np.ctypeslib.as_array((ctypes.c_float * 64).from_address(at)) for at in (a, o))
     assert np.isnan(results).all()
     results[:] = numbers**2
 
@@ -143,7 +144,7 @@ def test_a_store_where_none_belongs_is_reported(
 
 def test_the_drivers_error_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     driver = FakeDriver(squares)
-    driver.cuCtxSynchronize = lambda: 719
+    monkeypatch.setattr(driver, "cuCtxSynchronize", lambda: 719, raising=False)
     with pytest.raises(CardError, match=r"cuCtxSynchronize with CUDA_ERROR_OF_THIS_TEST \(719\)"):
         on_card(monkeypatch, driver)
     assert driver.memory == {}

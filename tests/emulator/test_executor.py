@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
 import pytest
-from numeric import to_float64
+
+from mlx_tiny.ops.conformance import to_float64
 
 from . import CompileError, KernelFault, NotTranslatable, emulated_metal, executor
 from .single_kernel import run_kernel
@@ -55,7 +58,7 @@ def test_places_of_threads() -> None:
 
 def test_a_grid_that_is_no_multiple_of_the_threadgroup_ends_in_a_smaller_one() -> None:
     with emulated_metal(checking=True):
-        kernel = mx.fast.metal_kernel(
+        kernel: Any = mx.fast.metal_kernel(
             name="sample",
             input_names=[],
             output_names=["o"],
@@ -132,7 +135,7 @@ def test_half_turns_to_float_and_back_silently_and_bfloat_only_to_float() -> Non
         ("floor", np.floor),
     ],
 )
-def test_functions(name: str, function) -> None:
+def test_functions(name: str, function: Callable[[np.ndarray], np.ndarray]) -> None:
     a = mx.abs(numbers()) + 0.1
     exact = to_float64(a)
     np.testing.assert_allclose(np.array(run_kernel(THREAD + f"o[i] = {name}(a[i]);", a)), function(exact), rtol=4e-7)
@@ -190,7 +193,7 @@ def test_vectors() -> None:
         ("simd_sum(a[i])", lambda a: np.full(32, a.sum())),
     ],
 )
-def test_operations_of_a_simdgroup(call: str, expected, dtype: str) -> None:
+def test_operations_of_a_simdgroup(call: str, expected: Callable[[np.ndarray], np.ndarray], dtype: str) -> None:
     # Small integers, whose sums are exact in every type.
     values = np.random.default_rng(0).integers(-9, 9, 32)
     a = mx.array(values).astype(getattr(mx, dtype))

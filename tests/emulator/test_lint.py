@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import mlx.core as mx
 import pytest
@@ -74,7 +75,7 @@ BAD = [
 
 def source(body: str, *, header: str = "", inputs: int = 1) -> str:
     names = ["x", *(f"x{number}" for number in range(1, inputs))]
-    kernel = mx.fast.metal_kernel(name="probe", input_names=names, output_names=["y"], source=body, header=header)
+    kernel: Any = mx.fast.metal_kernel(name="probe", input_names=names, output_names=["y"], source=body, header=header)
     launch = {
         "template": [("T", mx.float32)],
         "grid": (128, 1, 1),

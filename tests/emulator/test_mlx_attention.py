@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import mlx.core as mx
 import numpy as np
 import pytest
-from numeric import normal, to_float64
+from numeric import normal
+
+from mlx_tiny.ops.conformance import to_float64
 
 from . import KernelFault, Kind, emulated_metal
 from .mlx_text import flat_text, include_folder
@@ -51,14 +55,14 @@ def steel_text(T: int) -> str:
 
 
 def attend(header: str, arrays: list[mx.array], T: int) -> list[mx.array]:
-    kernel = mx.fast.metal_kernel(
+    kernel: Any = mx.fast.metal_kernel(
         name="mlx_attention",
         input_names=["query", "key", "value", "scale"],
         output_names=["output", "logarithm"],
         source=CALL,
         header=header,
     )
-    return kernel(
+    results: list[mx.array] = kernel(
         inputs=[*arrays, mx.array([SCALE])],
         template=[("T_", arrays[0].dtype)],
         grid=(-(-T // QUERIES) * 32 * SIMDGROUPS, H, B),
@@ -66,6 +70,7 @@ def attend(header: str, arrays: list[mx.array], T: int) -> list[mx.array]:
         output_shapes=[(B, H, T, K), (B, H, T)],
         output_dtypes=[arrays[0].dtype, mx.float32],
     )
+    return results
 
 
 def inputs(T: int, dtype: str) -> tuple[list[mx.array], list[np.ndarray]]:
@@ -161,7 +166,7 @@ def test_the_kernel_for_one_query_is_right_and_clean(checking: bool) -> None:
     arrays, exact = inputs(70, "float32")
     arrays[0], exact[0] = arrays[0][:, :, -1:], exact[0][:, :, -1:]
     with emulated_metal(checking=checking):
-        kernel = mx.fast.metal_kernel(
+        kernel: Any = mx.fast.metal_kernel(
             name="mlx_vector_attention",
             input_names=["query", "key", "value", "scale"],
             output_names=["output"],

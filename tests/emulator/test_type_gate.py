@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import mlx.core as mx
 import pytest
@@ -126,7 +127,7 @@ BAD_HEADERS = [
 
 
 def source(body: str, *, header: str = HEADER, dtype: mx.Dtype = mx.bfloat16) -> str:
-    kernel = mx.fast.metal_kernel(
+    kernel: Any = mx.fast.metal_kernel(
         name="probe", input_names=["x", "factor"], output_names=["y"], source=f"// x_shape\n{body}\n", header=header
     )
     launch = {
@@ -185,7 +186,7 @@ def test_the_template_arguments_are_those_of_the_launch() -> None:
 
 
 def test_a_kernel_without_a_template_is_checked_too() -> None:
-    kernel = mx.fast.metal_kernel(name="probe", input_names=["x"], output_names=["y"], source="y[0] = x[0] + 1.0;")
+    kernel: Any = mx.fast.metal_kernel(name="probe", input_names=["x"], output_names=["y"], source="y[0] = x[0] + 1.0;")
     sizes = {"grid": (32, 1, 1), "threadgroup": (32, 1, 1), "output_shapes": [(1,)], "output_dtypes": [mx.float32]}
     text = capture(kernel, "probe", [mx.zeros(8)], sizes).source
     assert any("without the suffix f" in finding for finding in check_types(text))

@@ -129,7 +129,8 @@ def _with_threadgroup_arrays(text: str) -> str:
 
 
 def _arguments(parameters: str) -> tuple[list[str], tuple[str, ...]]:
-    arguments, buffers = [], []
+    arguments: list[str] = []
+    buffers: list[str] = []
     for text in re.split(r",\n", parameters):
         parameter = _PARAMETER.fullmatch(text)
         if not parameter:

@@ -167,12 +167,12 @@ def _type_findings(declared: cindex.Type, name: str, line: int) -> Iterator[tupl
 def _outermost(pointee: cindex.Type) -> str:
     """The type's words but for what it points to in turn: `float *__private` is a private pointer."""
     if pointee.kind == cindex.TypeKind.POINTER:
-        return pointee.spelling.rpartition("*")[2]
-    return pointee.spelling
+        return str(pointee.spelling).rpartition("*")[2]
+    return str(pointee.spelling)
 
 
 def _is_double(candidate: cindex.Type) -> bool:
-    return candidate.get_canonical().kind == cindex.TypeKind.DOUBLE
+    return bool(candidate.get_canonical().kind == cindex.TypeKind.DOUBLE)
 
 
 def _at_file_scope(cursor: cindex.Cursor) -> bool:

@@ -45,10 +45,10 @@ def _missed_in_text(bug: Bug) -> str | None:
         findings = check_types(launch.source)
     else:
         findings = lint_launch(launch) if bug.launch else lint(launch.source)
-    found = any(
-        bug.says in finding and (bug.launch or bug.line in _named_line(finding, launch.source)) for finding in findings
-    )
-    return None if found else f"findings: {findings}"
+    found = [finding for finding in findings if str(bug.says) in finding]
+    if found and (bug.launch or any(bug.line in _named_line(finding, launch.source) for finding in found)):
+        return None
+    return f"findings: {findings}"
 
 
 def _named_line(finding: str, source: str) -> str:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import mlx.core as mx
 import numpy as np
@@ -61,13 +61,14 @@ class SmallKernel:
         return worst
 
     def _kernel(self, text: KernelText) -> Callable[..., list[mx.array]]:
-        return mx.fast.metal_kernel(
+        kernel = mx.fast.metal_kernel(
             name=self.name,
             input_names=list(self.inputs),
             output_names=list(self.outputs),
             source=text.body,
             header=text.header,
         )
+        return cast("Callable[..., list[mx.array]]", kernel)
 
     def _arrays(self) -> list[mx.array]:
         return [mx.array(array.astype(np.float32)).astype(self.dtype) for array in self.inputs.values()]
