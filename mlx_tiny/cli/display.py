@@ -1,4 +1,4 @@
-"""What a person sees of a run: a bar on a terminal, plain lines elsewhere."""
+"""Shows the progress of a run: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from tqdm import tqdm
 from mlx_tiny.records import EvaluationRecord, StepRecord
 from mlx_tiny.units import format_count, format_seconds
 
-# Plain lines: at most one a second and one a twentieth of the budget.
+# Plain lines come at most once per second, and once per twentieth of the budget.
 _SECONDS_BETWEEN_LINES = 1.0
 _FRACTION_BETWEEN_LINES = 0.05
 
-# Before this share of the budget, the time left cannot be told from the time spent.
+# Before this fraction of the budget is spent, the time that is left cannot be estimated.
 _FRACTION_TO_JUDGE_BY = 0.005
 
 
 class Display:
-    """Draws a run on the terminal; the trainer's listener.
+    """Shows a run on the terminal; it is the listener of a `Trainer`.
 
     Args:
-        flops_per_token: of training, for the utilisation.
-        peak_flops_per_s: measured on this machine.
-        interactive: whether to draw a bar; by default on a terminal that knows its width.
+        flops_per_token: of training, to show the utilisation.
+        peak_flops_per_s: as measured on this machine.
+        interactive: whether to draw a bar; by default on a terminal whose width is known.
     """
 
     def __init__(self, flops_per_token: float, peak_flops_per_s: float, interactive: bool | None = None) -> None:
@@ -47,7 +47,7 @@ class Display:
             click.echo(text, err=True)
 
     def step(self, record: StepRecord) -> None:
-        """Move the bar, or print a line now and then."""
+        """Move the bar, or print a line from time to time."""
         if self._interactive:
             self._draw(record)
             return
@@ -58,19 +58,19 @@ class Display:
             click.echo(f"{record.fraction:6.1%}  step {record.step}  {self._figures(record)}", err=True)
 
     def evaluation(self, record: EvaluationRecord) -> None:
-        """Remember and print the validation result."""
+        """Print the validation result, and keep it for the next lines."""
         self._bits_per_byte = record.validation_bits_per_byte
         bits = f"{record.validation_bits_per_byte:.4f} bits per byte"
         self.message(f"{record.fraction:6.1%}  step {record.step}  validation {bits}")
 
     def sample(self, fraction: float, text: str) -> None:
-        """Show a story written by the model as it is now."""
+        """Show a text that the model has written."""
         words = " ".join(printable(text).split())
         shown = textwrap.fill(words, width=100, initial_indent="    ", subsequent_indent="    ")
         self.message(f"{fraction:6.1%}  a sample:\n{shown}")
 
     def close(self) -> None:
-        """Leave the terminal ready for what comes after the run."""
+        """Remove the bar, so that other output can follow."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
@@ -99,12 +99,12 @@ class Display:
 
 
 def printable(text: str) -> str:
-    """`text` without the control characters that a young model writes, which a terminal would obey."""
+    """`text` without control characters, which an untrained model may write and a terminal would obey."""
     return "".join("\ufffd" if unicodedata.category(c) == "Cc" and c not in "\n\t" else c for c in text)
 
 
 def _can_draw() -> bool:
-    """Whether stderr is a terminal that knows its width; on others, such as a container's, a bar shows nothing."""
+    """Whether stderr is a terminal whose width is known; on others, as in some containers, a bar would be invisible."""
     try:
         return sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns > 0
     except (OSError, ValueError):
@@ -112,14 +112,14 @@ def _can_draw() -> bool:
 
 
 class PreparationBar:
-    """Progress of data preparation, phase by phase; silent while a phase is too short to care."""
+    """Shows the progress of data preparation, phase by phase; a phase of less than a second is not shown."""
 
     def __init__(self) -> None:
         self._phase = ""
         self._bar: tqdm[Any] | None = None
 
     def __call__(self, phase: str, done: float, total: float) -> None:
-        """Show that `done` of `total` bytes of `phase` are through."""
+        """Show that `done` of `total` bytes of `phase` are done."""
         if phase != self._phase:
             self.close()
             self._phase = phase

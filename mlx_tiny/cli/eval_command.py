@@ -1,4 +1,4 @@
-"""`mlx-tiny eval`: bits per byte of a trained model on any text."""
+"""`mlx-tiny eval`: measures a trained model on any text, in bits per byte."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import click
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("text")
-@click.option("--text-column", help="Column of a table, or key of a JSON line, that holds the text.")
+@click.option("--text-column", help="Column of a table, or key of JSON lines, that contains the text.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(run: Path, text: str, text_column: str | None, as_json: bool) -> None:
-    """Measure the model in folder RUN on TEXT: a file, a folder or a glob of what `train --data` takes.
+    """Measure the model in folder RUN on TEXT, in bits per byte.
+
+    TEXT is a file, a folder or a glob, in one of the formats of `mlx-tiny train --data`.
 
     \b
       mlx-tiny eval runs/notes other.txt

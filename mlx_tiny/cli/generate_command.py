@@ -1,4 +1,4 @@
-"""`mlx-tiny generate`: let a trained model write."""
+"""`mlx-tiny generate`: writes text with a trained model."""
 
 from __future__ import annotations
 
@@ -21,15 +21,27 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--prompt", default="", help="Beginning of the text.")
-@click.option("--temperature", default=0.8, show_default=True, help="0 takes the likeliest token always.")
-@click.option("--top-p", default=0.95, show_default=True, help="Share of the probability that is drawn from.")
-@click.option("--seed", default=0, show_default=True, help="Same seed, same text.")
-@click.option("--max-tokens", default=256, show_default=True, help="Longest text.")
-@click.option("--interactive", is_flag=True, help="Ask for prompts, one after the other, until end of input.")
+@click.option(
+    "--temperature",
+    default=0.8,
+    show_default=True,
+    help="Higher values give more varied text; 0 always takes the likeliest token.",
+)
+@click.option(
+    "--top-p",
+    default=0.95,
+    show_default=True,
+    help="Draw from the likeliest tokens that have this share of the probability.",
+)
+@click.option(
+    "--seed", default=0, show_default=True, help="Seed of the random numbers; the same seed gives the same text."
+)
+@click.option("--max-tokens", default=256, show_default=True, help="Largest number of tokens to write.")
+@click.option("--interactive", is_flag=True, help="Ask for one prompt after another, until the end of the input.")
 def command(
     run: Path, prompt: str, temperature: float, top_p: float, seed: int, max_tokens: int, interactive: bool
 ) -> None:
-    """Let the model in folder RUN write.
+    """Write text with the model in folder RUN.
 
     \b
       mlx-tiny generate runs/notes --prompt "Once upon a time"
@@ -61,7 +73,7 @@ def _ask() -> str | None:
 
 
 def _write(folder: RunFolder, parameters: Parameters, tokenizer: Tokenizer, prompt: str, sampling: Sampling) -> None:
-    """Print the text as it grows."""
+    """Print the text token by token."""
     from mlx_tiny.cli.display import printable
     from mlx_tiny.model.generate import generate_tokens
     from mlx_tiny.ops.implementations import beyond_training

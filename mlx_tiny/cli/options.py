@@ -1,4 +1,4 @@
-"""Command-line options made from the configuration's dataclasses, so that names, defaults and help have one home."""
+"""Makes command-line options from the dataclasses of `config.py`, which have their names, defaults and help texts."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ SECTIONS: dict[str, type] = {
     "train": TrainConfig,
 }
 
-# Fields whose flag has another name, or that a flag does not set.
+# Fields whose flag has another name, and fields without a flag.
 _RENAMED = {("data", "source"): "data", ("data", "seed"): "data-seed"}
 _WITHOUT_FLAG = {("model", "vocabulary_size")}
 _TYPES: dict[str, Any] = {"int": int, "float": float, "str": str, "str | None": str}
 
 
 def config_options(*sections: str) -> Callable[[F], F]:
-    """Add a flag for every setting of these sections; flags that are not given arrive as None."""
+    """Add a flag for every setting of these sections; a flag that the user leaves out is None."""
 
     def decorate(function: F) -> F:
         for section in reversed(sections):
@@ -45,7 +45,7 @@ def config_options(*sections: str) -> Callable[[F], F]:
 
 
 def given(values: dict[str, Any], section: str) -> dict[str, Any]:
-    """The settings of `section` that the user gave, out of a command's keyword arguments."""
+    """The settings of `section` that the user gave, from the keyword arguments of a command."""
     found = {}
     for field in dataclasses.fields(SECTIONS[section]):
         value = values.get(_parameter(section, field.name))
@@ -60,7 +60,7 @@ def flag_name(section: str, field: str) -> str:
 
 
 def _parameter(section: str, field: str) -> str:
-    """The keyword under which click hands the flag's value to the command."""
+    """The keyword argument in which click passes the value of the flag to the command."""
     return f"{section}_{field}"
 
 
@@ -75,7 +75,7 @@ def _option(section: str, field: dataclasses.Field[Any]) -> Callable[[F], F]:
 
 @functools.cache
 def _documentation(class_name: str) -> dict[str, str]:
-    """The docstring under each field of a dataclass of `config.py`, with backquotes removed."""
+    """The docstring under each field of a dataclass of `config.py`, without backquotes."""
     tree = ast.parse(inspect.getsource(config_module))
     body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == class_name)
     texts = {}

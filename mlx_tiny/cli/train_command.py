@@ -1,4 +1,4 @@
-"""`mlx-tiny train`: from text and a budget to a model and its report."""
+"""`mlx-tiny train`: trains a model on a text within a budget, and writes a report."""
 
 from __future__ import annotations
 
@@ -30,14 +30,16 @@ _SECTIONS = ("train", "data", "model", "optimizer", "schedule")
 
 
 @click.command()
-@click.option("--run", "run_path", type=click.Path(path_type=Path), help="Folder to make; by default runs/DATE-TIME.")
+@click.option(
+    "--run", "run_path", type=click.Path(path_type=Path), help="Folder for the results. [default: runs/DATE-TIME]"
+)
 @click.option("--resume", "resume_path", type=click.Path(path_type=Path), help="Continue the run in this folder.")
 @config_options(*_SECTIONS)
 def command(run_path: Path | None, resume_path: Path | None, **flags: Any) -> None:
-    """Spend a budget on training a model, and report how strong it is.
+    """Train a small language model within a budget, and report how good it is.
 
-    Without any option: five minutes, on TinyStories where it is in the cache and on generated stories elsewhere,
-    with a model whose size fits this machine. Examples:
+    Without options, the run takes five minutes. It trains on TinyStories if that is in the cache, and on generated
+    stories otherwise. The budget and the speed of this machine decide the size of the model. Examples:
 
     \b
       mlx-tiny train --budget 30s
@@ -57,10 +59,10 @@ def _start(path: Path, flags: dict[str, Any]) -> None:
     from mlx_tiny.linux.warmup import CompilingAhead
     from mlx_tiny.training.checkpoint import RunFolder
 
-    RunFolder.require_free(path)  # before the data is prepared for nothing
+    RunFolder.require_free(path)  # before the data is prepared in vain
     config, reason = _planned(flags)
     source = resolve(config.data)
-    # So that a resumed run meets the same data even if TinyStories has come into the cache meanwhile.
+    # So that a resumed run uses the same data even if TinyStories has been downloaded in between.
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, source=source.name))
     click.echo(f"data: {source.description}", err=True)
     with contextlib.closing(CompilingAhead(config)) as ahead:
@@ -83,14 +85,14 @@ def _resume(path: Path, run_path: Path | None, flags: dict[str, Any]) -> None:
             "--resume continues a run with its own settings; only --budget, --backend and --implementation go with it"
         )
     if budget is not None:
-        Budget(budget)  # says now what is wrong with it
+        Budget(budget)  # raises the error of a wrong budget now
     run = RunFolder(path)
     changes = {"backend": backend} if backend not in (None, run.config.train.backend) else {}
     if changes or asked:
         # The implementations of one backend are not those of the other.
         train = dataclasses.replace(run.config.train, **changes, implementation=asked or "auto")
         run.config = dataclasses.replace(run.config, train=train)
-    _backend_kind(run.config.train.backend)  # says now if PyTorch is missing
+    _backend_kind(run.config.train.backend)  # raises the error of a missing PyTorch now
     _require_possible(run.config)
     source = resolve(run.config.data)
     click.echo(f"data: {source.description}", err=True)
@@ -100,7 +102,7 @@ def _resume(path: Path, run_path: Path | None, flags: dict[str, Any]) -> None:
 
 
 def _planned(flags: dict[str, Any]) -> tuple[RunConfig, str]:
-    """The preset's configuration with the user's flags on top, and why the preset was chosen."""
+    """The configuration of the preset, changed by the user's flags, and the reason for the preset."""
     from mlx_tiny.study.plan import choose, measured_flops_per_s, text_bytes
     from mlx_tiny.training.budget import Budget
 
@@ -143,7 +145,7 @@ def _require_possible(config: RunConfig) -> None:
 
 
 def _absolute(pattern: str) -> str:
-    """A path or glob that still means the same when the run is resumed from another folder."""
+    """A path or glob that means the same when the run is resumed from another folder."""
     if not pattern:
         raise TinyError("The name of the text is empty", expected="a file, a folder or a glob")
     return str(Path.cwd() / Path(pattern).expanduser())
@@ -201,8 +203,8 @@ def _train(
 
     waiting = time.monotonic()
     if ahead.busy:
-        click.echo("compiling the step's kernels, once on this machine", err=True)
-    ahead.wait()  # before the peak is measured: these processes would take its cores
+        click.echo("compiling the kernels of a step (only once on this machine)", err=True)
+    ahead.wait()  # before the peak is measured, because these processes use the cores
     compile_s = time.monotonic() - waiting
     config, notes = run.config, list[str]()
     backend = _backend_kind(config.train.backend)(config, notes.append)
@@ -226,7 +228,7 @@ def _train(
 
 
 def _header(run: RunFolder, corpus: PreparedCorpus, reason: str, backend: Backend, peak: float) -> list[str]:
-    """All settings of the run, those that differ from the defaults marked by a star."""
+    """The header of a run: all settings, with a star after those that differ from the defaults."""
     from mlx_tiny.model.parameters import parameter_count, training_flops_per_token
     from mlx_tiny.units import format_count
 
@@ -280,6 +282,6 @@ def _report(
     click.echo(f"\n{printable(samples[0]).strip()}\n")
     if outcome.interrupted:
         again = shlex.join(["--resume", str(run.path), *(["--budget", budget] if budget else [])])
-        click.echo(f"Interrupted; everything is saved. To go on: mlx-tiny train {again}\n")
+        click.echo(f"Interrupted; everything is saved. To continue: mlx-tiny train {again}\n")
     for key, value in report.summary(built, run.path).items():
         click.echo(f"{key}: {value}")

@@ -1,1 +1,1 @@
-"""The machine: whether MLX runs on it, what it is, how it is, and the most that it can do."""
+"""The machine: whether MLX runs on it, its hardware and versions, its state, and its measured peaks."""

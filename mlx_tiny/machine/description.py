@@ -1,6 +1,6 @@
-"""One description of the machine, which every record carries: what it is, with which versions, in which state.
+"""The description of the machine that is part of every record: its hardware, versions and state.
 
-Nothing in it names the computer, its user or a folder, so that a record can be given away.
+It does not name the computer, its user or a folder, so that records can be published.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from mlx_tiny.tools.processes import ROOT, output
 from mlx_tiny.units import format_bytes
 
 PACKAGES = ("mlx", "numpy", "sentencepiece", "datasets", "torch")
-"""Whose versions are described where they are installed, beside our own."""
+"""Packages whose versions are described, if they are installed."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """One computer; None where the system does not tell."""
+    """A computer; what the system does not tell is None."""
 
     system: str
-    """Name and version: "macOS 15.5", or "Linux" and its kernel's."""
+    """Name and version, such as "macOS 15.5", or "Linux" and the version of the kernel."""
     architecture: str
     chip: str
     cores: int
@@ -38,24 +38,24 @@ class Machine:
     performance_cores: int | None
     efficiency_cores: int | None
     memory_bytes: int
-    """Memory that this process may use, a container's limit included."""
+    """Memory that this process may use; the limit of a container counts."""
     device: str | None
-    """Where MLX computes: `gpu (Metal)`, `gpu (CUDA)` or `cpu`; None where it was not asked."""
+    """Where MLX computes: `gpu (Metal)`, `gpu (CUDA)` or `cpu`; None where MLX was not imported."""
     blas: str | None
-    """What multiplies matrices on the CPU, under MLX."""
+    """The library with which MLX multiplies matrices on the CPU."""
     python: str
     versions: dict[str, str]
     commit: str | None
-    """Of the checkout that the package lies in, with `+changes` where files differ."""
+    """Commit of the checkout that contains the package, with `+changes` where files differ from it."""
     state: State
 
     def lines(self) -> dict[str, str]:
-        """All that is known, each under its name."""
+        """Everything that is known, by name."""
         return shown(to_plain(self))
 
 
 def shown(values: Mapping[str, Any]) -> dict[str, str]:
-    """Plain values as a person reads them; those that are None are left out."""
+    """Plain values as readable text, without those that are None."""
     lines = {}
     for name, value in values.items():
         if isinstance(value, dict):
@@ -69,14 +69,14 @@ def describe(*, mlx: bool = True) -> Machine:
     """Describe the machine as it is now.
 
     Args:
-        mlx: import MLX for its device, and choose its BLAS if that was not done.
+        mlx: import MLX to describe its device, and choose its BLAS if that was not done before.
     """
     return replace(_lasting(mlx), state=state())
 
 
 @functools.cache
 def _lasting(mlx: bool) -> Machine:
-    """The machine, with the state in which it was first seen."""
+    """The machine, with its state at the first call."""
     mac = sys.platform == "darwin"
     performance, efficiency = core_kinds()
     return Machine(
@@ -119,7 +119,7 @@ def _versions() -> Iterator[tuple[str, str]]:
 
 @functools.cache
 def commit() -> str | None:
-    """Commit of the checkout, with `+changes` where files beside the studies' results differ; None without git."""
+    """Commit of the checkout, with `+changes` where files other than benchmarks/results differ; None without git."""
     if not (ROOT / ".git").exists():
         return None
     named = output("git", "-C", str(ROOT), "rev-parse", "--short=12", "HEAD").strip()

@@ -1,4 +1,4 @@
-"""What a machine is made of: its chip, the cores and the memory that this process may use."""
+"""Hardware of the machine: its chip, and the cores and memory that this process may use."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def chip() -> str:
 
 
 def _chip_of_linux(processors: str, board: str, architecture: str) -> str:
-    """Name of the processor; ARM kernels give none, but often the board's."""
+    """Name of the processor; kernels on ARM do not give it, but often that of the board."""
     match = re.search(r"^(?:model name|Model|Hardware)\s*:\s*(.+)$", processors, re.MULTILINE)
     return (match[1] if match else board.strip("\0 \n")) or architecture
 
@@ -27,7 +27,7 @@ def _chip_of_linux(processors: str, board: str, architecture: str) -> str:
 def usable_cores() -> int:
     """Cores that this process may use: its affinity, and its container's quota rounded up."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    # "200000 100000" is microseconds of work a period; version 1 of control groups has a file for each.
+    # "200000 100000" means microseconds of work and period; version 1 of control groups has a file for each.
     limits = [text.split() for text in _control_group_files("cpu", "cpu.max")]
     old = (_control_group_files("cpu", f"cpu.cfs_{name}_us") for name in ("quota", "period"))
     for quota, period in [*limits, *zip(*old, strict=False)]:
@@ -53,7 +53,7 @@ def core_kinds() -> tuple[int | None, int | None]:
 
 
 def _control_group_files(controller: str, name: str) -> list[str]:
-    """Contents of the file `name` in this process's control groups, version 1 and 2, and their parents."""
+    """Contents of the files `name` of this process's control groups and their parents, of version 1 and 2."""
     found = {}
     for line in _text("/proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)

@@ -1,4 +1,4 @@
-"""The most that this machine was measured to do, and the time below which no implementation can get."""
+"""The highest rates measured on this machine, and the shortest time that they allow for an operation."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from mlx_tiny.machine.description import device
 from mlx_tiny.machine.hardware import usable_cores
 
 MATMUL_SIZES, SURE_MATMUL_SIZE = (256, 512, 1024, 2048, 4096), 512
-COPY_BYTES = 1 << 26  # beyond the caches of the machines at hand, and still quick
-LARGEST_COPY_STREAMS = 4  # as many as saturate the memory of small machines
+COPY_BYTES = 1 << 26  # larger than caches, and still quick
+LARGEST_COPY_STREAMS = 4  # enough to saturate the memory of small machines
 _CHAIN = 64
 _REPEATS = 9
 _LANE_SIZE = 512
-# Working sets of copies that caches can hold, and the bytes that each measurement of them moves at least.
+# Sizes of copies that fit into caches, and the least bytes that a measurement of one moves.
 _CACHED_BYTES = (1_000_000, 4_000_000, 16_000_000)
 _MOVED_BYTES = 64_000_000
 
@@ -33,22 +33,22 @@ class Peaks:
     """Rates on MLX's device, measured in the same run as what is compared with them."""
 
     matmul_flops_per_s: dict[str, float]
-    """By type."""
+    """By dtype."""
     copy_bytes_per_s: float
     """Bytes read from memory and written to it."""
     launch_s: float
-    """Time of one more tiny operation in an evaluation."""
+    """Time that one more tiny operation adds to an evaluation."""
     evaluation_s: float
-    """Time of an evaluation of one tiny operation, the wait for it included."""
+    """Time of an evaluation of one tiny operation, including the wait for it."""
     products: str
-    """Precision of float32 products: `float32`, or `tf32` where the device rounds its operands to ten bits."""
+    """Precision of float32 products: `float32`, or `tf32` where the device rounds the factors to ten bits."""
     cached_bytes_per_s: dict[str, float] = field(default_factory=dict)
-    """The same of copies that read and write no more bytes than the key says, which caches may hold."""
+    """Rates of copies that read and write as many bytes as the key says, which may fit into caches."""
 
     def moved_per_s(self, moved_bytes: float) -> float:
-        """The most bytes per second that an operation moves which reads and writes so many.
+        """The most bytes per second for an operation that reads and writes `moved_bytes`.
 
-        Those of the copy next in size below it, or of any larger one that was faster.
+        It is the rate of the next smaller copy, or of a larger one if that was faster.
         """
         rates = {2 * COPY_BYTES: self.copy_bytes_per_s, **{int(k): v for k, v in self.cached_bytes_per_s.items()}}
         own = max((size for size in rates if size <= moved_bytes), default=min(rates))
@@ -57,7 +57,7 @@ class Peaks:
 
 @dataclass(frozen=True)
 class Bound:
-    """The roofline: no less time than its longest part takes."""
+    """The shortest time that the roofline allows."""
 
     seconds: float
     by: str
@@ -72,8 +72,8 @@ def measure(dtypes: Sequence[str], seconds: float = 0.3) -> Peaks:
     """Measure all peaks.
 
     Args:
-        dtypes: types of the matrix products.
-        seconds: time to spend on each.
+        dtypes: of the matrix products.
+        seconds: time for each measurement.
     """
     matmul = {dtype: max(matmul_peak(dtype, seconds), _rate_of_lanes(dtype)) for dtype in dtypes}
     launch_s, evaluation_s = _latencies()
@@ -82,12 +82,12 @@ def measure(dtypes: Sequence[str], seconds: float = 0.3) -> Peaks:
 
 
 def bound(peaks: Peaks, dtype: str, *, flops: float, moved_bytes: float, launches: int = 1) -> Bound:
-    """The least time for so many FLOPs, bytes to and from memory, and launches.
+    """The shortest time for so many FLOPs, bytes to and from memory, and launches.
 
     Args:
         dtype: of the matrix products.
-        flops: that the result needs, however it is computed.
-        moved_bytes: each input read once and each output written once.
+        flops: those that the operation needs, whatever the implementation.
+        moved_bytes: all inputs read once and all outputs written once.
     """
     parts = {
         "compute": flops / peaks.matmul_flops_per_s[dtype],
@@ -99,13 +99,13 @@ def bound(peaks: Peaks, dtype: str, *, flops: float, moved_bytes: float, launche
 
 
 def matmul_peak(dtype: str = "float32", seconds: float = 0.3) -> float:
-    """Measure the largest rate of square matrix products in FLOP/s, on MLX's device, with one and with all cores.
+    """Measure the highest rate of square matrix products in FLOP/s, on MLX's device, with one core and with all cores.
 
-    On a CPU that others use, all cores can be ten times slower than one: the threads wait for each other.
+    On a CPU that other programs use, all cores can be ten times slower than one, because threads wait for each other.
 
     Args:
-        dtype: MLX's name of the type, such as "float32" or "bfloat16".
-        seconds: time to spend, about; larger sizes are left out when one product of them would exceed it.
+        dtype: such as "float32" or "bfloat16".
+        seconds: about how long to measure; sizes of which one product would take longer are left out.
     """
     from mlx_tiny.linux.blas import blas_threads_set_to, use_fast_blas
 
@@ -119,14 +119,16 @@ def matmul_peak(dtype: str = "float32", seconds: float = 0.3) -> float:
 
 
 def _matmul_rate(dtype: str, seconds: float) -> float:
-    # Several products an evaluation, so that starting a GPU's work does not count.
+    # Several products per evaluation, so that the start of a GPU's work hardly counts.
     products = 8 if device() != "cpu" else 1
     best, spent = 0.0, 0.0
     for size in MATMUL_SIZES:
         flops = 2.0 * products * size**3
         if size > SURE_MATMUL_SIZE and spent + flops / best > seconds:
             break
-        matrix = mx.ones((size, size), dtype=getattr(mx, dtype))  # no draw from the run's random state
+        matrix = mx.ones(
+            (size, size), dtype=getattr(mx, dtype)
+        )  # ones, because random numbers would change the random state
         mx.eval(matrix @ matrix)
 
         def multiply(matrix: Any = matrix) -> None:
@@ -138,7 +140,7 @@ def _matmul_rate(dtype: str, seconds: float) -> float:
 
 
 def copy_peak(seconds: float = 0.2) -> float:
-    """Measure the largest rate of bytes read and written in a copy by MLX, in bytes/s, on its device."""
+    """Measure the highest rate of a copy by MLX on its device: bytes read and written, per second."""
     counts = [1] if device() != "cpu" else sorted({1, min(usable_cores(), LARGEST_COPY_STREAMS)})
     best = 0.0
     for count in counts:
@@ -156,7 +158,7 @@ def copy_peak(seconds: float = 0.2) -> float:
 
 
 def _rate_of_lanes(dtype: str) -> float:
-    """FLOP/s of a product on each lane at once, as a training step computes; types without a BLAS need it."""
+    """FLOP/s of products on all lanes at once, as in a training step; for dtypes without a BLAS this is the highest."""
     from mlx_tiny.linux.lanes import lane, lanes
 
     matrix = mx.ones((_LANE_SIZE, _LANE_SIZE), dtype=getattr(mx, dtype))
@@ -173,10 +175,10 @@ def _rate_of_lanes(dtype: str) -> float:
 
 
 def _memory_rate(seconds: float) -> float:
-    """The largest rate of a copy, bytes read and written together.
+    """The highest rate of a copy: bytes read and written, per second.
 
-    On a CPU MLX asks the system for the result's memory anew each time, which can cost more than the copy itself, so
-    there a copy into memory that is held counts too.
+    On a CPU, MLX allocates new memory for each result, which can take longer than the copy itself. So a copy into
+    existing memory is measured there too.
     """
     rate = copy_peak(seconds)
     if device() != "cpu":
@@ -193,7 +195,7 @@ def _memory_rate(seconds: float) -> float:
 
 
 def _cached_rate(size: int) -> float:
-    """The largest rate of copies that read and write `size` bytes, over and over."""
+    """The highest rate of repeated copies that read and write `size` bytes each."""
     calls = _MOVED_BYTES // size
     if device() == "cpu":
         count = usable_cores()
@@ -220,7 +222,7 @@ def _cached_rate(size: int) -> float:
 
 
 def _repeated(work: Callable[[], object], seconds: float = 0.0, least: int = _REPEATS) -> list[float]:
-    """Durations of `work` in seconds, repeated so often at least, and for about `seconds`."""
+    """Durations of `work` in seconds, repeated at least `least` times and for about `seconds`."""
     durations: list[float] = []
     while len(durations) < least or sum(durations) < seconds:
         began = time.perf_counter()
@@ -230,7 +232,7 @@ def _repeated(work: Callable[[], object], seconds: float = 0.0, least: int = _RE
 
 
 def _latencies() -> tuple[float, float]:
-    """Of one more launch, and of an evaluation of one: both from chains of tiny operations that wait for each other."""
+    """Time of one more launch, and of an evaluation with one launch, from chains of tiny dependent operations."""
     start = mx.zeros(8)
     mx.eval(start)
 
@@ -249,7 +251,7 @@ def _latencies() -> tuple[float, float]:
 
 
 def precision_of_products(multiply: Callable[[Floats, Floats], Floats] = _multiplied) -> str:
-    """`float32`, or `tf32`: told by the error of one product, which in float32 is far below 2^-16."""
+    """`float32` or `tf32`, judging by the error of one product, which in float32 is far below 2^-16."""
     generator = np.random.default_rng(0)
     left, right = (generator.standard_normal((128, 128)).astype(np.float32) for _ in range(2))
     exact = left.astype(np.float64) @ right.astype(np.float64)

@@ -1,4 +1,4 @@
-"""How a machine is at the moment: its power, heat and load; and how a Mac is kept awake."""
+"""State of the machine at the moment: power, heat and load; and a way to keep a Mac awake."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _PRESSURES = ("nominal", "moderate", "heavy", "trapping", "sleeping")
 
 @dataclass(frozen=True)
 class State:
-    """What may change between two measurements; None where the system does not tell."""
+    """What may change between two measurements; what the system does not tell is None."""
 
     power: str | None
-    """`mains` or `battery`, with `low power mode` where it is on."""
+    """`mains` or `battery`, followed by `low power mode` where that is on."""
     thermal: str | None
-    """`nominal` or how far the machine holds itself back for heat; on Linux the highest temperature."""
+    """On a Mac `nominal`, or how much it throttles because of heat; on Linux the highest temperature."""
     load_average: float | None
-    """Processes that wanted a core in the last minute."""
+    """Mean number of processes that needed a core in the last minute."""
 
 
 def state() -> State:
@@ -47,7 +47,7 @@ def keep_awake() -> Iterator[None]:
     helper = None
     if sys.platform == "darwin":
         with contextlib.suppress(OSError):
-            # -w: it ends with this process even where that is killed.
+            # With -w it ends with this process, even if that is killed.
             helper = subprocess.Popen(["caffeinate", "-dims", "-w", str(os.getpid())])
     try:
         yield
@@ -77,7 +77,7 @@ def power_of_linux(folder: Path) -> str | None:
 
 
 def thermal_state_of_mac(pressure: str, limits: str) -> str | None:
-    """The state from what `notifyutil` and `pmset -g therm` print."""
+    """The thermal state, from the output of `notifyutil` and `pmset -g therm`."""
     level = re.search(r"thermalpressurelevel (\d+)", pressure)
     limit = re.search(r"CPU_Speed_Limit\s*=\s*(\d+)", limits)
     if level and int(level[1]) < len(_PRESSURES):

@@ -1,6 +1,6 @@
-"""Whether MLX can run on a machine; which Python fits is pyproject.toml's matter, which pip and scripts/setup.sh read.
+"""Whether MLX can run on a machine. Which Python is needed is written in pyproject.toml.
 
-The set-up scripts ask this with the system's Python before anything is installed: only the standard library is
+The set-up scripts run this with the system's Python before anything is installed, so only the standard library is
 imported, and the syntax is that of Python 3.8.
 """
 
@@ -23,7 +23,7 @@ _NEEDS = "mlx_tiny needs a Mac with Apple silicon and macOS 14 or later, or Linu
 
 @dataclass(frozen=True)
 class Platform:
-    """What decides whether MLX's wheels run; `here` reads it, tests make it up."""
+    """What decides whether the wheels of MLX run on a machine."""
 
     system: str
     """As `sys.platform` names it."""
@@ -51,7 +51,7 @@ def unsupported_reason(where: Platform | None = None) -> str | None:
     """Why MLX cannot run here: one paragraph with the remedy, or None where it can.
 
     Args:
-        where: another platform than this process's, for tests.
+        where: a platform instead of that of this process, for tests.
     """
     where = where or Platform.here()
     reason = _unsupported_mac(where) if where.system == "darwin" else _unsupported_elsewhere(where)

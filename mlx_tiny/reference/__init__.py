@@ -1,5 +1,5 @@
-"""The model, its training step and its optimizers once more, in plain PyTorch, written to be read.
+"""A second implementation of the model, its optimizers and its training step, in plain PyTorch, written to be read.
 
-Begin with `model.py`. Nothing here comes from the MLX side but the configuration and the format of checkpoints, so
-that where the two agree, both are right or both misunderstood the same sentence.
+Start with `model.py`. Only the configuration and the format of checkpoints are shared with the MLX code. So an error
+must be made twice to go unnoticed.
 """

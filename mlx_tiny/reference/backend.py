@@ -1,4 +1,4 @@
-"""The reference behind the training loop: `mlx-tiny train --backend torch`."""
+"""Training by the reference: `mlx-tiny train --backend torch`."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from mlx_tiny.reference.generate import generate_tokens
 from mlx_tiny.reference.step import TrainingState, initial_state, training_step
 from mlx_tiny.tools.processes import peak_memory_bytes
 
-# Of the samples that a run shows; those of `mlx-tiny generate` begin there too.
+# For the samples that a run shows; the same as the defaults of `mlx-tiny generate`.
 _TEMPERATURE, _TOP_P = 0.8, 0.95
 _PEAK_SIZES = {"cuda": 8192, "mps": 4096, "cpu": 1024}
 _PEAK_SECONDS = 0.3
 
 
 class Run(Protocol):
-    """What is asked of a run's folder."""
+    """The part of `RunFolder` that is needed here."""
 
     @property
     def weights(self) -> Path: ...
@@ -35,7 +35,7 @@ class Run(Protocol):
 
 
 class Tokenizer(Protocol):
-    """What is asked of a tokenizer."""
+    """The part of the tokenizer that is needed here."""
 
     @property
     def bos(self) -> int: ...
@@ -50,10 +50,10 @@ def choose_device() -> torch.device:
 
 
 def attention_of(asked: str) -> str:
-    """Which of the reference's two ways to compute attention is meant.
+    """The attention of the reference, `fused` or `plain`, for the setting `implementation`.
 
     Raises:
-        TinyError: neither.
+        TinyError: the reference has no such implementation.
     """
     ways = {"auto": "fused", "plain": "plain"}
     if asked not in ways:
@@ -67,16 +67,16 @@ def held_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         held = torch.cuda.max_memory_allocated(device)
     elif device.type == "mps":
-        held = torch.mps.driver_allocated_memory()  # as it is now: no peak of it is kept
+        held = torch.mps.driver_allocated_memory()  # the present value, because MPS keeps no peak
     return max(peak_memory_bytes(), held)
 
 
 class TorchBackend:
-    """PyTorch on the best device that it finds; the methods are those that `mlx_tiny/training/backend.py` describes.
+    """PyTorch on the best device that it finds, with the methods that `mlx_tiny/training/backend.py` describes.
 
     Args:
-        config: of the run. Attention is torch's own (`auto`) or the explicit one (`plain`).
-        tell: told in a line what is not as it was asked to be.
+        config: of the run. Attention is PyTorch's own (`auto`) or the explicit one (`plain`).
+        tell: called with lines for the header, about what cannot be as asked.
         device: instead of the one that `choose_device` finds.
     """
 
@@ -117,7 +117,7 @@ class TorchBackend:
         return initial_state(self.config, device=self.device)
 
     def start(self, state: TrainingState, loss: torch.Tensor) -> None:
-        """Nothing to do: torch begins to compute when an operation is called."""
+        """Nothing to do: PyTorch starts to compute when an operation is called."""
 
     def wait(self, state: TrainingState, loss: torch.Tensor) -> None:
         self._synchronize()

@@ -1,10 +1,10 @@
-"""Reads and writes the files of a run that hold arrays, in the format `safetensors`.
+"""Reads and writes the arrays of a run, in the format `safetensors`.
 
 A file is the length of a header (8 bytes, little-endian), the header (JSON: for each array its type, shape, and first
-and last byte, and texts under `__metadata__`), and the bytes of the arrays, little-endian. A checkpoint holds the
-arrays "model.NAME" and "optimizer.NAME", and the texts `format_version`, `identity` (of the run's configuration) and
-`progress` (the run's account, as JSON); a weights file holds the arrays "NAME" and `format_version`. Weights and
-moments are float32.
+and last byte, and texts under `__metadata__`), and the bytes of the arrays, little-endian. A checkpoint contains the
+arrays "model.NAME" and "optimizer.NAME", and the texts `format_version`, `identity` (a hash of the configuration) and
+`progress` (the account of the run, as JSON). A weights file contains the arrays "NAME" and the text `format_version`.
+Weights and moments are float32.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ Arrays = dict[str, np.ndarray]
 
 
 def save_checkpoint(path: Path, state: TrainingState, identity: str, progress: Progress) -> None:
-    """Write a checkpoint; an old file stays until the new one is whole.
+    """Write a checkpoint; an old file is replaced when the new one is complete.
 
     Args:
-        identity: what `RunFolder.identity` says of the run.
+        identity: of the run, from `RunFolder.identity`.
 
     Raises:
         TinyError: disk full, no permission.
@@ -59,15 +59,15 @@ def load_checkpoint(
     """Read a checkpoint.
 
     Args:
-        config: of the run, whose model and optimizer it must hold.
-        identity: of the run that it must belong to; None takes any.
-        dtype, device: of weights and moments; the checkpoint's numbers are float32.
+        config: of the run; model and optimizer of the checkpoint must be those.
+        identity: of the run; None accepts a checkpoint of any run.
+        dtype, device: of weights and moments; the numbers in the checkpoint are float32.
 
     Returns:
         The state, and the account.
 
     Raises:
-        TinyError: absent, damaged, or of another version, configuration or model.
+        TinyError: missing, damaged, or of another version, configuration or model.
     """
     arrays, metadata = read_arrays(path)
     _check_version(path, metadata)
@@ -99,10 +99,10 @@ def save_weights(path: Path, parameters: Parameters) -> None:
 def load_weights(
     path: Path, config: ModelConfig, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
 ) -> Parameters:
-    """Read a finished model's parameters.
+    """Read the parameters of a finished model.
 
     Raises:
-        TinyError: absent, damaged, or of another version or model.
+        TinyError: missing, damaged, or of another version or model.
     """
     arrays, metadata = read_arrays(path)
     _check_version(path, metadata)
@@ -130,7 +130,7 @@ def read_arrays(path: Path) -> tuple[Arrays, dict[str, str]]:
     """All arrays and texts of a file.
 
     Raises:
-        TinyError: absent, or not a whole file of this format.
+        TinyError: missing, or not a complete file of this format.
     """
     if not path.exists():
         raise TinyError(f"No file {path}", remedy="The run may have stopped before it wrote one; start it again")
@@ -193,7 +193,7 @@ def _to_torch(array: np.ndarray, dtype: torch.dtype, device: torch.device | str)
 
 
 def _to_numpy(tensor: Tensor) -> np.ndarray:
-    """The numbers as a checkpoint holds them: floating ones in float32."""
+    """The numbers as they are in a checkpoint: floating-point numbers in float32."""
     tensor = tensor.detach().cpu()
     array: np.ndarray = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
     return array

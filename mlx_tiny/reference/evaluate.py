@@ -15,14 +15,14 @@ from mlx_tiny.reference.model import Parameters, token_losses
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Outcome of one evaluation."""
+    """Result of one evaluation."""
 
     nats: float
     """Total negative log-likelihood."""
     tokens: int
     """Predicted tokens."""
     bytes: float
-    """Of the text that they stand for."""
+    """Bytes of the text that these tokens encode."""
 
     @property
     def bits_per_byte(self) -> float:
@@ -42,15 +42,15 @@ def evaluate(
 ) -> Evaluation:
     """Predict every token after the first once, from those before it in its window.
 
-    The windows lie side by side, each of `config.context` predictions, the last one of those that are left; the
+    The windows do not overlap. Each has `config.context` predictions, and the last one those that are left. The
     log-likelihoods are added up in float64.
 
     Args:
         tokens: integers [n], a prepared validation file.
-        bytes_per_token: bytes of text over predicted tokens.
-        limit_tokens: predict only the first so many tokens.
+        bytes_per_token: bytes of text per predicted token.
+        limit_tokens: how many tokens to predict, from the first on; None predicts all.
         batch_tokens: tokens predicted at once.
-        dtype, attention: as `model.logits` takes them.
+        dtype, attention: see `model.logits`.
 
     Raises:
         TinyError: fewer than two tokens.

@@ -1,4 +1,4 @@
-"""Text from a model: the whole window is read anew for every token."""
+"""Generates text; the whole window is read again for every token."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def generate_tokens(
     seed: int = 0,
     stop: int | None = None,
 ) -> Iterator[int]:
-    """Draw tokens after `prompt`, one by one, until `stop` is drawn or `max_tokens` are given.
+    """Draw tokens after `prompt`, one by one, until `stop` is drawn or `max_tokens` tokens are drawn.
 
-    A window that outgrows the context is cut to the last half of the context.
+    A window that is longer than the context is cut to the last half of the context.
 
     Args:
         prompt: at least one and at most `config.context` ids.
-        temperature: the scores are divided by it; 0 takes the likeliest token always.
+        temperature: the logits are divided by it; 0 always takes the likeliest token.
         top_p: draw from the smallest set of tokens whose probabilities add up to this.
-        seed: of the draws, which are torch's and not those of MLX.
-        stop: id that ends the text, itself not given; None never stops early.
+        seed: of PyTorch's random numbers, which differ from those of MLX.
+        stop: id that ends the text and is not returned; None never stops early.
 
     Raises:
         TinyError: a prompt that is empty or longer than the context.
@@ -57,12 +57,12 @@ def generate_tokens(
 
 
 def draw(scores_V: Tensor, temperature: float, top_p: float, generator: torch.Generator) -> int:
-    """One token by its score."""
+    """Draw one token."""
     if temperature == 0:
         return int(scores_V.argmax())
     scores_V = scores_V.double()
     probability_V = torch.softmax((scores_V - scores_V.max()) / temperature, dim=0)
     ordered, order = probability_V.sort(descending=True)
-    # A token stays if those before it do not reach top_p yet, so that the likeliest always stays.
+    # A token is kept if the likelier ones together are below top_p, so the likeliest is always kept.
     kept = ordered * (ordered.cumsum(0) - ordered < top_p)
     return int(order[torch.multinomial(kept, 1, generator=generator)])

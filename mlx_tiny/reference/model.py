@@ -1,16 +1,16 @@
 """The transformer, layer by layer and operation by operation.
 
-    tokens -> embedding -> norm -> L layers -> norm -> head -> scores of the next token
+    tokens -> embedding -> norm -> L layers -> norm -> head -> logits of the next token
     a layer:  x <- scale[0] x + attention(norm(x))
               x <- scale[1] x + mlp(norm(x))
 
-Parameters keep the names and shapes that checkpoints give them: matrices of one role in all layers lie in one array
-with a leading layer axis, and a matrix W [rows, columns] maps a vector x [columns] to W x. Dimensions, as suffixes of
-array names: B batch, T queries, S keys, H query heads, G key/value heads, D width, K head width, F hidden,
-V vocabulary, L layers.
+Parameters have the names and shapes of checkpoints: the matrices of one role in all layers form one array whose first
+axis is the layer, and a matrix W [rows, columns] maps a vector x [columns] to W x. Dimensions, as suffixes of array
+names: B batch, T queries, S keys, H query heads, G key/value heads, D width, K head width, F hidden, V vocabulary,
+L layers.
 
-Everything is computed in the type of the parameters (float64 or float32), or in bfloat16 where that is asked, with
-norms, softmax and loss in float32 then. Gradients are left to autograd.
+Everything is computed in the dtype of the parameters (float64 or float32), or in bfloat16 with norms, softmax and loss
+in float32. Gradients come from autograd.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from mlx_tiny.reference.options import Parameter, Place, Results, chosen
 Parameters = dict[str, Tensor]
 Rotation = tuple[Tensor, Tensor]
 Tap = Callable[[str, Tensor], Tensor]
-"""Is told name and value of an intermediate result; what it returns goes on in its place."""
+"""Takes name and value of an intermediate result, and returns the value to use instead."""
 
 ATTENTION = ("plain", "fused")
 
@@ -35,9 +35,9 @@ ATTENTION = ("plain", "fused")
 def parameters_of(config: ModelConfig) -> dict[str, Parameter]:
     """Every parameter, in the order of the checkpoints: those of the model itself, then those of its options.
 
-    `query_key_value` holds the query, key and value matrices of a layer below each other, and the `mlp_input` of SwiGLU
-    its gate and its up matrix. The embedding has deviation 1 (1 / sqrt(D) where it is the head as well), inner matrices
-    1 / sqrt(D); norm weights and scales start at one, output projections and an untied head at zero.
+    `query_key_value` consists of the query, key and value matrices of a layer below each other, and the `mlp_input` of
+    SwiGLU of its gate and up matrices. The std is 1 for the embedding (1 / sqrt(D) if it is the head as well) and
+    1 / sqrt(D) for inner matrices. Norm weights and scales start at one, output projections and an untied head at zero.
     """
     D, F, K = config.width, config.hidden, config.head_width
     query_rows, key_rows = config.heads * K, config.key_value_heads * K
@@ -76,9 +76,9 @@ def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 def initialize(
     config: ModelConfig, seed: int, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
 ) -> Parameters:
-    """Fresh parameters.
+    """New parameters.
 
-    The numbers are torch's, drawn on the CPU in float32, so that they are the same on every device; MLX draws others.
+    PyTorch draws the numbers on the CPU in float32, so that they are the same on every device; MLX draws others.
     """
     generator = torch.Generator().manual_seed(seed)
     parameters = {}
@@ -100,15 +100,15 @@ def logits(
     attention: str = "plain",
     record: dict[str, Tensor] | None = None,
 ) -> Tensor:
-    """Scores of the next token at every position.
+    """Logits of the next token at every position.
 
     Args:
-        parameters: as `parameter_shapes` describes them, all of one type and on one device.
+        parameters: with the shapes of `parameter_shapes`, all of one dtype and on one device.
         token_BT: integers [B, T].
-        dtype: of activations and products; that of the parameters where it is not given.
-        attention: `plain`, spelled out below, or `fused`, torch's own.
-        record: where to put every intermediate result, in the order of computation, as "embedded",
-            "layer.0.attention.query" and so on; they stay part of the graph, so that gradients reach them too.
+        dtype: of activations and products; that of the parameters by default.
+        attention: `plain` (below) or `fused` (PyTorch's own).
+        record: a dictionary that gets every intermediate result, in the order of computation, as "embedded",
+            "layer.0.attention.query" and so on; they are part of the graph, so that they have gradients.
 
     Returns:
         [B, T, V], at least float32.
@@ -128,7 +128,7 @@ def logits(
 
 
 def layers_of(weights: Parameters, config: ModelConfig) -> list[Parameters]:
-    """Each layer's own part of every bank."""
+    """The parameters of each layer."""
     layers: list[Parameters] = [{} for _ in range(config.layers)]
     for name, parameter in parameters_of(config).items():
         if parameter.layers:
@@ -155,7 +155,7 @@ def token_losses(
 def apply_layer(
     layer: Parameters, config: ModelConfig, x_BTD: Tensor, rotation: Rotation, attention: str, results: Tap
 ) -> Tensor:
-    """One transformer block; `layer` holds its part of every bank."""
+    """One transformer layer; `layer` are its parameters."""
     mixed_BTD = attend(layer, config, normalize(x_BTD, config.norm_epsilon), rotation, attention, results)
     x_BTD = results("after_attention", layer["residual_scale"][0] * x_BTD + mixed_BTD)
     changed_BTD = transform(layer, config, normalize(x_BTD, config.norm_epsilon), results)
@@ -165,7 +165,7 @@ def apply_layer(
 def attend(
     layer: Parameters, config: ModelConfig, x_BTD: Tensor, rotation: Rotation, attention: str, results: Tap
 ) -> Tensor:
-    """Causal attention of H query heads, of which each H/G neighbours share one key/value head; [B, T, D]."""
+    """Causal attention of H query heads, of which each H/G neighbours share a key/value head; [B, T, D]."""
     B, T, _ = x_BTD.shape
     H, G, K = config.heads, config.key_value_heads, config.head_width
     query_rows, key_rows, value_rows = torch.split(layer["query_key_value"], [H * K, G * K, G * K])
@@ -189,14 +189,14 @@ def plain_attention(query_BTHK: Tensor, key_BSHK: Tensor, value_BSHK: Tensor) ->
     scores_BHTS = torch.einsum("bthk,bshk->bhts", _widened(query_BTHK), _widened(key_BSHK)) / math.sqrt(K)
     seen_TS = torch.ones(T, T, dtype=torch.bool, device=query_BTHK.device).tril()
     scores_BHTS = scores_BHTS.masked_fill(~seen_TS, -math.inf)
-    # A softmax does not change when all scores do alike; less their largest, none overflows.
+    # Subtracting the largest score does not change a softmax, and no exponential overflows.
     exponential_BHTS = torch.exp(scores_BHTS - scores_BHTS.amax(dim=-1, keepdim=True).detach())
     weight_BHTS = exponential_BHTS / exponential_BHTS.sum(dim=-1, keepdim=True)
     return torch.einsum("bhts,bshk->bthk", weight_BHTS.to(value_BSHK.dtype), value_BSHK)
 
 
 def fused_attention(query_BTHK: Tensor, key_BSHK: Tensor, value_BSHK: Tensor) -> Tensor:
-    """The same by torch's own kernel, which is fast and hides every step."""
+    """The same by PyTorch's own fused kernel."""
     query, key, value = (array.transpose(1, 2) for array in (query_BTHK, key_BSHK, value_BSHK))
     return torch.nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True).transpose(1, 2)
 
@@ -216,13 +216,13 @@ def activate(x: Tensor, activation: str) -> Tensor:
 
 
 def normalize(x: Tensor, epsilon: float) -> Tensor:
-    """RMSNorm without a weight (arXiv 1910.07467): x / sqrt(mean(x^2) + epsilon) over a row."""
+    """RMSNorm without a weight (arXiv 1910.07467): x / sqrt(mean(x^2) + epsilon) of each row."""
     wide = _widened(x)
     return (wide / torch.sqrt((wide * wide).mean(dim=-1, keepdim=True) + epsilon)).to(x.dtype)
 
 
 def rotate(x_BTHK: Tensor, rotation: Rotation) -> Tensor:
-    """Rotary positions (Su et al. 2021, arXiv 2104.09864): pair (i, i + K/2) at t turns by t base^(-2i/K) radians."""
+    """Rotary positions (Su et al. 2021, arXiv 2104.09864): the pair (i, i + K/2) at t is rotated by t base^(-2i/K)."""
     cosine, sine = rotation
     first, second = x_BTHK.chunk(2, dim=-1)
     return torch.cat([first * cosine - second * sine, first * sine + second * cosine], dim=-1)
@@ -248,5 +248,5 @@ def cross_entropy(scores: Tensor, target: Tensor) -> Tensor:
 
 
 def _widened(x: Tensor) -> Tensor:
-    """`x` in float32 where it is bfloat16; float32 and float64 stay as they are."""
+    """`x` in float32 if it is bfloat16; float32 and float64 are not changed."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -1,7 +1,7 @@
-"""Muon and AdamW, one matrix at a time, with nothing folded into anything.
+"""Muon and AdamW, one matrix at a time.
 
-`model.parameters_of` says who is whose: the parameters made of matrices that lie below each other are Muon's (AdamW's
-under `matrix_optimizer="adamw"`), all others are AdamW's.
+`model.parameters_of` says which optimizer trains a parameter: Muon trains those with `blocks`, which are matrices
+(AdamW under `matrix_optimizer="adamw"`), and AdamW trains all others.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from mlx_tiny.reference.model import Parameters, parameters_of
 
 State = dict[str, Tensor]
 
-# Jordan et al. 2024: one polynomial for all steps.
+# Jordan et al. 2024: the same polynomial at every step.
 QUINTIC = (3.4445, -4.7750, 2.0315)
-# Amsel et al. 2025 (arXiv 2505.16932): one for each step, the last one for all that follow.
+# Amsel et al. 2025 (arXiv 2505.16932): a polynomial per step; the last one is used for all later steps.
 POLAR_EXPRESS = (
     (8.15655, -22.48329, 15.87877),
     (4.04293, -2.80892, 0.50002),
@@ -27,21 +27,21 @@ POLAR_EXPRESS = (
     (3.28575, -2.36813, 0.46449),
     (2.34654, -1.70978, 0.42324),
 )
-# By how much more than its norm a matrix is divided: rounding must not lift a singular value above 1.
+# A matrix is divided by its norm times this, so that rounding lifts no singular value above 1.
 SAFETY = {"quintic": 1.0, "polar_express": 1.01}
 # Keeps a zero matrix zero instead of NaN.
 SMALLEST = 1e-20
 
 
 def muon_parameters(model: ModelConfig, config: OptimizerConfig) -> list[str]:
-    """Names of the parameters that Muon updates; all others are AdamW's."""
+    """Names of the parameters that Muon trains; AdamW trains all others."""
     if config.matrix_optimizer != "muon":
         return []
     return [name for name, parameter in parameters_of(model).items() if parameter.blocks]
 
 
 def state_shapes(model: ModelConfig, config: OptimizerConfig) -> dict[str, tuple[int, ...]]:
-    """Name and shape of everything that the optimizers remember: moments by parameter, and the number of steps."""
+    """Names and shapes of the optimizers' state: the moments of each parameter, and the number of steps."""
     shapes: dict[str, tuple[int, ...]] = {"step": ()}
     muon = muon_parameters(model, config)
     for name, parameter in parameters_of(model).items():
@@ -51,7 +51,7 @@ def state_shapes(model: ModelConfig, config: OptimizerConfig) -> dict[str, tuple
 
 
 def initialize(parameters: Parameters, model: ModelConfig, config: OptimizerConfig) -> State:
-    """Zero moments in the type of the parameters, and the number of steps taken."""
+    """Moments of zero in the dtype of the parameters, and the number of steps taken."""
     state = {"step": torch.tensor(0, dtype=torch.int32)}
     for name, shape in state_shapes(model, config).items():
         if name != "step":
@@ -71,13 +71,13 @@ def update(
     """One step of both optimizers.
 
     Args:
-        parameters, gradients: same names, shapes and types.
-        state: as `initialize` or the last `update` gave it.
-        multiplier: in [0, 1], on every learning rate.
-        momentum: Muon's.
+        parameters, gradients: of the same names, shapes and dtypes.
+        state: from `initialize` or the last `update`.
+        multiplier: of every learning rate, in [0, 1].
+        momentum: of Muon.
 
     Returns:
-        New parameters and new state; the arguments are left as they are.
+        New parameters and new state; the arguments are not changed.
     """
     if config.clip_norm:
         gradients = clip(gradients, config.clip_norm)
@@ -122,7 +122,7 @@ def adamw(
     """Loshchilov and Hutter 2019 (arXiv 1711.05101): weight decay decoupled, epsilon outside the root.
 
     Args:
-        weight, gradient, first, second: of one shape; the moments as the last step left them.
+        weight, gradient, first, second: of the same shape; first and second are the moments after the last step.
         step: number of this step, from 1.
 
     Returns:
@@ -147,13 +147,13 @@ def muon(
 ) -> tuple[Tensor, Tensor]:
     """Jordan et al. 2024: an averaged gradient with Nesterov's look-ahead, made orthogonal matrix by matrix.
 
-    A matrix of `rows` rows moves by rate sqrt(max(1, rows / columns)) against its orthogonalised direction, after it
-    was shrunk by rate times decay.
+    First a matrix loses rate times decay of itself; then rate sqrt(max(1, rows / columns)) times its orthogonalised
+    direction is subtracted.
 
     Args:
-        bank_LRC: L layers of matrices that lie below each other.
-        average_LRC: the averaged gradient as the last step left it.
-        blocks: row counts of the matrices in a layer.
+        bank_LRC: L layers, in each of them matrices below each other.
+        average_LRC: the averaged gradient after the last step.
+        blocks: number of rows of each matrix in a layer.
 
     Returns:
         The bank and the averaged gradient after the step.
@@ -170,23 +170,23 @@ def muon(
 
 
 def matrices(bank_LRC: Tensor, blocks: tuple[int, ...]) -> Iterator[Tensor]:
-    """Every single matrix of a bank, as a view: layer by layer, from top to bottom."""
+    """Every matrix of a bank as a view: layer by layer, from top to bottom."""
     for layer_RC in bank_LRC:
         yield from torch.split(layer_RC, list(blocks))
 
 
 def orthogonalize(matrix_RC: Tensor, *, steps: int, coefficients: str) -> Tensor:
-    """Newton-Schulz: the matrix with its singular values moved near 1, in the type of the matrix.
+    """Newton-Schulz: the matrix with its singular values moved near 1, in the dtype of the matrix.
 
-    X <- a X + b (X X^T) X + c (X X^T)^2 X, from X = matrix / norm. A wide X has the smaller X X^T, so a tall matrix
-    is transposed on the way. A zero matrix stays zero.
+    X <- a X + b (X X^T) X + c (X X^T)^2 X, starting from X = matrix / norm. X X^T is smaller for a wide X, so a tall
+    matrix is transposed first and back at the end. A zero matrix stays zero.
 
     Args:
         coefficients: `quintic` or `polar_express`.
     """
     tall = matrix_RC.shape[0] > matrix_RC.shape[1]
     x = matrix_RC.T if tall else matrix_RC
-    # Twice: in float32 the squares of numbers near 1e-20 would vanish.
+    # Two divisions, because in float32 the squares of numbers near 1e-20 would be 0.
     x = x / x.abs().max().clamp(min=SMALLEST)
     x = x / (SAFETY[coefficients] * torch.sqrt((x * x).sum())).clamp(min=SMALLEST)
     for step in range(steps):
@@ -197,7 +197,7 @@ def orthogonalize(matrix_RC: Tensor, *, steps: int, coefficients: str) -> Tensor
 
 
 def clip(gradients: Parameters, largest_norm: float) -> Parameters:
-    """All gradients, times one factor that brings their common Euclidean norm down to `largest_norm`."""
+    """All gradients, scaled down by one factor if their common Euclidean norm is above `largest_norm`."""
     norm = math.sqrt(sum(float((gradient**2).sum()) for gradient in gradients.values()))
     if norm <= largest_norm:
         return gradients

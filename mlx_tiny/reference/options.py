@@ -1,7 +1,7 @@
-"""What a parameter is, and the options of the architecture: the parameters of each, and what it changes.
+"""Descriptions of parameters, and the options of the architecture: their parameters, and what they change.
 
-An option changes intermediate results at the places that `model.py` names as it goes; its value is the number behind
-its name in the setting `options`.
+An option changes intermediate results, which `model.py` names. Its value is the number after its name in the setting
+`options`.
 """
 
 from __future__ import annotations
@@ -18,49 +18,49 @@ from mlx_tiny.errors import TinyError
 
 @dataclass(frozen=True)
 class Parameter:
-    """One array of parameters before it exists."""
+    """Description of an array of parameters."""
 
     shape: tuple[int, ...]
     rate: str
-    """The setting that is its learning rate under AdamW."""
+    """Name of the setting with its learning rate under AdamW."""
     std: float = 0.0
-    """Standard deviation of its first numbers; 0 where it starts as a constant."""
+    """Standard deviation at the start; 0 if it starts as a constant."""
     start: float = 0.0
-    """That constant."""
+    """Its value at the start if `std` is 0."""
     decays: bool = False
-    """Whether AdamW shrinks it."""
+    """Whether AdamW applies weight decay."""
     layers: tuple[int, ...] = ()
-    """Those that have it, one for each entry of the first axis; none where it belongs to the whole model."""
+    """The layers that have it, one per entry of the first axis; empty if it belongs to the whole model."""
     blocks: tuple[int, ...] = ()
-    """Row counts of the matrices that lie below each other in a layer, which are Muon's; none where it is AdamW's."""
+    """Rows of each of the matrices in a layer, which Muon trains; empty if AdamW trains it."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """What an option sees where it changes an intermediate result."""
+    """What an option can read where it changes an intermediate result."""
 
     weights: Mapping[str, Tensor]
-    """Those of the whole model, and in a layer the layer's."""
+    """Parameters of the whole model and, in a layer, those of the layer."""
     tokens: Tensor
     """Integers [B, T]."""
 
 
 @dataclass(frozen=True)
 class Option:
-    """An idea that a model may have or not."""
+    """An option of the architecture."""
 
     parameters: Callable[[ModelConfig, float], dict[str, Parameter]] = lambda config, value: {}
     changes: Mapping[str, Callable[[Tensor, Place, float], Tensor]] = field(default_factory=dict)
-    """By the name of the intermediate result: from it, its place and the option's value to what goes on instead."""
+    """By name of the intermediate result: takes it, its place and the option's value; returns what to use instead."""
 
 
 def cap(logits_BTV: Tensor, place: Place, limit: float) -> Tensor:
-    """Gemma 2 (arXiv 2408.00118): logits within a bound."""
+    """Logits between -limit and limit (Gemma 2, arXiv 2408.00118)."""
     return limit * torch.tanh(logits_BTV / limit)
 
 
 def value_tables(config: ModelConfig, count: float) -> dict[str, Parameter]:
-    """A table of the vocabulary for each of the last layers, and its gain, which starts at zero."""
+    """For each of the last layers a row per token of the vocabulary, and a gain that starts at zero."""
     layers = tuple(range(config.layers - int(count), config.layers))
     rows, columns = config.vocabulary_size, config.key_value_heads * config.head_width
     return {
@@ -72,7 +72,7 @@ def value_tables(config: ModelConfig, count: float) -> dict[str, Parameter]:
 
 
 def add_to_values(value_BSGK: Tensor, place: Place, count: float) -> Tensor:
-    """Modded-nanogpt, nanochat: the token's row of a table, as one more part of its values."""
+    """The values, plus the gain times the row of the token (as in modded-nanogpt and nanochat)."""
     if "value_embedding" not in place.weights:
         return value_BSGK
     row_BSX = place.weights["value_embedding"][place.tokens]
@@ -89,7 +89,7 @@ def chosen(config: ModelConfig) -> list[tuple[Option, float]]:
     """The options of a model with their values, in the order of their names.
 
     Raises:
-        TinyError: one that is not known here.
+        TinyError: an unknown option.
     """
     found = sorted(config.chosen_options().items())
     for name, _ in found:
@@ -100,7 +100,7 @@ def chosen(config: ModelConfig) -> list[tuple[Option, float]]:
 
 @dataclass(frozen=True)
 class Results:
-    """Takes every intermediate result by name: the model's options change it, and it is kept where that is asked."""
+    """Is called with every intermediate result; applies the model's options, and keeps the result in `kept`, if given."""
 
     config: ModelConfig
     place: Place
@@ -108,7 +108,7 @@ class Results:
     prefix: str = ""
 
     def __call__(self, name: str, array: Tensor) -> Tensor:
-        """What goes on as the result of this name."""
+        """The result after the options, to be used from here on."""
         for option, value in chosen(self.config):
             if name in option.changes:
                 array = option.changes[name](array, self.place, value)
@@ -117,6 +117,6 @@ class Results:
         return array
 
     def of_layer(self, index: int, layer: Mapping[str, Tensor]) -> Results:
-        """The same for a layer, whose names begin with its number."""
+        """The same for a layer, with its number in front of the names."""
         place = Place({**self.place.weights, **layer}, self.place.tokens)
         return Results(self.config, place, self.kept, f"layer.{index}.")

@@ -1,4 +1,4 @@
-"""Whether PyTorch is here, and recent enough; the one module of the reference that loads without it."""
+"""Checks that PyTorch is installed and recent enough; this module itself does not need it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 from mlx_tiny.errors import TinyError, said
 
-# What pyproject's extra `reference` takes. A version that is newer is not refused, since it may well work.
+# As in the extra `reference` of pyproject.toml. Newer versions are not refused, because they may work.
 VERSIONS = "torch>=2.6,<2.14"
 OLDEST = (2, 6)
 _INSTALL = (
@@ -16,7 +16,7 @@ _INSTALL = (
 
 
 def require_torch(user: str = "the backend torch") -> None:
-    """Load PyTorch for `user`, whom the errors name.
+    """Import PyTorch; errors say that `user` needs it.
 
     Raises:
         TinyError: it is missing, cannot be loaded, or is too old.
@@ -24,7 +24,7 @@ def require_torch(user: str = "the backend torch") -> None:
     try:
         import torch
     except (ImportError, OSError) as error:
-        # What is missing may be one of its dependencies.
+        # The missing module may be one of its dependencies.
         if isinstance(error, ModuleNotFoundError) and error.name == "torch":
             raise TinyError(f"PyTorch is not installed, and {user} needs it", remedy=_INSTALL) from error
         raise TinyError(f"PyTorch is installed but cannot be loaded ({said(error)})", remedy=_INSTALL) from error

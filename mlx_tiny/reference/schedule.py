@@ -6,10 +6,10 @@ from mlx_tiny.config import OptimizerConfig, ScheduleConfig
 
 
 def rate_multiplier(config: ScheduleConfig, fraction: float) -> float:
-    """The smallest of three lines: up during warm-up, level at 1, down to `floor` at the end.
+    """The smallest of three lines: from 0 up during warm-up, constant 1, and down to `floor` at the end.
 
     Args:
-        fraction: of the budget spent, 0 to 1; beyond 1 the value at 1 holds.
+        fraction: of the budget that is spent; outside of 0 to 1 the nearest of these is used.
     """
     fraction = min(max(fraction, 0.0), 1.0)
     rising = fraction / config.warmup if config.warmup else 1.0
@@ -19,6 +19,6 @@ def rate_multiplier(config: ScheduleConfig, fraction: float) -> float:
 
 
 def muon_momentum(config: OptimizerConfig, fraction: float) -> float:
-    """From `momentum_start` to `momentum` along a line over the first `momentum_warmup` of the budget, then level."""
+    """Linear from `momentum_start` to `momentum` over the first `momentum_warmup` of the budget, then constant."""
     progress = min(max(fraction, 0.0) / config.momentum_warmup, 1.0) if config.momentum_warmup else 1.0
     return (1 - progress) * config.momentum_start + progress * config.momentum

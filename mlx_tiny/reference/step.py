@@ -15,7 +15,7 @@ from mlx_tiny.reference.model import Parameters
 
 @dataclass
 class TrainingState:
-    """Everything that a step changes."""
+    """Everything that a training step changes."""
 
     parameters: Parameters
     optimizer: optim.State
@@ -24,7 +24,7 @@ class TrainingState:
 def initial_state(
     config: RunConfig, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
 ) -> TrainingState:
-    """Fresh parameters from the run's seed, zero moments."""
+    """New parameters from the run's seed, and moments of zero."""
     parameters = model.initialize(config.model, config.train.seed, dtype=dtype, device=device)
     return TrainingState(parameters, optim.initialize(parameters, config.model, config.optimizer))
 
@@ -38,12 +38,12 @@ def loss_and_gradients(
     dtype: torch.dtype | None = None,
     attention: str = "plain",
 ) -> tuple[Tensor, Parameters]:
-    """Mean loss of a batch in nats a token, and its gradient by every parameter.
+    """Mean loss of a batch in nats per token, and its gradient with respect to every parameter.
 
     Args:
         batch: integers [B, T+1]; inputs are the first T, targets the last T of each row.
-        micro_batches: equal parts into which the batch is cut; their losses and gradients are averaged.
-        dtype: of activations, as `model.logits` takes it.
+        micro_batches: number of equal parts of the batch, whose losses and gradients are averaged.
+        dtype: of activations; see `model.logits`.
         attention: `plain` or `fused`.
     """
     device = parameters["embedding"].device
@@ -74,13 +74,13 @@ def training_step(
     """One step of a run.
 
     Args:
-        config: of the run; activations are in its `dtype`, unless the parameters are float64.
+        config: of the run; activations have its dtype, unless the parameters are float64.
         batch: integers [B, T+1].
-        multiplier: on all learning rates.
-        momentum: Muon's.
+        multiplier: of all learning rates.
+        momentum: of Muon.
 
     Returns:
-        The new state and the mean loss before the update; the old state is left as it is.
+        The new state, and the mean loss before the update; the old state is not changed.
     """
     exact = state.parameters["embedding"].dtype == torch.float64
     loss, gradients = loss_and_gradients(

@@ -1,1 +1,1 @@
-"""What a run was, how strong its model is, and what it cost."""
+"""The report of a run: how good its model is, what it cost, and how it was trained."""

@@ -1,4 +1,4 @@
-"""What a run's `report.json` holds."""
+"""The content of `report.json`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mlx_tiny.records import Record
 
 @dataclass(frozen=True)
 class Report(Record):
-    """What a run was, how strong its model is, and what it cost; the order is that of the file."""
+    """How good the model of a run is, what it cost, and how it was trained; in the order of the file."""
 
     kind = "run"
     version = 1
@@ -20,18 +20,18 @@ class Report(Record):
     entropy_floor_bits_per_byte: float | None
     """Exact entropy of the validation text, where it was generated."""
     excess_bits_per_byte: float | None
-    """What the model needs beyond it; None after an interruption, when only the text's beginning was measured."""
+    """Bits per byte above the floor; None after an interruption, when only the beginning of the text was measured."""
     perplexity_per_token: float
     evaluated_tokens: int
     evaluated_whole_file: bool
     evaluation_fingerprint: str
-    """Results are comparable where it is the same; see `training/evaluate.py`."""
+    """Two results are comparable where this is equal; see `training/evaluate.py`."""
     weights_from: str
     """`last`, or `best` where an earlier checkpoint was better."""
     interrupted: bool
     data: str
     budget: str
-    """Of the last session: a resumed run may have been given another than it was started with."""
+    """Of the last session; a run can be resumed with another budget than it was started with."""
     steps: int
     tokens: int
     epochs: float
@@ -42,7 +42,7 @@ class Report(Record):
     peak_flops_per_s: float
     """Of matrix products, as measured in the same session."""
     utilisation: float | None
-    """The former over the latter."""
+    """`training_flops_per_s` divided by `peak_flops_per_s`."""
     parameters: int
     parameters_by_group: dict[str, int]
     multiply_adds_per_token: float

@@ -1,4 +1,4 @@
-"""What a run was, how strong its model is, and what it cost: report.json, report.md, and a loss curve."""
+"""Writes the report of a run: report.json, report.md, and a picture of the loss."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from mlx_tiny.units import format_bytes, format_count, format_seconds
 
 @dataclass(frozen=True)
 class Session:
-    """What the command line knows of a session and the run itself does not."""
+    """What the command line knows about a session, and the folder of the run does not contain."""
 
     budget: str
     backend: str
     implementations: dict[str, str]
-    """What computed."""
+    """Framework, version and device."""
     peak_flops_per_s: float
     peak_memory_bytes: int
     prepare_s: float
@@ -38,7 +38,7 @@ class Session:
 
 
 def build(run: RunFolder, corpus: PreparedCorpus, outcome: Outcome, session: Session) -> Report:
-    """The report of a run that ended or was interrupted; the machine is described as it is now."""
+    """The report of a run that has ended or was interrupted; the machine is described in its present state."""
     model, progress, evaluation = run.config.model, outcome.progress, outcome.evaluation
     training_s = outcome.phases.get("training", 0.0)
     achieved = progress.flops / training_s if training_s else 0.0
@@ -79,7 +79,7 @@ def build(run: RunFolder, corpus: PreparedCorpus, outcome: Outcome, session: Ses
 
 
 def summary(report: Report, path: Path) -> dict[str, str]:
-    """The `key: value` block that ends the run at `path` on the terminal."""
+    """The lines `key: value` that end the output of the run at `path`."""
     lines = {
         "bits_per_byte": f"{report.bits_per_byte:.4f}",
         "entropy_floor": _number(report.entropy_floor_bits_per_byte, ".4f"),

@@ -1,1 +1,1 @@
-"""What every room may use: statistics, child processes, tables and plots."""
+"""Statistics, child processes, tables and plots, for the whole package."""

@@ -1,4 +1,4 @@
-"""Pictures: the only place that knows matplotlib, which is the extra `plot`."""
+"""Draws pictures by matplotlib, which is the extra `plot` and imported nowhere else."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from mlx_tiny.files import atomic_write
 
 
 def installed() -> bool:
-    """Whether pictures can be drawn."""
+    """Whether matplotlib is installed."""
     return importlib.util.find_spec("matplotlib") is not None
 
 
 def require_matplotlib(user: str = "--plot") -> None:
-    """Say before anything is measured that no picture can be drawn.
+    """Check for matplotlib before anything is measured; errors name its `user`.
 
     Raises:
-        TinyError: matplotlib is missing.
+        TinyError: it is not installed.
     """
     if not installed():
         raise TinyError(
@@ -34,7 +34,7 @@ def picture(path: Path, **settings: Any) -> Iterator[tuple[Any, Any]]:
     """A figure and its axes, written as a PNG when the block ends.
 
     Args:
-        settings: as `pyplot.subplots` takes them.
+        settings: of `pyplot.subplots`.
     """
     import matplotlib
 

@@ -1,6 +1,6 @@
-"""Other processes: programs of this package, what the system's own programs say, and the memory that a process held.
+"""Runs other processes: programs of this package and of the system; and measures the peak memory of a process.
 
-The set-up scripts read this file with the system's Python, so only the standard library is imported, and the syntax is
+The set-up scripts import this with the system's Python, so only the standard library is imported, and the syntax is
 that of Python 3.8.
 """
 
@@ -21,18 +21,18 @@ from typing import Any
 from mlx_tiny.errors import TinyError
 
 ROOT = Path(__file__).resolve().parents[2]
-"""Folder that holds the package."""
+"""The folder that contains the package."""
 _STATUS = Path("/proc/self/status")
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """This process's environment, in which a child finds the package too, with some variables changed."""
+    """The environment for a child process: that of this process, a path to the package, and changes."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     return {**os.environ, "PYTHONPATH": path, **changes}
 
 
 def output(*command: str) -> str:
-    """What a short program prints; nothing where it is missing, fails, or takes longer than five seconds."""
+    """The output of a short program; empty if it is missing, fails, or takes longer than five seconds."""
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout
     except (OSError, subprocess.SubprocessError):
@@ -45,11 +45,11 @@ def last_words(log: Path, count: int = 1) -> list[str]:
 
 
 def run(command: Sequence[str], log: Path, what: str, count: int = 15) -> None:
-    """Run a program to its end, with all that it prints in `log`.
+    """Run a program to its end, with all its output in the file `log`.
 
     Args:
-        what: names the program in the error.
-        count: of the log's last lines that the error quotes.
+        what: name of the program in the error.
+        count: how many of the last lines of its output the error quotes.
 
     Raises:
         TinyError: it cannot be started, or fails.
@@ -64,13 +64,13 @@ def run(command: Sequence[str], log: Path, what: str, count: int = 15) -> None:
 
 
 class Child:
-    """A module of the package in a process of its own, which answers requests: JSON, one value per line.
+    """A module of the package that runs in a process of its own and answers requests: JSON, one value per line.
 
     Args:
-        module: what `python -m` runs.
+        module: to be run by `python -m`.
         arguments: of its command line.
-        log: file that gets what it prints to stderr; by default nobody sees that.
-        answers: whether it answers on its standard output, which is nobody's otherwise.
+        log: file for its stderr, which is dropped otherwise.
+        answers: whether it answers on its standard output, which is dropped otherwise.
         changes: to its environment.
     """
 
@@ -94,7 +94,7 @@ class Child:
             )
 
     def send(self, value: object) -> None:
-        """Send a request; one that ended meanwhile says so when it is asked for its answer."""
+        """Send a request. If the process has ended, `answer` raises the error."""
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             print(json.dumps(value), file=self.process.stdin, flush=True)
@@ -103,10 +103,10 @@ class Child:
         """The answer to one request.
 
         Raises:
-            TinyError: none came in time, the process ended, or it answers that it failed.
+            TinyError: no answer came in time, the process ended, or the answer says that it failed.
         """
         assert self.process.stdout is not None
-        # An answer is one line for one request, so that nothing of it can wait in a buffer already.
+        # Each request has an answer of one line, so nothing of it can be in the buffer already.
         if not select.select([self.process.stdout], [], [], patience_s)[0]:
             self.process.kill()
             raise TinyError(f"it gave no answer in {patience_s:.0f} s{self._quoted()}")
@@ -119,7 +119,7 @@ class Child:
         return reply
 
     def close(self, patience_s: float = 0.0) -> None:
-        """End its requests, give it so long to end by itself, and kill it."""
+        """Close its input, wait for its end as long as `patience_s`, and then kill it."""
         for stream in (self.process.stdin, self.process.stdout):
             with contextlib.suppress(OSError):
                 if stream is not None:
@@ -136,9 +136,9 @@ class Child:
 
 
 def peak_memory_bytes() -> int:
-    """Most memory of this process that was resident since its program was loaded.
+    """Peak resident memory of this process.
 
-    On Linux `getrusage` hands a parent's peak down to what it starts; the kernel's VmHWM begins with each program.
+    On Linux the peak of `getrusage` includes that of the parent process; VmHWM begins anew with each program.
     """
     import resource
 

@@ -1,4 +1,4 @@
-"""What figures say together: middle and spread, a mean and its error, ratios and differences of pairs."""
+"""Statistics: median and spread, mean and its error, ratios and differences of pairs."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 LARGEST_SPREAD = 0.30
-"""Beyond this spread a machine is too loaded, or too hot, for its figures to be taken at their word."""
-# Quantiles 0.975 of Student's t for 1 to 10 degrees of freedom; the last serves beyond, where it is a little too wide.
+"""With a larger spread, the machine was too loaded or too hot for a reliable measurement."""
+# Quantiles 0.975 of Student's t for 1 to 10 degrees of freedom. For more, the last one is used.
 _STUDENT_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 
 
 @dataclass(frozen=True)
 class Spread:
-    """The middle of some figures, and where the lowest and the highest tenth of them begin."""
+    """The median of some numbers, and their 10th and 90th percentile."""
 
     median: float
     p10: float
     p90: float
     count: int
     overloaded: bool
-    """Whether the machine was too loaded to measure: the figures, or those that they are ratios of, spread too much."""
+    """Whether the numbers, or the numbers that they are ratios of, spread too much for a reliable measurement."""
 
     @staticmethod
     def of(values: Sequence[float]) -> Spread:
-        """Of at least one figure; between two figures a percentile is interpolated."""
+        """Of at least one number; percentiles are interpolated."""
         ordered = sorted(values)
         median, p10, p90 = (_percentile(ordered, share) for share in (0.5, 0.1, 0.9))
         return Spread(median, p10, p90, len(ordered), p90 - p10 > LARGEST_SPREAD * median)
 
     @staticmethod
     def of_ratios(numerators: Sequence[float], denominators: Sequence[float]) -> Spread:
-        """Of the ratios pair by pair, so that what slows both of a pair cancels."""
+        """Of the ratios of pairs, so that whatever slows both of a pair cancels."""
         found = Spread.of([a / b for a, b in zip(numerators, denominators, strict=True)])
         overloaded = any(Spread.of(values).overloaded for values in (numerators, denominators))
         return Spread(found.median, found.p10, found.p90, found.count, overloaded)
 
     @property
     def relative(self) -> float:
-        """The distance from p10 to p90 as a part of the median."""
+        """The distance from p10 to p90, relative to the median."""
         return (self.p90 - self.p10) / self.median if self.median else 0.0
 
 
@@ -53,26 +53,26 @@ def _percentile(ordered: Sequence[float], share: float) -> float:
 
 @dataclass(frozen=True)
 class Mean:
-    """The mean of some figures, and how far it is to be trusted."""
+    """The mean of some numbers, and its error."""
 
     mean: float
     std: float | None
-    """Standard deviation with n - 1; None of a single figure."""
+    """Standard deviation with n - 1; None for a single number."""
     count: int
 
     @staticmethod
     def of(values: Sequence[float]) -> Mean:
-        """Of at least one figure."""
+        """Of at least one number."""
         return Mean(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
 
     @staticmethod
     def of_differences(first: Sequence[float], second: Sequence[float]) -> Mean:
-        """Of the first less the second, pair by pair."""
+        """Of the differences, first minus second, of pairs."""
         return Mean.of([a - b for a, b in zip(first, second, strict=True)])
 
     @property
     def standard_error(self) -> float | None:
-        """Of the mean."""
+        """Standard error of the mean."""
         return None if self.std is None else self.std / math.sqrt(self.count)
 
     @property

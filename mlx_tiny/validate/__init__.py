@@ -1,1 +1,1 @@
-"""Results held against references that share no code with them."""
+"""Checks results against references that share no code with them."""

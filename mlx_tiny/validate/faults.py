@@ -1,4 +1,4 @@
-"""Faults to plant in our side, one at a time, and the part that must be blamed for each."""
+"""Faults to plant in the MLX code, one at a time, and the row of the table that must fail first for each."""
 
 from __future__ import annotations
 
@@ -34,30 +34,30 @@ class Fault:
 
     name: str
     places: tuple[tuple[Any, str], ...]
-    """Modules, classes, or the implementations of an operation, and the name by which each knows the function."""
+    """Where the function is: modules, classes or dictionaries of implementations, and its name in each."""
     make: Callable[[Function], Function]
-    """From the genuine function to a wrong one."""
+    """Takes the right function and returns a wrong one."""
     operation: str
-    """That must fail first."""
+    """The operation whose row must fail first."""
     result: str = ""
-    """Of its results the one that must fail first, where that is what localises the fault."""
+    """The result of it that must fail first; empty where any may."""
 
     @property
     def place(self) -> str:
-        """What must be blamed, in the words of `Row.place`."""
+        """What must fail first, in the form of `Row.place`."""
         return f"{self.operation}: {self.result}" if self.result else self.operation
 
     @contextlib.contextmanager
     def planted(self) -> Iterator[None]:
-        """Put the wrong version in place inside the block; what was compiled without it does not serve there."""
-        genuine = [(owner, name, _get(owner, name)) for owner, name in self.places]
-        for owner, name, function in genuine:
+        """Use the wrong version inside the block, without functions that were compiled before."""
+        right = [(owner, name, _get(owner, name)) for owner, name in self.places]
+        for owner, name, function in right:
             _set(owner, name, self.make(function))
         generate.reading_step.cache_clear()
         try:
             yield
         finally:
-            for owner, name, function in genuine:
+            for owner, name, function in right:
                 _set(owner, name, function)
             generate.reading_step.cache_clear()
 

@@ -18,7 +18,7 @@ LAYER = "Metal kernels"
 
 
 def rows() -> Iterator[Row]:
-    """A row for each kernel that takes part in a case; none where Metal cannot run."""
+    """A row for each kernel in each case; no rows where Metal cannot run."""
     for operation in everything():
         if "metal" in operation.implementations:
             for case in conformance.cases(operation, "metal"):
@@ -26,7 +26,7 @@ def rows() -> Iterator[Row]:
 
 
 def case_rows(operation: Operation, case: Case) -> Iterator[Row]:
-    """Those of one case; an error of the device or of Metal's compiler fails each kernel of it."""
+    """The rows of one case; after an error of the device or of Metal's compiler, all of them fail."""
     kernels = operation.proof.kernels
     names = list(dict.fromkeys(kernels.values())) or [operation.name]
     began = time.perf_counter()

@@ -1,8 +1,8 @@
-"""Both models on the same weights and batch: as wholes, and stage by stage in lockstep.
+"""Both models on the same weights and batch: as a whole, and stage by stage in lockstep.
 
-In lockstep every stage of ours gets what the reference computed up to there, and its gradient gets what the reference
-computed after it. So each number is one stage's own work, nothing adds up, and a fault shows where it was made and
-nowhere else.
+In lockstep every stage of the MLX model gets the reference's result of the stage before it, and its gradient gets the
+reference's gradient of the stage after it. So each comparison checks one stage: errors do not add up, and a fault fails
+only the stage that contains it.
 """
 
 from __future__ import annotations
@@ -29,25 +29,26 @@ Arrays = dict[str, Array]
 
 @dataclass(frozen=True)
 class ReferenceRun:
-    """What the reference computes of a batch, in float64."""
+    """Results of the reference for a batch, in float64."""
 
     losses: Array
-    """By target, [B, T]."""
+    """Per target, [B, T]."""
     gradients: Arrays
-    """Of the mean loss, by parameter."""
+    """Gradient of the mean loss, by parameter."""
     values: Arrays
     """Intermediate results in the order of computation, the last of them `logits`."""
     slopes: Arrays
-    """Gradients of the mean loss by these."""
+    """Gradients of the mean loss with respect to `values`."""
 
     @property
     def loss(self) -> Array:
         return np.asarray(self.losses.mean())
 
     def stream_terms(self, layer: int) -> float:
-        """What the gradients of a layer's two scales of the stream add up, all of it counted as positive; the larger.
+        """Sum of the absolute terms in the gradient of a residual scale, the larger one of the layer's two.
 
-        The norm at the end leaves the stream's size without effect, so that almost all of it cancels.
+        The gradient itself is much smaller: because of the norm at the end, the size of the residual stream has almost no
+        effect, and the terms cancel.
         """
         before = "embedded" if layer == 0 else f"layer.{layer - 1}.after_mlp"
         middle, after = f"layer.{layer}.after_attention", f"layer.{layer}.after_mlp"
@@ -59,7 +60,7 @@ def run_reference(weights: Parameters, config: ModelConfig, batch: np.ndarray) -
     """Run the reference forward and backward.
 
     Args:
-        weights: float32, as MLX's side holds them.
+        weights: of the MLX model, float32.
         batch: integers [B, T+1].
     """
     leaves = {name: weight.requires_grad_() for name, weight in as_torch(weights).items()}
@@ -83,16 +84,16 @@ def in_lockstep(
     dtype: str,
     asked: str = AUTO,
 ) -> list[Result]:
-    """Every stage of our model on the reference's numbers.
+    """Compare every stage of the MLX model, which gets the reference's numbers, with the reference.
 
     Args:
-        expected_run: of the same weights and batch.
+        expected_run: the reference's results for the same weights and batch.
         dtype: of activations.
-        asked: what computes the operations, as `ops.implementations.parse` takes it.
+        asked: implementations of the operations, in the form of `--implementation`.
 
     Returns:
-        The stages' values in the order of computation, the losses, and then the gradients from the end to the
-        beginning: by each stage's input, and by each layer's parameters.
+        The value of each stage in the order of computation, and the losses; then, in reverse order, the gradients with
+        respect to the value of each stage and to the parameters of each layer.
     """
     width, tokens = getattr(mx, dtype), (mx.array(batch[:, :-1]), mx.array(batch[:, 1:]))
     window = replace(config, context=batch.shape[1] - 1)
@@ -140,7 +141,7 @@ def in_lockstep(
 
 
 def gradient_bounds(name: str, operation: str, dtype: str, expected_run: ReferenceRun, layers: Iterable[int]) -> Bounds:
-    """What the gradient of a parameter in these layers is allowed by the table's entry `operation`."""
+    """Bounds for the gradient of a parameter in these layers, by the entry `operation` of the table."""
     if name != "residual_scale":
         return bounds(operation, dtype)
     allowed = bounds("stage sum", dtype)
@@ -148,10 +149,10 @@ def gradient_bounds(name: str, operation: str, dtype: str, expected_run: Referen
 
 
 def _meet() -> Callable[..., Any]:
-    """A function that goes on with the reference's value, and back with its slope.
+    """A function of a stage's own value, the reference's value and gradient, and a probe.
 
-    Of our value, the reference's value and slope, and a probe: gives the reference's value; the gradient that arrives
-    is that of the probe, and ours gets the slope.
+    It returns the reference's value, so that the next stage computes from that. In the backward pass, the probe gets
+    the gradient that arrives, to be compared; the stage's own value gets the reference's gradient instead.
     """
 
     def forward(own: mx.array, value: mx.array, slope: mx.array, probe: mx.array) -> mx.array:

@@ -1,4 +1,4 @@
-"""Layer 2: scores, losses and gradients of whole models, and their stages in lockstep."""
+"""Layer 2: logits, losses and gradients of whole models, and their stages in lockstep."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from mlx_tiny.validate.table import Comparison
 
 LAYER = "model"
 
-# Two windows, so that two lanes share them; of the context as much as the time of the largest preset allows.
-WINDOWS, TOKENS = 2, 128
-# In bfloat16 a CPU is slow, and the smaller presets have all that the larger ones have.
+# Two sequences, so that two lanes compute one each; as many tokens as the largest preset computes in a few seconds.
+SEQUENCES, TOKENS = 2, 128
+# A CPU is slow in bfloat16, and the larger presets contain nothing that the smaller ones lack.
 _BFLOAT16_PRESETS = ("tiny", "mini", "small")
-# What no preset has: a tied head, grouped queries, SwiGLU, and constants other than the defaults, which show when
-# they are ignored.
+# What no preset has: a tied head, grouped queries, SwiGLU, and constants other than the defaults, so that code which
+# ignores them fails.
 _TIED = RunConfig(
     model=ModelConfig(
         vocabulary_size=256,
@@ -58,35 +58,35 @@ class ModelCase:
 
     @functools.cached_property
     def expected_run(self) -> ReferenceRun:
-        """What the reference computes; once for all comparisons."""
+        """Results of the reference, computed once for all comparisons."""
         return run_reference(self.weights, self.config.model, self.batch)
 
     @property
-    def case(self) -> str:
+    def title(self) -> str:
         B, positions = self.batch.shape
         return f"{self.name}, B{B} T{positions - 1}"
 
 
 def preset_case(name: str) -> ModelCase:
-    """A fresh model of a preset on random tokens."""
+    """A new model of a preset on random tokens."""
     return fresh_case(name, PRESETS[name].config())
 
 
 def tied_case() -> ModelCase:
-    """A small model with what no preset has."""
+    """A small model with everything that no preset has."""
     return fresh_case("tied", _TIED)
 
 
 def fresh_case(name: str, config: RunConfig) -> ModelCase:
-    """A model on random tokens; what starts at zero is given numbers, since zeros prove nothing."""
+    """A new model on random tokens."""
     generator = np.random.default_rng(0)
-    shape = (WINDOWS, min(TOKENS, config.model.context) + 1)
+    shape = (SEQUENCES, min(TOKENS, config.model.context) + 1)
     batch = generator.integers(0, config.model.vocabulary_size, shape, dtype=np.int32)
     return ModelCase(name, config, fresh_weights(config, generator), batch)
 
 
 def fresh_weights(config: RunConfig, generator: np.random.Generator) -> Parameters:
-    """Weights of the deviations at the start of training, and of a sensible one where they start as constants."""
+    """Random weights with the std of a new model; parameters that start as constants are random too, to be tested."""
     weights = {}
     for name, spec in parameter_specs(config.model).items():
         values = generator.standard_normal(spec.shape)
@@ -96,10 +96,10 @@ def fresh_weights(config: RunConfig, generator: np.random.Generator) -> Paramete
 
 
 def comparisons(run: ModelCase | None, presets: Sequence[str] = tuple(PRESETS)) -> Iterator[Comparison]:
-    """Those of a small model with a tied head, of every preset, and of a given run.
+    """Comparisons of a small model with a tied head, of every preset, and of a run.
 
     Args:
-        run: weights and data of a run, if there is one.
+        run: its weights and data; None leaves it out.
         presets: names.
     """
     yield from of_case(tied_case(), ("float32", "bfloat16"))
@@ -109,7 +109,7 @@ def comparisons(run: ModelCase | None, presets: Sequence[str] = tuple(PRESETS)) 
         yield from of_case(run, tuple(dict.fromkeys(("float32", run.config.train.dtype))))
 
 
-def of_case(subject: ModelCase, dtypes: Sequence[str]) -> Iterator[Comparison]:
+def of_case(case: ModelCase, dtypes: Sequence[str]) -> Iterator[Comparison]:
     for dtype in dtypes:
         for operation, run in (
             ("layers in lockstep", _lockstep),
@@ -117,36 +117,36 @@ def of_case(subject: ModelCase, dtypes: Sequence[str]) -> Iterator[Comparison]:
             ("training step", _step),
         ):
             if dtype == "float32" or run is not _logits:
-                yield Comparison(LAYER, operation, subject.case, dtype, functools.partial(run, subject, dtype))
+                yield Comparison(LAYER, operation, case.title, dtype, functools.partial(run, case, dtype))
 
 
-def _lockstep(subject: ModelCase, dtype: str) -> list[Result]:
-    return in_lockstep(subject.weights, subject.config.model, subject.batch, subject.expected_run, dtype=dtype)
+def _lockstep(case: ModelCase, dtype: str) -> list[Result]:
+    return in_lockstep(case.weights, case.config.model, case.batch, case.expected_run, dtype=dtype)
 
 
-def _logits(subject: ModelCase, dtype: str) -> list[Result]:
-    c, tokens = subject.config.model, mx.array(subject.batch[:, :-1])
+def _logits(case: ModelCase, dtype: str) -> list[Result]:
+    c, tokens = case.config.model, mx.array(case.batch[:, :-1])
     implementations = decide(replace(c, context=tokens.shape[1]), batch=len(tokens))
-    got, _ = logits(subject.weights, c, tokens, implementations)
-    return [Result("logits", to_float64(got), subject.expected_run.values["logits"], bounds("model", dtype))]
+    got, _ = logits(case.weights, c, tokens, implementations)
+    return [Result("logits", to_float64(got), case.expected_run.values["logits"], bounds("model", dtype))]
 
 
-def _step(subject: ModelCase, dtype: str) -> list[Result]:
-    """What a training step computes before its update, in one part, and in two that are added up."""
-    results, layers = list[Result](), range(subject.config.model.layers)
+def _step(case: ModelCase, dtype: str) -> list[Result]:
+    """Loss and gradients of a training step, computed from the whole batch and from two parts of it."""
+    results, layers = list[Result](), range(case.config.model.layers)
     for parts in (1, 2):
-        train = replace(subject.config.train, dtype=dtype, batch_size=len(subject.batch), micro_batches=parts)
-        step = TrainingStep(replace(subject.config, train=train), compiled=False)
-        loss, gradients = step.loss_and_gradients(subject.weights, subject.batch)
+        train = replace(case.config.train, dtype=dtype, batch_size=len(case.batch), micro_batches=parts)
+        step = TrainingStep(replace(case.config, train=train), compiled=False)
+        loss, gradients = step.loss_and_gradients(case.weights, case.batch)
         how = "" if parts == 1 else f" in {parts} parts"
-        results.append(Result(f"loss{how}", to_float64(loss), subject.expected_run.loss, bounds("model", dtype)))
+        results.append(Result(f"loss{how}", to_float64(loss), case.expected_run.loss, bounds("model", dtype)))
         results += [
             Result(
                 f"gradient of {name}{how}",
                 to_float64(gradients[name]),
                 expected,
-                gradient_bounds(name, "model gradient", dtype, subject.expected_run, layers),
+                gradient_bounds(name, "model gradient", dtype, case.expected_run, layers),
             )
-            for name, expected in subject.expected_run.gradients.items()
+            for name, expected in case.expected_run.gradients.items()
         ]
     return results

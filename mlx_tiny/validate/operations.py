@@ -1,4 +1,4 @@
-"""Layer 1: every operation by every implementation that runs here, and the model's two parts made of several."""
+"""Layer 1: every operation by every implementation that runs here, and two parts of the model made of several."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from mlx_tiny.validate.tensors import normal
 
 LAYER = "operations"
 
-# Beside the mean square of the small rows the norm's epsilon weighs.
+# The norm's epsilon matters for the small rows only.
 _SIZES = (1.0, 1e-3)
 _MODEL = model_of(context=7)
 
 
 def comparisons(dtypes: Sequence[str] = DTYPES) -> Iterator[Comparison]:
-    """One for each operation, implementation that runs here, and type; parts before what they are part of.
+    """A comparison per operation, implementation that runs here, and dtype; parts come before what they are part of.
 
     The Metal kernels have a table of their own.
     """
@@ -65,7 +65,7 @@ def _beside_reference(
     where: str,
     entry: str,
 ) -> list[Result]:
-    """The output, and gradients for random cotangents, of one function of the inputs by both sides."""
+    """Output, and gradients for random cotangents, of the same function in MLX (`ours`) and in PyTorch (`exact`)."""
     leaves = [torch.from_numpy(to_float64(array)).requires_grad_() for array in inputs.values()]
     value, dtype = exact(*leaves), next(iter(inputs.values())).dtype
     cotangent = normal(np.random.default_rng(3), tuple(value.shape), dtype_name(dtype))

@@ -1,4 +1,4 @@
-"""Layer 3: twenty steps of Muon and AdamW, held against the reference and against other people's optimizers."""
+"""Layer 3: twenty steps of Muon and AdamW, compared with the reference and with the optimizers of PyTorch and MLX."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ MODEL = ModelConfig(
 )
 _CASE = f"{STEPS} steps"
 _SCALE = 1e-2
-# Below the gradients' norm, which is near 2, so that every step is clipped.
+# Below the norm of the gradients, about 2, so that every step is clipped.
 _CLIP = 0.5
-# Constants that no default has, so that one which is ignored shows.
+# Constants that are not the defaults, so that code which ignores them fails.
 _CONFIG = OptimizerConfig(
     matrix_decay=0.1, adamw_decay=0.2, adam_beta1=0.8, adam_beta2=0.98, adam_epsilon=3e-10, newton_schulz_steps=6
 )
-# Small enough that AdamW's epsilon weighs as much as they do.
+# Gradients so small that AdamW's epsilon matters.
 _SMALL = 1e-10
 
 Drive = Callable[["OptimizerRun"], dict[str, Array]]
@@ -49,7 +49,7 @@ Drive = Callable[["OptimizerRun"], dict[str, Array]]
 
 @dataclass(frozen=True)
 class OptimizerRun:
-    """A start, and what the optimizers meet on their run."""
+    """Initial weights, and the gradients and rates of each step."""
 
     config: OptimizerConfig
     weights: Parameters
@@ -59,7 +59,7 @@ class OptimizerRun:
 
 
 def optimizer_run(config: OptimizerConfig) -> OptimizerRun:
-    """Random weights, and gradients with a drift; of the embedding some rows are zero, and some very small."""
+    """Random weights, and random gradients with a constant part; some rows of the embedding are zero or very small."""
     generator = np.random.default_rng(0)
 
     def draw(scale: float) -> Parameters:
@@ -78,7 +78,7 @@ def optimizer_run(config: OptimizerConfig) -> OptimizerRun:
 
 
 def comparisons() -> Iterator[Comparison]:
-    """Parts first: the schedule and clipping; then the reference's optimizers; then other people's."""
+    """First schedule and clipping, then the reference's optimizers, then those of PyTorch and MLX."""
 
     def ask(operation: str, case: str, run: Callable[..., list[Result]], *settings: Any, note: str = "") -> Comparison:
         return Comparison(LAYER, operation, case, "float32", functools.partial(run, *settings), note)
@@ -163,7 +163,7 @@ def _adamw(config: OptimizerConfig) -> list[Result]:
 
 
 def _against_reference(config: OptimizerConfig, muon: str, names: list[str], rule: str) -> list[Result]:
-    """Moments and changes of these parameters after all steps."""
+    """Moments of these parameters, and how much they changed, after all steps."""
     run = optimizer_run(config)
     weights, state = _ours(run, muon)
     parameters = as_torch(run.weights)
@@ -182,7 +182,7 @@ def _against_reference(config: OptimizerConfig, muon: str, names: list[str], rul
 
 
 def _other(config: OptimizerConfig, drive: Drive, rule: str) -> list[Result]:
-    """Changes of the parameters that another optimizer was driven through."""
+    """How much the parameters changed, compared with another library's optimizer."""
     run = optimizer_run(config)
     expected = drive(run)
     return _changes(run, _ours(run, "plain")[0], expected, list(expected), rule)

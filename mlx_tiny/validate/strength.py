@@ -22,16 +22,16 @@ from mlx_tiny.validate.table import Comparison
 from mlx_tiny.validate.tensors import as_torch
 
 LAYER = "evaluation and generation"
-# Of fewer, too few rounding errors cancel: at 9 bits a byte both sides were seen to part by 5e-7 bits of 16 tokens, and
-# by 1.4e-6 of one.
+# With fewer tokens, too few rounding errors cancel: at 9 bits per byte the two differed by 5e-7 bits for 16 tokens, and
+# by 1.4e-6 for one.
 _ENOUGH_TOKENS = 16
-# The reference reads its whole window for every token, so few are asked for, and of a long context fewer.
+# The reference reads its whole window again for every token, so few tokens are compared, and fewer of a long context.
 _SHORTEST_PROMPT, _MOST_TOKENS, _MOST_POSITIONS = 8, 64, 32_768
 
 
 @dataclass(frozen=True)
 class Trained:
-    """Weights that are worth evaluating."""
+    """A trained model, and text to evaluate it on."""
 
     config: ModelConfig
     weights: Parameters
@@ -41,11 +41,11 @@ class Trained:
 
 
 def comparisons(name: str, trained: Callable[[], Trained]) -> Iterator[Comparison]:
-    """Both comparisons.
+    """Comparisons of evaluation and generation.
 
     Args:
         name: of the weights.
-        trained: gives them, when they are needed.
+        trained: returns them, when they are needed.
     """
     for operation, run in (("bits per byte", _bits), ("likeliest tokens", _tokens)):
         yield Comparison(LAYER, operation, name, "float32", functools.partial(_asked, run, trained))
@@ -56,7 +56,7 @@ def _asked(run: Callable[[Trained], list[Result]], trained: Callable[[], Trained
 
 
 def _bits(trained: Trained) -> list[Result]:
-    """Of all tokens, and of beginnings that end within a window and with the first one; and how many are counted."""
+    """Bits per byte and count of all tokens, of half of them, and of one window."""
     parameters, results = as_torch(trained.weights, torch.float32), []
     count = len(trained.tokens) - 1
     for limit in dict.fromkeys((count, (count + 1) // 2, min(count, trained.config.context))):
@@ -72,7 +72,7 @@ def _bits(trained: Trained) -> list[Result]:
 
 
 def _tokens(trained: Trained) -> list[Result]:
-    """Token by token across the end of the context; up to the first place where two tokens are a tie, if any."""
+    """Tokens one by one, beyond the end of the context, up to the first place where two tokens are equally likely."""
     config, parameters = trained.config, as_torch(trained.weights, torch.float32)
     length, count = _prompt_and_count(config.context, len(trained.tokens))
     prompt = [int(token) for token in trained.tokens[:length]]
@@ -92,7 +92,7 @@ def _tokens(trained: Trained) -> list[Result]:
 
 
 def _prompt_and_count(context: int, available: int) -> tuple[int, int]:
-    """How many tokens to begin with, of so many, and how many to write: five eighths of these up to the context."""
+    """Length of the prompt, and number of tokens to write: five eighths of them before the end of the context."""
     most = min(_MOST_TOKENS, max(2, _MOST_POSITIONS // context))
     beyond = max(1, most * 3 // 8)
     length = min(max(_SHORTEST_PROMPT, context - most + beyond), context, available)
@@ -100,7 +100,7 @@ def _prompt_and_count(context: int, available: int) -> tuple[int, int]:
 
 
 def _scores(trained: Trained, tokens: list[int]) -> np.ndarray:
-    """The reference's scores after these tokens, in float64, [V]."""
+    """The reference's logits after these tokens, in float64, [V]."""
     context, window = trained.config.context, list[int]()
     for token in tokens:
         window = [*window, token]

@@ -1,4 +1,4 @@
-"""All layers in their order, from the smallest part to the whole, so that the first failure names the smallest part."""
+"""All layers, from the smallest part to the whole, so that the first failure names the smallest wrong part."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ TITLES = {
     operations.LAYER: "outputs, and gradients for random cotangents, against formulas in float64",
     models.LAYER: "fresh models of all presets against the reference in float64",
     optimizers.LAYER: f"{optimizers.STEPS} steps from the same state with the same gradients",
-    trajectory.LAYER: "training by both sides in float32, from the same weights on the same batches",
-    strength.LAYER: "the same weights by both sides in float32",
+    trajectory.LAYER: "training by MLX and by PyTorch in float32, from the same weights on the same batches",
+    strength.LAYER: "the same weights by MLX and by PyTorch in float32",
 }
 """What each layer compares."""
 
 _VALIDATION_TOKENS = 3000
-# Of a run: as long as the table's bounds on angles hold, and as much as both sides evaluate in seconds.
+# For a run: the longest context for which the bounds on angles hold, and tokens that both evaluate within seconds.
 _LONGEST_WINDOW, _TOKENS_OF_A_RUN = 512, 8192
 
 
 @dataclass(frozen=True)
 class Run:
-    """What is taken of a run's folder."""
+    """What is compared of a run."""
 
-    subject: ModelCase
+    case: ModelCase
     trained: Trained
     read_by_reference: Callable[[], dict[str, Tensor]]
-    """The same weights, as the reference's own reader finds them."""
+    """Reads the same weights by the reference's own code."""
 
 
 def open_run(folder: RunFolder) -> Run:
@@ -58,8 +58,8 @@ def open_run(folder: RunFolder) -> Run:
     config = folder.config
     require_sequence(corpus, config.model.context)
     window = min(config.model.context, _LONGEST_WINDOW)
-    batch = BatchStream(corpus.train, batch_size=models.WINDOWS, context=window, seed=config.train.seed).next_batch()
-    # What trained it may be the reference itself; here it is our side that is asked.
+    batch = BatchStream(corpus.train, batch_size=models.SEQUENCES, context=window, seed=config.train.seed).next_batch()
+    # The run may have been trained by the reference; here the MLX code is checked.
     train = replace(config.train, backend="mlx", implementation="auto")
     return Run(
         ModelCase(folder.path.resolve().name, replace(config, train=train), weights, batch),
@@ -78,29 +78,28 @@ def comparisons(run: Run | None, training: Training) -> Iterator[Comparison]:
     """Everything that can be compared on this machine.
 
     Args:
-        run: whose weights and data are compared too, if there is one.
-        training: what layer 4 does, and layer 5 evaluates.
+        run: its weights and data are compared too; None leaves it out.
+        training: compared in layer 4; its model is evaluated in layer 5.
     """
     yield from operations.comparisons()
     if run:
-        yield Comparison(models.LAYER, "weights as read", run.subject.name, "float32", functools.partial(_read, run))
-    yield from models.comparisons(run.subject if run else None)
+        yield Comparison(models.LAYER, "weights as read", run.case.name, "float32", functools.partial(_read, run))
+    yield from models.comparisons(run.case if run else None)
     yield from optimizers.comparisons()
     yield from training.comparisons()
     yield from strength.comparisons(f"after step {training.steps}", lambda: _ended(training))
     if run:
-        yield from strength.comparisons(run.subject.name, lambda: run.trained)
+        yield from strength.comparisons(run.case.name, lambda: run.trained)
 
 
 def _read(run: Run) -> list[Result]:
     read, allowed = run.read_by_reference(), bounds("weights as read", "float32")
     return [
-        Result(name, to_float64(weight), to_float64(read[name]), allowed)
-        for name, weight in run.subject.weights.items()
+        Result(name, to_float64(weight), to_float64(read[name]), allowed) for name, weight in run.case.weights.items()
     ]
 
 
 def _ended(training: Training) -> Trained:
-    """The weights that a training ended with, and stories that it did not see."""
+    """The weights at the end of a training, and stories that were not in it."""
     tokens = trajectory.story_bytes(_VALIDATION_TOKENS + 1, seed=1)
     return Trained(training.config.model, training.curves.weights, tokens, bytes_per_token=1.0)

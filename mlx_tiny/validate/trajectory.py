@@ -1,4 +1,4 @@
-"""Layer 4: a short training by both sides, from the same weights and batches."""
+"""Layer 4: a short training by MLX and by the reference, from the same weights and batches."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ LAYER = "trajectory"
 STEPS, FIRST_STEPS = 200, 20
 _TEXT_BYTES = 80_000
 
-# Bytes are its tokens, so that no tokenizer has to be trained. What no preset has: grouped queries, SwiGLU, clipping,
-# and constants other than the defaults, which show when they are ignored. The rates are the defaults.
+# Its tokens are bytes, so that no tokenizer has to be trained. It has what no preset has: grouped queries, SwiGLU,
+# clipping, and constants other than the defaults, so that code which ignores them fails. The rates are the defaults.
 CONFIG = RunConfig(
     model=ModelConfig(
         vocabulary_size=256,
@@ -62,7 +62,7 @@ CONFIG = RunConfig(
 
 @dataclass(frozen=True)
 class Curves:
-    """Losses before each step, by both sides from the same weights and batches, and where ours ended."""
+    """Losses before each step by MLX and by the reference, and the final weights of MLX."""
 
     ours: Array
     reference: Array
@@ -70,7 +70,7 @@ class Curves:
 
 
 class Training:
-    """A training by both sides, done once and only when it is asked for.
+    """A training by MLX and by the reference, which runs once, when its results are first needed.
 
     Args:
         steps: more than `FIRST_STEPS`.
@@ -78,12 +78,12 @@ class Training:
 
     def __init__(self, steps: int = STEPS) -> None:
         self.steps, self.config = steps, CONFIG
-        # On a CPU, g++ would take longer over a compiled step than all steps take.
+        # On a CPU, compiling a step by g++ takes longer than all steps.
         self.compiled = not on_cpu()
 
     @property
     def curves(self) -> Curves:
-        """What both sides computed; if one broke, its error is raised, each time the same and without another try."""
+        """The losses of both. An error of the training is raised again each time, without another training."""
         if isinstance(self._outcome, Exception):
             raise self._outcome
         return self._outcome
@@ -97,7 +97,7 @@ class Training:
     def _outcome(self) -> Curves | Exception:
         try:
             return self._trained()
-        except Exception as error:  # every row that asks says so
+        except Exception as error:  # shown in every row that needs the curves
             return error
 
     def _trained(self) -> Curves:
@@ -134,12 +134,12 @@ class Training:
         return losses
 
     def plot(self, path: Path) -> None:
-        """Draw both curves, and how far they part, as a PNG file; needs matplotlib."""
+        """Draw both curves and their relative difference as a PNG file; needs matplotlib."""
         ours, reference, steps = self.curves.ours, self.curves.reference, np.arange(1, self.steps + 1)
         with picture(path, nrows=2, sharex=True, figsize=(8, 6)) as (_, (above, below)):
             above.plot(steps, ours, label="mlx")
             above.plot(steps, reference, "--", label="torch")
-            above.set(ylabel="nats a token")
+            above.set(ylabel="nats per token")
             above.legend()
             below.semilogy(steps, np.maximum(np.abs(ours / reference - 1), 1e-9))
             below.set(xlabel="step", ylabel="relative difference")
@@ -153,14 +153,14 @@ class Training:
             yield Comparison(LAYER, f"losses of steps 1 to {steps}", case, "float32", run)
 
     def _losses(self, steps: int, entry: str) -> list[Result]:
-        """Ours over the reference's, which is to be 1, so that each step counts as much as the first."""
+        """The ratio of both losses at each step, which must be 1."""
         ratios = self.curves.ours[:steps] / self.curves.reference[:steps]
         allowed = bounds(entry, "float32")
         return [Result(f"step {step}", ratio, np.ones(()), allowed) for step, ratio in enumerate(ratios, 1)]
 
 
 def story_bytes(count: int, *, seed: int) -> np.ndarray:
-    """The first bytes of a stream of generated stories, as tokens, uint16 [count]."""
+    """The first bytes of generated stories, as tokens, uint16 [count]."""
     text = bytearray()
     for story in StoryGrammar().stories(seed):
         text += story.text.encode() + b"\n\n"

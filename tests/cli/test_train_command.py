@@ -315,7 +315,7 @@ def test_an_interrupted_run_is_saved_and_goes_on(place: Path) -> None:
     assert not [name for name in files_below(run) if name.rpartition("/")[2].startswith(".")]
     (line,) = [line for line in out.splitlines() if line.startswith("Interrupted")]
     assert "everything is saved" in line and Finished(0, out, err).results()["run"] == "runs/my notes"
-    program, *arguments = shlex.split(line.partition("To go on: ")[2])
+    program, *arguments = shlex.split(line.partition("To continue: ")[2])
     assert (program, arguments) == ("mlx-tiny", ["train", "--resume", "runs/my notes"])
     succeeded(call(*arguments, "--budget", f"{report['tokens'] + 4 * STEP_TOKENS}tok"))
     assert read_report(run)["steps"] == report["steps"] + 4 and read_report(run)["interrupted"] is False
@@ -328,9 +328,9 @@ def test_the_way_on_names_a_budget_that_was_changed(own_run: Path, monkeypatch: 
         yield self
 
     monkeypatch.setattr(Interruption, "watching", interrupted)
-    assert f"To go on: mlx-tiny train --resume {own_run}\n" in call("train", "--resume", own_run).out
+    assert f"To continue: mlx-tiny train --resume {own_run}\n" in call("train", "--resume", own_run).out
     finished = succeeded(call("train", "--resume", own_run, "--budget", "2Mtok"))
-    assert f"To go on: mlx-tiny train --resume {own_run} --budget 2Mtok\n" in finished.out
+    assert f"To continue: mlx-tiny train --resume {own_run} --budget 2Mtok\n" in finished.out
 
 
 def on_terminal(columns: int) -> str:

@@ -21,7 +21,7 @@ def test_sound_code_passes_and_a_single_fault_is_reported() -> None:
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_every_fault_is_found_and_blamed_on_the_right_part(fault: Fault) -> None:
-    verdict = self_test.judge(fault)
+    verdict = self_test.verdict_on(fault)
     assert verdict.found and verdict.localised, verdict
 
 
@@ -32,12 +32,12 @@ def test_there_are_enough_faults_for_every_layer() -> None:
 
 
 def test_a_harmless_change_is_not_found() -> None:
-    verdict = self_test.judge(Fault("none at all", ((model, "mlp"),), lambda genuine: genuine, "mlp, relu2"))
+    verdict = self_test.verdict_on(Fault("none at all", ((model, "mlp"),), lambda genuine: genuine, "mlp, relu2"))
     assert (verdict.found, verdict.localised, verdict.blamed) == (False, False, "nothing")
 
 
 def test_a_fault_that_is_blamed_on_another_part_is_found_but_not_localised() -> None:
-    verdict = self_test.judge(Fault("misplaced", FAULTS[0].places, FAULTS[0].make, "AdamW"))
+    verdict = self_test.verdict_on(Fault("misplaced", FAULTS[0].places, FAULTS[0].make, "AdamW"))
     assert (verdict.found, verdict.localised) == (True, False) and verdict.blamed.startswith("norm, mlx: ")
     other = Fault(
         "of another result",
@@ -46,7 +46,7 @@ def test_a_fault_that_is_blamed_on_another_part_is_found_but_not_localised() -> 
         FAULTS[0].operation,
         "output, N14 D48, rows of size 0.001",
     )
-    verdict = self_test.judge(other)
+    verdict = self_test.verdict_on(other)
     assert (verdict.found, verdict.localised) == (True, False)
 
 
