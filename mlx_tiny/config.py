@@ -37,7 +37,7 @@ class DataConfig:
     vocabulary_size: int = 2048
     """Tokens in the byte-pair vocabulary, 512 to 32768."""
     train_bytes: int = 40_000_000
-    """Bytes of training text to take from `stories` or `tinystories`; the preset `auto` takes what the budget needs."""
+    """Bytes of training text from `stories` or `tinystories`; with the preset `auto`, what the budget needs."""
     validation_bytes: int = 1_000_000
     """Largest number of bytes of validation text to take from `stories` or `tinystories`."""
     stories_scale: float = 1.0
@@ -69,7 +69,7 @@ class ModelConfig:
     vocabulary_size: int = 2048
     """Tokens in the vocabulary, as the data has it."""
     context: int = 256
-    """Length T of a training sequence in tokens, and the most tokens that generation looks back."""
+    """Tokens T per training sequence, which is also how far back the model can look."""
     layers: int = 4
     """Number of transformer layers L."""
     width: int = 128
@@ -83,7 +83,7 @@ class ModelConfig:
     hidden: int = 512
     """Width F of the hidden layer of the MLP."""
     activation: str = "relu2"
-    """`relu2` (squared ReLU, two matrices) or `swiglu` (three matrices)."""
+    """Activation of the MLP: `relu2` (squared ReLU, two matrices) or `swiglu` (three matrices)."""
     tied: bool = False
     """Use the embedding matrix as the output head too."""
     rope_base: float = 10_000.0
@@ -91,7 +91,7 @@ class ModelConfig:
     norm_epsilon: float = 1e-6
     """Number that RMSNorm adds to the mean square."""
     options: str = ""
-    """Options of the architecture with their values, such as "logit_soft_cap=15,value_embeddings=2"; `mlx-tiny info`
+    """Options of the architecture with their values, such as "logit_soft_cap=15,value_embeddings=2"; the command info
     lists them."""
 
     def __post_init__(self) -> None:
@@ -144,7 +144,7 @@ class OptimizerConfig:
     matrix_optimizer: str = "muon"
     """Optimizer of the matrices of the layers, `muon` or `adamw`; all other parameters are trained by AdamW."""
     matrix_rate: float = 0.02
-    """Peak learning rate of Muon; an update has a spectral norm near sqrt(max(1, rows / columns)) times it."""
+    """Peak learning rate of Muon; the update of a matrix has this spectral norm, times sqrt(rows / columns) if tall."""
     matrix_adamw_rate: float = 0.003
     """Peak learning rate of the matrices of the layers where AdamW trains them."""
     embedding_rate: float = 0.2
@@ -174,7 +174,7 @@ class OptimizerConfig:
     adam_epsilon: float = 1e-10
     """Number that AdamW adds to the root of the second moment."""
     clip_norm: float = 0.0
-    """Largest norm of all gradients together, to which longer ones are scaled down; 0 turns this off."""
+    """Largest norm of all gradients together; larger ones are scaled down to it. 0 turns this off."""
 
     def __post_init__(self) -> None:
         choices = {"matrix_optimizer": ("muon", "adamw"), "coefficients": ("quintic", "polar_express")}
@@ -225,7 +225,7 @@ class TrainConfig:
     """Library that trains: `mlx`, or `torch` (the PyTorch reference; on CUDA, else MPS, else the CPU)."""
     implementation: str = "auto"
     """What computes the operations of a step: `auto`, `plain`, another implementation, or one per operation, such as
-    "attention=mlx,muon=plain"; `mlx-tiny info` lists them. The backend torch has `auto` and `plain`."""
+    "attention=mlx,muon=plain"; the command info lists them. The backend torch has `auto` and `plain`."""
     compile: bool = True
     """Compile the step (on a CPU, MLX needs g++ for it)."""
     seed: int = 0

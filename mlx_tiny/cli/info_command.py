@@ -1,4 +1,4 @@
-"""`mlx-tiny info`: the machine, versions, devices and cache."""
+"""`mlx-tiny info`: shows the machine, versions and cache, and what `mlx-tiny train` can choose from."""
 
 from __future__ import annotations
 
@@ -10,11 +10,16 @@ import click
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(as_json: bool) -> None:
-    """Show this machine, what it was measured to do, and what the cache holds."""
+    """Show this machine, versions and cache, and what `mlx-tiny train` can choose from.
+
+    For every operation, the line "implementations" names the one that `auto` takes here, and all that exist. The last
+    lines are the presets, and the options of the architecture.
+    """
     from mlx_tiny.files import cache_home
     from mlx_tiny.linux.lanes import lanes, prepare
     from mlx_tiny.machine.description import describe, shown
     from mlx_tiny.machine.peaks import copy_peak, matmul_peak
+    from mlx_tiny.model.options import all_options
     from mlx_tiny.records import to_json, to_plain
     from mlx_tiny.study.plan import PRESETS
     from mlx_tiny.training.step import step_implementations
@@ -35,6 +40,8 @@ def command(as_json: bool) -> None:
         "copy_gb_per_s": round(copy_peak() / 1e9, 1),
         "cache": str(home),
         "cache_bytes": _folder_bytes(home),
+        **{f"preset {name}": preset.summary() for name, preset in PRESETS.items()},
+        **{f"option {name}": option.summary for name, option in all_options().items()},
     }
     if as_json:
         click.echo(to_json(values))

@@ -28,6 +28,12 @@ SECTIONS: dict[str, type] = {
 # Fields whose flag has another name, and fields without a flag.
 _RENAMED = {("data", "source"): "data", ("data", "seed"): "data-seed"}
 _WITHOUT_FLAG = {("model", "vocabulary_size")}
+# Fields that `mlx-tiny train` takes from the preset, unless the user sets them.
+OF_PRESET = {
+    ("data", "vocabulary_size"),
+    ("train", "batch_size"),
+    *(("model", name) for name in ("context", "layers", "width", "heads", "key_value_heads", "head_width", "hidden")),
+}
 _TYPES: dict[str, Any] = {"int": int, "float": float, "str": str, "str | None": str}
 
 
@@ -66,11 +72,20 @@ def _parameter(section: str, field: str) -> str:
 
 def _option(section: str, field: dataclasses.Field[Any]) -> Callable[[F], F]:
     names = [_parameter(section, field.name), flag_name(section, field.name)]
-    help_text = f"{_documentation(SECTIONS[section].__name__).get(field.name, '')} [default: {field.default}]".strip()
+    help_text = f"{_documentation(SECTIONS[section].__name__)[field.name]} [default: {shown_default(section, field)}]"
     if str(field.type) == "bool":
         names[1] += f"/--no{names[1][1:]}"
         return click.option(*names, default=None, help=help_text)
     return click.option(*names, type=_TYPES[str(field.type)], default=None, help=help_text)
+
+
+def shown_default(section: str, field: dataclasses.Field[Any]) -> str:
+    """The default of a field as help shows it."""
+    if (section, field.name) in OF_PRESET:
+        return "that of the preset"
+    if isinstance(field.default, bool):
+        return "on" if field.default else "off"
+    return "none" if field.default in (None, "") else str(field.default)
 
 
 @functools.cache

@@ -100,7 +100,7 @@ def chosen(config: ModelConfig) -> list[tuple[Option, float]]:
 
 @dataclass(frozen=True)
 class Results:
-    """Is called with every intermediate result; applies the model's options, and keeps the result in `kept`, if given."""
+    """Takes every intermediate result, applies the model's options, and keeps the result in `kept`, if given."""
 
     config: ModelConfig
     place: Place

@@ -17,9 +17,10 @@ import numpy as np
 
 from mlx_tiny.config import ModelConfig, RunConfig
 from mlx_tiny.errors import TinyError
-from mlx_tiny.model.parameters import matrix_parameters, training_flops_per_token
+from mlx_tiny.model.parameters import matrix_parameters, parameter_count, training_flops_per_token
 from mlx_tiny.training.backend import Backend, MlxBackend
 from mlx_tiny.training.budget import Budget
+from mlx_tiny.units import format_count
 
 # Far below the 20 of Hoffmann et al. 2022 (arXiv 2203.15556): within minutes on TinyStories, `mini` beat `tiny` at 0.95
 # tokens per parameter, and `small` lost to `mini` at 0.8 (single runs, benchmarks/LOG.md).
@@ -45,6 +46,14 @@ class Preset:
     def model_config(self, vocabulary_size: int | None = None) -> ModelConfig:
         """The model, for the vocabulary of the preset or another one."""
         return ModelConfig(vocabulary_size=vocabulary_size or self.vocabulary_size, **self.model)
+
+    def summary(self) -> str:
+        """Its shape and size in a line."""
+        c = self.model_config()
+        return (
+            f"{c.layers} layers, width {c.width}, {c.heads} heads, vocabulary {c.vocabulary_size}, "
+            f"context {c.context}, {format_count(parameter_count(c))} parameters"
+        )
 
     def config(self) -> RunConfig:
         """A whole configuration: the settings of the preset, and defaults for all others."""

@@ -47,7 +47,7 @@ class ReferenceRun:
     def stream_terms(self, layer: int) -> float:
         """Sum of the absolute terms in the gradient of a residual scale, the larger one of the layer's two.
 
-        The gradient itself is much smaller: because of the norm at the end, the size of the residual stream has almost no
+        The gradient itself is much smaller: because of the norm at the end, the size of the stream has almost no
         effect, and the terms cancel.
         """
         before = "embedded" if layer == 0 else f"layer.{layer - 1}.after_mlp"

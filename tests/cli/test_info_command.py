@@ -19,10 +19,12 @@ import pytest
 
 import mlx_tiny
 from mlx_tiny.cli import COMMANDS, cli, info_command
-from mlx_tiny.cli.options import SECTIONS, flag_name
+from mlx_tiny.cli.options import OF_PRESET, SECTIONS, flag_name, shown_default
+from mlx_tiny.config import RunConfig
 from mlx_tiny.machine import peaks
 from mlx_tiny.machine.description import describe
 from mlx_tiny.records import to_plain
+from mlx_tiny.study.plan import PRESETS
 from mlx_tiny.units import format_bytes
 
 from .command_line import MODULE, call, call_process, environment, succeeded
@@ -141,9 +143,19 @@ def test_train_has_a_flag_for_every_setting_with_its_default() -> None:
             if (section, field.name) != ("model", "vocabulary_size"):
                 option = described.pop(flag_name(section, field.name))
                 text = " ".join(str(getattr(option, "help", "")).split())
-                assert text.endswith(f" [default: {field.default}]") and len(text) > 30
+                assert text.endswith(f" [default: {shown_default(section, field)}]") and len(text) > 30
                 assert f"{option.opts[-1]} " in out and text in out
     assert set(described) == {"--run", "--resume", "--help", "-h"}
+
+
+def test_help_names_the_preset_where_that_decides() -> None:
+    """A run's settings differ from the plain defaults in these fields, in some preset, and in no other."""
+    plain, differing = to_plain(RunConfig()), set()
+    for preset in PRESETS.values():
+        for section, settings in to_plain(preset.config()).items():
+            differing |= {(section, name) for name, value in settings.items() if value != plain[section][name]}
+    # The vocabulary is one setting, of the data.
+    assert differing - {("model", "vocabulary_size"), ("train", "preset")} == OF_PRESET
 
 
 @pytest.mark.parametrize("name", COMMANDS)
