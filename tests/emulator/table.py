@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
+from unittest import mock
 
 import mlx.core as mx
 
-from emulator import cache, compile_ahead, emulated_metal
+from emulator import LaunchRecord, cache, compile_ahead, emulated_metal, stand_in
 from mlx_tiny.ops import conformance
-from mlx_tiny.ops.operation import Case, Operation
-from mlx_tiny.ops.registry import everything
+from mlx_tiny.ops.inputs import model_of
+from mlx_tiny.ops.operation import DTYPES, Case, Operation
+from mlx_tiny.ops.registry import everything, operation_called
+
+# Inputs of fewer than 8 elements, which arrive in constant memory.
+_SMALLEST = [
+    *(("attention", {"head_width": 32}, dtype) for dtype in DTYPES),
+    *(("qk_norm_rope", {"head_width": width}, dtype) for width in (2, 6) for dtype in DTYPES),
+]
 
 
 def table() -> Iterator[tuple[Operation, Case]]:
@@ -33,3 +41,14 @@ def compile_table(checking: bool = False, lane_map: str = "apple") -> None:
         with emulated_metal(checking=checking, lane_map=lane_map):
             compile_ahead(functools.partial(launch, operation, case) for operation, case in table())
         cache.keep(done, b"")
+
+
+def captured_launches() -> list[LaunchRecord]:
+    """Each different text and size that the table launches once, and those of the smallest inputs; nothing is run."""
+    with mock.patch.object(stand_in, "execute"), emulated_metal() as made:
+        for operation, case in table():
+            launch(operation, case)
+        for name, dimensions, dtype in _SMALLEST:
+            model = model_of(context=1, heads=1, key_value_heads=1, **dimensions)
+            launch(operation_called(name), Case(model, batch=1, dtype=dtype))
+    return list({(record.source, record.grid): record for record in made}.values())

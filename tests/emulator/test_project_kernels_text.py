@@ -7,35 +7,19 @@ are cheap. Inputs of fewer than 8 elements are among the cases, since they arriv
 from __future__ import annotations
 
 import re
-from unittest import mock
 
 import pytest
 
-from emulator import LaunchRecord, emulated_metal, stand_in
+from emulator import LaunchRecord
 from emulator.lint import lint, lint_launch
-from emulator.table import launch, table
+from emulator.table import captured_launches
 from emulator.type_gate import check_types
-from mlx_tiny.ops.inputs import model_of
 from mlx_tiny.ops.metal import kernel_names
-from mlx_tiny.ops.operation import DTYPES, Case
-from mlx_tiny.ops.registry import operation_called
-
-SMALLEST = [
-    *(("attention", {"head_width": 32}, dtype) for dtype in DTYPES),
-    *(("qk_norm_rope", {"head_width": width}, dtype) for width in (2, 6) for dtype in DTYPES),
-]
 
 
 @pytest.fixture(scope="module")
 def launches() -> list[LaunchRecord]:
-    """Each different text and size once."""
-    with mock.patch.object(stand_in, "execute"), emulated_metal() as made:
-        for operation, case in table():
-            launch(operation, case)
-        for name, dimensions, dtype in SMALLEST:
-            model = model_of(context=1, heads=1, key_value_heads=1, **dimensions)
-            launch(operation_called(name), Case(model, batch=1, dtype=dtype))
-    return list({(record.source, record.grid): record for record in made}.values())
+    return captured_launches()
 
 
 @pytest.mark.parametrize("name", kernel_names())
