@@ -43,7 +43,7 @@ OWNERS = {
     "sentencepiece": ("data/tokenizer.py",),
     "click": ("cli/", "__main__.py"),
     "tqdm": ("cli/",),
-    "torch": ("reference/", "validate/", "bench/", "export.py"),
+    "torch": ("ops/", "reference/", "validate/", "bench/", "export.py"),
     "datasets": ("data/",),
     "pyarrow": ("data/",),
 }

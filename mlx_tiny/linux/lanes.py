@@ -94,20 +94,20 @@ def lanes() -> tuple[mx.Stream, ...]:
     Raises:
         TinyError: it is not a positive whole number.
     """
-    return _lanes() if _limit.get() is None else _lanes()[:1]
+    return (mx.default_stream(mx.default_device()),) if _one.get() else _lanes()
 
 
-_limit: ContextVar[int | None] = ContextVar("lanes", default=None)
+_one: ContextVar[bool] = ContextVar("one lane", default=False)
 
 
 @contextlib.contextmanager
 def one_lane() -> Iterator[None]:
-    """Use one lane inside the block, as on a GPU."""
-    token = _limit.set(1)
+    """Use one lane inside the block, the default stream, as on a GPU."""
+    token = _one.set(True)
     try:
         yield
     finally:
-        _limit.reset(token)
+        _one.reset(token)
 
 
 @functools.cache

@@ -7,7 +7,7 @@ the machine that is to use it makes this check; `validate`, `bench`, the tests a
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,6 +144,11 @@ def computed(operation: Operation, function: Function, case: Case, inputs: Named
         inputs: by name; those of the case, or of some of its sequences.
         cotangents: of each output; without any, gradients are not computed.
     """
+    return with_gradients(operation, by_name(operation, function, case), case, inputs, cotangents)
+
+
+def by_name(operation: Operation, function: Function, case: Case) -> Callable[[Named], Named]:
+    """The function of inputs by name, and to outputs by name, for one with the operation's arguments."""
     proof = operation.proof
     settings, outputs = proof.settings(case), list(proof.outputs(case))
 
@@ -153,9 +158,16 @@ def computed(operation: Operation, function: Function, case: Case, inputs: Named
         results = function(*values.values(), **settings)
         return dict(zip(outputs, [results] if isinstance(results, mx.array) else results, strict=True))
 
+    return run
+
+
+def with_gradients(
+    operation: Operation, run: Callable[[Named], Named], case: Case, inputs: Named, cotangents: Named
+) -> Named:
+    """`computed`, for a function as `by_name` gives it."""
     if not cotangents:
         return run(inputs)
-    names = [name for name, array in proof.inputs(case).items() if array.differentiable]
+    names = [name for name, array in operation.proof.inputs(case).items() if array.differentiable]
 
     def listed(*arrays: mx.array) -> list[mx.array]:
         results = run({**inputs, **dict(zip(names, arrays, strict=True))})
@@ -171,7 +183,7 @@ def computed(operation: Operation, function: Function, case: Case, inputs: Named
 def entry(operation: Operation, implementation: str, case: Case, result: str) -> str:
     """The entry of the table of tolerances that holds for a result."""
     special = operation.proof.specials[case.special].entry if case.special else ""
-    name = special or operation.proof.entries[result.startswith(GRADIENT)]
+    name = special or case.options.get("entry") or operation.proof.entries[result.startswith(GRADIENT)]
     places = [f"{name} kernel"] if implementation == "metal" else [f"{name} on a GPU"] if here().kind != "cpu" else []
     return next((place for place in places if (place, "float32") in TABLE), name)
 

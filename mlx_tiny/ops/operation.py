@@ -120,7 +120,7 @@ class Case:
     past: int = 0
     """Keys before the first query, as a cache has them."""
     options: Settings = field(default_factory=dict)
-    """What else the operation's own description reads."""
+    """What else the operation's own description reads; `entry`: that of the table of tolerances, if not the usual."""
 
     @property
     def rows(self) -> int:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
 from mlx_tiny.ops.inputs import model_of
-from mlx_tiny.ops.operation import DTYPES, Case, Exact, Input, Named, Proof, Settings, Special
+from mlx_tiny.ops.operation import DTYPES, Case, Exact, Input, Named, Proof, Rival, Settings, Special
 
 
 def _cases() -> Iterator[Case]:
@@ -43,6 +44,15 @@ def _formula(inputs: Exact, cotangents: Exact, settings: Settings) -> Exact:
     return {"output": gate * sigmoid * up, "gradient of hidden": gradient}
 
 
+def _by_torch(inputs: dict[str, Any], case: Case) -> dict[str, Any]:
+    from torch.nn.functional import relu, silu
+
+    if case.model.activation == "relu2":
+        return {"output": relu(inputs["hidden"]).square()}
+    gate, up = inputs["hidden"].chunk(2, dim=-1)
+    return {"output": silu(gate) * up}
+
+
 PROOF = Proof(
     label=lambda case: f"N{case.rows} F{case.model.hidden} {case.model.activation}",
     inputs=_inputs,
@@ -56,4 +66,5 @@ PROOF = Proof(
         (3 if both else 1) * case.rows * case.model.hidden * (5 if case.model.activation == "swiglu" else 2)
     ),
     specials=_SPECIALS,
+    rivals={"torch": Rival(_by_torch)},
 )

@@ -10,7 +10,7 @@ from typing import Any
 import mlx.core as mx
 
 from mlx_tiny.errors import TinyError
-from mlx_tiny.ops.muon import case
+from mlx_tiny.ops.muon import case, product_case
 from mlx_tiny.ops.muon.layout import Layout
 from mlx_tiny.ops.muon.metal import (
     BLOCKS,
@@ -24,8 +24,8 @@ from mlx_tiny.ops.muon.metal import (
 )
 from mlx_tiny.ops.muon.plain import (
     orthogonalize,
+    orthogonalize_plainly,
     pack_plainly,
-    polynomial_plainly,
     symmetric_product_plainly,
     update_plainly,
 )
@@ -152,7 +152,7 @@ SYMMETRIC_PRODUCT = Operation(
         "plain": Implementation(symmetric_product_plainly),
         "metal": Implementation(symmetric_product_on_metal, device="metal"),
     },
-    proof=case.SYMMETRIC_PRODUCT,
+    proof=product_case.SYMMETRIC_PRODUCT,
     check=check_product,
 )
 """alpha X X^T + beta addend for every matrix of a bank; see `metal.symmetric_product_on_metal`."""
@@ -161,7 +161,7 @@ NEWTON_SCHULZ = Operation(
     name="newton_schulz",
     summary="Newton-Schulz iterations",
     implementations={
-        "plain": Implementation(functools.partial(orthogonalize, polynomial=polynomial_plainly)),
+        "plain": Implementation(orthogonalize_plainly),
         "metal": Implementation(functools.partial(orthogonalize, polynomial=polynomial_on_metal), device="metal"),
     },
     proof=case.NEWTON_SCHULZ,

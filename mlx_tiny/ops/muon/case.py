@@ -1,4 +1,4 @@
-"""How Muon's packing, symmetric products and orthogonalisation are checked and timed."""
+"""How Muon's packing, its orthogonalisation and its whole update are checked and timed."""
 
 from __future__ import annotations
 
@@ -10,24 +10,19 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from mlx_tiny.ops.inputs import SPECIALS, equal, model_of
+from mlx_tiny.ops.inputs import SPECIALS, equal
 from mlx_tiny.ops.muon.layout import Layout, Run, make_layout, run_view
-from mlx_tiny.ops.operation import Case, Exact, Function, Input, Named, Proof, Rival, Settings, Situation, Special
+from mlx_tiny.ops.muon.product_case import DTYPES, MODEL, bank_case
+from mlx_tiny.ops.operation import Case, Exact, Function, Input, Named, Proof, Rival, Settings, Special
 
 Array = NDArray[np.float64]
 
-DTYPES = ("float32", "bfloat16")
-_MODEL = model_of()
 _MU = 0.9
 
 # A model with everything that packing must tell apart: grouped queries, two matrices in the MLP's first, tall and wide.
 _PACKED = make_layout([(2, 144, 72), (2, 72, 72), (2, 200, 72), (2, 72, 100)], [(72, 36, 36), (72,), (100, 100), (72,)])
 # Of its parameters the first, and so on: each number is a kernel of its own to Metal's compiler.
 _RAGGED = [(2, 77, 40), (2, 40, 45), (1, 9, 33), (3, 5, 2)], [(45, 16, 16), (40,), (9,), (5,)]
-
-# [N, rows, columns] around the tiles of 32 and 64, and the largest bank of the preset `tiny`.
-_BANKS = ((1, 1, 1), (3, 7, 33), (2, 65, 31), (1, 130, 70), (1, 257, 300), (4, 64, 256))
-_SPECIAL_BANK = (2, 65, 31)
 
 # Amsel et al. 2025 (arXiv 2505.16932), for singular values in [1e-3, 1] after division by 1.01 times the norm, and
 # Jordan et al. 2024: written down once more, so that no code checks itself.
@@ -47,13 +42,13 @@ def _layout(case: Case) -> Layout:
 
 def _pack_cases() -> Iterator[Case]:
     for special, dtype in itertools.product(("", *_PACK_SPECIALS), DTYPES):
-        yield Case(_MODEL, dtype=dtype, special=special)
+        yield Case(MODEL, dtype=dtype, special=special)
 
 
 def _first_parameters(dtype: str) -> Iterator[Case]:
     for count in range(1, len(_RAGGED[0]) + 1):
         layout = make_layout(*(part[:count] for part in _RAGGED))
-        yield Case(_MODEL, dtype=dtype, options={"layout": layout, "ragged": count})
+        yield Case(MODEL, dtype=dtype, options={"layout": layout, "ragged": count})
 
 
 def _pack_inputs(case: Case) -> dict[str, Input]:
@@ -167,98 +162,15 @@ MUON_PACK = Proof(
 )
 
 
-def _bank_case(bank: tuple[int, int, int], dtype: str, special: str = "", **options: Any) -> Case:
-    return Case(_MODEL, dtype=dtype, special=special, options={"bank": bank, **options})
-
-
-def _product_cases() -> Iterator[Case]:
-    for bank, dtype in itertools.product(_BANKS, DTYPES):
-        yield _bank_case(bank, dtype)
-    for special, dtype in itertools.product(_PRODUCT_SPECIALS, DTYPES):
-        yield _bank_case(_SPECIAL_BANK, dtype, special)
-
-
-def _product_inputs(case: Case) -> dict[str, Input]:
-    N, R, C = case.options["bank"]
-
-    def symmetric() -> Array:
-        half = np.random.default_rng(R).standard_normal((N, R, R))
-        whole: Array = half + half.swapaxes(1, 2)
-        return whole
-
-    bank = Input((N, R, C), differentiable=False, by_sequence=False)
-    addend = Input((N, R, R), values=symmetric, differentiable=False, by_sequence=False)
-    return {"bank": bank, "addend": addend} if case.options.get("adds", True) else {"bank": bank}
-
-
-def _product_outputs(case: Case) -> dict[str, Input]:
-    N, R, _ = case.options["bank"]
-    return {"product": Input((N, R, R), by_sequence=False)}
-
-
-def _product_settings(case: Case) -> dict[str, Any]:
-    return {"alpha": 0.7, "beta": -1.3, "blocks": case.options.get("blocks")}
-
-
-def _product_formula(inputs: Exact, cotangents: Exact, settings: Settings) -> Exact:
-    x_NRC = inputs["bank"]
-    product = settings["alpha"] * x_NRC @ x_NRC.swapaxes(1, 2)
-    return {"product": product + settings["beta"] * inputs["addend"] if "addend" in inputs else product}
-
-
-def _nan_behind(arrays: Named) -> Named:
-    """What is read beyond the end of a matrix is NaN, and shows."""
-    bank = arrays["bank"]
-    last = mx.arange(len(bank))[:, None, None] == len(bank) - 1
-    return {**arrays, "bank": mx.where(last, mx.array(float("nan"), dtype=bank.dtype), bank)}
-
-
-_PRODUCT_SPECIALS = {**SPECIALS, "NaN in the next matrix": Special(_nan_behind)}
-
-
-def _every_tile(dtype: str) -> Iterator[Case]:
-    """Each size of a tile, with and without an addend, is a kernel of its own to Metal's compiler."""
-    for blocks, adds in itertools.product((2, 4), (False, True)):
-        yield _bank_case((2, 67, 70), dtype, blocks=blocks, adds=adds)
-
-
-def _product_label(case: Case) -> str:
-    N, R, C = case.options["bank"]
-    tile = f", tiles of {16 * case.options['blocks']}" if "blocks" in case.options else ""
-    return f"N{N} R{R} C{C}{tile}{'' if case.options.get('adds', True) else ', no addend'}"
-
-
-def _product_flops(case: Case, both: bool) -> float:
-    """One triangle."""
-    N, R, C = case.options["bank"]
-    return float(N * R * R * C)
-
-
-SYMMETRIC_PRODUCT = Proof(
-    label=_product_label,
-    inputs=_product_inputs,
-    outputs=_product_outputs,
-    settings=_product_settings,
-    formula=_product_formula,
-    cases=lambda: itertools.chain(_product_cases(), *(_every_tile(dtype) for dtype in DTYPES)),
-    entries=("symmetric_product", "symmetric_product"),
-    flops=_product_flops,
-    specials=_PRODUCT_SPECIALS,
-    kernels={"product": "symmetric_product"},
-    before_use=lambda situation: _every_tile(situation.dtype),
-    differentiable=False,
-)
-
-
 def _iteration_cases() -> Iterator[Case]:
     for coefficients, bank, steps in itertools.product(
         ("polar_express", "quintic"), ((2, 24, 40), (2, 40, 24), (2, 65, 65)), (2, 5, 6)
     ):
-        yield _bank_case(bank, "float32", coefficients=coefficients, steps=steps)
-    yield _bank_case((3, 65, 96), "float32")
-    yield _bank_case((1, 257, 300), "float32")
+        yield bank_case(bank, "float32", coefficients=coefficients, steps=steps)
+    yield bank_case((3, 65, 96), "float32")
+    yield bank_case((1, 257, 300), "float32")
     for special in _ITERATION_SPECIALS:
-        yield _bank_case((3, 40, 24), "float32", special)
+        yield bank_case((3, 40, 24), "float32", special)
 
 
 def _banks(case: Case) -> dict[str, tuple[int, int, int]]:
@@ -327,10 +239,17 @@ def _multiplied_out(case: Case, both: bool) -> float:
 
 
 def _iterations_by_torch(inputs: dict[str, Any], case: Case) -> dict[str, Any]:
-    from mlx_tiny.bench.torch_step import orthogonalize_bank
+    """For wide or square matrices, in products that add on the way."""
+    import torch
 
-    settings = _iteration_settings(case)
-    return {f"orthogonal {name}": orthogonalize_bank(bank, **settings) for name, bank in inputs.items()}
+    results = {}
+    for name, x in inputs.items():
+        x = x / (1.01 * torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True))
+        for a, b, c in _POLAR_EXPRESS:
+            gram = torch.bmm(x, x.mT)
+            x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+        results[f"orthogonal {name}"] = x
+    return results
 
 
 NEWTON_SCHULZ = Proof(
@@ -389,21 +308,17 @@ def _update_formula(inputs: Exact, cotangents: Exact, settings: Settings) -> Exa
     return results | {f"direction {index}": directions[f"orthogonal {index}"] for index in joined}
 
 
-def _update_before_use(situation: Situation) -> Iterator[Case]:
-    yield Case(_MODEL)
-
-
 MUON = Proof(
     label=MUON_PACK.label,
     inputs=_pack_inputs,
     outputs=_update_outputs,
     settings=lambda case: {"layout": _layout(case), **_iteration_settings(case)},
     formula=_update_formula,
-    cases=lambda: [Case(_MODEL), Case(_MODEL, special="zero tiles")],
+    cases=lambda: [Case(MODEL), Case(MODEL, special="zero tiles")],
     entries=("newton_schulz", "newton_schulz"),
     flops=lambda case, both: MUON_PACK.flops(case, both) + _iteration_flops(case, both),
     specials=_PACK_SPECIALS,
     run=_run_update,
-    before_use=_update_before_use,
+    before_use=lambda situation: [Case(MODEL)],
     differentiable=False,
 )

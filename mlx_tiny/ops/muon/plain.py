@@ -56,17 +56,12 @@ def update_plainly(
     steps: int,
     coefficients: str,
 ) -> tuple[list[mx.array], list[mx.array]]:
-    """The operation `muon` in plain MLX, each lane taking some matrices."""
+    """The operation `muon` in plain MLX."""
     packed = pack_plainly(gradients, momenta, mu, layout=layout)
-
-    def direction(bank_NRC: mx.array, partials_NP2: mx.array) -> mx.array:
-        return orthogonalize(
-            bank_NRC, polynomial_plainly, steps=steps, coefficients=coefficients, partials_NP2=partials_NP2
-        )
-
-    # Matrices of a bank do not look at each other.
-    banks = [over_lanes(direction, *both) for both in zip(packed.banks, packed.partials, strict=True)]
-    return packed.momenta, banks
+    return packed.momenta, [
+        orthogonalize_plainly(bank, steps=steps, coefficients=coefficients, partials_NP2=partials)
+        for bank, partials in zip(packed.banks, packed.partials, strict=True)
+    ]
 
 
 def pack_plainly(
@@ -130,6 +125,23 @@ def orthogonalize(
     for a, b, c in polynomials:
         x = mx.addmm(x, polynomial(x, b, c), x, alpha=1.0, beta=a)
     return x.swapaxes(1, 2) if transposed else x
+
+
+def orthogonalize_plainly(
+    bank_NRC: mx.array,
+    *,
+    steps: int = 5,
+    coefficients: str = "polar_express",
+    partials_NP2: mx.array | None = None,
+) -> mx.array:
+    """`orthogonalize` in plain MLX, each lane taking some matrices: those of a bank do not look at each other."""
+
+    def share(bank_NRC: mx.array, partials_NP2: mx.array | None = None) -> mx.array:
+        return orthogonalize(
+            bank_NRC, polynomial_plainly, steps=steps, coefficients=coefficients, partials_NP2=partials_NP2
+        )
+
+    return over_lanes(share, bank_NRC, *([] if partials_NP2 is None else [partials_NP2]))
 
 
 def polynomial_plainly(x_NRC: mx.array, b: float, c: float) -> mx.array:
