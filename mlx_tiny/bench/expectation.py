@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from mlx_tiny.bench.kernels import CALLS_AROUND
-from mlx_tiny.bench.operations import NAMES
 from mlx_tiny.bench.presets import preset_called
 from mlx_tiny.bench.step import LONGEST_S
+from mlx_tiny.bench.timed import OPERATIONS
 from mlx_tiny.bench.timing import LEAST_ROUNDS
 from mlx_tiny.bench.worker import COMPETITORS
 from mlx_tiny.machine.peaks import Peaks
@@ -30,8 +30,8 @@ def expected_seconds(settings: dict[str, Any], peaks: Peaks) -> float:
             step_s = least_s / _UTILISATION
             rounds = LEAST_ROUNDS + CALLS_AROUND
             if "kernels" in settings["benchmarks"]:
-                count = len(settings["operations"] or NAMES) * _DIRECTIONS * _IMPLEMENTATIONS
-                total += count * max(seconds, rounds * step_s / config.model.layers / len(NAMES))
+                count = len(settings["operations"] or OPERATIONS) * _DIRECTIONS * _IMPLEMENTATIONS
+                total += count * max(seconds, rounds * step_s / config.model.layers / len(OPERATIONS))
             if "step" in settings["benchmarks"] and least_s <= LONGEST_S:
                 total += len(settings["cores"] or COMPETITORS) * (_START_S + max(3 * seconds, rounds * step_s))
         if "inference" in settings["benchmarks"]:

@@ -1,4 +1,4 @@
-"""`bench kernels`: each operation by each implementation, first held against its reference, then timed in turn."""
+"""`bench kernels`: each operation by each implementation, first checked against its formula, then timed in turn."""
 
 from __future__ import annotations
 
@@ -10,22 +10,21 @@ from typing import Any
 
 import numpy as np
 
-from mlx_tiny.bench import operations
-from mlx_tiny.bench.operation import TORCH, MlxRunner, Operation
 from mlx_tiny.bench.presets import preset_called
-from mlx_tiny.bench.references import Arrays
+from mlx_tiny.bench.runners import TORCH, Runner, runners
+from mlx_tiny.bench.timed import Timed, of_preset
 from mlx_tiny.bench.timing import interleaved, seconds_of, speed_ups
-from mlx_tiny.bench.torch_operations import TorchRunner, why_no_torch
 from mlx_tiny.errors import said
 from mlx_tiny.linux.lanes import on_cpu, why_not_compiled
 from mlx_tiny.machine.description import describe
 from mlx_tiny.machine.peaks import Peaks, bound
+from mlx_tiny.ops.conformance import entry
+from mlx_tiny.ops.operation import Exact
 from mlx_tiny.records import to_plain
 from mlx_tiny.tolerances import TABLE, Bounds, bounds
 from mlx_tiny.tools.statistics import Spread
 
 Record = dict[str, Any]
-Runner = MlxRunner | TorchRunner
 
 BASES = ("plain", "mlx", TORCH)
 """Implementations that the others are compared with."""
@@ -34,17 +33,17 @@ OWN = ("plain", "cpu", "metal")
 
 CALLS_AROUND = 3
 """Computations of an operation that are not timed: to check it, to see its memory, and to warm it up."""
-# So many computations an evaluation on a GPU, whose start and end would otherwise be most of a short one.
+# So many computations per evaluation on a GPU, whose start and end would otherwise be most of a short one.
 _CALLS_ON_GPU, _SHORT_S = 8, 0.01
 # An operation longer than this is left out: five rounds of all implementations would take minutes.
 _LONGEST_S = 4.0
 # Multiply-adds with operands of ten bits are as exact as float16's; Newton-Schulz has no bounds in that type.
-_TF32_AS = {"Newton-Schulz": "bfloat16", "AdamW": "float32"}
+_TF32_AS = {"newton_schulz": "bfloat16", "adamw": "float32"}
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A result held against its reference: what is wrong with it, or how near the bound the worst part is."""
+    """What is wrong with results, or how near their bounds the worst one is."""
 
     fault: str | None
     excess: float
@@ -61,7 +60,7 @@ def run(
     compiled: bool | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Iterator[list[Record]]:
-    """Check and time; the records of one operation and direction at a time, an implementation each.
+    """Check and time; the records of one operation and direction at a time, one per implementation.
 
     Args:
         preset_names: whose shapes to take.
@@ -79,33 +78,24 @@ def run(
     names = None if names is None else list(names)
     measured = set[tuple[str, ...]]()
     for dtype, preset_name in itertools.product(list(dtypes), list(preset_names)):
-        for operation in operations.of_preset(preset_called(preset_name), dtype, names):
-            name = operation.name, operation.direction, operation.preset, operation.dtype
-            if name not in measured:
-                measured.add(name)
-                tell(f"{', '.join(name)} ({operation.shape})")
-                yield measure(operation, peaks, seconds=seconds, compiled=compiled)
+        for timed in of_preset(preset_called(preset_name), dtype, names):
+            if timed.name not in measured:
+                measured.add(timed.name)
+                tell(f"{', '.join(timed.name)} ({timed.operation.title(timed.case)})")
+                yield measure(timed, peaks, seconds=seconds, compiled=compiled)
 
 
-def measure(operation: Operation, peaks: Peaks, *, seconds: float, compiled: bool) -> list[Record]:
-    """The records of one operation, an implementation each, those that cannot run here with the reason."""
-    least = bound(
-        peaks,
-        operation.dtype,
-        flops=operation.flops,
-        moved_bytes=operation.least_bytes,
-        launches=operations.least_launches(operation),
-    )
+def measure(timed: Timed, peaks: Peaks, *, seconds: float, compiled: bool) -> list[Record]:
+    """The records of one operation, one per implementation; one that cannot run here has a reason instead of figures."""
+    operation, case = timed.operation, timed.case
+    least = bound(peaks, case.dtype, flops=timed.flops, moved_bytes=timed.least_bytes, launches=timed.least_launches)
     common = {
         "benchmark": "kernels",
-        "operation": operation.name,
-        "direction": operation.direction,
-        "preset": operation.preset,
-        "shape": operation.shape,
-        "dtype": operation.dtype,
-        "model_flops": operation.flops,
-        "least_bytes": operation.least_bytes,
-        "arithmetic_intensity": operations.intensity(operation),
+        **dict(zip(("operation", "direction", "preset", "dtype"), timed.name, strict=True)),
+        "shape": operation.title(case),
+        "model_flops": timed.flops,
+        "least_bytes": timed.least_bytes,
+        "arithmetic_intensity": timed.flops / timed.least_bytes,
         "bound_s": least.seconds,
         "bound_by": least.by,
         "compiled": compiled,
@@ -114,40 +104,35 @@ def measure(operation: Operation, peaks: Peaks, *, seconds: float, compiled: boo
     }
     if least.seconds > _LONGEST_S:
         why = f"left out: no implementation could take less than {least.seconds:.0f} s here"
-        return [{**common, "implementation": name, "reason": why} for name in (*operation.implementations, TORCH)]
+        names = dict.fromkeys((*operation.implementations, *operation.proof.rivals))
+        return [{**common, "implementation": name, "reason": why} for name in names]
     calls = 1 if on_cpu() or least.seconds > _SHORT_S else _CALLS_ON_GPU
-    runners, records = _prepared(operation, common, compiled, calls)
-    memory = {name: runner.peak_memory_bytes() for name, runner in runners.items()}
-    for runner in runners.values():
+    ready, records = _prepared(timed, common, compiled, calls)
+    memory = {name: runner.peak_memory_bytes() for name, runner in ready.items()}
+    for runner in ready.values():
         runner()
-    durations = interleaved(runners, seconds=seconds * len(runners)) if runners else {}
+    durations = interleaved(ready, seconds=seconds * len(ready)) if ready else {}
     durations = {name: [duration / calls for duration in taken] for name, taken in durations.items()}
-    for name in runners:
-        records[name] |= _speeds(operation, name, Spread.of(durations[name]), least.seconds)
+    for name in ready:
+        records[name] |= _speeds(timed, name, Spread.of(durations[name]), least.seconds)
         records[name]["peak_memory_bytes"] = memory[name]
         records[name]["speed_up"] = speed_ups(durations, name, BASES)
     return list(records.values())
 
 
-def _prepared(
-    operation: Operation, common: Record, compiled: bool, calls: int
-) -> tuple[dict[str, Runner], dict[str, Record]]:
+def _prepared(timed: Timed, common: Record, compiled: bool, calls: int) -> tuple[dict[str, Runner], dict[str, Record]]:
     """A runner for each implementation whose result is right, and a record for every one."""
-    expected = operation.expected()
-    runners: dict[str, Runner] = {}
+    expected = timed.expected()
+    ready: dict[str, Runner] = {}
     records: dict[str, Record] = {}
-    for name, function in {**operation.implementations, TORCH: why_no_torch()}.items():
+    for name, make in runners(timed, compiled=compiled, calls=calls):
         record = records[name] = {**common, "implementation": name}
-        if isinstance(function, str):
-            record["reason"] = function
+        if isinstance(make, str):
+            record["reason"] = make
             continue
         try:
-            runner: Runner = (
-                TorchRunner(operation, preset_called(operation.preset), calls)
-                if function is None
-                else MlxRunner(operation, function, compiled=compiled, calls=calls)
-            )
-            verdict = judge(operation, name, runner.results(), expected, common["float32_products"])
+            runner = make()
+            verdict = checked(timed, name, runner.results(), expected, common["float32_products"])
         except (RuntimeError, ValueError, MemoryError) as error:  # the device, MLX or Metal's compiler refused
             record |= {"reason": f"failed: {said(error)}", "failed": True}
             continue
@@ -155,50 +140,48 @@ def _prepared(
         if verdict.fault is not None:
             record |= {"reason": f"wrong: {verdict.fault}", "wrong": True}
         else:
-            runners[name] = runner
-    return runners, records
+            ready[name] = runner
+    return ready, records
 
 
-def judge(operation: Operation, implementation: str, results: Arrays, expected: Arrays, products: str) -> Verdict:
-    """Hold the checked windows of all results against the reference; everything else must be finite.
+def checked(timed: Timed, implementation: str, results: Exact, expected: Exact, products: str) -> Verdict:
+    """Check the checked sequences of all results against the formula; everything else must be finite.
 
     Args:
         results: as a runner gives them.
-        expected: as the operation gives it.
+        expected: as `timed` gives it.
         products: precision of float32 products, as `Peaks` names it.
     """
     worst = 0.0
     for name, right in expected.items():
         if name not in results:
             return Verdict(f"there is no {name}", math.inf)
-        got = results[name]
-        if not np.isfinite(got).all():
+        if not np.isfinite(results[name]).all():
             return Verdict(f"{name} is not finite", math.inf)
-        part = got[operation.checked_windows] if operation.is_batched(name) else got
-        excess = _allowed(operation, implementation, name, products).excess(part, right)
+        got = timed.of_sequences(name, results[name], timed.checked_sequences)
+        excess = _allowed(timed, implementation, name, products).excess(got, right)
         worst = max(worst, excess)
         if not excess <= 1:
-            return Verdict(f"{name} is {excess:.1f} times as far from its reference as is allowed", excess)
+            return Verdict(f"{name} is {excess:.1f} times as far from its formula as is allowed", excess)
     return Verdict(None, worst)
 
 
-def _allowed(operation: Operation, implementation: str, result: str, products: str) -> Bounds:
-    entry = operation.tolerances[result.startswith("gradient of ")]
-    dtype = operation.dtype
+def _allowed(timed: Timed, implementation: str, result: str, products: str) -> Bounds:
+    place, dtype = entry(timed.operation, implementation, timed.case, result), timed.case.dtype
     if dtype == "float32" and products == "tf32":
-        dtype = _TF32_AS.get(entry.partition(" of ")[0], "float16")
-    if implementation == "metal" and (f"{entry} kernel", dtype) in TABLE:
-        entry = f"{entry} kernel"
-    return bounds(entry, dtype)
+        dtype = _TF32_AS.get(timed.operation.name, "float16")
+    # In 16 bits a kernel has the bounds of all implementations.
+    return bounds(place if (place, dtype) in TABLE else place.removesuffix(" kernel"), dtype)
 
 
-def _speeds(operation: Operation, implementation: str, taken: Spread, bound_s: float) -> Record:
-    executed = operation.executed_flops.get(implementation)
+def _speeds(timed: Timed, implementation: str, taken: Spread, bound_s: float) -> Record:
+    count = timed.operation.proof.executed_flops.get(implementation)
+    executed = count and count(timed.case, timed.backward)
     return {
         **seconds_of(taken),
-        "model_flops_per_s": operation.flops / taken.median,
+        "model_flops_per_s": timed.flops / taken.median,
         "executed_flops": executed,
-        "executed_flops_per_s": None if executed is None else executed / taken.median,
-        "bytes_per_s": operation.least_bytes / taken.median,
+        "executed_flops_per_s": executed and executed / taken.median,
+        "bytes_per_s": timed.least_bytes / taken.median,
         "share_of_bound": bound_s / taken.median,
     }

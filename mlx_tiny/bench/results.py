@@ -29,7 +29,7 @@ def assemble(records: Sequence[Record], before: Peaks, after: Peaks | None, sett
     """The whole file as plain values.
 
     Args:
-        before: the peaks that the records were held against.
+        before: the peaks that the records were compared with.
         after: the same, measured again at the end; None while there is more to measure.
     """
     unfinished = [] if after else ["This is not complete: the measurement had not ended when it was written."]

@@ -17,7 +17,7 @@ _POINTS = 64
 
 
 def plot(records: Sequence[dict[str, Any]], peaks: Peaks, path: Path) -> None:
-    """Draw the timed records of `bench kernels` as a PNG, a colour an implementation and a mark an operation."""
+    """Draw the timed records of `bench kernels` as a PNG, with a colour per implementation and a mark per operation."""
     from matplotlib import lines
 
     shown = [record for record in records if record["benchmark"] == "kernels" and "median_s" in record]
@@ -52,7 +52,7 @@ def plot(records: Sequence[dict[str, Any]], peaks: Peaks, path: Path) -> None:
                 for kind, mark in marks.items()
             ),
         ]
-        axes.set(xscale="log", yscale="log", xlabel="model FLOPs a byte that must be moved", ylabel="model FLOP/s")
+        axes.set(xscale="log", yscale="log", xlabel="model FLOPs per byte that must be moved", ylabel="model FLOP/s")
         axes.set_title(", ".join(sorted({record["machine"]["chip"] for record in shown})))
         figure.legend(handles=handles, loc="outside right upper", fontsize="small")
 

@@ -1,4 +1,4 @@
-"""Records as plain text: one block a measurement, one line an implementation."""
+"""Records as plain text: one block per measurement, one line per implementation."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from mlx_tiny.bench.operation import TORCH
 from mlx_tiny.bench.results import title_of
+from mlx_tiny.bench.runners import TORCH
 from mlx_tiny.bench.worker import on_cores
 from mlx_tiny.machine.description import Machine
 from mlx_tiny.machine.peaks import Peaks

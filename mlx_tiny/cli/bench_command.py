@@ -75,7 +75,7 @@ def command(
 ) -> None:
     """Measure single operations (kernels), the training step (step), or generation (inference).
 
-    Every result is held against a reference before it is timed, and what is compared takes turns in one run. PyTorch
+    Every result is checked against a reference before it is timed, and what is compared takes turns in one run. PyTorch
     is measured where it is installed. The file is written anew after each thing measured, so that one may stop.
 
     \b
@@ -198,12 +198,13 @@ def _measure(settings: dict[str, Any], as_json: bool, output: Path | None, plot:
 
 def _check(settings: dict[str, Any]) -> None:
     """Say what is wrong with a name or a setting before anything is measured."""
-    from mlx_tiny.bench import inference, operations
+    from mlx_tiny.bench import inference
     from mlx_tiny.bench.presets import preset_called
+    from mlx_tiny.bench.timed import OPERATIONS
     from mlx_tiny.config import DTYPES
     from mlx_tiny.errors import TinyError
 
-    for kind, names in {"operation": operations.NAMES, "dtype": tuple(DTYPES)}.items():
+    for kind, names in {"operation": tuple(OPERATIONS), "dtype": tuple(DTYPES)}.items():
         for name in settings[f"{kind}s"] or ():
             if name not in names:
                 raise TinyError(f"Unknown {kind} {name!r}", expected=f"one of {', '.join(names)}")

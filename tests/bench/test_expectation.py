@@ -24,10 +24,10 @@ def seconds(peaks: Peaks, *benchmarks: str, **changes: Any) -> float:
 @pytest.mark.parametrize(
     ("benchmark", "changes", "expected"),
     [
-        ("kernels", {}, 6 * 2 * 4),
+        ("kernels", {}, 8 * 2 * 4),
         ("kernels", {"operations": ["mlp"]}, 2 * 4),
-        ("kernels", {"presets": ["micro", "micro"]}, 2 * 6 * 2 * 4),
-        # Five sides, each with its start.
+        ("kernels", {"presets": ["micro", "micro"]}, 2 * 8 * 2 * 4),
+        # Five competitors, each with its start.
         ("step", {}, 5 * (15 + 3)),
         ("step", {"cores": [1, 2]}, 2 * (15 + 3)),
         ("inference", {}, 2),
@@ -42,4 +42,4 @@ def test_on_a_fast_machine_it_is_the_time_that_was_asked_for(
 def test_a_slow_machine_takes_longer_and_leaves_out_what_is_too_long() -> None:
     assert seconds(SLOW, "step") > seconds(FAST, "step") + 1
     assert seconds(replace(SLOW, matmul_flops_per_s={"float32": 1e3}), "step") == 0
-    assert seconds(FAST, "kernels", "step", "inference") == pytest.approx(48 + 90 + 2, rel=0.01)
+    assert seconds(FAST, "kernels", "step", "inference") == pytest.approx(64 + 90 + 2, rel=0.01)

@@ -38,7 +38,7 @@ def test_a_table_on_the_terminal() -> None:
     (heading,) = [line for line in lines if line.startswith("adamw, update, tiny (")]
     assert "at least" in heading and "(memory)" in heading
     assert re.search(r"^  plain +[\d.]+ [mu]?s \([\d.,]+ to [\d.,]+\)", finished.out, re.MULTILINE)
-    assert any(line.strip() == "torch eager  PyTorch is not installed" for line in lines)
+    assert any(line.strip() == "torch  PyTorch is not installed" for line in lines)
     assert "measuring: adamw, update, tiny, float32 (" in finished.err
 
 
@@ -47,7 +47,7 @@ def test_json_is_one_object_and_the_file_holds_the_same(place: Path) -> None:
     assert shown == results.read(place / "mine.json")
     assert shown["kind"] == "mlx-tiny bench" and shown["format_version"] == 1
     assert shown["settings"]["presets"] == ["tiny"] and shown["settings"]["operations"] == ["adamw"]
-    assert [record["implementation"] for record in shown["records"]] == ["plain", "mlx", "torch eager"]
+    assert [record["implementation"] for record in shown["records"]] == ["plain", "mlx", "torch"]
     for record in shown["records"]:
         assert {"chip", "cores", "state", "versions", "commit"} <= set(record["machine"])
 
@@ -97,7 +97,7 @@ def test_what_was_measured_before_an_interruption_is_kept(place: Path, monkeypat
         return right(*arguments, **others)
 
     monkeypatch.setattr(kernels, "measure", measure)
-    arguments = ("bench", "kernels", *QUICK, "--operation", "adamw", "--operation", "heads", "--output", "mine.json")
+    arguments = ("bench", "kernels", *QUICK, "--operation", "adamw", "--operation", "norm", "--output", "mine.json")
     finished = call(*arguments)
     assert finished.code == 130 and finished.err.splitlines()[-1] == "mlx-tiny: Interrupted."
     kept = results.read(place / "mine.json")
@@ -115,27 +115,27 @@ def test_a_loaded_machine_is_said_and_no_error(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_wrong_result_ends_with_code_3(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = kernels.judge
+    right = kernels.checked
 
-    def wrong(operation: Any, implementation: str, *rest: Any) -> Any:
-        found = right(operation, implementation, *rest)
+    def wrong(timed: Any, implementation: str, *rest: Any) -> Any:
+        found = right(timed, implementation, *rest)
         return kernels.Verdict("weight.head is 7.0 times off", 7.0) if implementation == "plain" else found
 
-    monkeypatch.setattr(kernels, "judge", wrong)
+    monkeypatch.setattr(kernels, "checked", wrong)
     finished = call(*KERNELS)
     assert finished.code == 3 and "wrong: weight.head is 7.0 times off" in finished.out
     assert "1 of this project's own results are wrong or missing" in finished.err
 
 
 def test_an_implementation_of_ours_that_fails_ends_with_code_3(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = kernels.judge
+    right = kernels.checked
 
-    def fail(operation: Any, implementation: str, *rest: Any) -> Any:
+    def fail(timed: Any, implementation: str, *rest: Any) -> Any:
         if implementation == "plain":
             raise RuntimeError("[malloc] Unable to allocate\nand more")
-        return right(operation, implementation, *rest)
+        return right(timed, implementation, *rest)
 
-    monkeypatch.setattr(kernels, "judge", fail)
+    monkeypatch.setattr(kernels, "checked", fail)
     finished = call(*KERNELS, "--json")
     assert finished.code == 3 and "Got failed: [malloc] Unable to allocate." in finished.err
     assert [r["implementation"] for r in json.loads(finished.out)["records"] if "median_s" in r] == ["mlx"]
@@ -199,7 +199,7 @@ REFUSED = {
     "no time": Case(("bench", "kernels", "--seconds", "0"), ("--seconds must be above 0",), USAGE),
     "preset": Case(("bench", "step", "--preset", "huge"), ("Unknown preset 'huge'", "Expected one of tiny, mini")),
     "operation": Case(
-        ("bench", "kernels", "--operation", "softmax"), ("Unknown operation 'softmax'", "one of attention, heads")
+        ("bench", "kernels", "--operation", "softmax"), ("Unknown operation 'softmax'", "one of norm, qk_norm_rope")
     ),
     "type": Case(("bench", "kernels", "--dtype", "int8"), ("Unknown dtype 'int8'", "float32, bfloat16")),
     "lengths": Case(

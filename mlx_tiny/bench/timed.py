@@ -1,0 +1,150 @@
+"""What `bench kernels` times: the operations of a training step at the shapes of a preset."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from mlx_tiny.bench.parts import ADAMW, MLP
+from mlx_tiny.config import OptimizerConfig
+from mlx_tiny.errors import TinyError
+from mlx_tiny.linux.lanes import shares
+from mlx_tiny.model.parameters import parameter_specs
+from mlx_tiny.ops.activation import ACTIVATION
+from mlx_tiny.ops.attention import ATTENTION
+from mlx_tiny.ops.conformance import GRADIENT, numbers, to_float64
+from mlx_tiny.ops.cross_entropy import CROSS_ENTROPY
+from mlx_tiny.ops.muon import NEWTON_SCHULZ
+from mlx_tiny.ops.norm import NORM
+from mlx_tiny.ops.operation import Case, Exact, Named, Operation, least_bytes
+from mlx_tiny.ops.qk_norm_rope import QK_NORM_ROPE
+from mlx_tiny.optim.optimizer import muon_layout
+from mlx_tiny.study.plan import Preset
+
+FORWARD, BOTH, UPDATE = "forward", "forward and backward", "update"
+OPERATIONS = {
+    operation.name: operation
+    for operation in (NORM, QK_NORM_ROPE, ATTENTION, ACTIVATION, MLP, CROSS_ENTROPY, NEWTON_SCHULZ, ADAMW)
+}
+"""What can be timed, in the order of a step."""
+
+
+@dataclass(frozen=True)
+class Timed:
+    """An operation as a training step of a preset meets it, in one direction."""
+
+    operation: Operation
+    case: Case
+    direction: str
+    """`forward`, `forward and backward`, or `update`."""
+    preset: str
+
+    @property
+    def name(self) -> tuple[str, str, str, str]:
+        """What tells it from all others."""
+        return self.operation.name, self.direction, self.preset, self.case.dtype
+
+    @property
+    def backward(self) -> bool:
+        """Whether gradients are computed too."""
+        return self.direction == BOTH
+
+    @property
+    def flops(self) -> float:
+        """Model FLOPs."""
+        return self.operation.proof.flops(self.case, self.backward)
+
+    @property
+    def least_bytes(self) -> float:
+        """Bytes that must be moved."""
+        return least_bytes(self.operation, self.case, self.backward)
+
+    @property
+    def least_launches(self) -> int:
+        """Launches that no implementation can save: one, and one more for gradients."""
+        return 2 if self.backward else 1
+
+    @property
+    def lane_sequences(self) -> list[int]:
+        """How many sequences each lane takes; one lane takes all where there are none to share."""
+        shared = any(array.by_sequence for array in self.operation.proof.inputs(self.case).values())
+        return shares(self.case.batch) if shared else [self.case.batch]
+
+    @property
+    def checked_sequences(self) -> list[int]:
+        """Those whose results are checked, so that the formula stays cheap: the first, and the last of each lane."""
+        return sorted({0, *(end - 1 for end in itertools.accumulate(self.lane_sequences))})
+
+    def by_sequence(self, result: str) -> bool:
+        """Whether a result, or an input, has one part per sequence."""
+        proof = self.operation.proof
+        return {**proof.inputs(self.case), **proof.outputs(self.case)}[result.removeprefix(GRADIENT)].by_sequence
+
+    def of_sequences(self, name: str, array: Any, chosen: Sequence[int]) -> Any:
+        """An array of numpy, of some of the sequences where it has one part per sequence."""
+        if not self.by_sequence(name):
+            return array
+        return array.reshape(self.case.batch, -1, *array.shape[1:])[chosen].reshape(-1, *array.shape[1:])
+
+    @functools.cached_property
+    def _numbers(self) -> tuple[Named, Named]:
+        return numbers(self.operation, self.case)
+
+    @property
+    def inputs(self) -> Named:
+        """All sequences'."""
+        return self._numbers[0]
+
+    @property
+    def cotangents(self) -> Named:
+        """Of the outputs; none where no gradients are computed."""
+        return self._numbers[1] if self.backward else {}
+
+    @property
+    def checking_cotangents(self) -> Named:
+        """Zero outside the checked sequences, so that the gradients of what all share come from those alone."""
+        chosen, kept = np.isin(np.arange(self.case.batch), self.checked_sequences), {}
+        for name, array in self.cotangents.items():
+            rows = mx.array(chosen.repeat(len(array) // len(chosen)))
+            kept[name] = mx.where(rows.reshape(-1, *[1] * (array.ndim - 1)), array, mx.zeros_like(array))
+        return kept
+
+    def expected(self) -> Exact:
+        """What the float64 formula gives for the checked sequences alone."""
+        inputs, cotangents = (
+            {name: self.of_sequences(name, to_float64(array), self.checked_sequences) for name, array in arrays.items()}
+            for arrays in self._numbers
+        )
+        results = self.operation.proof.formula(inputs, cotangents, self.operation.proof.settings(self.case))
+        return {name: array for name, array in results.items() if self.backward or not name.startswith(GRADIENT)}
+
+
+def of_preset(preset: Preset, dtype: str, names: Iterable[str] | None = None) -> Iterator[Timed]:
+    """The operations of a preset's training step.
+
+    Args:
+        dtype: of activations; the optimizers' is always float32.
+        names: only these, out of `OPERATIONS`; all by default.
+
+    Raises:
+        TinyError: an unknown name.
+    """
+    chosen = list(OPERATIONS if names is None else names)
+    for name in chosen:
+        if name not in OPERATIONS:
+            raise TinyError(f"Unknown operation {name!r}", expected=f"one of {', '.join(OPERATIONS)}")
+    model = preset.model_config()
+    for operation in map(OPERATIONS.__getitem__, chosen):
+        if operation.proof.differentiable:
+            for direction in (FORWARD, BOTH):
+                yield Timed(operation, Case(model, preset.batch_size, dtype), direction, preset.name)
+        else:
+            layout = muon_layout(OptimizerConfig(), parameter_specs(model))
+            options = {"layout": layout, "entry": f"{operation.name} of a preset"} if operation is NEWTON_SCHULZ else {}
+            yield Timed(operation, Case(model, options=options), UPDATE, preset.name)
