@@ -31,7 +31,7 @@ from mlx_tiny.records import to_plain
 from mlx_tiny.study.plan import PRESETS
 from mlx_tiny.tools import plots
 from mlx_tiny.tools.statistics import Spread
-from mlx_tiny.training.step import TrainingState, TrainingStep
+from mlx_tiny.training.step import TrainingState, TrainingStep, fresh_state
 
 ALLOWED_GROWTH = 1.20
 """Cost may grow by this factor more than FLOPs."""
@@ -73,7 +73,7 @@ def configuration(axis: str, value: int) -> RunConfig:
 def measure(
     axis: str, values: Sequence[int], seconds: float, configure: Callable[[str, int], RunConfig]
 ) -> list[Point]:
-    """Cost a token at each value, all in turn, compilation apart.
+    """Cost per token at each value, all in turn, compilation apart.
 
     Args:
         seconds: time to spend on each value, about.
@@ -107,7 +107,7 @@ def measure(
 def _task(config: RunConfig) -> Callable[[], None]:
     """One training step of a configuration on random tokens."""
     step = TrainingStep(config, compiled=decide_compilation(config.train.compile)[0])
-    state = TrainingState(nonzero_parameters(config.model), step.optimizer.initialize())
+    state = TrainingState(nonzero_parameters(config.model), fresh_state(config).optimizer)
     shape = (config.train.batch_size, config.model.context + 1)
     batch = np.random.default_rng(0).integers(0, config.model.vocabulary_size, shape, dtype=np.int32)
 
@@ -137,7 +137,7 @@ class Verdict:
 
     def __str__(self) -> str:
         return (
-            f"{self.axis}: from {self.smaller} to {self.larger} the cost of a token grows by {self.factor:.2f} times "
+            f"{self.axis}: from {self.smaller} to {self.larger} the cost per token grows by {self.factor:.2f} times "
             f"what its FLOPs do, {'within' if self.kept else 'MORE THAN'} the {ALLOWED_GROWTH:.2f} allowed"
             + ("; uncertain, as the machine was too loaded" if self.uncertain else "")
         )
@@ -164,7 +164,7 @@ def require_kept(found: Sequence[Verdict]) -> None:
     if broken:
         worst = max(broken, key=lambda verdict: verdict.factor)
         raise CheckFailed(
-            f"The cost of a token grows by more than its FLOPs explain along {', '.join(v.axis for v in broken)}",
+            f"The cost per token grows by more than its FLOPs explain along {', '.join(v.axis for v in broken)}",
             expected=f"at most {ALLOWED_GROWTH:.2f} times as much",
             got=f"{worst.factor:.2f} from {worst.axis} {worst.smaller} to {worst.larger}",
             remedy="See what grows with `mlx-tiny profile`",
@@ -173,7 +173,7 @@ def require_kept(found: Sequence[Verdict]) -> None:
 
 def table(points: Sequence[Point]) -> Iterator[str]:
     """All points, and how their cost and FLOPs grew from the first of their axis."""
-    rows = [["", "batch", "a token", "p10 to p90", "FLOPs a token", "GFLOP/s", "cost grew", "FLOPs grew", "ratio"]]
+    rows = [["", "batch", "per token", "p10 to p90", "FLOPs per token", "GFLOP/s", "cost grew", "FLOPs grew", "ratio"]]
     for _, group in itertools.groupby(points, key=lambda point: point["axis"]):
         block = list(group)
         for point in block:
@@ -195,7 +195,7 @@ def table(points: Sequence[Point]) -> Iterator[str]:
 
 
 def plot(points: Sequence[Point], path: Path) -> None:
-    """Cost a token against each dimension, measured, and as FLOPs alone would have it from the first value on."""
+    """Cost per token against each dimension, measured, and as FLOPs alone would have it from the first value on."""
     names = list(dict.fromkeys(point["axis"] for point in points))
     size = 4 * len(names), 3.6
     with plots.picture(path, ncols=len(names), figsize=size, squeeze=False) as (_, panels):
@@ -210,7 +210,7 @@ def _draw(panel: Any, axis: str, block: Sequence[Point]) -> None:
     panel.fill_between(values, lows, highs, alpha=0.3)
     panel.plot(values, costs_us, "o-", label="measured")
     panel.plot(values, by_flops, "--", color="black", label="as its FLOPs")
-    panel.set(xscale="log", yscale="log", xlabel=axis, ylabel="microseconds a token")
+    panel.set(xscale="log", yscale="log", xlabel=axis, ylabel="microseconds per token")
     panel.minorticks_off()
     panel.set_xticks(values, [str(value) for value in values])
     panel.set_yticks(costs_us, [f"{cost:.3g}" for cost in costs_us])
@@ -222,7 +222,7 @@ def _draw(panel: Any, axis: str, block: Sequence[Point]) -> None:
 @click.option("--seconds", default=3.0, show_default=True, help="Time for each point.")
 @click.option("--output", type=click.Path(path_type=Path), help="JSON file to write, and beside it a PNG.")
 def command(axes: tuple[str, ...], seconds: float, output: Path | None) -> None:
-    """Measure the cost of a training token along each dimension of the model.
+    """Measure the cost per training token along each dimension of the model.
 
     Ends with code 3 where it grows by more than its FLOPs, the optimizer's included, explain.
     """

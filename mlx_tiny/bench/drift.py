@@ -62,7 +62,7 @@ def drift(config: RunConfig, seconds: float, clock: Callable[[], float] = time.p
 
 
 def _rate(ends: list[float], start: float, end: float) -> float:
-    """Steps a second between two moments; a step that lies across one counts by its part inside."""
+    """Steps per second between two moments; a step that lies across one counts by its part inside."""
     steps = 0.0
     for began, ended in zip([0.0, *ends], ends, strict=False):
         inside = min(ended, end) - max(began, start)

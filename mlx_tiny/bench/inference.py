@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import mlx.core as mx
@@ -19,6 +20,7 @@ from mlx_tiny.machine.peaks import Peaks
 from mlx_tiny.model.forward import logits
 from mlx_tiny.model.generate import Reader, Sampling, generate_tokens
 from mlx_tiny.model.parameters import Parameters, multiply_adds_per_token
+from mlx_tiny.ops.implementations import decide
 from mlx_tiny.records import to_plain
 from mlx_tiny.tolerances import bounds
 from mlx_tiny.tools.statistics import Spread
@@ -146,7 +148,7 @@ def _cache_excess(parameters: Parameters, config: ModelConfig, tokens: list[int]
     window = mx.array([(tokens * _CHECKED_TOKENS)[: max(2, min(len(tokens), config.context))]])
     T = window.shape[1]
     kept = max(1, T - _CHECKED_TOKENS)
-    whole, _ = logits(parameters, config, window)
+    whole, _ = logits(parameters, config, window, decide(replace(config, context=T)))
     reader = Reader(parameters, config)
     tokens = np.array(window)[0].tolist()
     scores = [reader.read(tokens[:kept]), *(reader.read_next(token) for token in tokens[kept:])]

@@ -1,10 +1,10 @@
-"""How many times a GPU is launched by a function that `mx.compile` has compiled, read from MLX's own graph.
+"""How many kernels a GPU launches for a function that `mx.compile` has compiled, read from MLX's own graph.
 
-The graph is that of the compiled function, unevaluated, on any machine. What a GPU has a kernel for but a CPU spells
-out (`mx.fast.rms_norm`, and every `mx.fast.metal_kernel`) is replaced while the graph is built by one opaque node. As
-`mx.compile` cannot fuse such a node either, the rest is fused as on a GPU. Other functions of `mx.fast` are counted as
-their plain operations where no GPU is at hand. `implementation="auto"` stands for what a Mac with Metal would take, and
-there is one lane, as on every GPU.
+The graph is that of the compiled function, unevaluated, on any machine, with one lane as on every GPU. What a GPU has a
+kernel for but a CPU spells out (`mx.fast.rms_norm`, and every `mx.fast.metal_kernel`) is replaced while the graph is
+built by one opaque node. As `mx.compile` cannot fuse such a node either, the rest is fused as on a GPU. Other functions
+of `mx.fast` are counted as their plain operations where no GPU is at hand. Which implementations are counted is the
+caller's matter: `mac` is the device to choose them for.
 
 What is counted is a lower bound: MLX also copies arrays that a kernel or a reshape needs contiguous and are not, and
 sums large arrays in two launches.
@@ -16,17 +16,18 @@ import contextlib
 import functools
 import io
 import re
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import mlx.core as mx
+import numpy as np
 from mlx.utils import tree_flatten, tree_map
 
-from mlx_tiny.linux import lanes as runtime
-from mlx_tiny.ops import dispatch, metal
+from mlx_tiny.config import RunConfig
+from mlx_tiny.linux.lanes import one_lane
+from mlx_tiny.ops.operation import Device, generation_here
+from mlx_tiny.training.step import TrainingState, fresh_state
 
 VIEWS = {
     # Another shape or other strides over the same bytes.
@@ -49,12 +50,10 @@ VIEWS = {
 }
 """Primitives that launch nothing."""
 
-_CACHED = type(functools.cache(lambda: None))
-
 # The node that stands for a kernel. mx.checkpoint uses the same primitive; nothing that is counted here does.
 _OPAQUE = "Depends"
 
-_NODE = re.compile(r'\{ (?P<node>\d+) \[label ="(?P<primitive>\w+)"')
+_NODE = re.compile(r'\{ (?P<node>\d+) \[label ="(?P<primitive>[^"]+)"')
 _EDGE = re.compile(r'"\w+" -> (?P<node>\d+)')
 
 
@@ -77,7 +76,7 @@ def count_launches(function: Callable[..., Any], *arrays: Any) -> Counter[str]:
 
     mx.eval(leaves)  # or what made them would be counted
     text = io.StringIO()
-    with _as_on_a_mac():
+    with _opaque_kernels(), one_lane():
         mx.export_to_dot(text, *mx.compile(flat)(*leaves))
     inputs = Counter(edge["node"] for edge in _EDGE.finditer(text.getvalue()))
     counts: Counter[str] = Counter()
@@ -94,44 +93,36 @@ def _leaves(tree: Any) -> list[mx.array]:
     return [leaf for _, leaf in pairs]
 
 
+def mac() -> Device:
+    """A Mac with Metal, of this machine's generation where it is one."""
+    return Device("metal", generation_here())
+
+
+def step_launches(config: RunConfig, take: Callable[[TrainingState, np.ndarray], list[mx.array]]) -> int:
+    """The launches of a function of a training state and a batch, at the shapes of a configuration."""
+    state = fresh_state(config)
+    batch = np.zeros((config.train.batch_size, config.model.context + 1), dtype=np.int32)
+
+    def step(parameters: Any, optimizer: Any) -> list[mx.array]:
+        return take(TrainingState(parameters, optimizer), batch)
+
+    return count_launches(step, state.parameters, state.optimizer).total()
+
+
 @contextlib.contextmanager
-def _as_on_a_mac() -> Iterator[None]:
-    """Let functions be traced inside the block as they would be where Metal is; kernels compute nothing there."""
-    gpu, stream = SimpleNamespace(type=mx.DeviceType.gpu), mx.default_stream(mx.default_device())
-    changes: list[tuple[Any, str, Any]] = [
-        (mx, "default_device", lambda: gpu),
-        (mx.fast, "metal_kernel", _metal_kernel),
-        (mx.fast, "rms_norm", _rms_norm),
-        (metal, "why_not_metal", lambda: None),
-        (runtime, "lanes", lambda: (stream,)),
-        # The kernels' self-tests are taken as passed, and that is forgotten afterwards.
-        (dispatch, "_failure", lambda _: None),
-        (dispatch, "_verdicts", {}),
-    ]
-    kept = [(owner, name, getattr(owner, name)) for owner, name, _ in changes]
-    # What is true of this machine, and must not change with it, is found out before.
-    for truth in (runtime.lanes, runtime.prepare, runtime.why_not_compiled, dispatch.generation_here):
-        truth()
+def _opaque_kernels() -> Iterator[None]:
+    """Let kernels be single nodes inside the block; they compute nothing there."""
+    changes = {"metal_kernel": _metal_kernel, "rms_norm": _rms_norm}
+    kept = {name: getattr(mx.fast, name) for name in changes}
     for dtype in (mx.float32, mx.float16, mx.bfloat16):
         _zero(dtype)
-    cached = {function: function.cache_info().currsize for function in _caches()}
     try:
-        for owner, name, value in changes:
-            setattr(owner, name, value)
+        for name, function in changes.items():
+            setattr(mx.fast, name, function)
         yield
     finally:
-        for owner, name, value in kept:
-            setattr(owner, name, value)
-        for function in _caches():
-            if function.cache_info().currsize > cached.get(function, 0):
-                function.cache_clear()
-
-
-def _caches() -> list[Any]:
-    """The functions of this package that remember results; what they find out on the pretended Mac is not true."""
-    package = __name__.partition(".")[0]
-    modules = [module for name, module in list(sys.modules.items()) if name.partition(".")[0] == package]
-    return list({value: None for m in modules for value in list(vars(m).values()) if isinstance(value, _CACHED)})
+        for name, function in kept.items():
+            setattr(mx.fast, name, function)
 
 
 def _launch(inputs: list[mx.array], outputs: list[tuple[tuple[int, ...], mx.Dtype]]) -> list[mx.array]:

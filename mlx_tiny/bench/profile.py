@@ -18,12 +18,11 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from mlx_tiny.bench import counts
-from mlx_tiny.bench.launches import count_launches
+from mlx_tiny.bench.launches import mac, step_launches
+from mlx_tiny.bench.parts import ADAMW, MLP
 from mlx_tiny.bench.step import shape_of
 from mlx_tiny.bench.stream import mapped_stream
 from mlx_tiny.bench.timing import interleaved, seconds_of
-from mlx_tiny.bench.updates import banks_of
 from mlx_tiny.bench.weights import nonzero_parameters
 from mlx_tiny.bench.worker import MOMENTUM, MULTIPLIER
 from mlx_tiny.config import RunConfig
@@ -31,14 +30,20 @@ from mlx_tiny.errors import TinyError
 from mlx_tiny.linux.lanes import decide_compilation
 from mlx_tiny.machine.description import describe
 from mlx_tiny.machine.peaks import Peaks
-from mlx_tiny.model import forward as model
-from mlx_tiny.model.parameters import Parameters, parameter_specs, training_flops_per_token
+from mlx_tiny.model.forward import StandIns
+from mlx_tiny.model.parameters import parameter_specs, training_flops_per_token
 from mlx_tiny.ops import metal
-from mlx_tiny.ops.cross_entropy import head_cross_entropy
-from mlx_tiny.ops.rotary import rotary_tables
+from mlx_tiny.ops.attention import ATTENTION
+from mlx_tiny.ops.cross_entropy import CROSS_ENTROPY
+from mlx_tiny.ops.implementations import Implementations
+from mlx_tiny.ops.muon import MUON
+from mlx_tiny.ops.norm import NORM
+from mlx_tiny.ops.operation import Case, Operation, least_bytes
+from mlx_tiny.ops.qk_norm_rope import QK_NORM_ROPE
+from mlx_tiny.optim.optimizer import muon_layout, muon_parameters
 from mlx_tiny.records import to_plain
 from mlx_tiny.tools.statistics import Spread
-from mlx_tiny.training.step import TrainingState, TrainingStep
+from mlx_tiny.training.step import TrainingState, TrainingStep, fresh_state, step_implementations
 
 GROUPS = ("attention", "mlp", "head and loss", "norms", "optimizer")
 """Parts of a step that can be left out. QK-norm and rotary positions are attention's."""
@@ -56,69 +61,44 @@ _SMALL = 0.01
 Durations = NDArray[np.float64]
 
 
-class PartialStep(TrainingStep):
-    """A training step of which only some groups are kept; see `kept_loss`.
+class PartialStep:
+    """A training step of which only some groups are kept, with cheap things for the others.
+
+    A norm becomes the identity, a sublayer a small part of it, so that numbers keep their size, and the head a mean.
 
     Args:
         kept: names out of `GROUPS`; without the optimizer the step ends with the gradients.
+        implementations: what computes each operation; by default what the configuration asks for.
     """
 
-    def __init__(self, config: RunConfig, kept: frozenset[str], *, compiled: bool) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        kept: frozenset[str],
+        *,
+        compiled: bool,
+        implementations: Implementations | None = None,
+    ) -> None:
         self.kept = kept
-        super().__init__(config, compiled=compiled)
+        stand_ins = StandIns(
+            norm=None if "norms" in kept else lambda x_BTD: x_BTD,
+            attention=None if "attention" in kept else _a_small_part,
+            mlp=None if "mlp" in kept else _a_small_part,
+            head=None if "head and loss" in kept else lambda x_BTD: x_BTD,
+        )
+        self.step = TrainingStep(config, compiled=compiled, implementations=implementations, stand_ins=stand_ins)
 
-    def run(self, state: TrainingState, batch: mx.array) -> list[mx.array]:
+    def __call__(self, state: TrainingState, batch: np.ndarray) -> list[mx.array]:
         """Build the step; all that has to be evaluated of it."""
-        scalars = mx.array(MULTIPLIER, dtype=mx.float32), mx.array(MOMENTUM, dtype=mx.float32)
-        loss, *results = self._whole(state.parameters, state.optimizer, batch, *scalars)
-        return [loss, *(array for arrays in results for array in arrays.values())]
-
-    def _whole_step(self, parameters: Parameters, optimizer: Any, token_BT1: mx.array, *scalars: mx.array) -> Any:
         if "optimizer" in self.kept:
-            return super()._whole_step(parameters, optimizer, token_BT1, *scalars)
-        return self._average_gradients(parameters, token_BT1)
-
-    def _mean_loss(self, parameters: Parameters, token_BT1: mx.array) -> mx.array:
-        attention = self.config.train.attention
-        return kept_loss(parameters, self.config, token_BT1, self.kept, dtype=self._dtype, attention=attention)
+            changed, loss = self.step(state, batch, MULTIPLIER, MOMENTUM)
+            return [loss, *changed.arrays()]
+        loss, gradients = self.step.loss_and_gradients(state.parameters, batch)
+        return [loss, *gradients.values()]
 
 
-def kept_loss(
-    parameters: Parameters,
-    config: RunConfig,
-    token_BT1: mx.array,
-    kept: frozenset[str],
-    *,
-    dtype: mx.Dtype = mx.float32,
-    attention: str = "auto",
-) -> mx.array:
-    """The mean loss of `model.token_losses`, with cheap things for what is not kept.
-
-    A norm becomes the identity, a sublayer a small part of it, so that numbers keep their size, and the head a mean.
-    """
-    c = config.model
-    token_BT, target_BT = token_BT1[:, :-1], token_BT1[:, 1:]
-
-    def normalize(x_BTD: mx.array) -> mx.array:
-        return model.normalize(x_BTD, c) if "norms" in kept else x_BTD
-
-    tables = rotary_tables(token_BT.shape[1], c.head_width, c.rope_base)
-    x_BTD = normalize(parameters["embedding"][token_BT].astype(dtype))
-    for layer in model.layers_of({name: array.astype(dtype) for name, array in parameters.items()}, c):
-        part_BTD = normalize(x_BTD)
-        if "attention" in kept:
-            part_BTD, _ = model._attention(layer, c, part_BTD, tables, None, None, attention, lambda _, array: array)
-        else:
-            part_BTD = _SMALL * part_BTD
-        scale, second_scale = mx.split(layer["residual_scale"], 2)
-        x_BTD = scale * x_BTD + part_BTD
-        part_BTD = model.mlp(layer, c, normalize(x_BTD)) if "mlp" in kept else _SMALL * normalize(x_BTD)
-        x_BTD = second_scale * x_BTD + part_BTD
-    x_BTD = normalize(x_BTD)
-    if "head and loss" not in kept:
-        return x_BTD.mean()
-    head = model.head_matrix(parameters).astype(dtype)
-    return head_cross_entropy(x_BTD.reshape(-1, c.width), head, target_BT.reshape(-1)).mean()
+def _a_small_part(x_BTD: mx.array) -> mx.array:
+    return _SMALL * x_BTD
 
 
 def profile(
@@ -154,23 +134,22 @@ def profile(
     parameters = nonzero_parameters(config.model)
     for name in ("attention_output", "mlp_output"):
         parameters[name] = _SMALL * parameters[name]
-    state = TrainingState(parameters, steps[ALL].optimizer.initialize())
-    batch = mx.array(stream.next_batch())
+    state, batch = TrainingState(parameters, fresh_state(config).optimizer), stream.next_batch()
     tell(f"preparing {len(steps)} steps of different parts; the first time, compiling them can take half a minute")
     for step in steps.values():  # the whole one first
-        mx.eval(step.run(state, batch))
+        mx.eval(step(state, batch))
         began = time.perf_counter()
-        mx.eval(step.run(state, batch))
+        mx.eval(step(state, batch))
         _require_short(config, time.perf_counter() - began)
     tell("timing")
 
-    def whole() -> None:
-        mx.eval(steps[ALL].run(state, mx.array(stream.next_batch())))
-
-    tasks: dict[Any, Callable[[], object]] = {"step": whole, "data": lambda: mx.eval(mx.array(stream.next_batch()))}
+    tasks: dict[Any, Callable[[], object]] = {
+        "step": lambda: mx.eval(steps[ALL](state, stream.next_batch())),
+        "data": lambda: mx.eval(mx.array(stream.next_batch())),
+    }
     for kept, step in steps.items():
-        tasks["run", kept] = lambda step=step: mx.eval(step.run(state, batch))  # type: ignore[misc]
-        tasks["host", kept] = lambda step=step: step.run(state, batch)  # type: ignore[misc]
+        tasks["run", kept] = lambda step=step: mx.eval(step(state, batch))  # type: ignore[misc]
+        tasks["host", kept] = lambda step=step: step(state, batch)  # type: ignore[misc]
     durations = {name: np.array(taken) for name, taken in interleaved(tasks, seconds=seconds).items()}
     return _account(config, durations, peaks, compiled)
 
@@ -186,7 +165,7 @@ def _require_short(config: RunConfig, step_s: float, words: str = "") -> None:
             f"A step of {config.train.preset} is too long to be profiled here",
             expected=f"at most {_LONGEST_STEP_S:.0f} s, as about a hundred are taken",
             got=f"{words}{step_s:.1f} s",
-            remedy="Take a smaller --preset, or fewer windows by --batch-size",
+            remedy="Take a smaller --preset, or fewer sequences by --batch-size",
         )
 
 
@@ -244,63 +223,45 @@ def _account(config: RunConfig, durations: dict[Any, Durations], peaks: Peaks, c
 
 def costs(config: RunConfig) -> dict[str, dict[str, float]]:
     """Model FLOPs of each group in one step, and the least bytes that its operations move, one by one."""
-    c, B, dtype = config.model, config.train.batch_size, config.train.dtype
-    T, D, L, H, G, K = c.context, c.width, c.layers, c.heads, c.key_value_heads, c.head_width
-    N, inputs = B * T, 2 if c.activation == "swiglu" else 1
-    products = ((D, (H + 2 * G) * K), (H * K, D))
-    specs = parameter_specs(c)
-    muon = {n: s for n, s in specs.items() if s.kind == "matrix" and config.optimizer.matrix_optimizer == "muon"}
-    adamw_size = sum(s.size for n, s in specs.items() if n not in muon)
-    muon_size, banks = sum(spec.size for spec in muon.values()), banks_of(muon)
-    steps = config.optimizer.newton_schulz_steps
-    return {
-        "attention": {
-            "flops": L
-            * (
-                sum(counts.product_flops(N, *product) for product in products)
-                + counts.heads_flops(B, T, H, G, K, True)
-                + counts.BOTH_WAYS * counts.attention_flops(B, T, H, K)
-            ),
-            "least_bytes": L
-            * (
-                sum(counts.product_bytes(N, *product, dtype) for product in products)
-                + counts.heads_bytes(B, T, H, G, K, True, dtype)
-                + counts.attention_bytes(B, T, H, G, K, True, dtype)
-            ),
-        },
-        "mlp": {
-            "flops": L * counts.mlp_flops(N, D, c.hidden, inputs, True),
-            "least_bytes": L * counts.mlp_bytes(N, D, c.hidden, inputs, True, dtype),
-        },
-        "head and loss": {
-            "flops": counts.cross_entropy_flops(N, D, c.vocabulary_size, True),
-            "least_bytes": counts.cross_entropy_bytes(N, D, c.vocabulary_size, True, dtype),
-        },
-        "norms": {
-            "flops": (2 * L + 2) * counts.norm_flops(N, D),
-            "least_bytes": (2 * L + 2) * counts.norm_bytes(N, D, dtype),
-        },
-        "optimizer": {
-            "flops": counts.adamw_flops(adamw_size) + counts.newton_schulz_flops(banks, steps, symmetric=True),
-            "least_bytes": counts.adamw_bytes(adamw_size)
-            + counts.momentum_bytes(muon_size)
-            + counts.newton_schulz_bytes(banks, "float32"),
-        },
-    }
+    c, specs = config.model, parameter_specs(config.model)
+    case = Case(c, config.train.batch_size, config.train.dtype)
+    muon = muon_parameters(config.optimizer, specs)
+    found = dict.fromkeys(GROUPS, (0.0, 0.0))
+
+    def add(group: str, count: int, flops: float, moved_bytes: float) -> None:
+        found[group] = found[group][0] + count * flops, found[group][1] + count * moved_bytes
+
+    def add_operation(group: str, count: int, operation: Operation, case: Case = case) -> None:
+        both = operation.proof.differentiable
+        add(group, count, operation.proof.flops(case, both), least_bytes(operation, case, both))
+
+    for matrix in ("query_key_value", "attention_output"):
+        rows, columns = specs[matrix].shape[1:]
+        numbers = case.rows * (rows + columns) + rows * columns
+        # With its two gradients a product is three, and each array is moved once more.
+        add("attention", c.layers, 3 * 2.0 * case.rows * rows * columns, 2.0 * numbers * getattr(mx, case.dtype).size)
+    add_operation("attention", c.layers, QK_NORM_ROPE)
+    add_operation("attention", c.layers, ATTENTION)
+    add_operation("mlp", c.layers, MLP)
+    add_operation("head and loss", 1, CROSS_ENTROPY)
+    add_operation("norms", 2 * c.layers + 2, NORM)
+    rest = {name: spec for name, spec in specs.items() if name not in muon}
+    add_operation("optimizer", 1, ADAMW, Case(c, options={"specs": rest}))
+    if muon:
+        layout, steps = muon_layout(config.optimizer, specs), config.optimizer.newton_schulz_steps
+        add_operation("optimizer", 1, MUON, Case(c, options={"layout": layout, "steps": steps}))
+        # Weight and direction in, weight out.
+        add("optimizer", 1, 0.0, 3.0 * mx.float32.size * sum(specs[name].size for name in muon))
+    return {name: {"flops": flops, "least_bytes": moved} for name, (flops, moved) in found.items()}
 
 
 def _launches(config: RunConfig) -> dict[str, int]:
     """Launches on a GPU: of the step, of the step less each group, and of what no group has."""
+    implementations = step_implementations(config, device=mac())
 
     def count(kept: frozenset[str]) -> int:
-        def step(parameters: Parameters, optimizer: Any, batch: mx.array) -> list[mx.array]:
-            # Made where it is traced, so that it chooses what a Mac would.
-            return PartialStep(config, kept, compiled=False).run(TrainingState(parameters, optimizer), batch)
+        return step_launches(config, PartialStep(config, kept, compiled=False, implementations=implementations))
 
-        return count_launches(step, state.parameters, state.optimizer, batch).total()
-
-    first = PartialStep(config, ALL, compiled=False)
-    state, batch = first.initial_state(), mx.array(mapped_stream(config).next_batch())
     whole = count(ALL)
     found = {"step": whole, **{name: whole - count(ALL - {name}) for name in GROUPS}}
     return {**found, "embedding and stream": whole - sum(found[name] for name in GROUPS)}

@@ -1,11 +1,11 @@
-"""`bench step`: the training step of a preset against the same step in PyTorch, a process for each, in turn."""
+"""`bench step`: the training step of a preset against the same step in PyTorch, each in a process of its own, in turn."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,10 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_tiny.bench.competitor import Competitor
-from mlx_tiny.bench.judge import expected_losses
-from mlx_tiny.bench.launches import count_launches
+from mlx_tiny.bench.launches import mac, step_launches
 from mlx_tiny.bench.presets import preset_called
+from mlx_tiny.bench.runners import why_no_torch
 from mlx_tiny.bench.timing import interleaved, seconds_of, speed_ups
-from mlx_tiny.bench.torch_operations import why_no_torch
 from mlx_tiny.bench.weights import nonzero_weights
 from mlx_tiny.bench.worker import COMPETITORS, MOMENTUM, MULTIPLIER, OURS, batches, on_cores
 from mlx_tiny.config import RunConfig
@@ -29,7 +28,7 @@ from mlx_tiny.model.parameters import training_flops_per_token
 from mlx_tiny.records import to_plain
 from mlx_tiny.tolerances import bounds
 from mlx_tiny.tools.statistics import Spread
-from mlx_tiny.training.step import TrainingStep
+from mlx_tiny.training.step import TrainingState, TrainingStep, fresh_state, step_implementations
 
 Record = dict[str, Any]
 
@@ -197,11 +196,29 @@ def _time(running: dict[str, Competitor], records: dict[str, Record], tokens: in
 
 def _launches(config: RunConfig) -> int:
     """Of a GPU, in one step."""
+    step = TrainingStep(config, compiled=False, implementations=step_implementations(config, device=mac()))
 
-    def step(parameters: Any, state: Any, batch: mx.array, multiplier: mx.array, momentum: mx.array) -> Any:
-        # Made where it is traced, so that it chooses what a Mac would.
-        return TrainingStep(config, compiled=False)._whole(parameters, state, batch, multiplier, momentum)
+    def take(state: TrainingState, batch: np.ndarray) -> list[mx.array]:
+        changed, loss = step(state, batch, MULTIPLIER, MOMENTUM)
+        return [loss, *changed.arrays()]
 
-    state = TrainingStep(config, compiled=False).initial_state()
-    scalars = (mx.array(value, dtype=mx.float32) for value in (MULTIPLIER, MOMENTUM))
-    return count_launches(step, state.parameters, state.optimizer, mx.array(batches(config)[0]), *scalars).total()
+    return step_launches(config, take)
+
+
+def expected_losses(
+    config: RunConfig, weights: dict[str, np.ndarray], tokens: Sequence[np.ndarray], multiplier: float, momentum: float
+) -> list[float]:
+    """The losses of the first steps, one per batch, by plain operations in float32, uncompiled.
+
+    Gradients are MLX's own, so that no `cpu` or `metal` code is checked by itself. The optimizer is the step's;
+    PyTorch's competitors, checked against the same losses, vouch for it.
+    """
+    train = replace(config.train, implementation="plain", dtype="float32", micro_batches=1)
+    config = replace(config, train=train)
+    step, losses = TrainingStep(config, compiled=False), list[float]()
+    state = TrainingState({name: mx.array(array) for name, array in weights.items()}, fresh_state(config).optimizer)
+    for batch in tokens:
+        state, loss = step(state, batch, multiplier, momentum)
+        mx.eval(loss, state.arrays())
+        losses.append(float(loss))
+    return losses

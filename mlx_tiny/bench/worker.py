@@ -104,7 +104,7 @@ def of_reference(config: RunConfig, weights: dict[str, np.ndarray]) -> Prepared:
 
 
 def _of_reference(config: RunConfig) -> RunConfig:
-    train = replace(config.train, backend="torch", attention="auto", muon="auto", compile=False)
+    train = replace(config.train, backend="torch", implementation="auto", compile=False)
     return replace(config, train=train)
 
 

@@ -16,7 +16,7 @@ _SECONDS = 15.0
 @click.command()
 @click.option("--preset", default="mini", show_default=True, help="Size of the model.")
 @click.option("--dtype", default="float32", show_default=True, help="Type of activations: float32 or bfloat16.")
-@click.option("--batch-size", type=int, help="Windows in a step. [default: the preset's]")
+@click.option("--batch-size", type=int, help="Sequences in a step. [default: the preset's]")
 @click.option("--seconds", default=_SECONDS, show_default=True, help="Time for all parts together.")
 @click.option("--drift", help="Then train for so long (60s), to see whether the machine slows down.")
 @click.option("--trace", type=click.Path(path_type=Path), help="Only record one step to this .gputrace, for Xcode.")
@@ -34,7 +34,7 @@ def command(
 ) -> None:
     """Time the groups of a training step: each alone, and by what the step lacks without it.
 
-    Launches are those of a GPU, read from the graph; bytes and FLOPs are counted by formula.
+    Launches are those that a GPU would need, read from the graph; bytes and FLOPs are counted by formula.
 
     \b
       mlx-tiny profile --preset mini

@@ -74,8 +74,3 @@ def test_wrong_scores_have_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inference, "Reader", Forgetful)
     ((prompt, decode),) = inference.run(["micro"], PEAKS, seconds=0)
     assert prompt["wrong"] and "scores by the cache" in decode["reason"] and "median_s" not in decode
-
-
-def test_an_unknown_preset_is_refused() -> None:
-    with pytest.raises(TinyError, match="Unknown preset 'huge'"):
-        list(inference.run(["huge"], PEAKS))

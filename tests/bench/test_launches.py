@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-import shutil
-
 import mlx.core as mx
 import pytest
 
-from mlx_tiny.bench import launches
-from mlx_tiny.bench.launches import count_launches
-from mlx_tiny.linux import lanes as runtime
-from mlx_tiny.ops import attention, dispatch, metal
+from mlx_tiny.bench.launches import count_launches, mac
+from mlx_tiny.linux import lanes
+from mlx_tiny.ops import conformance
+from mlx_tiny.ops.attention import ATTENTION
+from mlx_tiny.ops.inputs import model_of
+from mlx_tiny.ops.metal import why_not_metal
+from mlx_tiny.ops.operation import Case
+from mlx_tiny.ops.qk_norm_rope import QK_NORM_ROPE
 
 
 def kernel(x: mx.array) -> mx.array:
@@ -26,6 +27,13 @@ def kernel(x: mx.array) -> mx.array:
     )[0]
 
 
+ROWS = mx.array([0, 2])
+
+
+def picked(x: mx.array) -> mx.array:
+    return mx.take_along_axis(x, ROWS[:, None], axis=1).sum()
+
+
 @pytest.mark.parametrize(
     ("function", "expected"),
     [
@@ -34,6 +42,10 @@ def kernel(x: mx.array) -> mx.array:
         (lambda x: mx.exp(2 * x + 1) - x, {"Compiled": 1}),
         (lambda x: (x @ x.T).sum() * 2, {"Matmul": 1, "Sum": 1, "Multiply": 1}),
         (lambda x: mx.concatenate([x, x, x]), {"Concatenate": 3}),
+        # Names with a blank in them.
+        (lambda x: x.at[ROWS].add(mx.array([[1.0] * 4])), {"Scatter Sum": 1}),
+        (lambda x: x.at[ROWS].maximum(mx.array([[1.0] * 4])), {"Scatter Max": 1}),
+        (lambda x: mx.grad(picked)(x[:2]), {"Full": 1, "ScatterAxis Sum": 1}),
         # The chain is cut at a kernel.
         (lambda x: mx.exp(kernel(mx.exp(x + 1)) + 1), {"Compiled": 2, "CustomKernel": 1}),
         (lambda x: mx.fast.rms_norm(x, None, 1e-5), {"CustomKernel": 1}),
@@ -55,55 +67,45 @@ def test_arguments_are_trees_and_what_made_them_is_not_counted() -> None:
     assert count_launches(lambda t: t["matrix"] @ t["list"][0].astype(mx.float32), tree) == {"AsType": 1, "Matmul": 1}
 
 
-def test_nothing_is_left_behind() -> None:
-    before = mx.fast.metal_kernel, mx.fast.rms_norm, metal.why_not_metal(), dict(dispatch._verdicts)
-    count_launches(kernel, mx.ones((3,)))
-    assert before == (mx.fast.metal_kernel, mx.fast.rms_norm, metal.why_not_metal(), dispatch._verdicts)
-
-
 def test_there_is_one_lane_as_on_every_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     streams = tuple(mx.new_stream(mx.default_device()) for _ in range(2))
-    monkeypatch.setattr(runtime, "lanes", lambda: streams)
+    monkeypatch.setattr(lanes, "_lanes", lambda: streams)
 
     def by_lanes(x: mx.array) -> list[mx.array]:
         parts = []
-        for index, part in enumerate(mx.split(x, len(runtime.shares(len(x))))):
-            with runtime.lane(index):
-                parts.append(part @ part.T)
+        for index, part in enumerate(mx.split(x + 1, len(lanes.shares(len(x))))):
+            with lanes.lane(index):
+                parts.append(part * 2)
         return parts
 
     assert len(by_lanes(mx.ones((6, 4)))) == 2
-    assert count_launches(by_lanes, mx.ones((6, 4))) == {"Matmul": 1}
+    # Fused across the border of the lane, which is the default stream.
+    assert count_launches(by_lanes, mx.ones((6, 4))) == {"Compiled": 1}
 
 
-def test_what_is_found_out_on_the_pretended_mac_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metal, "found_out", functools.cache(runtime.on_cpu), raising=False)
-    here, asked = runtime.on_cpu(), list[bool]()
-    count_launches(lambda x: asked.append(metal.found_out()) or x, mx.ones(3))
-    assert asked == [False] and metal.found_out() == here
+def test_nothing_is_left_behind() -> None:
+    attend = ATTENTION.implementations["metal"].function
+    before = mx.fast.metal_kernel, mx.fast.rms_norm, why_not_metal(), lanes.lanes()
+    assert count_launches(lambda x: attend(x, x, x, scale=1.0), mx.ones((1, 64, 2, 32))) == {"CustomKernel": 1}
+    assert before == (mx.fast.metal_kernel, mx.fast.rms_norm, why_not_metal(), lanes.lanes())
+    # What was built meanwhile computes nothing, and is not taken for a kernel afterwards.
+    if why_not_metal() is not None:
+        with pytest.raises((RuntimeError, ValueError)):
+            mx.eval(attend(*[mx.ones((1, 64, 2, 32))] * 3, scale=1.0))
+    assert mac().kind == "metal"
 
 
-@pytest.mark.skipif(not runtime.on_cpu(), reason="a GPU needs no g++")
-def test_that_a_cpu_cannot_compile_is_known_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "why_not_compiled", functools.cache(runtime.why_not_compiled.__wrapped__))
-    monkeypatch.setattr(shutil, "which", lambda name: None)
-    asked = list[str | None]()
-    count_launches(lambda x: asked.append(runtime.why_not_compiled()) or x, mx.ones(3))
-    assert "g++" in str(asked[0]) and asked[0] == runtime.why_not_compiled()
+@pytest.mark.parametrize(("dtype", "casts"), [("float32", 0), ("float16", 1), ("bfloat16", 1)])
+def test_one_kernel_each_way_instead_of_many(dtype: str, casts: int) -> None:
+    """As kernels/README.md has it: the kernel's only cast is that of the weights' gradient."""
+    case = Case(model_of(context=64, heads=4, key_value_heads=2, head_width=32), 2, dtype)
 
+    def launches(implementation: str) -> list[int]:
+        function = QK_NORM_ROPE.implementations[implementation].function
+        inputs, cotangents = conformance.numbers(QK_NORM_ROPE, case)
+        return [
+            count_launches(lambda a, b: conformance.computed(QK_NORM_ROPE, function, case, a, b), inputs, given).total()
+            for given in ({}, cotangents)
+        ]
 
-def test_kernels_of_the_pretended_mac_do_not_stay() -> None:
-    def attend(x: mx.array) -> mx.array:
-        return attention.causal_attention(x, x, x, scale=1.0)
-
-    count_launches(lambda x: x, mx.ones(3))  # what is true of this machine is kept
-    sizes = {function: function.cache_info().currsize for function in launches._caches()}
-    assert count_launches(attend, mx.ones((1, 64, 2, 32)))["CustomKernel"] == 1
-    kept = {f.__name__ for f in launches._caches() if f.cache_info().currsize > sizes.get(f, 0)}
-    assert metal._bound in sizes and kept == set()
-
-
-def test_what_is_made_for_a_cpu_is_not_chosen() -> None:
-    asked: list[bool] = []
-    count_launches(lambda x: asked.append(runtime.on_cpu()) or x, mx.ones(3))
-    assert asked == [False]
+    assert launches("metal") == [1, 3 + casts] and launches("plain") == [10 + 2 * casts, 25 + 2 * casts]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -11,35 +12,31 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from bench.micro import MICRO, PEAKS
 from mlx_tiny.bench import drift, stream
 from mlx_tiny.bench import profile as profiling
-from mlx_tiny.bench.launches import count_launches
-from mlx_tiny.bench.profile import ALL, GROUPS, NOTHING, PartialStep, kept_loss
+from mlx_tiny.bench.launches import mac, step_launches
+from mlx_tiny.bench.profile import ALL, GROUPS, NOTHING, PartialStep
 from mlx_tiny.bench.weights import nonzero_parameters
 from mlx_tiny.config import RunConfig
 from mlx_tiny.errors import TinyError
-from mlx_tiny.model.forward import token_losses
 from mlx_tiny.model.parameters import parameter_specs, training_flops_per_token
 from mlx_tiny.ops import metal
-from mlx_tiny.training.step import TrainingState, TrainingStep
+from mlx_tiny.training.step import TrainingState, TrainingStep, fresh_state, step_implementations
+
+from .micro import MICRO, PEAKS
 
 CONFIG = replace(MICRO.config(), train=replace(MICRO.config().train, compile=False))
+BATCH = np.random.default_rng(0).integers(0, 520, (4, 41), dtype=np.int32)
 
 
-def batch() -> mx.array:
-    return mx.array(np.random.default_rng(0).integers(0, 520, (4, 41), dtype=np.int32))
+def state() -> TrainingState:
+    return TrainingState(nonzero_parameters(CONFIG.model), fresh_state(CONFIG).optimizer)
 
 
 def test_a_step_of_all_parts_is_the_step_of_training() -> None:
-    parameters, tokens = nonzero_parameters(CONFIG.model), batch()
-    whole = token_losses(parameters, CONFIG.model, tokens[:, :-1], tokens[:, 1:]).mean()
-    assert kept_loss(parameters, CONFIG, tokens, ALL).item() == whole.item()
-    step, partial = TrainingStep(CONFIG, compiled=False), PartialStep(CONFIG, ALL, compiled=False)
-    state = TrainingState(parameters, step.optimizer.initialize())
-    after, loss = step(state, np.array(tokens), 1.0, 0.95)
-    results = partial.run(state, tokens)
-    assert len(results) == 1 + len(after.arrays())
+    after, loss = TrainingStep(CONFIG, compiled=False)(state(), BATCH, 1.0, 0.95)
+    results = PartialStep(CONFIG, ALL, compiled=False)(state(), BATCH)
+    assert results[0].item() - loss.item() == 0.0
     for got, expected in zip(results, [loss, *after.arrays()], strict=True):
         assert mx.array_equal(got, expected).item()
 
@@ -54,39 +51,37 @@ MATTERS = {
 
 @pytest.mark.parametrize("group", MATTERS)
 def test_what_is_left_out_does_not_matter_any_more(group: str) -> None:
-    parameters, tokens = nonzero_parameters(CONFIG.model), batch()
+    losses = []
 
     def unused(kept: frozenset[str]) -> set[str]:
-        gradients = mx.grad(lambda p: kept_loss(p, CONFIG, tokens, kept))(parameters)
-        return {name for name, gradient in gradients.items() if not mx.any(gradient != 0).item()}
+        # Without the optimizer a step ends with the gradients.
+        loss, *gradients = PartialStep(CONFIG, kept - {"optimizer"}, compiled=False)(state(), BATCH)
+        losses.append(loss.item())
+        names = parameter_specs(CONFIG.model)
+        return {n for n, gradient in zip(names, gradients, strict=True) if not mx.any(gradient != 0).item()}
 
     assert unused(ALL) == set()
     assert unused(ALL - {group}) == MATTERS[group]
     assert unused(frozenset({group})) == set().union(*(MATTERS[other] for other in MATTERS if other != group))
-    losses = [kept_loss(parameters, CONFIG, tokens, kept).item() for kept in (ALL, ALL - {group})]
     assert losses[0] != losses[1]
 
 
-def test_without_the_optimizer_a_step_ends_with_the_gradients() -> None:
-    step = PartialStep(CONFIG, ALL - {"optimizer"}, compiled=False)
-    state = step.initial_state()
-    assert len(step.run(state, batch())) == 1 + len(state.parameters)
+def account(step_s: float = 11.6e-3, data_s: float = 1e-4, slower: float = 0.0, **others: Any) -> dict[str, Any]:
+    """Of durations in which each group takes its own time, of 2 ms each, wherever it is.
 
-
-def planted(step_s: float, noise: float = 0.0) -> dict[Any, np.ndarray]:
-    """Durations in which each group takes its own time, of 2 ms each, wherever it is."""
+    Five groups, 1 ms of the rest, 0.5 ms of the host and the data add up to 11.6 ms.
+    """
     sets = [ALL, NOTHING, *(ALL - {g} for g in GROUPS), *(frozenset({g}) for g in GROUPS)]
-    drift = np.linspace(0, noise, 5)
-    durations: dict[Any, np.ndarray] = {"step": step_s + drift, "data": np.full(5, 1e-4)}
+    drift = np.linspace(0, slower, 5)
+    durations: dict[Any, np.ndarray] = {"step": step_s + drift, "data": np.full(5, data_s)}
     for kept in sets:
         durations["run", kept] = 1e-3 + 5e-4 + 2e-3 * len(kept) + drift
         durations["host", kept] = np.full(5, 5e-4)
-    return durations
+    return profiling._account(others.get("config", CONFIG), durations, others.get("peaks", PEAKS), False)
 
 
 def test_an_account_adds_up() -> None:
-    # 5 groups of 2 ms, 1 ms of the rest, 0.5 ms of the host and 0.1 ms of data.
-    found = profiling._account(CONFIG, planted(11.6e-3), PEAKS, False)
+    found = account()
     groups = found["groups"]
     for name in GROUPS:
         for key in ("alone_s", "left_out_s", "time_s"):
@@ -98,48 +93,38 @@ def test_an_account_adds_up() -> None:
     assert sum(group["share"] for name, group in groups.items() if name != "other") == pytest.approx(1)
     assert groups["mlp"]["share"] == pytest.approx(2 / 11.6) and found["data_within"]
     assert found["tokens_per_s"] == pytest.approx(160 / 11.6e-3)
-    assert groups["mlp"]["share_of_peak"] == pytest.approx(groups["mlp"]["flops"] / 2e-3 / 1e11)
     assert json.loads(json.dumps(found)) == found
 
 
 def test_shares_of_the_peak_are_of_the_groups_own_type() -> None:
-    config = replace(CONFIG, train=replace(CONFIG.train, dtype="bfloat16"))
     peaks = replace(PEAKS, matmul_flops_per_s={"float32": 1e11, "bfloat16": 4e11})
-    groups = profiling._account(config, planted(11.6e-3), peaks, False)["groups"]
+    config = replace(CONFIG, train=replace(CONFIG.train, dtype="bfloat16"))
+    groups = account(config=config, peaks=peaks)["groups"]
     for name, peak in (("mlp", 4e11), ("optimizer", 1e11)):
         assert groups[name]["share_of_peak"] == pytest.approx(groups[name]["flops"] / 2e-3 / peak)
 
 
 @pytest.mark.parametrize(("step_ms", "adds_up"), [(12.8, True), (13.0, False), (10.6, True), (10.4, False)])
 def test_what_stays_unexplained_is_other_and_said(step_ms: float, adds_up: bool) -> None:
-    found = profiling._account(CONFIG, planted(step_ms / 1e3), PEAKS, False)
-    assert found["adds_up"] is adds_up
-    assert found["groups"]["other"]["time_s"] == pytest.approx(step_ms / 1e3 - 11.6e-3)
-    explained = sum(group["time_s"] for name, group in found["groups"].items() if name != "other")
-    assert explained == pytest.approx(11.6e-3) and found["unexplained_s"] == found["groups"]["other"]["time_s"]
+    found = account(step_ms / 1e3)
+    assert found["adds_up"] is adds_up and found["unexplained_s"] == found["groups"]["other"]["time_s"]
+    assert found["unexplained_s"] == pytest.approx(step_ms / 1e3 - 11.6e-3)
 
 
-@pytest.mark.parametrize(("data_s", "within"), [(1.1e-4, True), (1.3e-4, False)])
-def test_data_may_take_a_hundredth_of_a_step(data_s: float, within: bool) -> None:
-    durations = planted(12e-3)
-    found = profiling._account(CONFIG, {**durations, "data": np.full(5, data_s)}, PEAKS, False)
-    assert found["data_within"] is within
+def test_data_may_take_a_hundredth_of_a_step() -> None:
+    assert [account(12e-3, data_s=data_s)["data_within"] for data_s in (1.1e-4, 1.3e-4)] == [True, False]
 
 
 def test_a_machine_that_slows_down_does_not_change_the_differences() -> None:
-    found = profiling._account(CONFIG, planted(11.6e-3, noise=0.1), PEAKS, False)
+    found = account(slower=0.1)
     assert found["groups"]["mlp"]["time_s"] == pytest.approx(2e-3) and found["overloaded"]
 
 
 def test_launches_of_groups_left_out_are_about_those_of_groups_alone() -> None:
-    found = profiling._launches(CONFIG)
-    state, tokens = PartialStep(CONFIG, ALL, compiled=False).initial_state(), batch()
+    found, implementations = profiling._launches(CONFIG), step_implementations(CONFIG, device=mac())
 
     def count(kept: frozenset[str]) -> int:
-        def step(parameters: Any, optimizer: Any, tokens: mx.array) -> list[mx.array]:
-            return PartialStep(CONFIG, kept, compiled=False).run(TrainingState(parameters, optimizer), tokens)
-
-        return count_launches(step, state.parameters, state.optimizer, tokens).total()
+        return step_launches(CONFIG, PartialStep(CONFIG, kept, compiled=False, implementations=implementations))
 
     nothing = count(NOTHING)
     # Elementwise chains at the borders of groups are fused with the one or the other.
@@ -154,8 +139,8 @@ def test_flops_are_the_models_and_elementwise_work_beside_them() -> None:
     costs, c = profiling.costs(CONFIG), CONFIG.model
     assert set(costs) == set(GROUPS)
     products = sum(costs[name]["flops"] for name in ("attention", "mlp", "head and loss"))
-    heads = 21 * 160 * (c.heads + c.key_value_heads) * c.head_width * c.layers
-    assert products - heads == pytest.approx(160 * training_flops_per_token(c))
+    elementwise = 21 * 160 * (c.heads + c.key_value_heads) * c.head_width * c.layers
+    assert products - elementwise == pytest.approx(160 * training_flops_per_token(c))
     for optimizer in ("muon", "adamw"):
         changed = replace(CONFIG, optimizer=replace(CONFIG.optimizer, matrix_optimizer=optimizer))
         moved = profiling.costs(changed)["optimizer"]["least_bytes"]
@@ -194,8 +179,8 @@ def test_a_step_that_takes_too_long_is_refused_after_it(monkeypatch: pytest.Monk
     monkeypatch.setattr(profiling, "_LONGEST_STEP_S", 1e-4)
     fast = replace(PEAKS, matmul_flops_per_s={"float32": 1e15})
     taken: list[frozenset[str]] = []
-    right = PartialStep.run
-    monkeypatch.setattr(PartialStep, "run", lambda self, *a: taken.append(self.kept) or right(self, *a))
+    right = PartialStep.__call__
+    monkeypatch.setattr(PartialStep, "__call__", lambda self, *a: taken.append(self.kept) or right(self, *a))
     with pytest.raises(TinyError, match=r"got \d+\.\d s"):
         profiling.profile(CONFIG, fast, seconds=0)
     assert taken == [ALL, ALL]
@@ -233,57 +218,45 @@ def test_a_step_across_a_moment_counts_by_its_part() -> None:
     assert drift._rate([1.0, 3.0, 4.0], 2.0, 4.0) == pytest.approx(0.75)
 
 
-def test_without_metal_there_is_no_trace(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(metal, "why_not_metal", lambda: "no GPU in a test")
-    with pytest.raises(TinyError, match=r"cannot be recorded here.*a Mac with Apple silicon, got no GPU in a test"):
-        profiling.trace(CONFIG, tmp_path / "a.gputrace")
-
-
-def test_a_trace_needs_a_name_and_metals_permission(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.fixture
+def recording(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A Metal GPU that may be recorded is pretended; what happens to the capture."""
+    events: list[str] = []
     monkeypatch.setattr(metal, "why_not_metal", lambda: None)
-    monkeypatch.delenv("MTL_CAPTURE_ENABLED", raising=False)
+    monkeypatch.setenv("MTL_CAPTURE_ENABLED", "1")
+    monkeypatch.setattr(mx.metal, "start_capture", lambda path: events.append(Path(path).name))
+    monkeypatch.setattr(mx.metal, "stop_capture", lambda: events.append("end"))
+    return events
+
+
+def test_a_trace_needs_metal_a_name_and_permission(
+    recording: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("MTL_CAPTURE_ENABLED")
     (tmp_path / "there.gputrace").mkdir()
     for name in ("a.trace", "there.gputrace"):
         with pytest.raises(TinyError, match=r"a name that ends in \.gputrace, of a file that does not exist"):
             profiling.trace(CONFIG, tmp_path / name)
     with pytest.raises(TinyError, match="MTL_CAPTURE_ENABLED=1 mlx-tiny profile --preset micro --trace"):
         profiling.trace(CONFIG, tmp_path / "a.gputrace")
+    monkeypatch.setattr(metal, "why_not_metal", lambda: "no GPU in a test")
+    with pytest.raises(TinyError, match=r"cannot be recorded here.*a Mac with Apple silicon, got no GPU in a test"):
+        profiling.trace(CONFIG, tmp_path / "a.gputrace")
+    assert recording == []
 
 
-def test_a_trace_holds_one_step_after_a_warm_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    events: list[str] = []
-
-    class Recorded(TrainingStep):
-        def __call__(self, *arguments: Any) -> Any:
-            events.append("step")
-            return super().__call__(*arguments)
-
-    plain = replace(CONFIG, train=replace(CONFIG.train, attention="plain"))
-    made = Recorded(plain, compiled=False)  # before a Metal GPU is pretended
-    monkeypatch.setattr(profiling, "TrainingStep", lambda *_, **__: made)
-    monkeypatch.setattr(metal, "why_not_metal", lambda: None)
-    monkeypatch.setenv("MTL_CAPTURE_ENABLED", "1")
-    monkeypatch.setattr(mx.metal, "start_capture", lambda path: events.append(Path(path).name))
-    monkeypatch.setattr(mx.metal, "stop_capture", lambda: events.append("end"))
-    profiling.trace(plain, tmp_path / "a.gputrace")
-    assert events == ["step", "a.gputrace", "step", "end"]
-
-
-def test_a_capture_ends_where_its_step_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    events: list[str] = []
-
-    class Failing(SlowingStep):
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_trace_holds_one_step_after_a_warm_up_and_ends_where_that_fails(
+    recording: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fails: bool
+) -> None:
+    class Recorded(SlowingStep):
         def __call__(self, state: TrainingState, *_: Any) -> tuple[TrainingState, mx.array]:
-            events.append("step")
-            if len(events) > 1:
+            recording.append("step")
+            if fails and len(recording) > 1:
                 raise RuntimeError("[METAL] Command buffer execution failed")
             return state, mx.array(0.0)
 
-    monkeypatch.setattr(profiling, "TrainingStep", Failing)
-    monkeypatch.setattr(metal, "why_not_metal", lambda: None)
-    monkeypatch.setenv("MTL_CAPTURE_ENABLED", "1")
-    monkeypatch.setattr(mx.metal, "start_capture", lambda path: events.append("begin"))
-    monkeypatch.setattr(mx.metal, "stop_capture", lambda: events.append("end"))
-    with pytest.raises(RuntimeError, match="Command buffer"):
+    monkeypatch.setattr(profiling, "TrainingStep", Recorded)
+    with pytest.raises(RuntimeError, match="Command buffer") if fails else contextlib.nullcontext():
         profiling.trace(CONFIG, tmp_path / "a.gputrace")
-    assert events == ["step", "begin", "step", "end"]
+    assert recording == ["step", "a.gputrace", "step", "end"]

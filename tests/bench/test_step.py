@@ -1,4 +1,4 @@
-"""`bench step`: sides in turn, checked against plain operations before they are timed."""
+"""`bench step`: competitors in turn, checked against plain operations before they are timed."""
 
 from __future__ import annotations
 
@@ -13,30 +13,32 @@ import pytest
 
 from mlx_tiny.bench import step, worker
 from mlx_tiny.bench.competitor import Competitor
-from mlx_tiny.bench.judge import expected_losses
+from mlx_tiny.bench.step import expected_losses
 from mlx_tiny.bench.weights import nonzero_weights
 from mlx_tiny.bench.worker import on_cores
 from mlx_tiny.config import RunConfig
 from mlx_tiny.errors import TinyError
 from mlx_tiny.linux import lanes as runtime
 from mlx_tiny.machine.hardware import usable_cores
-from mlx_tiny.ops import activation, attention, cross_entropy, norm
-from mlx_tiny.ops import qk_norm_rope as heads
+from mlx_tiny.ops.operation import Implementation
+from mlx_tiny.ops.registry import OPERATIONS
 from mlx_tiny.records import to_plain
 
 from .micro import MICRO, PEAKS
 
 TORCH = pytest.mark.torch
-SIDES = ("torch", "torch tuned", "torch compiled", "reference")
+OTHERS = ("torch", "torch tuned", "torch compiled", "reference")
 
 
 def uncompiled(config: RunConfig) -> RunConfig:
     return replace(config, train=replace(config.train, compile=False))
 
 
-def run(*sides: str, change: Any = uncompiled, dtype: str = "float32", peaks: Any = PEAKS) -> dict[str, dict[str, Any]]:
-    (records,) = step.run(["micro"], dtype, peaks, seconds=0, change=change, competitors=sides)
-    assert [record["implementation"] for record in records] == list(sides)
+def run(
+    *competitors: str, change: Any = uncompiled, dtype: str = "float32", peaks: Any = PEAKS
+) -> dict[str, dict[str, Any]]:
+    (records,) = step.run(["micro"], "float32", peaks, seconds=0, change=change, competitors=competitors)
+    assert [record["implementation"] for record in records] == list(competitors)
     return {record["implementation"]: record for record in records}
 
 
@@ -47,7 +49,7 @@ def short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_step_of_training_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step, "why_no_torch", lambda: "PyTorch is not installed")
-    found = run("mlx_tiny", *SIDES)
+    found = run("mlx_tiny", *OTHERS)
     ours = found["mlx_tiny"]
     assert "reason" not in ours, ours
     assert ours["tokens_per_s"] == pytest.approx(4 * 40 / ours["median_s"])
@@ -56,7 +58,7 @@ def test_the_step_of_training_is_measured(monkeypatch: pytest.MonkeyPatch) -> No
     assert ours["error"] <= 1 and ours["description"].startswith("mlx ")
     assert ours["shape"] == "B4 T40 L2 D48 H4 G2 K32 F80 V520 muon"
     assert json.loads(json.dumps(found)) == found
-    assert {found[name]["reason"] for name in SIDES} == {"PyTorch is not installed"}
+    assert {found[name]["reason"] for name in OTHERS} == {"PyTorch is not installed"}
 
 
 def test_wrong_losses_have_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,16 +68,16 @@ def test_wrong_losses_have_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ours["wrong"] and "first losses" in ours["reason"] and "tokens_per_s" not in ours
 
 
-def test_a_side_that_cannot_start_has_a_reason() -> None:
-    ours = run("mlx_tiny", change=lambda c: replace(c, train=replace(c.train, attention="metal", compile=False)))
+def test_a_competitor_that_cannot_start_has_a_reason() -> None:
+    ours = run("mlx_tiny", change=lambda c: replace(c, train=replace(c.train, implementation="metal", compile=False)))
     if "reason" not in ours["mlx_tiny"]:
         pytest.skip("the Metal kernels run here")
-    assert ours["mlx_tiny"]["reason"].startswith("failed: ") and "cannot run here" in ours["mlx_tiny"]["reason"]
+    assert ours["mlx_tiny"]["reason"].startswith("failed: ") and "cannot be used here" in ours["mlx_tiny"]["reason"]
     assert ours["mlx_tiny"]["failed"]
 
 
 class Doomed(Competitor):
-    """A side that is gone after so many requests, others of this class being well."""
+    """A competitor that is gone after so many requests, others of this class being well."""
 
     def __init__(self, lives: int) -> None:
         self.lives, self.peak_memory_bytes = lives, 1
@@ -88,10 +90,10 @@ class Doomed(Competitor):
 
 
 @pytest.mark.parametrize("lives", [0, 1, 3])
-def test_a_side_that_dies_while_it_is_timed_has_a_reason_and_the_others_go_on(lives: int) -> None:
+def test_one_that_dies_while_it_is_timed_has_a_reason_and_the_others_go_on(lives: int) -> None:
     records: dict[str, dict[str, Any]] = {"mlx_tiny": {}, "torch": {}, "reference": {}}
-    sides: dict[str, Competitor] = {"mlx_tiny": Doomed(99), "torch": Doomed(lives), "reference": Doomed(99)}
-    step._time(sides, records, tokens=160, seconds=0)
+    running: dict[str, Competitor] = {"mlx_tiny": Doomed(99), "torch": Doomed(lives), "reference": Doomed(99)}
+    step._time(running, records, tokens=160, seconds=0)
     assert records["torch"] == {
         "reason": "failed while it was timed: it ended with exit code -9; its last words were: Killed",
         "failed": True,
@@ -100,20 +102,19 @@ def test_a_side_that_dies_while_it_is_timed_has_a_reason_and_the_others_go_on(li
     assert set(records["mlx_tiny"]["speed_up"]) == {"reference"}
 
 
-def test_where_all_sides_die_nothing_is_timed() -> None:
+def test_where_all_die_nothing_is_timed() -> None:
     records: dict[str, dict[str, Any]] = {"mlx_tiny": {}}
     step._time({"mlx_tiny": Doomed(0)}, records, tokens=160, seconds=0)
     assert records["mlx_tiny"]["failed"]
 
 
-def test_the_judge_asks_for_plain_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_expected_losses_ask_for_plain_operations_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> Any:
-        raise AssertionError("what is judged is asked")
+        raise AssertionError("what is checked is asked")
 
-    for module in (activation, cross_entropy, norm):
-        monkeypatch.setattr(module, "_on_cpu", refuse)
-    monkeypatch.setattr(attention, "attend_on_cpu", refuse)
-    monkeypatch.setattr(heads, "normalize_and_rotate", refuse)
+    for operation in OPERATIONS.values():
+        for name in set(operation.implementations) - {"plain"}:
+            monkeypatch.setitem(operation.implementations, name, Implementation(refuse))
     config = MICRO.config()
     losses = expected_losses(config, nonzero_weights(config.model), worker.batches(config)[:2], 1.0, 0.95)
     assert len(losses) == 2 and losses[0] != losses[1]
@@ -121,7 +122,7 @@ def test_the_judge_asks_for_plain_alone(monkeypatch: pytest.MonkeyPatch) -> None
 
 @TORCH
 @pytest.mark.parametrize("activation", ["swiglu", "relu2"])
-def test_the_judge_agrees_with_the_reference_in_float64(activation: str) -> None:
+def test_expected_losses_are_the_reference_s_in_float64(activation: str) -> None:
     import torch
 
     from mlx_tiny.reference.step import initial_state, training_step
@@ -138,7 +139,7 @@ def test_the_judge_agrees_with_the_reference_in_float64(activation: str) -> None
 
 
 @pytest.mark.skipif(not runtime.on_cpu(), reason="cores are of the CPU")
-def test_our_side_on_one_core_and_on_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_our_step_on_one_core_and_on_more(monkeypatch: pytest.MonkeyPatch) -> None:
     most = usable_cores()
     (records,) = step.run(["micro"], "float32", PEAKS, seconds=0, change=uncompiled, cores=[most])
     assert [record["implementation"] for record in records] == [on_cores(n) for n in sorted({1, most})]
@@ -152,22 +153,17 @@ def test_what_would_take_minutes_is_left_out() -> None:
     assert "left out" in run("mlx_tiny", peaks=slow)["mlx_tiny"]["reason"]
 
 
-def test_an_unknown_preset_is_refused() -> None:
-    with pytest.raises(TinyError, match="Unknown preset 'huge'"):
-        list(step.run(["huge"], "float32", PEAKS))
-
-
 def test_weights_have_no_zeros_where_a_run_begins_with_them() -> None:
     weights = nonzero_weights(MICRO.model_config())
     assert all(array.any() and array.dtype == np.float32 for array in weights.values())
     assert 0.05 < weights["head"].std() < 0.5
 
 
-def serve(config: RunConfig, folder: Path, side: str, steps: list[int]) -> list[dict[str, Any]]:
-    """The answers of a side that runs in this process."""
+def serve(config: RunConfig, folder: Path, competitor: str, steps: list[int]) -> list[dict[str, Any]]:
+    """The answers of a competitor that runs in this process."""
     np.savez(folder / "weights.npz", **nonzero_weights(config.model))
     answers: list[dict[str, Any]] = []
-    request = {"competitor": side, "config": to_plain(config), "weights": str(folder / "weights.npz")}
+    request = {"competitor": competitor, "config": to_plain(config), "weights": str(folder / "weights.npz")}
     request |= {"products": "float32", "cores": None}
     worker.serve(request, io.StringIO("".join(f"{count}\n" for count in steps)), answers.append)
     return answers
@@ -183,21 +179,21 @@ def test_a_worker_takes_the_steps_that_it_is_told(tmp_path: Path) -> None:
 # Clipped so far that AdamW's epsilon matters; otherwise neither optimizer would see the scale of a gradient.
 @TORCH
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
-@pytest.mark.parametrize("side", ["torch", "reference"])
-def test_torch_takes_the_same_steps(tmp_path: Path, side: str, optimizer: str) -> None:
+@pytest.mark.parametrize("competitor", ["torch", "reference"])
+def test_torch_takes_the_same_steps(tmp_path: Path, competitor: str, optimizer: str) -> None:
     config = MICRO.config()
     config = uncompiled(
         replace(
             config, optimizer=replace(config.optimizer, matrix_optimizer=optimizer, clip_norm=1e-8, adamw_decay=0.1)
         )
     )
-    ours, theirs = (serve(config, tmp_path, name, [6])[1]["losses"] for name in ("mlx_tiny", side))
+    ours, theirs = (serve(config, tmp_path, name, [6])[1]["losses"] for name in ("mlx_tiny", competitor))
     assert len(set(ours)) == 6
     np.testing.assert_allclose(theirs, ours, rtol=1e-4)
 
 
 @TORCH
-def test_sides_are_compared_with_each_other() -> None:
+def test_competitors_are_compared_with_each_other() -> None:
     names = ("torch", "torch tuned", "reference")
     found = run("mlx_tiny", *names)
     assert all("reason" not in record for record in found.values()), found
