@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import mlx.core as mx
 import pytest
 
 from mlx_tiny.errors import TinyError
-from mlx_tiny.linux import lanes as runtime
+from mlx_tiny.linux import lanes
 
 ASK = "from mlx_tiny.linux.lanes import why_not_compiled; print(why_not_compiled())"
 
@@ -25,14 +26,14 @@ def asked(folder: Path, **environment: str) -> str:
 
 @pytest.fixture
 def decided_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "why_not_compiled", runtime.why_not_compiled.__wrapped__)
+    monkeypatch.setattr(lanes, "why_not_compiled", lanes.why_not_compiled.__wrapped__)
 
 
 @pytest.mark.usefixtures("decided_anew")
 def test_a_gpu_needs_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "on_cpu", lambda: False)
+    monkeypatch.setattr(lanes, "on_cpu", lambda: False)
     monkeypatch.setattr("shutil.which", lambda name: pytest.fail("looked for a compiler"))
-    assert runtime.why_not_compiled() is None
+    assert lanes.why_not_compiled() is None
 
 
 @pytest.mark.skipif(mx.default_device().type != mx.DeviceType.cpu, reason="MLX computes on a GPU here")
@@ -55,14 +56,30 @@ def test_a_broken_compiler_is_found_out(tmp_path: Path) -> None:
 def test_lanes_share_rows_as_equally_as_rows_allow(
     rows: int, counts: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtime, "lanes", lambda: tuple(range(4)))
-    assert runtime.shares(rows) == counts
-    parts = mx.split(mx.arange(rows), runtime.boundaries(counts))
-    assert [part.size for part in parts] == counts and mx.concatenate(parts).tolist() == list(range(rows))
+    monkeypatch.setattr(lanes, "lanes", lambda: (mx.default_stream(mx.default_device()),) * 4)
+    assert lanes.shares(rows) == counts
+    parts, x = [], mx.arange(rows)
+
+    def seen(part: mx.array, *others: mx.array) -> mx.array:
+        parts.append(part.tolist())
+        return part * others[0]
+
+    assert lanes.over_lanes(seen, x, x + 1).tolist() == [i * (i + 1) for i in range(rows)]
+    assert [len(part) for part in parts] == counts and list(itertools.chain(*parts)) == x.tolist()
+    total, sums = lanes.summed_over_lanes(lambda part, share: (part.sum() * share, {"whole": part.sum()}), x)
+    assert sums["whole"].item() == sum(range(rows))
+    expected = sum(sum(part) * len(part) / rows for part in parts)
+    assert total.item() == pytest.approx(expected)
+
+
+def test_one_lane_is_what_a_gpu_has() -> None:
+    with lanes.one_lane():
+        assert len(lanes.lanes()) == 1 and lanes.shares(7) == [7]
+    assert len(lanes.lanes()) == len(lanes._lanes())
 
 
 @pytest.mark.parametrize("text", ["abc", "2.5", "-3", "0"])
 def test_a_number_of_lanes_that_is_none_is_explained(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLX_TINY_LANES", text)
     with pytest.raises(TinyError, match=r"MLX_TINY_LANES.*whole number.*Unset it"):
-        runtime._asked_lanes()
+        lanes._asked_lanes()

@@ -12,8 +12,7 @@ import numpy as np
 import numpy_model
 import pytest
 from numeric import assert_close
-from numpy_model import random_parameters
-from test_model import SMALL
+from numpy_model import SMALL, random_parameters
 from tiny_run import MODEL, tiny_config, tiny_corpus
 
 import mlx_tiny.model.generate

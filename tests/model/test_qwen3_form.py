@@ -71,7 +71,7 @@ def qwen3_logits(weights: Arrays, c: ModelConfig, tokens: np.ndarray) -> np.ndar
     return (normalized(x, c.norm_epsilon) * weights["norm"]) @ weights["lm_head"].T
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("tied", [False, True])
 def test_the_folded_weights_give_the_same_logits(seed: int, tied: bool) -> None:
     config = ModelConfig(**{**CONFIG.__dict__, "tied": tied})

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
-import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
+from unittest import mock
 
 import mlx.core as mx
 import numpy as np
 import pytest
 from numeric import assert_close, to_float64
-from numpy_model import random_parameters
+from numpy_model import random_parameters, to_mlx
 from tiny_run import MODEL, subprocess_environment
 
 from mlx_tiny.config import OptimizerConfig, RunConfig, TrainConfig
-from mlx_tiny.linux.lanes import decide_compilation
-from mlx_tiny.model.forward import token_losses
+from mlx_tiny.linux import lanes
+from mlx_tiny.linux.lanes import decide_compilation, why_not_compiled
+from mlx_tiny.model.forward import StandIns, token_losses
+from mlx_tiny.ops.implementations import decide
 from mlx_tiny.study.plan import PRESETS
-from mlx_tiny.training.step import TrainingStep
+from mlx_tiny.training.step import TrainingStep, step_implementations
 
 BATCH = 8
 CONFIG = RunConfig(model=MODEL, train=TrainConfig(batch_size=BATCH))
+PARAMETERS = to_mlx(random_parameters(MODEL))
+on_a_cpu = pytest.mark.skipif(not lanes.on_cpu(), reason="a GPU has one lane")
+compiles = pytest.mark.skipif(why_not_compiled() is not None, reason="MLX does not compile here")
 
 
 def run_config(**train: object) -> RunConfig:
@@ -34,13 +41,10 @@ def random_batch(seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, MODEL.vocabulary_size, (BATCH, MODEL.context + 1)).astype(np.int32)
 
 
-def parameters() -> dict[str, mx.array]:
-    return {name: mx.array(array.astype(np.float32)) for name, array in random_parameters(MODEL).items()}
-
-
-def simple_loss_and_gradients(weights: dict[str, mx.array], batch: np.ndarray) -> tuple[mx.array, dict]:
+def simple_loss_and_gradients(batch: np.ndarray) -> tuple[mx.array, dict]:
     inputs, targets = mx.array(batch[:, :-1]), mx.array(batch[:, 1:])
-    return mx.value_and_grad(lambda p: token_losses(p, MODEL, inputs, targets).mean())(weights)
+    implementations = decide(MODEL, batch=BATCH)
+    return mx.value_and_grad(lambda p: token_losses(p, MODEL, inputs, targets, implementations).mean())(PARAMETERS)
 
 
 def train(config: RunConfig, steps: int, compiled: bool = False) -> tuple[dict[str, np.ndarray], list[float]]:
@@ -52,104 +56,73 @@ def train(config: RunConfig, steps: int, compiled: bool = False) -> tuple[dict[s
     return {name: np.array(array) for name, array in {**state.parameters, **state.optimizer}.items()}, losses
 
 
-@pytest.mark.parametrize("micro_batches", [1, 2, 4, 8])
+@pytest.mark.parametrize("micro_batches", [1, 2, 8])
 def test_micro_batches_change_nothing(micro_batches: int) -> None:
-    weights, batch = parameters(), random_batch()
     step = TrainingStep(run_config(micro_batches=micro_batches), compiled=False)
-    loss, gradients = step.loss_and_gradients(weights, batch)
-    expected_loss, expected = simple_loss_and_gradients(weights, batch)
-    assert_close(loss, to_float64(expected_loss), "parts of a batch", "float32")
-    assert list(gradients) == list(weights)
+    loss, gradients = step.loss_and_gradients(PARAMETERS, random_batch())
+    expected_loss, expected = simple_loss_and_gradients(random_batch())
+    assert_close(loss, expected_loss, "parts of a batch", "float32")
+    assert list(gradients) == list(PARAMETERS)
     for name, gradient in expected.items():
-        assert_close(gradients[name], to_float64(gradient), "parts of a batch", "float32", name)
+        assert_close(gradients[name], gradient, "parts of a batch", "float32", name)
 
 
 @pytest.mark.parametrize("micro_batches", [1, 4])
-def test_the_step_reports_the_loss_before_its_update(micro_batches: int) -> None:
+def test_the_step_is_gradients_and_update_and_leaves_the_old_state_alone(micro_batches: int) -> None:
     step = TrainingStep(run_config(micro_batches=micro_batches), compiled=False)
     state = step.initial_state()
-    state.parameters = parameters()
+    state.parameters = dict(PARAMETERS)
     before = {name: np.array(array) for name, array in state.parameters.items()}
-    new, loss = step(state, random_batch(), 1.0, 0.9)
-    assert_close(loss, to_float64(simple_loss_and_gradients(parameters(), random_batch())[0]), "model", "float32")
-    assert all((np.array(new.parameters[name]) != array).any() for name, array in before.items())
+    new, loss = step(state, random_batch(), 0.5, 0.9)
+    other_loss, gradients = step.loss_and_gradients(state.parameters, random_batch())
+    expected = step.optimizer.update(state.parameters, gradients, state.optimizer, mx.array(0.5), mx.array(0.9))
+    assert loss.item() == other_loss.item(), "the loss before the update"
+    for got, arrays in zip((new.parameters, new.optimizer), expected, strict=True):
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(np.array(got[name]), np.array(array))
     for name, array in before.items():
+        assert (np.array(new.parameters[name]) != array).any()
         np.testing.assert_array_equal(np.array(state.parameters[name]), array)
 
 
-def test_the_whole_step_is_gradients_and_update() -> None:
-    step = TrainingStep(CONFIG, compiled=False)
-    state = step.initial_state()
-    new, loss = step(state, random_batch(), 0.5, 0.9)
-    other_loss, gradients = step.loss_and_gradients(state.parameters, random_batch())
-    other, optimizer = step.optimizer.update(state.parameters, gradients, state.optimizer, mx.array(0.5), mx.array(0.9))
-    assert loss.item() == other_loss.item()
-    for got, expected in ((new.parameters, other), (new.optimizer, optimizer)):
-        for name, array in expected.items():
-            np.testing.assert_array_equal(np.array(got[name]), np.array(array))
+@contextlib.contextmanager
+def lane_count(count: int) -> Iterator[None]:
+    streams = tuple(mx.new_stream(mx.cpu) for _ in range(count)) if count > 1 else (mx.default_stream(mx.cpu),)
+    with mock.patch.object(lanes, "_lanes", return_value=streams):
+        yield
 
 
-LANES = """
-import sys
-import numpy as np
-from test_step import BATCH, parameters, random_batch, run_config, train
-from mlx_tiny.linux.lanes import lanes, shares
-from mlx_tiny.training.step import TrainingStep
-
-loss, gradients = TrainingStep(run_config(), compiled=False).loss_and_gradients(parameters(), random_batch())
-state, losses = train(run_config(), 6)
-arrays = {f"gradient.{name}": np.array(array) for name, array in gradients.items()}
-arrays |= {f"state.{name}": array for name, array in state.items()}
-np.savez(sys.argv[1], loss=np.array(loss), losses=losses, lanes=[len(lanes()), len(shares(BATCH))], **arrays)
-"""
-
-
-@pytest.fixture(scope="module")
-def by_lanes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, np.ndarray]]:
-    """The same steps in processes of several numbers of lanes, two and five of them twice; five do not divide eight."""
-    folder = tmp_path_factory.mktemp("lanes")
-    results = {}
-    for name in ("1", "2", "2 again", "5", "5 again", "16"):
-        path = folder / f"{name}.npz"
-        done = subprocess.run(
-            [sys.executable, "-c", LANES, str(path)],
-            env=subprocess_environment(MLX_TINY_LANES=name.split()[0]),
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert done.returncode == 0, done.stderr
-        results[name] = dict(np.load(path))
-    return results
-
-
-on_a_cpu = pytest.mark.skipif(mx.default_device().type != mx.cpu, reason="a GPU has one lane")
+def some_steps() -> dict[str, np.ndarray]:
+    """Gradients of one batch, and where six steps end."""
+    loss, gradients = TrainingStep(CONFIG, compiled=False).loss_and_gradients(PARAMETERS, random_batch())
+    state, losses = train(CONFIG, 6)
+    arrays = {f"gradient.{name}": np.array(gradient) for name, gradient in gradients.items()}
+    shared = [len(lanes.lanes()), len(lanes.shares(BATCH))]
+    return {**arrays, **state, "loss": np.array(loss), "losses": np.array(losses), "lanes": np.array(shared)}
 
 
 @on_a_cpu
-def test_lanes_are_as_many_as_asked_and_share_the_batch(by_lanes) -> None:
-    found = {name: list(result["lanes"]) for name, result in by_lanes.items()}
-    assert found == {"1": [1, 1], "2": [2, 2], "2 again": [2, 2], "5": [5, 5], "5 again": [5, 5], "16": [16, 8]}
-
-
-@on_a_cpu
-@pytest.mark.parametrize("lanes", ["2", "5", "16"])
-def test_lanes_change_nothing_but_rounding(by_lanes, lanes: str) -> None:
-    one, other = by_lanes["1"], by_lanes[lanes]
-    assert_close(other["loss"], one["loss"], "parts of a batch", "float32")
-    for name in (name for name in one if name.startswith("gradient.")):
-        assert_close(other[name], one[name], "parts of a batch", "float32", name)
-    np.testing.assert_allclose(other["losses"], one["losses"], rtol=1e-4)
+def test_lanes_change_nothing_but_rounding_and_their_number_gives_the_same_bits(tmp_path) -> None:
+    """Five lanes do not divide a batch of eight, and sixteen are more than it has."""
+    with lane_count(1):
+        one = some_steps()
+    with lane_count(2), lanes.one_lane():
+        assert some_steps()["loss"] == one["loss"]
+    for count in (2, 5, 16):
+        with lane_count(count):
+            other, again = some_steps(), some_steps()
+        assert other["lanes"].tolist() == [count, min(count, BATCH)]
+        assert all(array.tobytes() == again[name].tobytes() for name, array in other.items())
+        for name in ("loss", *(name for name in one if name.startswith("gradient."))):
+            assert_close(other[name], one[name], "parts of a batch", "float32", name)
+        np.testing.assert_allclose(other["losses"], one["losses"], rtol=1e-4)
+        if count == 5:
+            code = f"import test_step, numpy; numpy.savez({str(tmp_path / 'a')!r}, **test_step.some_steps())"
+            environment = subprocess_environment(MLX_TINY_LANES="5")
+            subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=120)
+            elsewhere = dict(np.load(tmp_path / "a.npz"))
+            assert all(array.tobytes() == elsewhere[name].tobytes() for name, array in other.items())
     assert one["losses"][-1] < one["losses"][0] - 0.1
-
-
-@on_a_cpu
-@pytest.mark.parametrize("lanes", ["2", "5"])
-def test_the_same_seed_and_lanes_give_the_same_bits(by_lanes, lanes: str) -> None:
-    one, other = by_lanes[lanes], by_lanes[f"{lanes} again"]
-    assert set(one) == set(other)
-    for name, array in one.items():
-        assert array.tobytes() == other[name].tobytes(), name
 
 
 def test_another_seed_is_another_run() -> None:
@@ -158,7 +131,7 @@ def test_another_seed_is_another_run() -> None:
     assert (one["embedding"] != other["embedding"]).any()
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="MLX compiles CPU graphs with g++, which is absent")
+@compiles
 @pytest.mark.parametrize("micro_batches", [1, 2])
 def test_compiling_changes_nothing_but_rounding(micro_batches: int) -> None:
     config = replace(run_config(micro_batches=micro_batches), optimizer=OptimizerConfig(clip_norm=1.0))
@@ -171,7 +144,7 @@ def test_compiling_changes_nothing_but_rounding(micro_batches: int) -> None:
 
 
 @on_a_cpu
-@pytest.mark.skipif(shutil.which("g++") is None, reason="MLX compiles CPU graphs with g++, which is absent")
+@compiles
 def test_a_cold_start_compiles_few_kernels() -> None:
     """Each costs g++ a quarter of a second or more at the first step on a machine, which is to come within 15 s."""
     step = TrainingStep(PRESETS["mini"].config(), compiled=True)
@@ -192,9 +165,22 @@ def test_bfloat16_trains() -> None:
     assert_close(np.array(losses), np.array(exact_losses), "training losses", "bfloat16")
 
 
+def test_stand_ins_are_handed_on() -> None:
+    step = TrainingStep(CONFIG, compiled=False, stand_ins=StandIns(head=lambda hidden: hidden.sum(axis=-1)))
+    assert to_float64(step.loss_and_gradients(PARAMETERS, random_batch())[1]["head"]).max() == 0
+
+
+def test_implementations_are_those_of_a_part_of_the_batch_in_the_run_s_type() -> None:
+    asked = step_implementations(run_config(implementation="attention=plain,muon=plain"))
+    assert (asked.attention.reason, asked.muon.reason) == ("as asked", "as asked")
+    assert step_implementations(run_config(dtype="bfloat16")).activation.implementation == "plain"
+    without = replace(CONFIG, optimizer=OptimizerConfig(matrix_optimizer="adamw"))
+    assert "no matrix" in step_implementations(without).muon.reason
+
+
 def test_compilation_is_decided_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     assert decide_compilation(False) == (False, "as asked")
-    monkeypatch.setattr("mlx_tiny.linux.lanes.why_not_compiled", lambda: "no g++")
+    monkeypatch.setattr(lanes, "why_not_compiled", lambda: "no g++")
     assert decide_compilation(True) == (False, "no g++; steps take longer")
-    monkeypatch.setattr("mlx_tiny.linux.lanes.why_not_compiled", lambda: None)
+    monkeypatch.setattr(lanes, "why_not_compiled", lambda: None)
     assert decide_compilation(True)[0]
