@@ -26,6 +26,8 @@ WORKER_BYTES = 2 << 30  # MLX, PyTorch and the largest arrays of a test
 os.environ.setdefault("MLX_ENABLE_TF32", "0")
 # PyTorch's threads would spin while they wait, which on a machine that others use too takes a hundred times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# So would numpy's in the processes that run the tests, and there is one of these per core.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # A GPU that cannot run the kernels, as hosted Macs have, is not asked to compute at all.
 if mx.metal.is_available() and why_not_metal():
