@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import mlx.core as mx
 import numpy as np
 import torch
@@ -12,25 +10,9 @@ from numpy_model import random_parameters
 from mlx_tiny.config import ModelConfig
 from mlx_tiny.tolerances import bounds
 
-SMALL = ModelConfig(
-    vocabulary_size=256, context=12, layers=2, width=12, heads=4, key_value_heads=4, head_width=6, hidden=20
-)
-CONFIGS = {
-    "relu2": SMALL,
-    "swiglu": replace(SMALL, activation="swiglu"),
-    "grouped": replace(SMALL, key_value_heads=2, activation="swiglu"),
-    "one key head": replace(SMALL, key_value_heads=1, rope_base=50.0),
-    "tied": replace(SMALL, tied=True, layers=1),
-    "odd sizes": replace(SMALL, width=7, heads=3, key_value_heads=1, head_width=2, hidden=5, tied=True, layers=3),
-}
-
 
 def to_torch(arrays: dict[str, np.ndarray], dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(array).to(dtype) for name, array in arrays.items()}
-
-
-def to_mlx(arrays: dict[str, np.ndarray]) -> dict[str, mx.array]:
-    return {name: mx.array(array.astype(np.float32)) for name, array in arrays.items()}
 
 
 def to_numpy(array: torch.Tensor | mx.array | np.ndarray | float) -> np.ndarray:

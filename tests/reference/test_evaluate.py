@@ -6,13 +6,14 @@ import mlx.core as mx
 import numpy as np
 import pytest
 import torch
+from numpy_model import CONFIGS, SMALL, to_mlx
 
 from mlx_tiny.config import ModelConfig
 from mlx_tiny.errors import TinyError
 from mlx_tiny.reference.evaluate import evaluate
 from mlx_tiny.training import evaluate as mlx_evaluate
 
-from .alike import CONFIGS, SMALL, assert_alike, to_mlx, to_torch, weights
+from .alike import assert_alike, to_torch, weights
 
 pytestmark = pytest.mark.torch
 TOKENS = np.random.default_rng(0).integers(0, 256, 1000).astype(np.uint16)

@@ -6,13 +6,14 @@ from collections import Counter
 
 import pytest
 import torch
+from numpy_model import CONFIGS, SMALL, to_mlx
 
 from mlx_tiny.config import ModelConfig
 from mlx_tiny.errors import TinyError
 from mlx_tiny.model import generate as mlx_generate
 from mlx_tiny.reference.generate import draw, generate_tokens
 
-from .alike import CONFIGS, SMALL, to_mlx, to_torch, weights
+from .alike import to_torch, weights
 
 pytestmark = pytest.mark.torch
 PROMPT = [1, 2, 3]

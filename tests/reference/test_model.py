@@ -10,15 +10,16 @@ import numpy as np
 import numpy_model
 import pytest
 import torch
+from numpy_model import CONFIGS, SMALL, to_mlx
 
 from mlx_tiny.config import ModelConfig
 from mlx_tiny.model import forward as mlx_model
-from mlx_tiny.model.parameters import initialize, parameter_specs
+from mlx_tiny.model.parameters import parameter_specs
 from mlx_tiny.ops.implementations import Implementations, decide
 from mlx_tiny.reference import model
 from mlx_tiny.reference.step import loss_and_gradients
 
-from .alike import CONFIGS, SMALL, assert_alike, random_batch, to_mlx, to_numpy, to_torch, weights
+from .alike import assert_alike, random_batch, to_numpy, to_torch, weights
 
 pytestmark = pytest.mark.torch
 BOTH_SIDES = ("both sides", "both sides' gradient")
@@ -38,9 +39,13 @@ def implementations(config: ModelConfig, batch: np.ndarray, asked: str = "auto")
 
 
 @each_config
-def test_names_and_shapes_are_those_of_the_other_side_in_their_order(config: ModelConfig) -> None:
-    expected = {name: spec.shape for name, spec in parameter_specs(config).items()}
-    assert list(model.parameter_shapes(config).items()) == list(expected.items())
+def test_parameters_are_described_as_on_the_other_side_in_their_order(config: ModelConfig) -> None:
+    fields = ("shape", "std", "start", "rate", "decays", "layers", "blocks")
+    ours, theirs = (
+        [(name, *(getattr(parameter, field) for field in fields)) for name, parameter in described.items()]
+        for described in (model.parameters_of(config), parameter_specs(config))
+    )
+    assert ours == theirs
 
 
 @each_config
@@ -155,19 +160,16 @@ def test_a_fault_shows_first_where_it_was_made() -> None:
 
 
 @each_config
-def test_fresh_parameters_have_the_distributions_of_the_other_side(config: ModelConfig) -> None:
+def test_fresh_parameters_are_as_described(config: ModelConfig) -> None:
     wide = replace(config, width=96, hidden=192, vocabulary_size=512)
-    got, others = model.initialize(wide, seed=1), initialize(wide, seed=1)
-    for name, weight in got.items():
-        values, expected = to_numpy(weight), to_numpy(others[name])
-        assert weight.dtype == torch.float32
-        if expected.std() == 0:
-            np.testing.assert_array_equal(values, expected)
-        else:
-            assert abs(values.mean()) < 5 * values.std() / math.sqrt(values.size)
-            assert values.std() == pytest.approx(expected.std(), rel=6 / math.sqrt(values.size)), name
-    again, other = model.initialize(wide, seed=1), model.initialize(wide, seed=2)
-    assert torch.equal(got["embedding"], again["embedding"]) and not torch.equal(got["embedding"], other["embedding"])
+    fresh, again, other = (model.initialize(wide, seed) for seed in (1, 1, 2))
+    for name, parameter in model.parameters_of(wide).items():
+        values = to_numpy(fresh[name])
+        assert fresh[name].dtype == torch.float32
+        error = 6 * parameter.std / math.sqrt(values.size)
+        assert abs(values.mean() - parameter.start) <= error and abs(values.std() - parameter.std) <= error
+        assert torch.equal(fresh[name], again[name])
+    assert not torch.equal(fresh["embedding"], other["embedding"])
 
 
 def test_scores_of_any_size_overflow_nothing() -> None:

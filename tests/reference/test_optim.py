@@ -8,6 +8,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 import torch
+from numpy_model import CONFIGS, SMALL, to_mlx
 
 from mlx_tiny.config import ModelConfig, OptimizerConfig, ScheduleConfig
 from mlx_tiny.model.parameters import parameter_specs
@@ -17,7 +18,7 @@ from mlx_tiny.optim import schedule as mlx_schedule
 from mlx_tiny.optim.optimizer import Optimizer, initial_state, muon_layout
 from mlx_tiny.reference import optim, schedule
 
-from .alike import CONFIGS, SMALL, assert_alike, to_mlx, to_numpy, to_torch
+from .alike import assert_alike, to_numpy, to_torch
 
 pytestmark = pytest.mark.torch
 STEPS = 20
