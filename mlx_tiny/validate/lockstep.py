@@ -130,12 +130,12 @@ def in_lockstep(
         else:
             results += [
                 Result(
-                    f"gradient of layer.{index}.{name}",
+                    f"gradient of layer.{layer}.{name}",
                     got[index],
                     expected[index],
-                    gradient_bounds(name, "stage gradient", dtype, expected_run, [index]),
+                    gradient_bounds(name, "stage gradient", dtype, expected_run, [layer]),
                 )
-                for index in reversed(range(len(expected)))
+                for index, layer in reversed(list(enumerate(specs[name].layers)))
             ]
     return results
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 
 import mlx.core as mx
 import numpy as np
 import numpy_model
 import pytest
+from graph import beyond_the_diagonal, multiply_adds_of
 from numeric import able_to_run, assert_close, to_float64
 from numpy_model import CONFIGS, SMALL, random_parameters, random_tokens, to_mlx
 
@@ -148,29 +148,6 @@ def test_parameters_start_as_specified_and_are_counted(config: ModelConfig) -> N
     assert all(mx.array_equal(made[name], again[name]) for name in made)
     assert not mx.array_equal(made["embedding"], other["embedding"])
     assert not np.array_equal(to_float64(made["embedding"]).flat[:9], to_float64(made["mlp_input"]).flat[:9])
-
-
-def multiply_adds_of(function: Callable[..., list[mx.array]], parameters: Parameters, *inputs: mx.array) -> int:
-    """Multiply-adds of all matrix products in the graph of `function(parameters, *inputs)`."""
-    total = 0
-
-    def visit(node: dict) -> None:
-        nonlocal total
-        if node["type"] == "primitive" and node["name"].endswith(("MM", "Matmul")):
-            assert node["name"] == "Matmul", "teach this test to count it"
-            total += math.prod(node["outputs"][0][1]) * node["inputs"][0][1][-1]
-
-    def flat(*arrays: mx.array) -> list[mx.array]:
-        return function(dict(zip(parameters, arrays, strict=False)), *arrays[len(parameters) :])
-
-    mx.export_function(visit, flat, *parameters.values(), *inputs)
-    return total
-
-
-def beyond_the_diagonal(config: ModelConfig, rows: int) -> int:
-    """What dense scores and their product with the values cost above the causal half."""
-    T = config.context
-    return rows * config.layers * 2 * config.heads * config.head_width * T * (T - 1) // 2
 
 
 @each_config
