@@ -81,7 +81,7 @@ class ModelConfig:
     head_width: int = 32
     """Width K of a head; an even number, for rotary positions."""
     hidden: int = 512
-    """Width F of the hidden layer of the MLP."""
+    """Width F of the hidden layer of the MLP; for `swiglu` two thirds of the preset's, where it is not given."""
     activation: str = "relu2"
     """Activation of the MLP: `relu2` (squared ReLU, two matrices) or `swiglu` (three matrices)."""
     tied: bool = False

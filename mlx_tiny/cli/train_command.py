@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from mlx_tiny.training.trainer import Outcome
 
 _FINAL_SAMPLES = 3
+# Matrix products of GPUs work on tiles of 8.
+_HIDDEN_MULTIPLE = 8
 _SECTIONS = ("train", "data", "model", "optimizer", "schedule")
 
 
@@ -115,6 +117,7 @@ def _planned(flags: dict[str, Any]) -> tuple[RunConfig, str]:
     values = to_plain(choice.preset.config())
     if choice.tokens is not None:
         values["data"]["train_bytes"] = text_bytes(choice.tokens)
+    note = _fit_swiglu(values["model"], asked["model"])
     for section, settings in asked.items():
         values[section].update(settings)
     values["model"]["vocabulary_size"] = values["data"]["vocabulary_size"]
@@ -125,7 +128,16 @@ def _planned(flags: dict[str, Any]) -> tuple[RunConfig, str]:
         values["data"]["validation"] = _absolute(values["data"]["validation"])
     config = from_plain(RunConfig, values)
     _require_possible(config)
-    return config, choice.reason
+    return config, choice.reason + note
+
+
+def _fit_swiglu(preset: dict[str, Any], asked: dict[str, Any]) -> str:
+    """Where SwiGLU is asked for without a hidden width, take one with the preset's parameters; what to say of it."""
+    if asked.get("activation") != "swiglu" or "hidden" in asked:
+        return ""
+    two = preset["hidden"]
+    preset["hidden"] = max(1, round(2 / 3 * two / _HIDDEN_MULTIPLE)) * _HIDDEN_MULTIPLE
+    return f"; hidden {preset['hidden']}, of which swiglu's three matrices are as large as relu2's two of {two}"
 
 
 def _require_possible(config: RunConfig) -> None:
