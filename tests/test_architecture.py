@@ -6,12 +6,20 @@ import ast
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
+import numpy as np
 import pytest
+
+from mlx_tiny.config import RunConfig
+from mlx_tiny.training.step import TrainingStep
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "mlx_tiny"
 LARGEST_LINES = 400
+MOST_FILES_OF_A_STEP = 12
+MOST_FOLDERS, MOST_MODULES = 15, 8
+"""On the package's top level."""
 
 FLOORS = (
     {"", "config", "errors", "files", "records", "tolerances", "tools", "units"},
@@ -36,14 +44,14 @@ LAZY = {
 }
 """Heavy or optional packages: imported inside functions, so that a command pays for what it uses."""
 LAZY_EXCEPTIONS = {"reference": {"torch"}, "validate": {"torch"}}
-WITHOUT_TORCH = ("validate/__init__.py", "validate/arrays.py", "validate/kernels.py", "validate/references.py")
+WITHOUT_TORCH = ("validate/__init__.py", "validate/kernels.py", "validate/table.py")
 """What `mlx-tiny validate --kernels` loads, which needs no PyTorch."""
 
 OWNERS = {
     "sentencepiece": ("data/tokenizer.py",),
     "click": ("cli/", "__main__.py"),
     "tqdm": ("cli/",),
-    "torch": ("ops/", "reference/", "validate/", "bench/", "export.py"),
+    "torch": ("reference/", "validate/", "bench/", "ops/"),
     "datasets": ("data/",),
     "pyarrow": ("data/",),
 }
@@ -214,6 +222,32 @@ def test_a_package_has_one_owner(package: str) -> None:
 def test_no_file_is_too_long() -> None:
     lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in modules()}
     assert not {str(path): count for path, count in lengths.items() if count > LARGEST_LINES}
+
+
+def test_the_top_level_is_small_enough_to_be_read() -> None:
+    names = [path for path in PACKAGE.iterdir() if path.name != "__pycache__"]
+    folders = {path.name for path in names if path.is_dir()}
+    files = {path.name for path in names} - folders
+    assert len(folders) <= MOST_FOLDERS and len(files - {"py.typed"}) <= MOST_MODULES
+
+
+def test_a_training_step_crosses_few_files() -> None:
+    """What a reader must open to follow one step of the default model, from the batch to the new weights."""
+    config = RunConfig()
+    step = TrainingStep(config, compiled=False)
+    state, crossed = step.initial_state(), set[str]()
+    batch = np.zeros((config.train.batch_size, config.model.context + 1), dtype=np.int32)
+
+    def trace(frame: FrameType, event: str, argument: object) -> None:
+        if event == "call" and frame.f_code.co_filename.startswith(str(PACKAGE)):
+            crossed.add(Path(frame.f_code.co_filename).relative_to(PACKAGE).with_suffix("").as_posix())
+
+    sys.setprofile(trace)
+    try:
+        step(state, batch, 1.0, 0.9)
+    finally:
+        sys.setprofile(None)
+    assert "training/step" in crossed and len(crossed) <= MOST_FILES_OF_A_STEP, sorted(crossed)
 
 
 def test_nothing_is_imported_from_the_checkout_alone() -> None:
