@@ -81,7 +81,7 @@ def test_a_token_from_a_cache_is_scored_as_in_its_text(config: ModelConfig) -> N
 @pytest.mark.torch
 @each_model
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_every_stage_and_gradient_is_the_reference_s(config: ModelConfig, dtype: str) -> None:
+def test_every_stage_and_gradient_equals_the_reference(config: ModelConfig, dtype: str) -> None:
     from mlx_tiny.validate.lockstep import in_lockstep, run_reference
     from mlx_tiny.validate.models import fresh_case
 
@@ -97,7 +97,7 @@ def test_every_stage_and_gradient_is_the_reference_s(config: ModelConfig, dtype:
 
 @pytest.mark.torch
 @each_model
-def test_the_reference_s_gradients_are_the_slopes_of_its_loss(config: ModelConfig) -> None:
+def test_gradients_of_the_reference_are_the_slopes_of_its_loss(config: ModelConfig) -> None:
     import torch
 
     from mlx_tiny.reference.step import loss_and_gradients

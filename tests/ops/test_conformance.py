@@ -56,7 +56,7 @@ def test_every_case_is_within_its_bounds(name: str, implementation: str, dtype: 
 @pytest.mark.skipif(why_not_compiled() is not None, reason="MLX does not compile here")
 @pytest.mark.skipif(here().kind != "cpu", reason="MLX computes on a GPU here")
 @pytest.mark.parametrize("name", [name for name, operation in ALL.items() if "cpu" in operation.implementations])
-def test_compiled_the_cpu_s_implementations_are_the_same(name: str) -> None:
+def test_compiled_cpu_implementations_are_the_same(name: str) -> None:
     operation = ALL[name]
     longest = max(conformance.cases(operation, "cpu"), key=lambda case: case.rows)
     # Of the activations, both.
@@ -102,7 +102,7 @@ def test_formulas_have_the_gradients_of_their_own_outputs(name: str, case: Case)
 
 @pytest.mark.torch
 @pytest.mark.parametrize(("name", "case"), FORMULA_CASES.values(), ids=FORMULA_CASES)
-def test_formulas_are_the_reference_s(name: str, case: Case) -> None:
+def test_formulas_equal_the_reference(name: str, case: Case) -> None:
     """Outputs and gradients beside plain PyTorch and its autograd."""
     import torch
     from formulas import FORMULAS

@@ -94,7 +94,7 @@ def test_what_auto_stands_for(device: Device, changes: dict[str, Any], expected:
     [None, make_layout([(1, 4, 6)] * 5, [(4,)] * 5), make_layout([(1, 32768, 65536)], [(32768,)])],
     ids=["no matrix", "five parameters", "2^31 entries"],
 )
-def test_muon_s_kernels_take_what_they_can_address(layout: Layout | None) -> None:
+def test_kernels_of_muon_take_what_they_can_address(layout: Layout | None) -> None:
     assert decide(MODEL, muon=layout, device=MAC).muon.implementation == "plain"
     assert decide(MODEL, muon=LAYOUT, device=MAC).muon.implementation == "metal"
     if layout is not None:
@@ -174,7 +174,7 @@ def chosen_attention(situation: Situation) -> str:
     return automatic(OPERATIONS["attention"], situation).implementation
 
 
-def test_a_kernel_is_checked_once_and_a_wrong_one_is_spoken_of_once() -> None:
+def test_a_kernel_is_checked_once_and_a_wrong_one_is_warned_of_once() -> None:
     """A verdict holds for an operation, a type and what its kernels are compiled for, whatever the length."""
     with mock.patch.object(implementations, "failure", return_value="output is off") as check:
         with pytest.warns(UserWarning, match=r"of causal attention are not used: output is off.*validate --kernels"):
@@ -215,7 +215,7 @@ needs_no_gpu = pytest.mark.skipif(ON_GPU, reason="the kernels' text is compiled 
 
 @needs_no_gpu
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_the_project_s_kernels_pass_and_every_one_of_them_is_launched(dtype: str) -> None:
+def test_the_kernels_pass_and_every_one_of_them_is_launched(dtype: str) -> None:
     with emulated_metal() as launches:
         chosen = decide(MODEL, dtype=dtype, muon=LAYOUT)
     assert described(chosen) == KERNELS
@@ -265,7 +265,7 @@ def test_a_wrong_kernel_is_not_used(name: str, kernel: str, right: str, wrong: s
     ("chip", "generation"),
     [("Apple M1", 1), ("Apple M3 Max", 3), ("Apple M12 Ultra", 12), ("AMD EPYC 9354", None), ("", None)],
 )
-def test_the_generation_is_read_from_the_chip_s_name(chip: str, generation: int | None) -> None:
+def test_the_generation_is_read_from_the_name_of_the_chip(chip: str, generation: int | None) -> None:
     with mock.patch.object(operation, "chip", return_value=chip):
         assert operation.generation_here.__wrapped__() == generation
 

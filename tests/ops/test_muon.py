@@ -75,7 +75,7 @@ def test_each_matrix_lies_in_one_place_of_the_bank_of_its_shape(name: str) -> No
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_a_model_s_equal_matrices_share_a_bank(name: str) -> None:
+def test_equal_matrices_of_a_model_share_a_bank(name: str) -> None:
     specs = parameter_specs(CONFIGS[name])
     layout = muon_layout(OptimizerConfig(), specs)
     assert layout is not None and muon_layout(OptimizerConfig(matrix_optimizer="adamw"), specs) is None
@@ -161,7 +161,7 @@ def assert_symmetric(product_NRR: mx.array) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("blocks", [2, 4])
-def test_the_kernel_s_products_are_symmetric_to_the_bit(blocks: int, dtype: str) -> None:
+def test_products_of_the_kernel_are_symmetric_to_the_bit(blocks: int, dtype: str) -> None:
     """Of an addend that is not symmetric, one triangle is read."""
     generator = np.random.default_rng(0)
     with able_to_run("metal"):
@@ -212,7 +212,7 @@ def test_what_a_step_launches() -> None:
 
 
 @each_implementation
-def test_a_short_run_of_steps_is_the_formula_s(implementation: str) -> None:
+def test_few_and_many_steps_equal_the_formula(implementation: str) -> None:
     with able_to_run(implementation):
         for steps, kind in ((1, "quintic"), (7, "polar_express")):
             case = Case(model_of(), options={"bank": (1, 4, 9), "steps": steps, "coefficients": kind})

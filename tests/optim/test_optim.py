@@ -214,7 +214,7 @@ def test_every_parameter_belongs_to_one_optimizer(config: ModelConfig) -> None:
     assert sum(spec.size for spec in specs.values()) == parameter_count(config)
 
 
-def test_the_global_norm_is_euclid_s() -> None:
+def test_the_global_norm_is_euclidean() -> None:
     arrays = random_arrays(SMALL, np.random.default_rng(2))
     expected = np.sqrt(sum((array**2).sum() for array in arrays.values()))
     assert global_norm(to_mlx(arrays)).item() == pytest.approx(expected, rel=1e-6)
@@ -273,7 +273,7 @@ def test_a_rate_of_zero_changes_no_weight(kind: str) -> None:
     assert mx.any(state["first.embedding"]).item()
 
 
-def test_muon_is_mlx_s_where_the_variant_is_the_same() -> None:
+def test_muon_equals_that_of_mlx_where_the_variant_is_the_same() -> None:
     """MLX's has the quintic, one momentum from the start, a fixed rate; its decay is another, so there is none."""
     config, model = OptimizerConfig(coefficients="quintic", matrix_decay=0.0), CONFIGS["grouped"]
     specs = {name: spec for name, spec in parameter_specs(model).items() if spec.blocks}

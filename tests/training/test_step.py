@@ -170,7 +170,7 @@ def test_stand_ins_are_handed_on() -> None:
     assert to_float64(step.loss_and_gradients(PARAMETERS, random_batch())[1]["head"]).max() == 0
 
 
-def test_implementations_are_those_of_a_part_of_the_batch_in_the_run_s_type() -> None:
+def test_implementations_are_those_of_a_part_of_the_batch_in_the_type_of_the_run() -> None:
     asked = step_implementations(run_config(implementation="attention=plain,muon=plain"))
     assert (asked.attention.reason, asked.muon.reason) == ("as asked", "as asked")
     assert step_implementations(run_config(dtype="bfloat16")).activation.implementation == "plain"
