@@ -185,7 +185,7 @@ def test_a_bad_row_spoils_its_own_products_only(implementation: str) -> None:
 
 
 @emulated
-def test_the_triangle_is_what_is_computed_in_tiles_by_the_matrix_s_size() -> None:
+def test_the_triangle_is_computed_in_tiles_by_the_size_of_the_matrix() -> None:
     with able_to_run("metal") as launches:
         for N, R in ((3, 130), (1, 255), (1, 256)):
             mx.eval(SYMMETRIC_PRODUCT("metal", mx.ones((N, R, 8))))
