@@ -86,7 +86,7 @@ def run(
 
 
 def measure(timed: Timed, peaks: Peaks, *, seconds: float, compiled: bool) -> list[Record]:
-    """The records of one operation, one per implementation; one that cannot run here has a reason instead of figures."""
+    """The records of one operation, one per implementation; one that cannot run here with the reason."""
     operation, case = timed.operation, timed.case
     least = bound(peaks, case.dtype, flops=timed.flops, moved_bytes=timed.least_bytes, launches=timed.least_launches)
     common = {

@@ -1,4 +1,4 @@
-"""`bench step`: the training step of a preset against the same step in PyTorch, each in a process of its own, in turn."""
+"""`bench step`: the training step of a preset against the same in PyTorch, each in its own process, in turn."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def speed_ups(durations: Mapping[str, Sequence[float]], own: str, bases: Iterabl
         bases: what to compare it with; names without durations, and its own, are left aside.
 
     Returns:
-        By base `median`, `p10` and `p90`, and `overloaded`: whether the machine was too loaded to measure one of the two.
+        By base `median`, `p10` and `p90`, and `overloaded`: whether the machine was too loaded to measure.
     """
     found = {}
     for base in bases:
