@@ -43,7 +43,8 @@ def compile_table(checking: bool = False, lane_map: str = "apple") -> None:
         cache.keep(done, b"")
 
 
-def captured_launches() -> list[LaunchRecord]:
+@functools.cache
+def captured_launches() -> tuple[LaunchRecord, ...]:
     """Each different text and size that the table launches once, and those of the smallest inputs; nothing is run."""
     with mock.patch.object(stand_in, "execute"), emulated_metal() as made:
         for operation, case in table():
@@ -51,4 +52,4 @@ def captured_launches() -> list[LaunchRecord]:
         for name, dimensions, dtype in _SMALLEST:
             model = model_of(context=1, heads=1, key_value_heads=1, **dimensions)
             launch(operation_called(name), Case(model, batch=1, dtype=dtype))
-    return list({(record.source, record.grid): record for record in made}.values())
+    return tuple({(record.source, record.grid): record for record in made}.values())

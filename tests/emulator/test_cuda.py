@@ -13,14 +13,14 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from emulator import CompileError, LaunchRecord, emulated_metal
+from emulator import CompileError, emulated_metal
 from emulator.cuda import card as card_module
 from emulator.cuda.card import Card, CardError
 from emulator.cuda.nvrtc import compile_cuda, entry, why_not_nvrtc
 from emulator.executor import translated
 from emulator.planted_bugs.kernels import SMALL_KERNELS
 from emulator.single_kernel import run_kernel
-from emulator.test_project_kernels_text import launches  # noqa: F401
+from emulator.table import captured_launches
 from mlx_tiny.ops.metal import kernel_names
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "validate_kernels.py"
@@ -30,8 +30,10 @@ needs_nvrtc = pytest.mark.skipif(why_not_nvrtc() is not None, reason=str(why_not
 
 @needs_nvrtc
 @pytest.mark.parametrize("name", kernel_names())
-def test_every_text_compiles_for_nvidia(name: str, launches: list[LaunchRecord]) -> None:  # noqa: F811
-    kernels = [translated(source) for source in {launch.source: None for launch in launches if launch.name == name}]
+def test_every_text_compiles_for_nvidia(name: str) -> None:
+    kernels = [
+        translated(source) for source in {launch.source: None for launch in captured_launches() if launch.name == name}
+    ]
     image = compile_cuda(kernels)
     assert all(f".entry {entry(kernel)}".encode() in image for kernel in kernels)
     # One of them for one card, whose assembler counts shared memory and resolves every name.
