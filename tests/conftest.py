@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import signal
@@ -19,6 +20,7 @@ from gpu import why_not_metal
 from mlx_tiny.linux.blas import use_fast_blas
 from mlx_tiny.machine.description import device
 from mlx_tiny.machine.hardware import memory_bytes, usable_cores
+from mlx_tiny.machine.peaks import matmul_peak
 
 WORKER_BYTES = 2 << 30  # MLX, PyTorch and the largest arrays of a test
 
@@ -28,6 +30,11 @@ os.environ.setdefault("MLX_ENABLE_TF32", "0")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # So would numpy's in the processes that run the tests, and there is one of these per core.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+# Of several processes each computes on one core. A test of lanes or threads asks for its own number.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    for name in ("MLX_TINY_LANES", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
 
 # A GPU that cannot run the kernels, as hosted Macs have, is not asked to compute at all.
 if mx.metal.is_available() and why_not_metal():
@@ -74,6 +81,14 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(KEPT / "inductor"))
         if compiler := compiler_folder(tmp_path_factory.mktemp("compiler")):
             patch.setenv("PATH", os.pathsep.join([str(compiler), os.environ["PATH"]]))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_measurement_of_the_peak() -> Iterator[None]:
+    """The largest rate of products that runs are compared with is measured once, not a third of a second per run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mlx_tiny.training.backend.matmul_peak", functools.cache(matmul_peak))
         yield
 
 

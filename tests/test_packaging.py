@@ -1,30 +1,26 @@
-"""What a stranger installs: one package, its kernels inside it, and a command that trains."""
+"""What a stranger installs: one package, its kernels inside it, and a command that trains with what it asks for."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
+from collections.abc import Iterator
+from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 import mlx_tiny
 
 ROOT = Path(__file__).parents[1]
 ALLOWED_AT_THE_TOP = {"mlx_tiny", f"mlx_tiny-{mlx_tiny.__version__}.dist-info"}
-NO_REGISTRY = (
-    "NewConnectionError",
-    "connection error",
-    "Temporary failure",
-    "No matching distribution",
-    "timed out",
-)
 NO_COPY = (".git", ".venv", "__pycache__", "*.egg-info", "build", "dist", "runs", ".*_cache", ".hypothesis")
-
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def run(*command: str | Path, folder: Path) -> str:
@@ -37,49 +33,55 @@ def run(*command: str | Path, folder: Path) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=500,
+        timeout=200,
     )
-    if done.returncode and "pip" in command and any(sign in done.stdout for sign in NO_REGISTRY):
-        message = f"pip reaches no package registry here:\n{done.stdout[-1000:]}"
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(message)
     assert done.returncode == 0, done.stdout[-4000:]
     return done.stdout
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    # From a copy: a build must not see what a checkout has gathered, nor leave anything in it.
+    """Built from the source archive, which is built from a copy: it must not see what a checkout has gathered."""
     folder = tmp_path_factory.mktemp("wheel")
     shutil.copytree(ROOT, folder / "copy", ignore=shutil.ignore_patterns(*NO_COPY))
-    run(
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--wheel-dir",
-        folder,
-        ".",
-        folder=folder / "copy",
-    )
+    build = (sys.executable, "-m", "hatchling", "build", "-d", folder)
+    run(*build, "-t", "sdist", folder=folder / "copy")
+    (archive,) = folder.glob("*.tar.gz")
+    with tarfile.open(archive) as packed:
+        packed.extractall(folder, filter="data")
+    run(*build, "-t", "wheel", folder=folder / archive.name.removesuffix(".tar.gz"))
     (built,) = folder.glob("*.whl")
     return built
 
 
+def needed(name: str, extras: tuple[str, ...] = ()) -> Iterator[Distribution]:
+    """Distributions that one asks for, and all that these ask for."""
+    for requirement in map(Requirement, distribution(name).requires or []):
+        marker = requirement.marker
+        if marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", *extras)):
+            yield distribution(requirement.name)
+            yield from needed(requirement.name, tuple(requirement.extras))
+
+
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty environment with the wheel and what it asks for, as `pip install mlx-tiny` makes it."""
+    """An environment with the wheel and links to what it asks for, as `pip install mlx-tiny` makes it."""
     environment = tmp_path_factory.mktemp("installed") / "venv"
-    run(sys.executable, "-m", "venv", environment, folder=wheel.parent)
-    run(environment / "bin" / "python", "-m", "pip", "install", "--quiet", wheel, folder=wheel.parent)
+    run(sys.executable, "-m", "venv", "--without-pip", environment, folder=wheel.parent)
+    (packages,) = environment.glob("lib/python*/site-packages")
+    for found in {found.metadata["Name"]: found for found in needed("mlx-tiny")}.values():
+        for name in {path.parts[0] for path in found.files or () if not path.parts[0].startswith("..")}:
+            if not (packages / name).exists():
+                (packages / name).symlink_to(found.locate_file(name))
+    pip = (sys.executable, "-m", "pip", "--python", environment / "bin" / "python")
+    run(*pip, "install", "--quiet", "--no-index", "--no-deps", wheel, folder=wheel.parent)
     return environment / "bin"
 
 
 def test_the_wheel_holds_the_package_and_its_kernels_alone(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names} == ALLOWED_AT_THE_TOP
-    assert "mlx_tiny/kernels/README.md" in names
+    assert {"mlx_tiny/kernels/README.md", "mlx_tiny/py.typed"} <= set(names)
     kernels = {path.name for path in (ROOT / "kernels").iterdir() if path.is_file()}
     assert {name.split("/")[-1] for name in names if name.startswith("mlx_tiny/kernels/")} == kernels
     sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / "mlx_tiny").rglob("*.py")}
@@ -87,7 +89,7 @@ def test_the_wheel_holds_the_package_and_its_kernels_alone(wheel: Path) -> None:
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
-def test_the_wheel_asks_for_mlx_on_each_system(wheel: Path) -> None:
+def test_the_wheel_asks_for_mlx_on_each_system_and_names_the_pythons_it_needs(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         (path,) = (name for name in archive.namelist() if name.endswith("/METADATA"))
         lines = archive.read(path).decode().splitlines()
@@ -97,25 +99,9 @@ def test_the_wheel_asks_for_mlx_on_each_system(wheel: Path) -> None:
     assert any("scipy-openblas32" in line and "'Linux'" in line for line in base), base
     optional = ("torch", "matplotlib", "pytest", "ruff", "mypy")
     assert not [line for line in base if any(f" {name}" in line for name in optional)]
-
-
-def test_the_source_archive_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
-    run(
-        sys.executable,
-        "-m",
-        "hatchling",
-        "build",
-        "-t",
-        "sdist",
-        "-d",
-        tmp_path,
-        folder=wheel.parent / "copy",
-    )
-    (archive,) = tmp_path.glob("*.tar.gz")
-    pip = (sys.executable, "-m", "pip")
-    run(*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, archive, folder=tmp_path)
-    (again,) = tmp_path.glob("*.whl")
-    assert sorted(zipfile.ZipFile(again).namelist()) == sorted(zipfile.ZipFile(wheel).namelist())
+    classified = [int(minor) for minor in re.findall(r"Python :: 3\.(\d+)\n", "\n".join(lines))]
+    assert f"Requires-Python: <3.{classified[-1] + 1},>=3.{classified[0]}" in lines
+    assert classified == list(range(classified[0], classified[-1] + 1))
 
 
 def test_an_empty_environment_gets_a_working_command(installed: Path, tmp_path: Path) -> None:
@@ -125,12 +111,13 @@ def test_an_empty_environment_gets_a_working_command(installed: Path, tmp_path: 
     assert run(installed / "python", "-c", code, folder=tmp_path).strip() == "True"
 
 
-def test_an_empty_environment_trains(installed: Path, tmp_path: Path) -> None:
+def test_an_empty_environment_trains_with_what_was_asked_for(installed: Path, tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     lines = (f"Once upon a time, {number} little bears went to the wood.\n\n" for number in range(4000))
     text.write_text("".join(lines))
     run_folder = tmp_path / "run"
-    # The flags are those of `mlx-tiny train`; keep them in step with mlx_tiny/cli.
     flags = ("--vocabulary-size", "512", "--budget", "2000tok", "--preset", "tiny", "--run", str(run_folder))
     run(installed / "mlx-tiny", "train", "--data", text, *flags, folder=tmp_path)
     assert any(run_folder.iterdir())
+    absent = subprocess.run([str(installed / "python"), "-c", "import pytest"], capture_output=True)
+    assert absent.returncode != 0, "the environment holds more than what was asked for"

@@ -129,6 +129,8 @@ def test_the_commands_run_in_their_order(tmp_path: Path, monkeypatch: pytest.Mon
     has_torch = importlib.util.find_spec("torch") is not None
     if has_torch:
         validate_little(monkeypatch)
+    # Each takes a quarter of a second, and no test here looks at it.
+    monkeypatch.setattr("mlx_tiny.report.report._plot", lambda *_: None)
     with workplace(tmp_path):
         for number, arguments in enumerate(mlx_tiny_arguments(readme()), 1):
             if arguments[0] != "validate" or has_torch:
@@ -136,11 +138,11 @@ def test_the_commands_run_in_their_order(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def validate_little(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One preset and a few steps; all of `mlx-tiny validate` has a test of its own."""
+    """No preset and a few steps; all of `mlx-tiny validate` has a test of its own."""
     from mlx_tiny.validate import models, trajectory
 
-    monkeypatch.setattr(models, "comparisons", functools.partial(models.comparisons, presets=("tiny",)))
-    monkeypatch.setattr(trajectory, "Training", functools.partial(trajectory.Training, 30))
+    monkeypatch.setattr(models, "comparisons", functools.partial(models.comparisons, presets=()))
+    monkeypatch.setattr(trajectory, "Training", functools.partial(trajectory.Training, 21))
 
 
 EXAMPLE = """

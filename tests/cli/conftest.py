@@ -18,6 +18,12 @@ def place(tmp_path: Path) -> Iterator[Path]:
         yield tmp_path
 
 
+@pytest.fixture(autouse=True)
+def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of single tests draw no loss.png, which takes as long as their training; those of fixtures do."""
+    monkeypatch.setattr("mlx_tiny.report.report._plot", lambda *_: None)
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run on a notes.txt beside it; tests must leave it as it is."""

@@ -5,12 +5,12 @@ import dataclasses
 import functools
 import importlib.metadata
 import json
+import os
 import platform
 import re
 import shlex
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -84,11 +84,13 @@ def test_text_is_the_same_facts_a_line_each() -> None:
 
 
 def test_help_is_quick() -> None:
+    """By the processor's clock, which other tests do not hold up."""
     durations = []
-    for _ in range(5):
-        began = time.perf_counter()
+    for _ in range(3):
+        before = os.times()
         subprocess.run([*MODULE, "--help"], env=environment(), capture_output=True, check=True)
-        durations.append(time.perf_counter() - began)
+        after = os.times()
+        durations.append(sum(after[2:4]) - sum(before[2:4]))
     assert min(durations) < HELP_SECONDS, durations
 
 

@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import json
 import math
+import os
 import re
 import shutil
 import sys
@@ -47,11 +48,22 @@ def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One preset instead of six, 30 steps instead of 200."""
+    """No preset instead of six, 21 steps instead of 200."""
     from mlx_tiny.validate import models, suite, trajectory
 
-    monkeypatch.setattr(suite.models, "comparisons", functools.partial(models.comparisons, presets=("tiny",)))
-    monkeypatch.setattr(trajectory, "Training", functools.partial(trajectory.Training, 30))
+    monkeypatch.setattr(suite.models, "comparisons", functools.partial(models.comparisons, presets=()))
+    monkeypatch.setattr(trajectory, "Training", functools.partial(trajectory.Training, 21))
+
+
+@pytest.fixture
+def operations_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first layer, and both sides' curves without a training."""
+    from mlx_tiny.validate import suite, trajectory
+
+    for part in (suite.models, suite.optimizers, suite.strength):
+        monkeypatch.setattr(part, "comparisons", lambda *_: iter(()))
+    curves = trajectory.Curves(np.linspace(5, 4, 30), np.linspace(5, 4, 30), {})
+    monkeypatch.setattr(trajectory.Training, "_trained", lambda _: curves)
 
 
 def strict(text: str) -> dict[str, Any]:
@@ -219,7 +231,7 @@ def test_a_run_is_held_against_the_reference(trained: Path) -> None:
         "likeliest tokens",
     ]
     assert all(row["passed"] and row["relative"] <= row["allowed"] and row["seconds"] >= 0 for row in rows)
-    assert [len(losses) for losses in values["losses"].values()] == [30, 30]
+    assert [len(losses) for losses in values["losses"].values()] == [21, 21]
     assert values["losses"]["mlx"] == pytest.approx(values["losses"]["torch"], rel=1e-3)
     assert values["machine"]["ours"].startswith("mlx ") and values["machine"]["reference"].startswith("torch ")
 
@@ -251,7 +263,7 @@ def test_weights_that_mlx_misreads_are_found(
 
 
 @pytest.mark.torch
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("operations_only")
 def test_the_tables_of_a_sound_machine() -> None:
     finished = succeeded(call("validate"))
     results = finished.results()
@@ -261,16 +273,16 @@ def test_the_tables_of_a_sound_machine() -> None:
     (curve,) = [number for number, line in enumerate(lines) if line.startswith("loss before step")]
     assert lines[curve].split()[3:] == ["1", "10", "20"]
     assert [line.split()[0] for line in lines[curve + 1 : curve + 3]] == ["mlx", "torch"]
-    assert lines[curve + 1].split()[1:] != ["5.545177"] * 3
+    assert lines[curve + 1].split()[1:] == lines[curve + 2].split()[1:] == ["5.000000", "4.689655", "4.344828"]
     if metal.why_not_metal():
         assert "Metal kernels: not run here, since this machine has no Metal GPU" in finished.out
 
 
 @pytest.mark.torch
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("operations_only")
 @pytest.mark.parametrize("as_json", [True, False])
 def test_a_fault_ends_with_3_and_names_where(as_json: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Attention that gives NaN in bfloat16 only, and the whole table behind it."""
+    """Attention that gives NaN in bfloat16 only, and the rest of the table behind it."""
     genuine = ATTENTION.implementations["plain"]
 
     def wrong(query: mx.array, *others: Any, **settings: Any) -> mx.array:
@@ -360,7 +372,8 @@ def test_the_self_test_says_what_it_planted_and_whom_it_blamed(monkeypatch: pyte
     prepared = []
     monkeypatch.setattr(runtime, "prepare", lambda: prepared.append(1))
     chosen = faults.FAULTS[:3]
-    monkeypatch.setattr(self_test, "verdicts", functools.partial(self_test.verdicts, chosen))
+    found = list(self_test.verdicts(chosen))
+    monkeypatch.setattr(self_test, "verdicts", lambda: iter(found))
     finished = succeeded(call("validate", "--self-test"))
     results = finished.results()
     assert prepared == [1], "a BLAS of its own, and lanes, as in the validation itself"
@@ -391,10 +404,12 @@ def test_a_self_test_that_misses_a_fault_ends_with_3(monkeypatch: pytest.MonkeyP
 @pytest.mark.torch
 @pytest.mark.slow
 def test_the_default_passes_as_it_is() -> None:
+    before = os.times()
     finished: Finished = succeeded(call_process("validate", "--json", limit_s=300))
+    after = os.times()
     values = strict(finished.out)
     assert values["failed"] == 0 and values["results"] > 60
-    assert values["seconds"] < 90, "of patience on two cores"
+    assert sum(after[2:4]) - sum(before[2:4]) < 90, "of patience, by the processor's clock"
     presets = {row["case"].split(",")[0] for row in values["rows"] if row["layer"] == "model"}
     assert presets == {"tied", "tiny", "mini", "small", "base", "medium", "large"}
     assert [len(losses) for losses in values["losses"].values()] == [200, 200]

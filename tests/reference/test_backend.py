@@ -54,8 +54,7 @@ def bits(arrays: dict) -> dict[str, bytes]:
     return {name: np.asarray(array).tobytes() for name, array in arrays.items()}
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("asked", ["auto", "plain"])
+@pytest.mark.parametrize(("asked", "dtype"), [("auto", "bfloat16"), ("plain", "float32")])
 def test_the_loss_falls_and_everything_is_reported(tmp_path: Path, asked: str, dtype: str) -> None:
     config = torch_config(tmp_path, budget=tokens(60), evaluations=4, samples=1, implementation=asked, dtype=dtype)
     run, recorder = create_run(tmp_path / "run", config), Recorder()
@@ -127,8 +126,7 @@ def test_twenty_steps_a_kill_and_twenty_more_are_forty_bit_for_bit(tmp_path: Pat
     assert not [path for path in broken.path.rglob(".*")]
 
 
-@pytest.mark.parametrize("bad", ["nan", "inf"])
-@pytest.mark.parametrize(("at_step", "kept"), [(25, 20), (40, 30)])
+@pytest.mark.parametrize(("at_step", "kept", "bad"), [(25, 20, "nan"), (40, 30, "inf")])
 def test_a_bad_weight_stops_the_run_and_spares_the_checkpoint(
     tmp_path: Path, at_step: int, kept: int, bad: str
 ) -> None:

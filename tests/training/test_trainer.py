@@ -139,15 +139,15 @@ def test_a_budget_of_flops_ends_at_the_nearest_step(tmp_path: Path) -> None:
 
 
 def test_a_budget_of_time_ends_in_time(tmp_path: Path) -> None:
-    run = create_run(tmp_path / "run", tiny_config(tmp_path, budget="3s", evaluations=3, samples=1))
+    run = create_run(tmp_path / "run", tiny_config(tmp_path, budget="2s", evaluations=3, samples=1))
     recorder = Recorder()
     trainer = tiny_trainer(run, recorder)
     outcome = trainer.train()
     longest = max(np.diff([report.seconds for report in recorder.steps]))
     # The account is closed when the last checkpoint is written, which counts as well.
-    assert abs(recorder.steps[-1].seconds - 3) < 0.3 + longest
-    assert outcome.progress.seconds < 3 + 0.3 + longest
-    assert recorder.steps[-1].fraction < 1.1 and recorder.steps[-1].multiplier < 0.15
+    assert abs(recorder.steps[-1].seconds - 2) < 0.3 + longest
+    assert outcome.progress.seconds < 2 + 0.3 + longest
+    assert recorder.steps[-1].fraction < 1.1 and recorder.steps[-1].multiplier < 0.3
     assert len(recorder.evaluations) == 2
 
 
@@ -196,7 +196,7 @@ def poison(trainer, at_step: int, what: str) -> None:
     trainer.step = step
 
 
-@pytest.mark.parametrize(("at_step", "what"), [(25, "nan"), (25, "loss"), (25, "inf"), (40, "nan"), (40, "loss")])
+@pytest.mark.parametrize(("at_step", "what"), [(25, "inf"), (25, "loss"), (40, "nan")])
 def test_a_nan_stops_the_run_and_spares_the_checkpoint(tmp_path: Path, at_step: int, what: str) -> None:
     run = create_run(tmp_path / "run", tiny_config(tmp_path, checkpoints=3))
     trainer = tiny_trainer(run)
@@ -272,11 +272,11 @@ def test_a_finished_run_can_go_on_with_more(tmp_path: Path) -> None:
 
 
 def test_the_clock_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    run, first, _ = train_whole(tmp_path / "run", tiny_config(tmp_path, budget="0.3s"))
-    recorder = Recorder()
-    second = tiny_trainer(run, recorder, resume=True, budget="0.6s").train()
-    assert recorder.steps[0].seconds >= first.progress.seconds
-    assert first.progress.seconds < second.progress.seconds < 2
+    run, _, _ = train_whole(tmp_path / "run", tiny_config(tmp_path, budget="0.3s"))
+    saved, recorder = run.load_checkpoint("last")[1].seconds, Recorder()
+    second = tiny_trainer(run, recorder, resume=True, budget=f"{saved + 0.5}s").train()
+    assert recorder.steps[0].seconds > saved > 0
+    assert saved < second.progress.seconds < saved + 1.5
 
 
 def test_a_run_that_starts_again_forgets_the_old_one(tmp_path: Path) -> None:
