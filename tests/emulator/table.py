@@ -11,7 +11,7 @@ import mlx.core as mx
 from emulator import LaunchRecord, cache, compile_ahead, emulated_metal, stand_in
 from mlx_tiny.ops import conformance
 from mlx_tiny.ops.inputs import model_of
-from mlx_tiny.ops.operation import DTYPES, Case, Operation
+from mlx_tiny.ops.operation import DTYPES, Case, Device, Operation
 from mlx_tiny.ops.registry import everything, operation_called
 
 # Inputs of fewer than 8 elements, which arrive in constant memory.
@@ -26,6 +26,29 @@ def table() -> Iterator[tuple[Operation, Case]]:
     for operation in everything():
         if "metal" in operation.implementations:
             yield from ((operation, case) for case in conformance.cases(operation, "metal"))
+
+
+def selection() -> Iterator[tuple[Operation, Case]]:
+    """For what takes long: few cases of each kernel, with every width, type, ratio of heads and option in one."""
+    kernels: set[str] = set()
+    for operation in everything():
+        own = set(operation.proof.kernels.values()) - kernels
+        left = list(conformance.cases(operation, "metal", Device("metal"))) if own else []
+        kernels |= own
+        covered: set[object] = set()
+        while left:
+            # Of those that add as much, the smallest with rows in more than one of a kernel's blocks.
+            best = max(left, key=lambda case: (len(_shown(case) - covered), case.rows > 64, -case.rows))
+            covered |= _shown(best)
+            left = [case for case in left if _shown(case) - covered]
+            yield operation, best
+
+
+def _shown(case: Case) -> set[object]:
+    m = case.model
+    dimensions = {"width": m.head_width, "ratio": m.heads // m.key_value_heads, "batch": case.batch}
+    options = {name: case.options[name] for name in ("blocks", "adds", "ragged") if name in case.options}
+    return {("dtype", case.dtype), *dimensions.items(), *options.items()}
 
 
 def launch(operation: Operation, case: Case) -> None:
