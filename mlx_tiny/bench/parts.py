@@ -22,11 +22,11 @@ from mlx_tiny.ops.activation import ACTIVATION
 from mlx_tiny.ops.implementations import AS_ASKED, PLAIN, Choice, decide
 from mlx_tiny.ops.muon import MUON
 from mlx_tiny.ops.operation import (
+    ArraySpec,
     Case,
     Exact,
     Function,
     Implementation,
-    Input,
     Named,
     Operation,
     Proof,
@@ -51,17 +51,17 @@ def _transform_by(name: str) -> Function:
     return transform
 
 
-def _mlp_inputs(case: Case) -> dict[str, Input]:
+def _mlp_inputs(case: Case) -> dict[str, ArraySpec]:
     m, specs = case.model, parameter_specs(case.model)
     return {
         "x": _stream(case),
-        "mlp_input": Input(specs["mlp_input"].shape[1:], std=m.width**-0.5, by_sequence=False),
-        "mlp_output": Input(specs["mlp_output"].shape[1:], std=m.hidden**-0.5, by_sequence=False),
+        "mlp_input": ArraySpec(specs["mlp_input"].shape[1:], std=m.width**-0.5, by_sequence=False),
+        "mlp_output": ArraySpec(specs["mlp_output"].shape[1:], std=m.hidden**-0.5, by_sequence=False),
     }
 
 
-def _stream(case: Case) -> Input:
-    return Input((case.batch, case.model.context, case.model.width))
+def _stream(case: Case) -> ArraySpec:
+    return ArraySpec((case.batch, case.model.context, case.model.width))
 
 
 def _mlp_formula(inputs: Exact, cotangents: Exact, settings: Settings) -> Exact:
@@ -156,9 +156,9 @@ def _of(arrays: Mapping[str, Any], role: str) -> dict[str, Any]:
     return {name.partition(".")[2]: array for name, array in arrays.items() if name.startswith(f"{role}.")}
 
 
-def _arrays(case: Case, *roles: str) -> dict[str, Input]:
+def _arrays(case: Case, *roles: str) -> dict[str, ArraySpec]:
     return {
-        f"{role}.{name}": Input(
+        f"{role}.{name}": ArraySpec(
             spec.shape,
             kind="float32",
             values=functools.partial(_squares, spec.shape) if role == "second" else None,

@@ -83,7 +83,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Input:
+class ArraySpec:
     """An array that an operation takes or gives, before it exists."""
 
     shape: tuple[int, ...]
@@ -159,9 +159,9 @@ class Proof:
 
     label: Callable[[Case], str]
     """The case's dimensions in words, such as "B2 T65 H4 G2 K32"."""
-    inputs: Callable[[Case], dict[str, Input]]
+    inputs: Callable[[Case], dict[str, ArraySpec]]
     """By name, in the order of the arguments."""
-    outputs: Callable[[Case], dict[str, Input]]
+    outputs: Callable[[Case], dict[str, ArraySpec]]
     settings: Callable[[Case], dict[str, Any]]
     formula: Callable[[Exact, Exact, Settings], Exact]
     """Results in float64 from inputs, cotangents and settings: numpy, and no code of any implementation."""
@@ -325,11 +325,11 @@ def least_bytes(operation: Operation, case: Case, both: bool) -> float:
     return float(total)
 
 
-def _size(array: Input, dtype: str) -> int:
+def _size(array: ArraySpec, dtype: str) -> int:
     return math.prod(array.shape) * (2 if array.dtype(dtype) in ("float16", "bfloat16") else 4)
 
 
-def filled(inputs: Mapping[str, Input], dtype: str, seed: int) -> dict[str, NDArray[Any]]:
+def filled(inputs: Mapping[str, ArraySpec], dtype: str, seed: int) -> dict[str, NDArray[Any]]:
     """Numbers for inputs: normal, float32 but rounded to their type, or integers."""
     generator = np.random.default_rng(seed)
     arrays: dict[str, NDArray[Any]] = {}
@@ -344,7 +344,7 @@ def filled(inputs: Mapping[str, Input], dtype: str, seed: int) -> dict[str, NDAr
     return arrays
 
 
-def converted(inputs: Mapping[str, Input], arrays: Mapping[str, NDArray[Any]], dtype: str) -> Named:
+def converted(inputs: Mapping[str, ArraySpec], arrays: Mapping[str, NDArray[Any]], dtype: str) -> Named:
     """The numbers as MLX's arrays, of each input's own type."""
     return {name: mx.array(arrays[name]).astype(getattr(mx, array.dtype(dtype))) for name, array in inputs.items()}
 

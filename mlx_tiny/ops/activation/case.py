@@ -10,7 +10,7 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_tiny.ops.inputs import model_of
-from mlx_tiny.ops.operation import DTYPES, Case, Exact, Input, Named, Proof, Rival, Settings, Special
+from mlx_tiny.ops.operation import DTYPES, ArraySpec, Case, Exact, Named, Proof, Rival, Settings, Special
 
 
 def _cases() -> Iterator[Case]:
@@ -27,9 +27,9 @@ def _with_zeros(arrays: Named) -> Named:
 _SPECIALS = {"zeros": Special(_with_zeros)}
 
 
-def _inputs(case: Case) -> dict[str, Input]:
+def _inputs(case: Case) -> dict[str, ArraySpec]:
     width = case.model.hidden * (2 if case.model.activation == "swiglu" else 1)
-    return {"hidden": Input((case.batch, case.model.context, width), std=2.0)}
+    return {"hidden": ArraySpec((case.batch, case.model.context, width), std=2.0)}
 
 
 def _formula(inputs: Exact, cotangents: Exact, settings: Settings) -> Exact:
@@ -56,7 +56,7 @@ def _by_torch(inputs: dict[str, Any], case: Case) -> dict[str, Any]:
 PROOF = Proof(
     label=lambda case: f"N{case.rows} F{case.model.hidden} {case.model.activation}",
     inputs=_inputs,
-    outputs=lambda case: {"output": Input((case.batch, case.model.context, case.model.hidden))},
+    outputs=lambda case: {"output": ArraySpec((case.batch, case.model.context, case.model.hidden))},
     settings=lambda case: {"activation": case.model.activation},
     formula=_formula,
     cases=_cases,

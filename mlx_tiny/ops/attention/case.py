@@ -12,7 +12,7 @@ import numpy as np
 from mlx_tiny.linux.attention import BLOCK
 from mlx_tiny.ops.attention.metal import WIDTHS
 from mlx_tiny.ops.inputs import SPECIALS, equal, meetings, model_of
-from mlx_tiny.ops.operation import DTYPES, Case, Exact, Input, Named, Proof, Rival, Settings, Situation, Special
+from mlx_tiny.ops.operation import DTYPES, ArraySpec, Case, Exact, Named, Proof, Rival, Settings, Situation, Special
 
 # (T, H, G): sequences around the blocks of 32 of the kernels and of 64 of the CPU, and
 # every ratio of query heads to key heads, 4 to a key of which a wrong map shows from the second key head on.
@@ -56,13 +56,13 @@ def _label(case: Case) -> str:
     return f"B{case.batch} T{m.context}{of} H{m.heads} G{m.key_value_heads} K{m.head_width}"
 
 
-def _inputs(case: Case) -> dict[str, Input]:
+def _inputs(case: Case) -> dict[str, ArraySpec]:
     m, B = case.model, case.batch
     key = (B, m.context + case.past, m.key_value_heads, m.head_width)
-    return {"query": Input((B, m.context, m.heads, m.head_width)), "key": Input(key), "value": Input(key)}
+    return {"query": ArraySpec((B, m.context, m.heads, m.head_width)), "key": ArraySpec(key), "value": ArraySpec(key)}
 
 
-def _outputs(case: Case) -> dict[str, Input]:
+def _outputs(case: Case) -> dict[str, ArraySpec]:
     return {"output": _inputs(case)["query"]}
 
 

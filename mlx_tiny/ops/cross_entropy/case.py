@@ -9,7 +9,7 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_tiny.ops.inputs import model_of
-from mlx_tiny.ops.operation import DTYPES, Case, Exact, Input, Named, Proof, Rival, Settings, Special
+from mlx_tiny.ops.operation import DTYPES, ArraySpec, Case, Exact, Named, Proof, Rival, Settings, Special
 
 
 def _cases() -> Iterator[Case]:
@@ -31,12 +31,12 @@ def _certain(arrays: Named) -> Named:
 _SPECIALS = {"certain": Special(_certain, only=("cpu",))}
 
 
-def _inputs(case: Case) -> dict[str, Input]:
+def _inputs(case: Case) -> dict[str, ArraySpec]:
     m, N = case.model, case.rows
     return {
-        "hidden": Input((N, m.width)),
-        "head": Input((m.vocabulary_size, m.width), std=m.width**-0.5, by_sequence=False),
-        "target": Input((N,), kind="int32", limit=m.vocabulary_size, differentiable=False),
+        "hidden": ArraySpec((N, m.width)),
+        "head": ArraySpec((m.vocabulary_size, m.width), std=m.width**-0.5, by_sequence=False),
+        "target": ArraySpec((N,), kind="int32", limit=m.vocabulary_size, differentiable=False),
     }
 
 
@@ -77,7 +77,7 @@ def _flops(case: Case, both: bool) -> float:
 PROOF = Proof(
     label=lambda case: f"N{case.rows} D{case.model.width} V{case.model.vocabulary_size}",
     inputs=_inputs,
-    outputs=lambda case: {"losses": Input((case.rows,), kind="float32")},
+    outputs=lambda case: {"losses": ArraySpec((case.rows,), kind="float32")},
     settings=lambda case: {},
     formula=_formula,
     cases=_cases,

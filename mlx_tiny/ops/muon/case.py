@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mlx_tiny.ops.inputs import SPECIALS, equal
 from mlx_tiny.ops.muon.layout import Layout, Run, make_layout, run_view
 from mlx_tiny.ops.muon.product_case import DTYPES, MODEL, bank_case
-from mlx_tiny.ops.operation import Case, Exact, Function, Input, Named, Proof, Rival, Settings, Special
+from mlx_tiny.ops.operation import ArraySpec, Case, Exact, Function, Named, Proof, Rival, Settings, Special
 
 Array = NDArray[np.float64]
 
@@ -51,16 +51,16 @@ def _first_parameters(dtype: str) -> Iterator[Case]:
         yield Case(MODEL, dtype=dtype, options={"layout": layout, "ragged": count})
 
 
-def _pack_inputs(case: Case) -> dict[str, Input]:
+def _pack_inputs(case: Case) -> dict[str, ArraySpec]:
     shapes = _layout(case).shapes
     return {
-        f"{kind} {index}": Input(shape, kind="float32", differentiable=False, by_sequence=False)
+        f"{kind} {index}": ArraySpec(shape, kind="float32", differentiable=False, by_sequence=False)
         for kind in ("gradient", "momentum")
         for index, shape in enumerate(shapes)
     }
 
 
-def _pack_outputs(case: Case) -> dict[str, Input]:
+def _pack_outputs(case: Case) -> dict[str, ArraySpec]:
     layout = _layout(case)
     own: dict[str, tuple[tuple[int, ...], str]] = {
         f"average {index}": (shape, "muon_pack") for index, shape in enumerate(layout.shapes)
@@ -68,9 +68,12 @@ def _pack_outputs(case: Case) -> dict[str, Input]:
     own |= {f"norms {index}": ((_count(layout, run),), "muon_pack norms") for index, run in enumerate(layout.runs)}
     packed = {f"bank {index}": (_count(layout, run), run.rows, run.columns) for index, run in enumerate(layout.runs)}
     return {
-        **{name: Input(shape, kind="float32", entry=entry, by_sequence=False) for name, (shape, entry) in own.items()},
-        **{name: Input(shape, by_sequence=False) for name, shape in packed.items()},
-        "stand-ins": Input((1,), kind="float32", entry="muon_pack", by_sequence=False),
+        **{
+            name: ArraySpec(shape, kind="float32", entry=entry, by_sequence=False)
+            for name, (shape, entry) in own.items()
+        },
+        **{name: ArraySpec(shape, by_sequence=False) for name, shape in packed.items()},
+        "stand-ins": ArraySpec((1,), kind="float32", entry="muon_pack", by_sequence=False),
     }
 
 
@@ -180,8 +183,8 @@ def _banks(case: Case) -> dict[str, tuple[int, int, int]]:
     return {f"bank {n}x{m}": (count, n, m) for count, n, m in _layout(case).banks}
 
 
-def _bank_inputs(case: Case) -> dict[str, Input]:
-    return {name: Input(shape, differentiable=False, by_sequence=False) for name, shape in _banks(case).items()}
+def _bank_inputs(case: Case) -> dict[str, ArraySpec]:
+    return {name: ArraySpec(shape, differentiable=False, by_sequence=False) for name, shape in _banks(case).items()}
 
 
 def _run_iterations(function: Function, inputs: Named, settings: Settings) -> Named:
@@ -259,7 +262,7 @@ NEWTON_SCHULZ = Proof(
     ),
     inputs=_bank_inputs,
     outputs=lambda case: {
-        f"orthogonal {name}": Input(shape, by_sequence=False) for name, shape in _banks(case).items()
+        f"orthogonal {name}": ArraySpec(shape, by_sequence=False) for name, shape in _banks(case).items()
     },
     settings=_iteration_settings,
     formula=_iteration_formula,
@@ -279,10 +282,13 @@ NEWTON_SCHULZ = Proof(
 )
 
 
-def _update_outputs(case: Case) -> dict[str, Input]:
+def _update_outputs(case: Case) -> dict[str, ArraySpec]:
     layout = _layout(case)
-    averages = {f"average {i}": Input(shape, by_sequence=False) for i, shape in enumerate(layout.shapes)}
-    return {**averages, **{f"direction {i}": Input(shape, by_sequence=False) for i, shape in enumerate(layout.banks)}}
+    averages = {f"average {i}": ArraySpec(shape, by_sequence=False) for i, shape in enumerate(layout.shapes)}
+    return {
+        **averages,
+        **{f"direction {i}": ArraySpec(shape, by_sequence=False) for i, shape in enumerate(layout.banks)},
+    }
 
 
 def _run_update(function: Function, inputs: Named, settings: Settings) -> Named:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlx_tiny.ops.inputs import SPECIALS, model_of
-from mlx_tiny.ops.operation import Case, Exact, Input, Named, Proof, Settings, Special
+from mlx_tiny.ops.operation import ArraySpec, Case, Exact, Named, Proof, Settings, Special
 
 Array = NDArray[np.float64]
 
@@ -35,7 +35,7 @@ def _product_cases() -> Iterator[Case]:
         yield bank_case(_SPECIAL_BANK, dtype, special)
 
 
-def _product_inputs(case: Case) -> dict[str, Input]:
+def _product_inputs(case: Case) -> dict[str, ArraySpec]:
     N, R, C = case.options["bank"]
 
     def symmetric() -> Array:
@@ -43,14 +43,14 @@ def _product_inputs(case: Case) -> dict[str, Input]:
         whole: Array = half + half.swapaxes(1, 2)
         return whole
 
-    bank = Input((N, R, C), differentiable=False, by_sequence=False)
-    addend = Input((N, R, R), values=symmetric, differentiable=False, by_sequence=False)
+    bank = ArraySpec((N, R, C), differentiable=False, by_sequence=False)
+    addend = ArraySpec((N, R, R), values=symmetric, differentiable=False, by_sequence=False)
     return {"bank": bank, "addend": addend} if case.options.get("adds", True) else {"bank": bank}
 
 
-def _product_outputs(case: Case) -> dict[str, Input]:
+def _product_outputs(case: Case) -> dict[str, ArraySpec]:
     N, R, _ = case.options["bank"]
-    return {"product": Input((N, R, R), by_sequence=False)}
+    return {"product": ArraySpec((N, R, R), by_sequence=False)}
 
 
 def _product_settings(case: Case) -> dict[str, Any]:

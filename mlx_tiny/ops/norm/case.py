@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mlx_tiny.ops.inputs import model_of, small
-from mlx_tiny.ops.operation import DTYPES, Case, Exact, Input, Proof, Rival, Settings, Special
+from mlx_tiny.ops.operation import DTYPES, ArraySpec, Case, Exact, Proof, Rival, Settings, Special
 
 
 def _cases() -> Iterator[Case]:
@@ -21,8 +21,8 @@ def _cases() -> Iterator[Case]:
 _SPECIALS = {"rows of size 0.001": Special(lambda arrays: {**arrays, "x": small(arrays["x"])})}
 
 
-def _rows(case: Case) -> Input:
-    return Input((case.batch, case.model.context, case.model.width))
+def _rows(case: Case) -> ArraySpec:
+    return ArraySpec((case.batch, case.model.context, case.model.width))
 
 
 def _formula(inputs: Exact, cotangents: Exact, settings: Settings) -> Exact:

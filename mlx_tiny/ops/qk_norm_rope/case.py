@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlx_tiny.ops.inputs import SPECIALS, meetings, model_of, small
-from mlx_tiny.ops.operation import DTYPES, Case, Exact, Input, Named, Proof, Rival, Settings, Situation, Special
+from mlx_tiny.ops.operation import DTYPES, ArraySpec, Case, Exact, Named, Proof, Rival, Settings, Situation, Special
 from mlx_tiny.ops.qk_norm_rope.plain import rotary_tables
 
 Array = NDArray[np.float64]
@@ -52,12 +52,12 @@ def _cases() -> Iterator[Case]:
         yield _case(*_SPECIAL, dtype, special)
 
 
-def _inputs(case: Case) -> dict[str, Input]:
+def _inputs(case: Case) -> dict[str, ArraySpec]:
     m, B = case.model, case.batch
     T, K = m.context, m.head_width
 
-    def table(index: int) -> Input:
-        return Input(
+    def table(index: int) -> ArraySpec:
+        return ArraySpec(
             (T, 1, K // 2),
             kind="float32",
             values=lambda: np.array(rotary_tables(T, K, m.rope_base)[index]),
@@ -65,9 +65,9 @@ def _inputs(case: Case) -> dict[str, Input]:
             by_sequence=False,
         )
 
-    weight = Input((K,), by_sequence=False)
+    weight = ArraySpec((K,), by_sequence=False)
     return {
-        "projected": Input((B, T, m.heads + 2 * m.key_value_heads, K)),
+        "projected": ArraySpec((B, T, m.heads + 2 * m.key_value_heads, K)),
         "query norm weight": weight,
         "key norm weight": weight,
         "cosine": table(0),
@@ -75,10 +75,10 @@ def _inputs(case: Case) -> dict[str, Input]:
     }
 
 
-def _outputs(case: Case) -> dict[str, Input]:
+def _outputs(case: Case) -> dict[str, ArraySpec]:
     m = case.model
     heads = {"query": m.heads, "key": m.key_value_heads, "value": m.key_value_heads}
-    return {name: Input((case.batch, m.context, count, m.head_width)) for name, count in heads.items()}
+    return {name: ArraySpec((case.batch, m.context, count, m.head_width)) for name, count in heads.items()}
 
 
 def _settings(case: Case) -> dict[str, Any]:
@@ -199,9 +199,9 @@ def _exactly_at_positions(inputs: Exact, cotangents: Exact, settings: Settings) 
     }
 
 
-def _heads(case: Case) -> Input:
+def _heads(case: Case) -> ArraySpec:
     m = case.model
-    return Input((case.batch, m.context, m.heads, m.head_width))
+    return ArraySpec((case.batch, m.context, m.heads, m.head_width))
 
 
 ROTARY = Proof(
