@@ -12,20 +12,20 @@ from mlx_tiny import __version__
 from mlx_tiny.errors import TinyError
 from mlx_tiny.machine.support import unsupported_reason
 
-# Command -> its line in `mlx-tiny --help`, kept here so that help imports no command.
+# Command -> its line in `mlx-tiny --help`. The lines are here so that help need not import the commands.
 COMMANDS = {
-    "train": "Spend a budget on training a model, and report how strong it is.",
-    "generate": "Let a trained model write.",
-    "eval": "Bits per byte of a trained model on any text.",
-    "bench": "Time operations, training steps and generation against rivals.",
-    "profile": "Where the time of a training step goes.",
-    "validate": "Hold what this machine computes against references.",
-    "info": "Show this machine, versions, devices and cache.",
+    "train": "Train a small language model, and report how good it is.",
+    "generate": "Write text with a trained model.",
+    "eval": "Measure a trained model on any text, in bits per byte.",
+    "validate": "Check this machine's results against a PyTorch reference.",
+    "bench": "Measure the speed of training and generation, also of PyTorch.",
+    "profile": "Show where the time of a training step goes.",
+    "info": "Show this machine, versions, presets and the cache.",
 }
 
 
 class _LazyGroup(click.Group):
-    """A group that imports `mlx_tiny.cli.NAME` when command NAME is asked for."""
+    """A group that imports `mlx_tiny.cli.NAME_command` when the command NAME is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -46,16 +46,16 @@ class _LazyGroup(click.Group):
 @click.version_option(__version__, prog_name="mlx-tiny")
 @click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error; goes before COMMAND.")
 def cli() -> None:
-    """The strongest language model that a laptop can train in five minutes."""
+    """Train a small language model on this machine, within a budget of five minutes by default."""
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run a command and exit: 0 ok, 1 user error, 2 usage, 3 a check failed, 130 interrupted twice."""
+    """Run a command and exit with 0 (ok), 1 (user error), 2 (usage), 3 (a check failed) or 130 (interrupted)."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if (reason := unsupported_reason()) is not None:
         _fail(reason, 1)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # Models write any character; a terminal of a narrow encoding shows the others as a question mark.
+        # Models may write any character; a terminal that cannot show one shows a question mark.
         sys.stdout.reconfigure(errors="replace")
     try:
         cli.main(args=arguments, prog_name="mlx-tiny", standalone_mode=False)
@@ -69,10 +69,10 @@ def main(arguments: list[str] | None = None) -> None:
     except (KeyboardInterrupt, click.Abort):
         _fail("Interrupted.", 130)
     except OSError as error:
-        # Not that of a reader who went away, as under `| head`: there click exits, with 1 and without a word.
+        # A closed pipe, as in `| head`, does not come here: click handles it and exits with 1.
         if "--debug" in arguments:
             raise
-        refused = f"The system refused {error.filename}" if error.filename else "The system refused a file"
+        refused = f"The system reports an error with {error.filename or 'a file'}"
         _fail(f"{refused}: {error.strerror or error}. Check the path, its permissions and the disk.", 1)
 
 

@@ -1,4 +1,4 @@
-"""`mlx-tiny validate`: results held against references, on the machine where they are to be trusted."""
+"""`mlx-tiny validate`: checks the results of this machine against references."""
 
 from __future__ import annotations
 
@@ -19,26 +19,29 @@ if TYPE_CHECKING:
     from mlx_tiny.validate.table import Row
     from mlx_tiny.validate.trajectory import Training
 
-# From this chip on MLX rounds the factors of float32 products to TF32 unless it is told not to; on CUDA it always does.
+# On Apple chips from this generation on, and on CUDA, MLX rounds the factors of float32 products to TF32 by default.
 _TF32_GENERATION = 5
 _SHOWN_STEPS = (1, 10, 20, 50, 100, 150, 200)
 
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path), required=False)
-@click.option("--kernels", is_flag=True, help="The Metal kernels alone, against float64 formulas; needs no PyTorch.")
-@click.option("--self-test", is_flag=True, help="Plant faults one at a time, and see whether each is found.")
+@click.option(
+    "--kernels", is_flag=True, help="Check only the Metal kernels, against formulas in float64; needs no PyTorch."
+)
+@click.option("--self-test", is_flag=True, help="Plant faults in the code one at a time, and check that each is found.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
     "--plot",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write both loss curves to this PNG file, with matplotlib; without it none is written, and RUN is only read.",
+    help="Draw the loss of both trainings to this PNG file; needs matplotlib.",
 )
 def command(run: Path | None, kernels: bool, self_test: bool, as_json: bool, plot: Path | None) -> None:
-    """Hold what this machine computes against the reference in PyTorch, and print how far each result is off.
+    """Check this machine's results against a PyTorch reference, and print the error of each.
 
-    Operations, whole models, optimizers, a short training, evaluation and generation; with a run's folder RUN, that
-    run's weights and data too.
+    It checks operations, whole models, optimizers, a short training, evaluation and generation. With RUN, the folder of
+    a run, it also checks that run's weights on its data. If a result is wrong, the exit code is 3, and the first failed
+    row names the smallest part that is wrong.
 
     \b
       mlx-tiny validate
@@ -46,8 +49,8 @@ def command(run: Path | None, kernels: bool, self_test: bool, as_json: bool, plo
       mlx-tiny validate --self-test
     """
     if kernels + self_test + (run is not None or plot is not None) > 1:
-        raise click.UsageError("--kernels and --self-test go alone: neither takes the other, RUN or --plot")
-    # Before MLX multiplies: where products would be rounded to TF32, as on an M5, float32 is to be float32.
+        raise click.UsageError("--kernels and --self-test cannot be combined with each other, RUN or --plot")
+    # Before MLX multiplies, so that float32 products are not rounded to TF32, as they would be on an M5.
     os.environ.setdefault("MLX_ENABLE_TF32", "0")
     if kernels:
         _kernels_alone(as_json)
@@ -64,8 +67,8 @@ def _kernels_alone(as_json: bool) -> None:
 
     if (reason := metal.why_not_metal()) is not None:
         raise TinyError(
-            "The Metal kernels cannot be validated here",
-            expected="a Mac with Apple silicon, its GPU being MLX's default device",
+            "The Metal kernels cannot be checked on this machine",
+            expected="a Mac with Apple silicon, with its GPU as the default device of MLX",
             got=reason,
             remedy="From a checkout, ./scripts/validate_kernels runs the same table through an emulator on any machine",
         )
@@ -76,11 +79,11 @@ def validate_kernels(as_json: bool = False) -> None:
     """Run all cases of the kernels and print the table.
 
     Raises:
-        CheckFailed: some kernel is further off than allowed.
+        CheckFailed: an error is larger than allowed.
     """
     from mlx_tiny.validate import kernels
 
-    rows = list(_shown(kernels.rows(), {kernels.LAYER: "this GPU's results against formulas in float64"}, as_json))
+    rows = list(_shown(kernels.rows(), {kernels.LAYER: "results of this GPU against formulas in float64"}, as_json))
     failed = [row for row in rows if not row.passed]
     if as_json:
         values = {"rows": [row.to_dict() for row in rows], "failed": len(failed)}
@@ -90,7 +93,7 @@ def validate_kernels(as_json: bool = False) -> None:
     if failed:
         names = ", ".join(sorted({row.operation for row in failed}))
         raise CheckFailed(
-            f"{len(failed)} of {len(rows)} results are further off than allowed, of {names}",
+            f"{len(failed)} of {len(rows)} results have larger errors than allowed: those of {names}",
             remedy="Train with --implementation attention=mlx,qk_norm_rope=plain,muon=plain, and report the table with "
             "the machine and macOS version",
         )
@@ -99,7 +102,7 @@ def validate_kernels(as_json: bool = False) -> None:
 def _prepare_torch() -> None:
     from mlx_tiny.reference.requirement import require_torch
 
-    # Its threads would otherwise spin while they wait, and take the cores from MLX's.
+    # Otherwise waiting threads of PyTorch would keep the cores busy that MLX needs.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     require_torch("mlx-tiny validate")
 
@@ -127,7 +130,7 @@ def _validate(run_path: Path | None, as_json: bool, plot: Path | None) -> None:
     rows += _shown((c.row() for c in suite.comparisons(run, training)), suite.TITLES, as_json)
     curves = _curves(training)
     if plot is not None and training.broken:
-        click.echo(f"{plot} is not written: the training broke, as the table says, and left no curves", err=True)
+        click.echo(f"{plot} is not written, because the training failed (see the table)", err=True)
     elif plot is not None:
         training.plot(plot)
     failed = [row for row in rows if not row.passed]
@@ -148,14 +151,14 @@ def _validate(run_path: Path | None, as_json: bool, plot: Path | None) -> None:
                 click.echo(f"{key}: {value}")
     if failed:
         raise CheckFailed(
-            f"{len(failed)} of {len(rows)} results are further off than allowed, the first being "
+            f"{len(failed)} of {len(rows)} results have larger errors than allowed. The first is "
             f"{summary['first_failure']} ({failed[0].case}, {failed[0].dtype})",
-            remedy="Do not trust results of this machine before it is understood; report the table",
+            remedy="Do not rely on results of this machine until the cause is known; report the table",
         )
 
 
 def _machine() -> dict[str, str]:
-    """What computes, in lines."""
+    """Lines about what computes."""
     from importlib.metadata import version
 
     from mlx_tiny.linux.lanes import lanes, prepare
@@ -169,7 +172,7 @@ def _machine() -> dict[str, str]:
         "reference": description(),
     }
     if (reason := metal.why_not_metal()) is not None:
-        lines["kernels"] = f"Metal kernels: not run here, since {reason}; ./scripts/validate_kernels emulates them"
+        lines["kernels"] = f"Metal kernels: not run here, because {reason}; ./scripts/validate_kernels emulates them"
     place = here()
     if place.kind == "cuda" or (place.generation or 0) >= _TF32_GENERATION:
         lines["precision"] = _precision(os.environ["MLX_ENABLE_TF32"])
@@ -178,14 +181,12 @@ def _machine() -> dict[str, str]:
 
 def _precision(tf32: str) -> str:
     if tf32 == "0":
-        return (
-            "products: in float32 (MLX_ENABLE_TF32=0); in training this chip rounds them to TF32 unless you set it too"
-        )
-    return f"products: rounded to TF32 (MLX_ENABLE_TF32={tf32}, as you set it); float32 results will be out of bounds"
+        return "products: in float32 (MLX_ENABLE_TF32=0); training rounds them to TF32 here, unless you set that too"
+    return f"products: rounded to TF32 (your MLX_ENABLE_TF32={tf32}), so float32 results will fail"
 
 
 def _shown(rows: Iterable[Row], titles: dict[str, str], as_json: bool) -> Iterable[Row]:
-    """The rows, each printed as soon as it is there, below the title of its layer."""
+    """The rows; each is printed as soon as it is computed, below the title of its layer."""
     from mlx_tiny.tools.tables import wrapped
     from mlx_tiny.validate.table import HEADER, LEGEND
 
@@ -202,10 +203,10 @@ def _shown(rows: Iterable[Row], titles: dict[str, str], as_json: bool) -> Iterab
 
 
 def _curves(training: Training) -> dict[str, list[float | None]]:
-    """Both sides' losses, none where the training broke; no number stands for NaN."""
+    """Losses of both trainings, with None for NaN; empty if a training failed."""
     from mlx_tiny.records import to_plain
 
-    if training.broken:  # the table says so
+    if training.broken:  # the table shows the error
         return {}
     sides = {"mlx": training.curves.ours.tolist(), "torch": training.curves.reference.tolist()}
     return to_plain(sides)  # type: ignore[no-any-return]
@@ -235,7 +236,7 @@ def _self_test(as_json: bool) -> None:
         if not as_json:
             word = "ok" if verdict.localised else "FAILED"
             click.echo(f"{verdict.fault:<42}{word}")
-            told = f"blamed: {verdict.blamed}" + ("" if verdict.localised else f"; expected: {verdict.expected}")
+            told = f"found: {verdict.blamed}" + ("" if verdict.localised else f"; expected: {verdict.expected}")
             click.echo("\n".join(wrapped(f"    {told}", indent=4)))
     missed = [verdict for verdict in found if not verdict.localised]
     summary = {
@@ -250,9 +251,9 @@ def _self_test(as_json: bool) -> None:
         click.echo("\n" + "\n".join(f"{key}: {value}" for key, value in summary.items()))
     if missed:
         raise CheckFailed(
-            f"The validation misjudged {len(missed)} of {len(found)} versions of the code, the first being the fault "
+            f"The validation was wrong about {len(missed)} of {len(found)} versions of the code, first about "
             f"{missed[0].fault!r}",
             expected=missed[0].expected,
             got=missed[0].blamed,
-            remedy="Do not trust its verdicts on this machine before that is understood; report the list",
+            remedy="Do not rely on `mlx-tiny validate` on this machine until the cause is known; report the list",
         )

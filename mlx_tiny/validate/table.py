@@ -1,4 +1,4 @@
-"""A table's rows: how far each result of this project lies from its reference, and how far it may."""
+"""Rows of the table: the error of each result, and the largest error allowed."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ class Row:
     """Shapes, sizes, settings."""
     dtype: str
     result: str
-    """The first that is further off than allowed, or else the one that comes closest to it."""
+    """The first result whose error is larger than allowed, else the one closest to its bound."""
     absolute: float
-    """Its largest absolute error."""
+    """Largest absolute error of that result."""
     relative: float
-    """The same, over its largest expected magnitude."""
+    """The same, divided by the largest expected magnitude."""
     allowed: float
     """Relative error allowed."""
     seconds: float
-    """Spent by both sides together."""
+    """Time for the result and its reference together."""
     verdict: str
     note: str = ""
 
@@ -51,11 +51,11 @@ class Row:
 
     @property
     def place(self) -> str:
-        """The operation, and of it the result or, where there is none, what it said."""
+        """The operation, and its result or, if there is none, the note."""
         return ": ".join(part for part in (self.operation, self.result or self.note) if part)
 
     def lines(self) -> list[str]:
-        """The row in the columns of `HEADER`, and below it what is to be said of it, within 80 columns."""
+        """The row in the columns of `HEADER`, and notes below it, within 80 columns."""
         relative, allowed = (f"{number:.1e}" for number in (self.relative, self.allowed))
         if self.verdict == LEFT_OUT:
             relative = allowed = ""
@@ -69,30 +69,30 @@ class Row:
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """The row as JSON knows it: an error without a number is null."""
+        """The row as values of JSON; an error without a number is null."""
         return {**to_plain(self), "passed": self.passed}
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What both sides are asked; `row` asks them."""
+    """A comparison with a reference; `row` computes it."""
 
     layer: str
     operation: str
     case: str
     dtype: str
     run: Callable[[], Sequence[Result]]
-    """Gives the results in the order of computation."""
+    """Computes the results, in their order."""
     note: str = ""
-    """What is to be known about the references."""
+    """A remark about the reference."""
     left_out: bool = False
-    """Whether it cannot be asked here, for the reason in `note`."""
+    """Whether it cannot be computed here, for the reason in `note`."""
 
     def row(self, seconds: float | None = None) -> Row:
-        """Evaluate; whatever is raised on the way fails the row, so that the rest of the table is still made.
+        """Compute the comparison. An exception makes the row fail, so that the other rows are still computed.
 
         Args:
-            seconds: that it took, where it was evaluated before.
+            seconds: that it took, if it was computed before.
         """
         if self.left_out:
             return self._row("", 0.0, 0.0, 0.0, 0.0, LEFT_OUT, self.note)
@@ -101,7 +101,7 @@ class Comparison:
             results = self.run()
             assert results, "nothing was compared"
         except Exception as error:
-            # Messages of these tell by themselves what is wrong; that of a KeyError is a name.
+            # The messages of these types are clear by themselves; others, such as KeyError, need their name.
             known = isinstance(error, (RuntimeError, ValueError, TinyError))
             note = said(error) if known else f"{type(error).__name__}: {said(error)}"
             return self._row("", math.inf, math.inf, 0.0, time.perf_counter() - began, FAILED, note)

@@ -308,4 +308,4 @@ def test_a_full_disk_behind_the_output_is_explained(trained: Path) -> None:
         command = [*MODULE, "generate", str(trained), "--max-tokens", "4"]
         done = subprocess.run(command, env=environment(), stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
     assert done.returncode == USER and "Traceback" not in done.stderr
-    assert done.stderr.startswith("mlx-tiny: The system refused a file: No space left on device.")
+    assert done.stderr.startswith("mlx-tiny: The system reports an error with a file: No space left on device.")

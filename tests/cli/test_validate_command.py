@@ -76,13 +76,13 @@ ALONE = [("--kernels", "--self-test"), ("--kernels", "r"), ("--self-test", "r"),
 
 @pytest.mark.parametrize("arguments", ALONE, ids=" ".join)
 def test_what_goes_alone_is_a_matter_of_usage(arguments: tuple[str, ...]) -> None:
-    case = Case(("validate", *arguments), ("--kernels and --self-test go alone",), USAGE)
+    case = Case(("validate", *arguments), ("--kernels and --self-test cannot be combined",), USAGE)
     assert_explained(call(*case.arguments), case)
 
 
 @WITHOUT_METAL
 def test_the_kernels_alone_need_metal() -> None:
-    words = ("Metal kernels cannot be validated here", "no Metal GPU", "./scripts/validate_kernels")
+    words = ("Metal kernels cannot be checked on this machine", "no Metal GPU", "./scripts/validate_kernels")
     case = Case(("validate", "--kernels"), words, USER)
     assert_explained(call(*case.arguments), case)
 
@@ -114,7 +114,7 @@ def test_the_kernels_table(error: float, monkeypatch: pytest.MonkeyPatch) -> Non
     verdicts = [line.split()[-1] for line in lines if line.startswith(("  one", "  two"))]
     assert verdicts == ["ok" if passed else "FAILED", "ok"]
     assert lines[-1] == f"{2 - (not passed)} of 2 results are within their bounds"
-    assert passed or "1 of 2 results are further off than allowed, of one." in finished.err
+    assert passed or "1 of 2 results have larger errors than allowed: those of one." in finished.err
 
 
 def test_torch_that_is_missing_or_too_old_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,7 +275,7 @@ def test_the_tables_of_a_sound_machine() -> None:
     assert [line.split()[0] for line in lines[curve + 1 : curve + 3]] == ["mlx", "torch"]
     assert lines[curve + 1].split()[1:] == lines[curve + 2].split()[1:] == ["5.000000", "4.689655", "4.344828"]
     if metal.why_not_metal():
-        assert "Metal kernels: not run here, since this machine has no Metal GPU" in finished.out
+        assert "Metal kernels: not run here, because this machine has no Metal GPU" in finished.out
 
 
 @pytest.mark.torch
@@ -291,7 +291,7 @@ def test_a_fault_ends_with_3_and_names_where(as_json: bool, monkeypatch: pytest.
     monkeypatch.setitem(ATTENTION.implementations, "plain", dataclasses.replace(genuine, function=wrong))
     finished = call("validate", *(["--json"] if as_json else []))
     assert finished.code == FAILED
-    assert re.search(r"the first being attention, plain: output, B2 T1 .* \(\d+ cases, bfloat16\)\.", finished.err)
+    assert re.search(r"The first is attention, plain: output, B2 T1 .* \(\d+ cases, bfloat16\)\.", finished.err)
     if as_json:
         values = strict(finished.out)
         assert values["first_failure"].startswith("attention, plain: output, ") and values["failed"] >= 1
@@ -324,7 +324,7 @@ def test_a_training_that_breaks_is_a_row_that_fails(
         monkeypatch.setattr(part, "comparisons", lambda *_: iter(()))
     finished = call("validate", "--json", "--plot", "curves.png")
     assert finished.code == FAILED and "Traceback" not in finished.err and not (place / "curves.png").exists()
-    assert "curves.png is not written: the training broke" in finished.err.splitlines()[0]
+    assert "curves.png is not written, because the training failed" in finished.err.splitlines()[0]
     values = strict(finished.out)
     assert values["losses"] == {} and values["failed"] == 4 and len(asked) == 1
     assert values["first_failure"].startswith("losses of steps 1 to 20: ")
@@ -339,7 +339,7 @@ def test_where_metal_runs_the_kernels_come_first(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(suite, "comparisons", lambda run, training: iter(()))
     monkeypatch.setattr("mlx_tiny.ops.operation.generation_here", lambda: 5)
     finished = call("validate")
-    assert finished.code == FAILED and "the first being one: output (B2, float32)." in finished.err
+    assert finished.code == FAILED and "The first is one: output (B2, float32)." in finished.err
     assert "first_failure: one: output\n" in finished.out
 
 
@@ -359,9 +359,7 @@ def test_float32_is_asked_for_where_products_would_be_rounded(
     curves = trajectory.Curves(np.ones(1), np.ones(1), {})
     monkeypatch.setattr(trajectory.Training, "_trained", lambda _: curves)
     finished = succeeded(call("validate"))
-    expected = (
-        "rounded to TF32 (MLX_ENABLE_TF32=1, as you set it)" if given == "1" else "in float32 (MLX_ENABLE_TF32=0)"
-    )
+    expected = "rounded to TF32 (your MLX_ENABLE_TF32=1)" if given == "1" else "in float32 (MLX_ENABLE_TF32=0)"
     assert f"products: {expected}" in finished.out
 
 
@@ -394,7 +392,7 @@ def test_a_self_test_that_misses_a_fault_ends_with_3(monkeypatch: pytest.MonkeyP
     finished = call("validate", "--self-test")
     assert finished.code == FAILED and "expected: Muon" in finished.out
     assert (
-        "misjudged 1 of 2 versions" in finished.err
+        "wrong about 1 of 2 versions" in finished.err
         and "'a sign'. Expected Muon, got AdamW: loss. Do not" in finished.err
     )
     finished = call("validate", "--self-test", "--json")
