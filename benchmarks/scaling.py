@@ -243,7 +243,7 @@ def command(axes: tuple[str, ...], seconds: float, output: Path | None) -> None:
     require_kept(found)
 
 
-def _write(output: Path, points: Sequence[Point], before: dict[str, Any]) -> None:
+def _write(output: Path, points: Sequence[Point], before: object) -> None:
     result = {
         "kind": "scaling",
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),

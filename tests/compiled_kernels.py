@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 import mlx.core as mx
@@ -47,8 +48,8 @@ def compiler_folder(folder: Path) -> Path | None:
     compiler = shutil.which("g++")
     if sys.platform != "linux" or mx.default_device().type != mx.DeviceType.cpu or compiler is None:
         return None
-    version = subprocess.run([compiler, "--version"], capture_output=True, check=True).stdout
-    made_of = hashlib.sha256(f"{mx.__version__} {INCLUDED} {SCRIPT}".encode() + version).hexdigest()[:16]
+    compiled_by = subprocess.run([compiler, "--version"], capture_output=True, check=True).stdout
+    made_of = hashlib.sha256(f"{version('mlx')} {INCLUDED} {SCRIPT}".encode() + compiled_by).hexdigest()[:16]
     kept = KEPT / "cpu_kernels" / made_of
     compile_header(compiler, kept / f"{HEADER}.gch")
     script = folder / "g++"

@@ -8,6 +8,7 @@ import os
 import signal
 import tempfile
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import hypothesis
@@ -49,7 +50,7 @@ hypothesis.settings.load_profile("mlx_tiny")
 
 
 def pytest_report_header() -> str:
-    return f"mlx {mx.__version__} on {device()}, {use_fast_blas().name}"
+    return f"mlx {version('mlx')} on {device()}, {use_fast_blas().name}"
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from mlx_tiny.errors import TinyError
 
 SECTIONS = (DataConfig, ModelConfig, OptimizerConfig, ScheduleConfig, TrainConfig)
 
-REJECTED = [
+REJECTED: list[tuple[Any, str, list[Any]]] = [
     (DataConfig, "vocabulary_size", [0, 511, 32769]),
     (DataConfig, "held_out", [0.0, 1.0, -0.1, math.nan]),
     (DataConfig, "train_bytes", [0, -1]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -32,7 +33,7 @@ def no_verdicts() -> Iterator[None]:
     forget_verdicts()
 
 
-def config(**train: object) -> RunConfig:
+def config(**train: Any) -> RunConfig:
     return RunConfig(model=MODEL, train=TrainConfig(batch_size=BATCH, compile=False, **train))
 
 
@@ -43,7 +44,7 @@ def losses(implementation: str, dtype: str = "float32") -> list[float]:
     batches = generator.integers(0, MODEL.vocabulary_size, (4, BATCH, MODEL.context + 1)).astype(np.int32)
     for number in range(STEPS):
         state, loss = step(state, batches[number % 4], (number + 1) / STEPS, 0.9)
-        found.append(loss.item())
+        found.append(float(loss))
     return found
 
 

@@ -72,7 +72,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for found in {found.metadata["Name"]: found for found in needed("mlx-tiny")}.values():
         for name in {path.parts[0] for path in found.files or () if not path.parts[0].startswith("..")}:
             if not (packages / name).exists():
-                (packages / name).symlink_to(found.locate_file(name))
+                (packages / name).symlink_to(str(found.locate_file(name)))
     pip = (sys.executable, "-m", "pip", "--python", environment / "bin" / "python")
     run(*pip, "install", "--quiet", "--no-index", "--no-deps", wheel, folder=wheel.parent)
     return environment / "bin"

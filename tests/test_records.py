@@ -98,7 +98,7 @@ def test_a_record_is_an_object(value: object) -> None:
             from_plain(RunConfig, values)
 
 
-WRONG = {
+WRONG: dict[Any, list[Any]] = {
     int: ["1", 1.0, 1.5, None, True, [1]],
     float: ["1", None, True, [0.5]],
     str: [1, None, True, ["a"]],

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -142,7 +143,7 @@ def start(
     return done
 
 
-def said(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
+def said(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
@@ -375,9 +376,9 @@ def test_a_wrong_python_variable_is_named(checkout: Path) -> None:
     ],
 )
 def test_an_unreachable_registry_is_explained(checkout: Path, settings: dict[str, str]) -> None:
-    settings = {**settings, "PIP_RETRIES": "0", "PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": ""}
-    needs = {"STAND_IN_REQUIRES": "a-package-that-is-not-there"}
-    done = start(checkout, "train", succeeds=False, **settings, **needs)
+    variables: dict[str, Any] = {**settings, "PIP_RETRIES": "0", "PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": ""}
+    variables["STAND_IN_REQUIRES"] = "a-package-that-is-not-there"
+    done = start(checkout, "train", succeeds=False, **variables)
     assert done.returncode == 1
     assert "cannot reach its package registry" in done.stderr.splitlines()[-1]
     assert not (checkout / STAMP).exists()

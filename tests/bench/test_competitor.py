@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,8 @@ def test_a_process_takes_steps_and_ends_when_it_is_no_longer_needed(
 ) -> None:
     monkeypatch.setenv("MLX_TINY_LANES", "3")
     config = replace(MICRO.config(), train=replace(MICRO.config().train, compile=False))
-    np.savez(tmp_path / "weights.npz", **nonzero_weights(config.model))
+    arrays: dict[str, Any] = nonzero_weights(config.model)
+    np.savez(tmp_path / "weights.npz", **arrays)
     competitor = Competitor("mlx_tiny", config, tmp_path / "weights.npz", tmp_path / "log", cores=1)
     competitor.prepared()
     assert len(competitor.take(2)[1]) == 2 and ", 1 lanes" in competitor.description

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,7 +56,7 @@ def test_what_is_timed_is_the_step_s_own(monkeypatch: pytest.MonkeyPatch) -> Non
     assert all(result.passed for part in (MLP, ADAMW) for result in check(part, "plain", case))
     mlp, update = forward.mlp, Optimizer.update
 
-    def changed(self: Optimizer, *arrays: object) -> object:
+    def changed(self: Optimizer, *arrays: Any) -> Any:
         weights, state = update(self, *arrays)
         return {name: 1.01 * array for name, array in weights.items()}, state
 

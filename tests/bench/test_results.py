@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from .micro import PEAKS, timed_record
 WRONG = {"reason": "wrong: output is 9.0 times as far from its reference as is allowed", "wrong": True}
 
 
-def reasoned(**changes: object) -> dict[str, object]:
+def reasoned(**changes: Any) -> dict[str, Any]:
     record = timed_record(**changes)
     return {name: value for name, value in record.items() if not name.endswith("_s") and name != "spread"}
 
@@ -46,13 +47,13 @@ def test_what_is_no_number_is_null() -> None:
     json.dumps(found, allow_nan=False)
 
 
-def file(**changes: object) -> dict[str, object]:
+def file(**changes: Any) -> dict[str, Any]:
     """A whole file, with something changed in it, or left out by None."""
     whole = {**results.assemble([timed_record()], PEAKS, PEAKS, {}), **changes}
     return {name: value for name, value in whole.items() if value is not None}
 
 
-def without(name: str) -> dict[str, object]:
+def without(name: str) -> dict[str, Any]:
     return {key: value for key, value in timed_record().items() if key != name}
 
 
@@ -145,7 +146,7 @@ FAILED = {"reason": "failed: out of memory", "failed": True}
 
 @pytest.mark.parametrize("implementation", ["plain", "cpu", "metal", "mlx_tiny", "mlx_tiny, 2 cores"])
 @pytest.mark.parametrize(("fault", "words"), [(FAILED, "failed: out of memory"), (WRONG, "output is 9.0 times")])
-def test_a_fault_of_our_own_fails_the_check(implementation: str, fault: dict[str, object], words: str) -> None:
+def test_a_fault_of_our_own_fails_the_check(implementation: str, fault: dict[str, Any], words: str) -> None:
     with pytest.raises(CheckFailed) as caught:
         results.require_right([timed_record(), reasoned(implementation=implementation, **fault)])
     assert f"attention, forward, micro, {implementation}" in str(caught.value)

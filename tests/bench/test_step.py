@@ -161,7 +161,8 @@ def test_weights_have_no_zeros_where_a_run_begins_with_them() -> None:
 
 def serve(config: RunConfig, folder: Path, competitor: str, steps: list[int]) -> list[dict[str, Any]]:
     """The answers of a competitor that runs in this process."""
-    np.savez(folder / "weights.npz", **nonzero_weights(config.model))
+    arrays: dict[str, Any] = nonzero_weights(config.model)
+    np.savez(folder / "weights.npz", **arrays)
     answers: list[dict[str, Any]] = []
     request = {"competitor": competitor, "config": to_plain(config), "weights": str(folder / "weights.npz")}
     request |= {"products": "float32", "cores": None}

@@ -97,7 +97,8 @@ def test_a_compiled_operation_is_right() -> None:
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_a_rival_in_torch_that_is_wrong_is_named(name: str) -> None:
     timed = the(name, UPDATE if name in UPDATES else BOTH)
-    rival, proof = timed.operation.proof.rivals[TORCH], timed.operation.proof
+    proof = timed.operation.proof
+    rival: Any = proof.rivals[TORCH]
 
     def wrong(inputs: Any, case: Any) -> Any:
         right = rival.function(inputs, case)

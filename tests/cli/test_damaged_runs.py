@@ -112,7 +112,7 @@ def test_a_malformed_configuration_is_explained(name: str, copied: Path) -> None
                 inner = inner[parent]
             inner[last] = value
         change = json.dumps(saved)
-    path.write_bytes(change.encode() if isinstance(change, str) else change)
+    path.write_bytes(change if isinstance(change, bytes) else str(change).encode())
     before = files_below(copied)
     for command in (("generate", copied), ("eval", copied, "notes.txt"), ("train", "--resume", copied)):
         assert_explained(call(*command), Case((), words))

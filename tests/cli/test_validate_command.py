@@ -311,7 +311,8 @@ def test_a_training_that_breaks_is_a_row_that_fails(
 ) -> None:
     """It breaks once, not once a row; the plot is left out, and the exit code is still that of the check."""
     pytest.importorskip("matplotlib", reason="matplotlib is not installed (the extra `plot`)")
-    from mlx_tiny.validate import suite, trajectory
+    from mlx_tiny.validate import suite
+    from mlx_tiny.validate.trajectory import Training
 
     asked = []
 
@@ -319,7 +320,7 @@ def test_a_training_that_breaks_is_a_row_that_fails(
         asked.append(1)
         raise error
 
-    monkeypatch.setattr(trajectory.Training.func, "_by_mlx", broken)
+    monkeypatch.setattr(Training, "_by_mlx", broken)
     for part in (suite.operations, suite.models, suite.optimizers):
         monkeypatch.setattr(part, "comparisons", lambda *_: iter(()))
     finished = call("validate", "--json", "--plot", "curves.png")

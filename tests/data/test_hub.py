@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -114,7 +115,7 @@ def test_refused_and_unknown(refused_port: int, monkeypatch: pytest.MonkeyPatch)
 def test_name_lookup_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://slow.invalid")
 
-    def hang(*given: object, **settings: object) -> None:
+    def hang(*given: object, **settings: Any) -> None:
         time.sleep(10)
         raise OSError("no such name")
 
@@ -133,7 +134,7 @@ def test_streaming_with_datasets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     datasets = pytest.importorskip("datasets")
     load = datasets.load_dataset
 
-    def streaming_only(*given: object, **settings: object) -> object:
+    def streaming_only(*given: object, **settings: Any) -> object:
         assert settings["streaming"] is True
         return load(*given, **settings)
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ MOMENTS = [
 ]
 
 
-def config(path: Path, **settings: object) -> DataConfig:
+def config(path: Path, **settings: Any) -> DataConfig:
     return DataConfig(source=str(path), **{"vocabulary_size": 512, **settings})  # type: ignore[arg-type]
 
 

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -113,7 +114,7 @@ class TestSplit:
             FileSource(DataConfig(source=str(valid), validation=str(valid)))
 
     def test_each_side_needs_a_document(self, text_file: TextFile, stories: list[str]) -> None:
-        def look(texts: list[str], **settings: object) -> None:
+        def look(texts: list[str], **settings: Any) -> None:
             config = DataConfig(source=str(text_file(texts)), **settings)  # type: ignore[arg-type]
             survey(FileSource(config), config, quiet)
 
@@ -137,7 +138,7 @@ class TestSplit:
 
 class TestFingerprint:
     def test_content_and_reading_count_but_not_the_place(self, tmp_path: Path, stories: list[str]) -> None:
-        def fingerprint(name: str, content: str, **settings: object) -> str:
+        def fingerprint(name: str, content: str, **settings: Any) -> str:
             path = tmp_path / name
             path.parent.mkdir(exist_ok=True)
             path.write_text(content)
@@ -218,7 +219,7 @@ class TestStories:
         assert list(source.documents()) == documents
 
     def test_fingerprint(self) -> None:
-        settings: list[dict[str, object]] = [{}, {"seed": 1}, {"train_bytes": 99}, {"validation_bytes": 99}]
+        settings: list[dict[str, Any]] = [{}, {"seed": 1}, {"train_bytes": 99}, {"validation_bytes": 99}]
         settings += [{"stories_scale": 0.5}, {"stories_dependency": 3}]
         hashes = {StoriesSource(DataConfig(**given)).fingerprint() for given in settings}  # type: ignore[arg-type]
         assert len(hashes) == len(settings)
@@ -227,7 +228,7 @@ class TestStories:
 
     def test_bounds_too_small_for_one_story(self) -> None:
         for setting in ("train_bytes", "validation_bytes"):
-            config = DataConfig(**{"train_bytes": 100, "validation_bytes": 100, setting: 9})
+            config = DataConfig(**dict[str, Any]({"train_bytes": 100, "validation_bytes": 100, setting: 9}))
             with pytest.raises(TinyError, match=f"{setting} is too small for a single story. Expected at least 10"):
                 list(StoriesSource(config).documents())
 

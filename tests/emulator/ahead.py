@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+from typing import Any
 
 import pytest
 
@@ -37,7 +38,7 @@ def _call(item: pytest.Function) -> None:
         item.obj(**_parameters(item))
 
 
-def _parameters(item: pytest.Function) -> dict[str, object]:
+def _parameters(item: pytest.Function) -> dict[str, Any]:
     return item.callspec.params if hasattr(item, "callspec") else {}
 
 

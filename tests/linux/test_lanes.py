@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import pytest
@@ -58,7 +59,8 @@ def test_lanes_share_rows_as_equally_as_rows_allow(
 ) -> None:
     monkeypatch.setattr(lanes, "lanes", lambda: (mx.default_stream(mx.default_device()),) * 4)
     assert lanes.shares(rows) == counts
-    parts, x = [], mx.arange(rows)
+    parts: list[Any] = []
+    x = mx.arange(rows)
 
     def seen(part: mx.array, *others: mx.array) -> mx.array:
         parts.append(part.tolist())

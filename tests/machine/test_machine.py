@@ -10,7 +10,9 @@ import socket
 import subprocess
 import sys
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import pytest
@@ -32,7 +34,7 @@ def test_this_machine_is_described() -> None:
     assert 1 <= described.cores <= (os.cpu_count() or 1)
     assert 1e8 < described.memory_bytes < 1e14
     assert described.chip and described.blas and described.device in ("cpu", "gpu (Metal)", "gpu (CUDA)")
-    assert described.versions["mlx"] == mx.__version__ and described.versions["mlx_tiny"] == __version__
+    assert described.versions["mlx"] == metadata.version("mlx") and described.versions["mlx_tiny"] == __version__
     assert from_plain(Machine, json.loads(to_json(described))) == described
     without = describe(mlx=False)
     assert replace(without, device=described.device, blas=described.blas, state=described.state) == described
@@ -222,7 +224,7 @@ def test_a_mac_is_kept_awake_inside_the_block_only(monkeypatch: pytest.MonkeyPat
     calls: list[object] = []
 
     class Helper:
-        def __init__(self, command: list[str], **_: object) -> None:
+        def __init__(self, command: list[str], **_: Any) -> None:
             calls.append(command)
 
         def terminate(self) -> None:
@@ -241,7 +243,7 @@ def test_a_mac_is_kept_awake_inside_the_block_only(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("platform", ["linux", "darwin"])
 def test_a_missing_caffeinate_is_no_error(monkeypatch: pytest.MonkeyPatch, platform: str) -> None:
-    def absent(*_: object, **__: object) -> None:
+    def absent(*_: object, **__: Any) -> None:
         raise FileNotFoundError("caffeinate")
 
     monkeypatch.setattr(state.subprocess, "Popen", absent)

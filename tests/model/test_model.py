@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -30,7 +31,7 @@ from mlx_tiny.ops.implementations import decide
 each_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 
 
-def losses(weights: Parameters, config: ModelConfig, rows: int = 2, asked: str = "auto", **how: object) -> mx.array:
+def losses(weights: Parameters, config: ModelConfig, rows: int = 2, asked: str = "auto", **how: Any) -> mx.array:
     tokens, targets = (mx.array(array) for array in random_tokens(config, rows))
     dtype = str(how.get("dtype", mx.float32)).removeprefix("mlx.core.")
     return token_losses(weights, config, tokens, targets, decide(config, batch=rows, dtype=dtype, asked=asked), **how)

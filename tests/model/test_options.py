@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -129,7 +130,7 @@ def test_the_reference_describes_starts_and_trains_the_same_parameters(config: M
     assert all((fresh[name] == weight).all() for name, weight in plain.items())
 
 
-def run_config(folder: Path, name: str, steps: int, **train: object) -> RunConfig:
+def run_config(folder: Path, name: str, steps: int, **train: Any) -> RunConfig:
     settings = {"schedule": {"cooldown": 0.0}, "checkpoints": 1, "evaluations": 2, **train}
     return tiny_config(folder, model={"options": MODELS[name].options}, budget=f"{steps * STEP_TOKENS}tok", **settings)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -125,8 +126,8 @@ def test_a_compiled_step_builds_the_same_launches(monkeypatch: pytest.MonkeyPatc
     """The emulator does not run inside `mx.compile`; what a launch returns is made up here, its graph is not."""
     names = []
 
-    def stand_in(name: str, **_: object) -> Callable[..., list[mx.array]]:
-        def launch(inputs, output_shapes, output_dtypes, **_: object) -> list[mx.array]:
+    def stand_in(name: str, **_: Any) -> Callable[..., list[mx.array]]:
+        def launch(inputs, output_shapes, output_dtypes, **_: Any) -> list[mx.array]:
             names.append(name)
             total = sum(array.astype(mx.float32).sum() for array in inputs)
             made_up = [mx.full(shape, total * 1e-3) for shape in output_shapes]

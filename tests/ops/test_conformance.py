@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -76,7 +77,10 @@ def test_compiled_cpu_implementations_are_the_same(name: str) -> None:
 def exact_numbers(operation: Operation, case: Case) -> tuple[Exact, Exact]:
     """Inputs and cotangents of a case in float64."""
     inputs, cotangents = numbers(operation, case)
-    return tuple({name: to_float64(array) for name, array in arrays.items()} for arrays in (inputs, cotangents))
+    return (
+        {name: to_float64(array) for name, array in inputs.items()},
+        {name: to_float64(array) for name, array in cotangents.items()},
+    )
 
 
 def differentiable(operation: Operation, case: Case) -> list[str]:
@@ -127,7 +131,7 @@ def test_formulas_equal_the_reference(name: str, case: Case) -> None:
 def first_changed(change: Callable[[mx.array], mx.array]) -> Callable[..., object]:
     """From what an implementation gives to the same with its first array changed."""
 
-    def changed(results: object) -> object:
+    def changed(results: Any) -> Any:
         if isinstance(results, mx.array):
             return change(results)
         if isinstance(results, (list, tuple)):

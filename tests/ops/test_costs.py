@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ B, H, G, K, D, F, V = 2, 4, 2, 6, 5, 8, 300
 LAYOUT = make_layout([(3, 2, 5), (1, 4, 4)], [(2,), (4,)])
 
 
-def case(T: int = 7, **changes: object) -> Case:
+def case(T: int = 7, **changes: Any) -> Case:
     dimensions = {"heads": H, "key_value_heads": G, "head_width": K, "width": D, "hidden": F, "vocabulary_size": V}
     return Case(model_of(context=T, **{**dimensions, **changes}), B)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -23,7 +24,7 @@ KINDS = ("quintic", "polar_express")
 DTYPES = ("float32", "bfloat16")
 # Where five steps take singular values between 1e-2 and 1 of the Frobenius norm.
 ENDS_IN = {"quintic": (0.65, 1.25), "polar_express": (0.85, 1.16)}
-PARAMETERS = {
+PARAMETERS: dict[str, tuple[Any, Any]] = {
     "one entry": ([(1, 1, 1)], [(1,)]),
     "one row, one column": ([(3, 1, 70), (2, 70, 1)], [(1,), (70,)]),
     "around the tile": ([(1, 97, 33), (2, 33, 31)], [(33, 32, 32), (33,)]),

@@ -6,6 +6,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import mlx.core as mx
 import pytest
@@ -20,10 +21,10 @@ VIEWS = "Broadcast CustomTransforms ExpandDims Flatten Reshape Slice Split Squee
 ZEROS = {dtype: mx.zeros((), dtype) for dtype in (mx.float32, mx.float16, mx.bfloat16)}
 
 
-def one_node(**_: object) -> Callable[..., list[mx.array]]:
+def one_node(**_: Any) -> Callable[..., list[mx.array]]:
     """In place of `mx.fast.metal_kernel`: a launch is one node that nothing is fused with."""
 
-    def launch(*, inputs: list, output_shapes: list, output_dtypes: list, **_: object) -> list[mx.array]:
+    def launch(*, inputs: list, output_shapes: list, output_dtypes: list, **_: Any) -> list[mx.array]:
         outputs = zip(output_shapes, output_dtypes, strict=True)
         return mx.depends([mx.broadcast_to(ZEROS[dtype], shape) for shape, dtype in outputs], inputs)
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,11 +38,11 @@ def tokens(steps: int) -> str:
     return f"{steps * STEP_TOKENS}tok"
 
 
-def torch_config(folder: Path, **changes: object) -> RunConfig:
+def torch_config(folder: Path, **changes: Any) -> RunConfig:
     return tiny_config(folder, **{"backend": "torch", **changes})
 
 
-def train(run: RunFolder, kind: type = TorchBackend, listener: Recorder | None = None, **kwargs: object) -> Outcome:
+def train(run: RunFolder, kind: type = TorchBackend, listener: Recorder | None = None, **kwargs: Any) -> Outcome:
     if kind is TorchBackend:
         made = TorchBackend(run.config, device=CPU)
     else:

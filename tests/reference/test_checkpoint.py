@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -64,7 +65,7 @@ def save(run: RunFolder, state: TrainingState) -> None:
     save_checkpoint(run.checkpoint("last"), state, run.identity(), PROGRESS)
 
 
-def load(run: RunFolder, **where: object) -> tuple[TrainingState, Progress]:
+def load(run: RunFolder, **where: Any) -> tuple[TrainingState, Progress]:
     return load_checkpoint(run.checkpoint("last"), run.config, run.identity(), **where)
 
 
@@ -151,7 +152,7 @@ def test_a_missing_file_is_named(run: RunFolder) -> None:
         load(run)
 
 
-def of_model(run: RunFolder, **changes: object) -> RunConfig:
+def of_model(run: RunFolder, **changes: Any) -> RunConfig:
     return replace(run.config, model=replace(run.config.model, **changes))
 
 

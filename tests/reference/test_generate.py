@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pytest
 import torch
@@ -32,7 +33,7 @@ def test_both_sides_write_the_same_tokens(config: ModelConfig, dtype: torch.dtyp
     assert len(got) == LENGTH > 3 * config.context
 
 
-def text(**sampling: object) -> list[int]:
+def text(**sampling: Any) -> list[int]:
     return list(generate_tokens(to_torch(weights(SMALL)), SMALL, PROMPT, **{"max_tokens": 20, **sampling}))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ HALF = 30
 class Both:
     """One run's batches and schedule, and each side's way to take steps from a checkpoint to a checkpoint."""
 
-    def __init__(self, folder: Path, **changes: object) -> None:
+    def __init__(self, folder: Path, **changes: Any) -> None:
         self.run = create_run(folder / "run", tiny_config(folder, **changes))
         config: RunConfig = self.run.config
         stream = BatchStream(
@@ -57,7 +58,7 @@ class Both:
         for step in steps:
             state, loss = training_step(state, self.config, *self.at(step))
             losses.append(float(loss))
-        save_checkpoint(run.checkpoint("last"), state, run.identity(), {})
+        save_checkpoint(run.checkpoint("last"), state, run.identity(), Progress())
         return losses
 
     def begin(self) -> RunFolder:

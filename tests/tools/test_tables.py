@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 
 from mlx_tiny.tools.statistics import Spread
@@ -10,9 +12,13 @@ from mlx_tiny.tools.tables import Column, Table, ratio_cell, spread_cell, time_c
 ROWS = {"plain": ["1 s!", "-", "long text"], "mlx": ["22 ms", "-", "x"], "metal": None}
 
 
+def cell(number: int, name: str) -> str:
+    return ROWS[name][number]
+
+
 def made(width: int = 80) -> Table[str]:
     columns = [
-        Column(title, lambda name, number=number: ROWS[name][number], meaning)
+        Column(title, functools.partial(cell, number), meaning)
         for number, (title, meaning) in enumerate([("time", "median"), ("empty", "nothing"), ("words", "")])
     ]
     note = lambda name: "it cannot run on this machine, which has none" if ROWS[name] is None else None  # noqa: E731

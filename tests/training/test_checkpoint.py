@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -22,7 +23,7 @@ from mlx_tiny.training.checkpoint import RunFolder, all_finite
 from mlx_tiny.training.step import TrainingState, TrainingStep
 from mlx_tiny.training.watch import LossWatch
 
-QUIET = {"capture_output": True, "text": True, "timeout": 60, "env": subprocess_environment()}
+QUIET: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 60, "env": subprocess_environment()}
 PROGRESS = Progress(
     step=7,
     sequences=28,

@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tiny_run import STEP_TOKENS, assert_same_runs, subprocess_environment, tiny_config
@@ -27,7 +28,7 @@ MOMENTS = [(None, 0.6), ("trainer", 0.2), ("rewinding", 0.005), ("step", 0.2), (
 KILLS = int(os.environ.get("MLX_TINY_TEST_KILLS", len(MOMENTS)))  # of each of two runs side by side
 STEPS = 60 * KILLS
 
-RUNS = {
+RUNS: dict[str, dict[str, Any]] = {
     "plain": {"checkpoints": 120, "evaluations": 40},
     "clipped": {"checkpoints": 90, "evaluations": 60, "optimizer": {"clip_norm": 0.3}, "micro_batches": 2},
 }

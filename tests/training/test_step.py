@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 from unittest import mock
 
 import mlx.core as mx
@@ -33,7 +34,7 @@ on_a_cpu = pytest.mark.skipif(not lanes.on_cpu(), reason="a GPU has one lane")
 compiles = pytest.mark.skipif(why_not_compiled() is not None, reason="MLX does not compile here")
 
 
-def run_config(**train: object) -> RunConfig:
+def run_config(**train: Any) -> RunConfig:
     return replace(CONFIG, train=replace(CONFIG.train, **train))
 
 
@@ -52,7 +53,7 @@ def train(config: RunConfig, steps: int, compiled: bool = False) -> tuple[dict[s
     state, losses = step.initial_state(), []
     for number in range(steps):
         state, loss = step(state, random_batch(number % 3), (number + 1) / steps, 0.9)
-        losses.append(loss.item())
+        losses.append(float(loss))
     return {name: np.array(array) for name, array in {**state.parameters, **state.optimizer}.items()}, losses
 
 
@@ -80,9 +81,9 @@ def test_the_step_is_gradients_and_update_and_leaves_the_old_state_alone(micro_b
     for got, arrays in zip((new.parameters, new.optimizer), expected, strict=True):
         for name, array in arrays.items():
             np.testing.assert_array_equal(np.array(got[name]), np.array(array))
-    for name, array in before.items():
-        assert (np.array(new.parameters[name]) != array).any()
-        np.testing.assert_array_equal(np.array(state.parameters[name]), array)
+    for name, weight in before.items():
+        assert (np.array(new.parameters[name]) != weight).any()
+        np.testing.assert_array_equal(np.array(state.parameters[name]), weight)
 
 
 @contextlib.contextmanager

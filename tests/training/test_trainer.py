@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -213,7 +214,7 @@ def test_a_nan_stops_the_run_and_spares_the_checkpoint(tmp_path: Path, at_step: 
 
 
 def test_a_rate_beyond_reason_is_told_in_time(tmp_path: Path) -> None:
-    rare = {"checkpoints": 0, "evaluations": 1, "budget": tokens(400)}
+    rare: dict[str, Any] = {"checkpoints": 0, "evaluations": 1, "budget": tokens(400)}
     rates = {"matrix_rate": 1e6, "embedding_rate": 1e6, "head_rate": 1e6, "scalar_rate": 1e6}
     config = tiny_config(tmp_path, optimizer=rates, schedule={"warmup": 0.0}, **rare)
     run, recorder = create_run(tmp_path / "run", config), Recorder()
@@ -310,7 +311,7 @@ def drive(run: Path, die_at: int | None = None) -> None:
     assert done.returncode == (0 if die_at is None else -signal.SIGKILL), done.stderr
 
 
-RESUMED = {
+RESUMED: dict[str, dict[str, Any]] = {
     "plain": {},
     "clipped": {"optimizer": {"clip_norm": 0.5}},
     "adamw, swiglu, tied": {

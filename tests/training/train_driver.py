@@ -25,4 +25,4 @@ class Mortal(Recorder):
 
 
 if __name__ == "__main__":
-    tiny_trainer(RunFolder(Path(sys.argv[1])), Mortal(int([*sys.argv, -1][2])), resume=True).train()
+    tiny_trainer(RunFolder(Path(sys.argv[1])), Mortal(int([*sys.argv, "-1"][2])), resume=True).train()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -64,7 +65,7 @@ def test_every_sequence_meets_every_type_and_every_width_several(kernel: str) ->
 def test_arrays_called_not_contiguous_are_so_and_hold_the_same_numbers() -> None:
     for shape in ((5,), (2, 3), (2, 3, 4, 5)):
         array = mx.random.normal(shape)
-        apart = not_contiguous(array)
+        apart: Any = not_contiguous(array)
         np.testing.assert_array_equal(np.array(apart), np.array(array))
         assert not memoryview(apart).c_contiguous
 

@@ -8,6 +8,7 @@ import math
 import subprocess
 import sys
 from dataclasses import replace
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -31,7 +32,7 @@ def result(got: object, expected: object, name: str = "r", bounds: Bounds = BOUN
     return Result(name, np.array(got, dtype=float), np.array(expected, dtype=float), bounds)
 
 
-def asked(*results: Result, **changes: object) -> Comparison:
+def asked(*results: Result, **changes: Any) -> Comparison:
     values = {"layer": "operations", "operation": "sum", "case": "N3", "dtype": "float32"}
     return Comparison(**{**values, "run": lambda: list(results), **changes})
 
