@@ -40,15 +40,15 @@ class CheckFailed(TinyError):
     exit_code = 3
 
 
-def said(error: BaseException) -> str:
-    """What an exception says, in one line.
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's message.
 
     Args:
-        error: any exception; those of the libraries below may run over many lines, or be empty.
+        error: any exception; messages of libraries may have many lines, or be empty.
 
     Returns:
-        The first line of its message and, where there is one, the first later line that names an error: a Metal
-        compiler opens with what it could not build, and says why further down. The type's name if the message is empty.
+        The first line and, if there is one, the first later line with "error:", because Metal's compiler gives the
+        reason further down. The name of the exception's type if the message is empty.
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mlx_tiny.errors import CheckFailed, TinyError, said
+from mlx_tiny.errors import CheckFailed, TinyError, first_line
 
 
 @pytest.mark.parametrize(
@@ -63,4 +63,4 @@ program_source:9:1: error: expected expression
     ],
 )
 def test_what_an_exception_says_fits_in_a_line(error: BaseException, line: str) -> None:
-    assert said(error) == line
+    assert first_line(error) == line

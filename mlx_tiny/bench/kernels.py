@@ -14,7 +14,7 @@ from mlx_tiny.bench.presets import preset_called
 from mlx_tiny.bench.runners import TORCH, Runner, runners
 from mlx_tiny.bench.timed import Timed, of_preset
 from mlx_tiny.bench.timing import interleaved, seconds_of, speed_ups
-from mlx_tiny.errors import said
+from mlx_tiny.errors import first_line
 from mlx_tiny.linux.lanes import on_cpu, why_not_compiled
 from mlx_tiny.machine.description import describe
 from mlx_tiny.machine.peaks import Peaks, bound
@@ -134,7 +134,7 @@ def _prepared(timed: Timed, common: Record, compiled: bool, calls: int) -> tuple
             runner = make()
             verdict = checked(timed, name, runner.results(), expected, common["float32_products"])
         except (RuntimeError, ValueError, MemoryError) as error:  # the device, MLX or Metal's compiler refused
-            record |= {"reason": f"failed: {said(error)}", "failed": True}
+            record |= {"reason": f"failed: {first_line(error)}", "failed": True}
             continue
         record["error"] = verdict.excess
         if verdict.fault is not None:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from mlx_tiny.config import RunConfig
-from mlx_tiny.errors import TinyError, said
+from mlx_tiny.errors import TinyError, first_line
 from mlx_tiny.machine.hardware import usable_cores
 from mlx_tiny.records import from_plain
 
@@ -181,7 +181,7 @@ def main() -> None:
     try:
         serve(json.loads(sys.stdin.readline()), sys.stdin, answer)
     except (TinyError, RuntimeError, ValueError, MemoryError) as error:
-        answer({"failed": said(error)})
+        answer({"failed": first_line(error)})
         sys.exit(1)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlx_tiny.cli.options import F, flag_name, given
+from mlx_tiny.cli.options import F, flag_name, user_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,7 +87,7 @@ def command(
     if everything == (benchmark is not None):
         raise click.UsageError(f"Name one benchmark ({', '.join(_BENCHMARKS)}), or give --all")
     chosen = _BENCHMARKS if benchmark is None else (benchmark,)
-    changes = {section: given(flags, section) for section in _PRESET_SETTINGS}
+    changes = {section: user_settings(flags, section) for section in _PRESET_SETTINGS}
     _require_fitting(chosen, {"--operation": names, "--plot": plot}, "kernels")
     _require_fitting(chosen, {"--cores": cores}, "step")
     _require_fitting(chosen, {"--prompt-tokens": prompt_tokens, "--max-tokens": max_tokens}, "inference")

@@ -50,7 +50,7 @@ def config_options(*sections: str) -> Callable[[F], F]:
     return decorate
 
 
-def given(values: dict[str, Any], section: str) -> dict[str, Any]:
+def user_settings(values: dict[str, Any], section: str) -> dict[str, Any]:
     """The settings of `section` that the user gave, from the keyword arguments of a command."""
     found = {}
     for field in dataclasses.fields(SECTIONS[section]):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlx_tiny.cli.options import config_options, flag_name, given
+from mlx_tiny.cli.options import config_options, flag_name, user_settings
 from mlx_tiny.config import RunConfig, TrainConfig
 from mlx_tiny.errors import TinyError
 from mlx_tiny.records import from_plain, to_plain
@@ -81,7 +81,7 @@ def _resume(path: Path, run_path: Path | None, flags: dict[str, Any]) -> None:
     from mlx_tiny.training.checkpoint import RunFolder
 
     budget, backend, asked = (flags.pop(f"train_{name}") for name in ("budget", "backend", "implementation"))
-    changed = [name for section in _SECTIONS for name in given(flags, section)]
+    changed = [name for section in _SECTIONS for name in user_settings(flags, section)]
     if changed or run_path:
         raise click.UsageError(
             "--resume continues a run with its own settings; only --budget, --backend and --implementation go with it"
@@ -108,7 +108,7 @@ def _planned(flags: dict[str, Any]) -> tuple[RunConfig, str]:
     from mlx_tiny.study.plan import choose, measured_flops_per_s, text_bytes
     from mlx_tiny.training.budget import Budget
 
-    asked = {section: given(flags, section) for section in _SECTIONS}
+    asked = {section: user_settings(flags, section) for section in _SECTIONS}
     standard = TrainConfig()
     budget = Budget(asked["train"].get("budget", standard.budget))
     make_backend = _backend_kind(asked["train"].get("backend", standard.backend))

@@ -19,7 +19,7 @@ from contextvars import ContextVar
 
 import mlx.core as mx
 
-from mlx_tiny.errors import TinyError, said
+from mlx_tiny.errors import TinyError, first_line
 from mlx_tiny.linux import blas
 from mlx_tiny.machine.hardware import usable_cores
 
@@ -74,7 +74,7 @@ def why_not_compiled() -> str | None:
     try:
         mx.eval(mx.compile(lambda x: mx.abs(x) * x + 1)(mx.ones(3)))
     except RuntimeError as error:  # a broken g++, or a temporary folder that is full or mounted noexec
-        return f"MLX could not compile a CPU graph ({said(error)})"
+        return f"MLX could not compile a CPU graph ({first_line(error)})"
     return None
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlx_tiny.config import ModelConfig
-from mlx_tiny.errors import TinyError, said
+from mlx_tiny.errors import TinyError, first_line
 from mlx_tiny.ops.conformance import failure
 from mlx_tiny.ops.muon.layout import Layout
 from mlx_tiny.ops.operation import Case, Device, Operation, Situation, here
@@ -185,7 +185,7 @@ def _faults(operation: Operation, situation: Situation) -> Iterator[str]:
                 RuntimeError,
                 ValueError,
             ) as error:  # of Metal's compiler, the launch or the device
-                fault = said(error)
+                fault = first_line(error)
             if fault is not None:
                 yield fault
 

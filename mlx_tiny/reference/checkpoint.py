@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from mlx_tiny.config import FORMAT_VERSION, ModelConfig, RunConfig
-from mlx_tiny.errors import TinyError, said
+from mlx_tiny.errors import TinyError, first_line
 from mlx_tiny.files import atomic_write, explained, make_folder
 from mlx_tiny.records import Progress, from_json, to_json
 from mlx_tiny.reference.model import Parameters, parameter_shapes
@@ -140,7 +140,7 @@ def read_arrays(path: Path) -> tuple[Arrays, dict[str, str]]:
         return _parsed(content)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise TinyError(
-            f"The file {path} is damaged ({said(error)})", remedy="Restore it from a copy, or start the run again"
+            f"The file {path} is damaged ({first_line(error)})", remedy="Restore it from a copy, or start the run again"
         ) from error
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from mlx_tiny.errors import TinyError, said
+from mlx_tiny.errors import TinyError, first_line
 
 # As in the extra `reference` of pyproject.toml. Newer versions are not refused, because they may work.
 VERSIONS = "torch>=2.6,<2.14"
@@ -27,7 +27,7 @@ def require_torch(user: str = "the backend torch") -> None:
         # The missing module may be one of its dependencies.
         if isinstance(error, ModuleNotFoundError) and error.name == "torch":
             raise TinyError(f"PyTorch is not installed, and {user} needs it", remedy=_INSTALL) from error
-        raise TinyError(f"PyTorch is installed but cannot be loaded ({said(error)})", remedy=_INSTALL) from error
+        raise TinyError(f"PyTorch is installed but cannot be loaded ({first_line(error)})", remedy=_INSTALL) from error
     found = re.match(r"(\d+)\.(\d+)", torch.__version__)
     if found is None or (int(found[1]), int(found[2])) < OLDEST:
         raise TinyError(

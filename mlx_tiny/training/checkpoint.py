@@ -25,7 +25,7 @@ from typing import Any
 import mlx.core as mx
 
 from mlx_tiny.config import FORMAT_VERSION, RunConfig
-from mlx_tiny.errors import TinyError, said
+from mlx_tiny.errors import TinyError, first_line
 from mlx_tiny.files import (
     atomic_folder,
     atomic_write,
@@ -240,7 +240,9 @@ class RunFolder:
                 records.append(metrics_from_json(line, what))
             except ValueError as error:
                 if number < len(lines):
-                    raise TinyError(f"The {what} is damaged ({said(error)})", remedy="Remove that line") from error
+                    raise TinyError(
+                        f"The {what} is damaged ({first_line(error)})", remedy="Remove that line"
+                    ) from error
         return records
 
     def rewind_metrics(self, step: int) -> None:
@@ -259,7 +261,7 @@ def _load(path: Path, what: str) -> tuple[dict[str, mx.array], dict[str, str]]:
         mx.eval(arrays)
     except (RuntimeError, ValueError) as error:
         raise TinyError(
-            f"The {what} {path} is damaged ({said(error)})",
+            f"The {what} {path} is damaged ({first_line(error)})",
             remedy="Restore it from a copy, or start the run again",
         ) from error
     return arrays, metadata

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mlx_tiny.errors import TinyError, said
+from mlx_tiny.errors import TinyError, first_line
 from mlx_tiny.ops.conformance import Result
 from mlx_tiny.records import to_plain
 from mlx_tiny.tools.tables import wrapped
@@ -103,7 +103,7 @@ class Comparison:
         except Exception as error:
             # The messages of these types are clear by themselves; others, such as KeyError, need their name.
             known = isinstance(error, (RuntimeError, ValueError, TinyError))
-            note = said(error) if known else f"{type(error).__name__}: {said(error)}"
+            note = first_line(error) if known else f"{type(error).__name__}: {first_line(error)}"
             return self._row("", math.inf, math.inf, 0.0, time.perf_counter() - began, FAILED, note)
         seconds = time.perf_counter() - began if seconds is None else seconds
         failed = [result for result in results if not result.passed]
