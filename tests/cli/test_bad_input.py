@@ -99,8 +99,8 @@ SETTING_CASES = {
     "mixed budget": setting("--budget 5m3tok", "mixes seconds and tokens", "Use one unit"),
     "joules": setting("--budget 5kJ", "'5kJ' is in joules", "no energy meter", "5m, 20Mtok or 1e15flop"),
     "unknown preset": setting("--preset huge", "Unknown preset 'huge'", "Expected auto, tiny, mini"),
-    "unknown flag": setting("--bugdet 5m", "No such option '--bugdet'", "Did you mean '--budget'", code=USAGE),
-    "unknown command": Case(("tarin",), ("No such command 'tarin'", "--help"), USAGE),
+    "unknown flag": setting("--bugdet 5m", "--bugdet", "Did you mean", "--budget", code=USAGE),
+    "unknown command": Case(("tarin",), ("No such command 'tarin'",), USAGE),
     "unknown activation": setting(
         "--activation foo", "activation is out of range", "Expected relu2 or swiglu, got 'foo'"
     ),
@@ -124,7 +124,7 @@ SETTING_CASES = {
     ),
     "generation without a run": Case(("generate", "absent"), ("absent contains no run", "`mlx-tiny train` wrote")),
     "generation from a file": Case(("generate", "notes.txt"), ("notes.txt contains no run",)),
-    "generation without an argument": Case(("generate",), ("Missing argument 'RUN'", "--help"), USAGE),
+    "generation without an argument": Case(("generate",), ("Missing argument 'RUN'",), USAGE),
     "evaluation without a run": Case(("eval", "absent", "notes.txt"), ("absent contains no run",)),
     "evaluation without a text": Case(("eval", "absent"), ("Missing argument 'TEXT'",), USAGE),
     "negative temperature": Case(
