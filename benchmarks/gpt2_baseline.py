@@ -15,7 +15,6 @@ import math
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +36,7 @@ from mlx_tiny.machine.hardware import usable_cores
 from mlx_tiny.records import to_plain, write
 from mlx_tiny.reference.backend import choose_device as best_device
 from mlx_tiny.reference.backend import held_bytes
+from mlx_tiny.tools.tables import block
 from mlx_tiny.training.budget import Budget
 
 DEVICES, DTYPES = ("auto", "cpu", "mps", "cuda"), ("float32", "bfloat16")
@@ -288,14 +288,6 @@ def _finite(loss: float, step: int) -> float:
     return loss
 
 
-def _block(report: BaselineReport) -> Iterator[str]:
-    """The record as `key: value` lines, settings and all, without the samples."""
-    for key, value in to_plain(report).items():
-        parts = {f"{key}.{name}": inner for name, inner in value.items()} if isinstance(value, dict) else {key: value}
-        for name, inner in parts.items() if key != "samples" else ():
-            yield f"{name}: {inner:.6g}" if isinstance(inner, float) else f"{name}: {inner}"
-
-
 @click.command()
 @click.option("--data", default=DataConfig.source, show_default=True, help="File, folder, glob, or a named corpus.")
 @click.option("--validation", help="Validation file; without it a share of the documents is held out.")
@@ -321,8 +313,10 @@ def command(data: str, validation: str | None, output: Path | None, **settings: 
     if output is not None:
         write(output, report)
     click.echo("\n\n".join(report.samples) + "\n")
-    for line in _block(report):
-        click.echo(line)
+    plain = to_plain(report)
+    for part in ("settings", "machine"):
+        plain |= {f"{part}.{name}": value for name, value in plain.pop(part).items()}
+    click.echo(block({**plain, "samples": None}))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -25,6 +24,8 @@ def command(run: Path, text: str, text_column: str | None, as_json: bool) -> Non
     from mlx_tiny.data.sources import find_files
     from mlx_tiny.data.tokenizer import Tokenizer
     from mlx_tiny.ops.implementations import beyond_training
+    from mlx_tiny.records import to_json
+    from mlx_tiny.tools.tables import block
     from mlx_tiny.training.checkpoint import RunFolder
     from mlx_tiny.training.evaluate import evaluate_texts
 
@@ -44,8 +45,4 @@ def command(run: Path, text: str, text_column: str | None, as_json: bool) -> Non
         "tokens": result.tokens,
         "bytes": int(result.bytes),
     }
-    if as_json:
-        click.echo(json.dumps(values))
-    else:
-        for key, value in values.items():
-            click.echo(f"{key}: {value:.4f}" if isinstance(value, float) else f"{key}: {value}")
+    click.echo(to_json(values) if as_json else block(values))

@@ -17,11 +17,12 @@ def command(as_json: bool) -> None:
     """
     from mlx_tiny.files import cache_home
     from mlx_tiny.linux.lanes import lanes, prepare
-    from mlx_tiny.machine.description import describe, shown
+    from mlx_tiny.machine.description import describe
     from mlx_tiny.machine.peaks import copy_peak, matmul_peak
     from mlx_tiny.model.options import all_options
     from mlx_tiny.records import to_json, to_plain
     from mlx_tiny.study.plan import PRESETS
+    from mlx_tiny.tools.tables import block
     from mlx_tiny.training.step import step_implementations
 
     blas = prepare()
@@ -43,11 +44,7 @@ def command(as_json: bool) -> None:
         **{f"preset {name}": preset.summary() for name, preset in PRESETS.items()},
         **{f"option {name}": option.summary for name, option in all_options().items()},
     }
-    if as_json:
-        click.echo(to_json(values))
-    else:
-        for key, value in shown(values).items():
-            click.echo(f"{key}: {value}")
+    click.echo(to_json(values) if as_json else block(values))
 
 
 def _folder_bytes(folder: Path) -> int:

@@ -275,6 +275,7 @@ def _report(
 ) -> None:
     from mlx_tiny.cli.display import printable
     from mlx_tiny.report import report
+    from mlx_tiny.tools.tables import block
 
     samples = [
         backend.sample(outcome.state, corpus.tokenizer, max_tokens=200, seed=seed) for seed in range(_FINAL_SAMPLES)
@@ -295,5 +296,4 @@ def _report(
     if outcome.interrupted:
         again = shlex.join(["--resume", str(run.path), *(["--budget", budget] if budget else [])])
         click.echo(f"Interrupted; everything is saved. To continue: mlx-tiny train {again}\n")
-    for key, value in report.summary(built, run.path).items():
-        click.echo(f"{key}: {value}")
+    click.echo(block(report.summary(built, run.path)))

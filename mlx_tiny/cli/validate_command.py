@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
+import functools
 import os
 import time
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from mlx_tiny.errors import CheckFailed, TinyError
+from mlx_tiny.records import to_json
+from mlx_tiny.tools.tables import Column, Table, block, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 # On Apple chips from this generation on, and on CUDA, MLX rounds the factors of float32 products to TF32 by default.
 _TF32_GENERATION = 5
-_SHOWN_STEPS = (1, 10, 20, 50, 100, 150, 200)
+_SHOWN_STEPS = (1, 10, 50, 100, 200)
 
 
 @click.command()
@@ -82,14 +83,14 @@ def validate_kernels(as_json: bool = False) -> None:
         CheckFailed: an error is larger than allowed.
     """
     from mlx_tiny.validate import kernels
+    from mlx_tiny.validate.table import Report
 
+    began = time.monotonic()
     rows = list(_shown(kernels.rows(), {kernels.LAYER: "results of this GPU against formulas in float64"}, as_json))
+    report = Report.of(rows, time.monotonic() - began)
+    within = f"{report.results - report.failed} of {report.results} results are within their bounds"
+    click.echo(to_json(report) if as_json else within)
     failed = [row for row in rows if not row.passed]
-    if as_json:
-        values = {"rows": [row.to_dict() for row in rows], "failed": len(failed)}
-        click.echo(json.dumps(values, allow_nan=False))
-    else:
-        click.echo(f"{len(rows) - len(failed)} of {len(rows)} results are within their bounds")
     if failed:
         names = ", ".join(sorted({row.operation for row in failed}))
         raise CheckFailed(
@@ -118,6 +119,7 @@ def _validate(run_path: Path | None, as_json: bool, plot: Path | None) -> None:
         require_writable(plot)
     _prepare_torch()
     from mlx_tiny.validate import kernels, suite
+    from mlx_tiny.validate.table import Report
     from mlx_tiny.validate.trajectory import Training
 
     began, training = time.monotonic(), Training()
@@ -133,26 +135,18 @@ def _validate(run_path: Path | None, as_json: bool, plot: Path | None) -> None:
         click.echo(f"{plot} is not written, because the training failed (see the table)", err=True)
     elif plot is not None:
         training.plot(plot)
-    failed = [row for row in rows if not row.passed]
-    summary = {
-        "results": len(rows),
-        "failed": len(failed),
-        "first_failure": failed[0].place if failed else None,
-        "seconds": round(time.monotonic() - began, 1),
-    }
+    report = Report.of(rows, time.monotonic() - began, machine, curves)
     if as_json:
-        values = {"machine": machine, "rows": [row.to_dict() for row in rows], "losses": curves, **summary}
-        click.echo(json.dumps(values, allow_nan=False))
+        click.echo(to_json(report))
     else:
         _show_curves(curves)
-        click.echo()
-        for key, value in summary.items():
-            if value is not None:
-                click.echo(f"{key}: {value}")
+        names = ("results", "failed", "first_failure", "seconds")
+        click.echo("\n" + block({name: getattr(report, name) for name in names}))
+    failed = [row for row in rows if not row.passed]
     if failed:
         raise CheckFailed(
             f"{len(failed)} of {len(rows)} results have larger errors than allowed. The first is "
-            f"{summary['first_failure']} ({failed[0].case}, {failed[0].dtype})",
+            f"{report.first_failure} ({failed[0].case}, {failed[0].dtype})",
             remedy="Do not rely on results of this machine until the cause is known; report the table",
         )
 
@@ -187,7 +181,6 @@ def _precision(tf32: str) -> str:
 
 def _shown(rows: Iterable[Row], titles: dict[str, str], as_json: bool) -> Iterable[Row]:
     """The rows; each is printed as soon as it is computed, below the title of its layer."""
-    from mlx_tiny.tools.tables import wrapped
     from mlx_tiny.validate.table import HEADER, LEGEND
 
     layer = ""
@@ -203,28 +196,26 @@ def _shown(rows: Iterable[Row], titles: dict[str, str], as_json: bool) -> Iterab
 
 
 def _curves(training: Training) -> dict[str, list[float | None]]:
-    """Losses of both trainings, with None for NaN; empty if a training failed."""
-    from mlx_tiny.records import to_plain
-
+    """Losses of both trainings; empty if a training failed."""
     if training.broken:  # the table shows the error
         return {}
-    sides = {"mlx": training.curves.ours.tolist(), "torch": training.curves.reference.tolist()}
-    return to_plain(sides)  # type: ignore[no-any-return]
+    return {"mlx": training.curves.ours.tolist(), "torch": training.curves.reference.tolist()}
 
 
 def _show_curves(curves: dict[str, list[float | None]]) -> None:
     if not curves:
         return
     steps = [step for step in _SHOWN_STEPS if step <= len(curves["mlx"])]
-    click.echo(f"\n{'loss before step':<18}" + "".join(f"{step:>10}" for step in steps))
-    for side, losses in curves.items():
-        shown = [losses[step - 1] for step in steps]
-        click.echo(f"{side:<18}" + "".join(f"{'NaN' if loss is None else f'{loss:.6f}':>10}" for loss in shown))
+    columns = [Column(str(step), functools.partial(_loss, curves, step)) for step in steps]
+    click.echo("\n".join(["", *Table(str, columns).lines(list(curves), title="loss before step")]))
+
+
+def _loss(curves: dict[str, list[float | None]], step: int, side: str) -> str:
+    return f"{curves[side][step - 1]:.6f}"
 
 
 def _self_test(as_json: bool) -> None:
     from mlx_tiny.linux.lanes import prepare
-    from mlx_tiny.tools.tables import wrapped
     from mlx_tiny.validate.self_test import verdicts
 
     prepare()
@@ -246,9 +237,9 @@ def _self_test(as_json: bool) -> None:
         "seconds": round(time.monotonic() - began, 1),
     }
     if as_json:
-        click.echo(json.dumps({"verdicts": [dataclasses.asdict(verdict) for verdict in found], **summary}))
+        click.echo(to_json({"verdicts": found, **summary}))
     else:
-        click.echo("\n" + "\n".join(f"{key}: {value}" for key, value in summary.items()))
+        click.echo(f"\n{block(summary)}")
     if missed:
         raise CheckFailed(
             f"The validation was wrong about {len(missed)} of {len(found)} versions of the code, first about "

@@ -10,16 +10,15 @@ import functools
 import importlib.metadata
 import platform
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 from mlx_tiny import __version__
 from mlx_tiny.machine.hardware import chip, core_kinds, memory_bytes, usable_cores
 from mlx_tiny.machine.state import State, state
 from mlx_tiny.records import to_plain
 from mlx_tiny.tools.processes import ROOT, output
-from mlx_tiny.units import format_bytes
+from mlx_tiny.tools.tables import readable
 
 PACKAGES = ("mlx", "numpy", "sentencepiece", "datasets", "torch")
 """Packages whose versions are described, if they are installed."""
@@ -51,18 +50,7 @@ class Machine:
 
     def lines(self) -> dict[str, str]:
         """Everything that is known, by name."""
-        return shown(to_plain(self))
-
-
-def shown(values: Mapping[str, Any]) -> dict[str, str]:
-    """Plain values as readable text, without those that are None."""
-    lines = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            value = ", ".join(f"{key} {inner}" for key, inner in value.items() if inner is not None) or None
-        if value is not None:
-            lines[name] = format_bytes(value) if name.endswith("_bytes") else str(value)
-    return lines
+        return readable(to_plain(self))
 
 
 def describe(*, mlx: bool = True) -> Machine:

@@ -17,7 +17,6 @@ from mlx_tiny.machine.hardware import usable_cores
 
 MATMUL_SIZES, SURE_MATMUL_SIZE = (256, 512, 1024, 2048, 4096), 512
 COPY_BYTES = 1 << 26  # larger than caches, and still quick
-LARGEST_COPY_STREAMS = 4  # enough to saturate the memory of small machines
 _CHAIN = 64
 _REPEATS = 9
 _LANE_SIZE = 512
@@ -73,12 +72,12 @@ def measure(dtypes: Sequence[str], seconds: float = 0.3) -> Peaks:
 
     Args:
         dtypes: of the matrix products.
-        seconds: time for each measurement.
+        seconds: time for the products of each dtype.
     """
     matmul = {dtype: max(matmul_peak(dtype, seconds), _rate_of_lanes(dtype)) for dtype in dtypes}
     launch_s, evaluation_s = _latencies()
-    cached = {str(size): _cached_rate(size) for size in _CACHED_BYTES}
-    return Peaks(matmul, _memory_rate(seconds), launch_s, evaluation_s, precision_of_products(), cached)
+    cached = {str(size): copy_peak(size) for size in _CACHED_BYTES}
+    return Peaks(matmul, copy_peak(), launch_s, evaluation_s, precision_of_products(), cached)
 
 
 def bound(peaks: Peaks, dtype: str, *, flops: float, moved_bytes: float, launches: int = 1) -> Bound:
@@ -139,22 +138,36 @@ def _matmul_rate(dtype: str, seconds: float) -> float:
     return best
 
 
-def copy_peak(seconds: float = 0.2) -> float:
-    """Measure the highest rate of a copy by MLX on its device: bytes read and written, per second."""
-    counts = [1] if device() != "cpu" else sorted({1, min(usable_cores(), LARGEST_COPY_STREAMS)})
-    best = 0.0
-    for count in counts:
-        # mx.negative reads and writes each byte once; a plain copy may be a shared view.
-        streams = [mx.new_stream(mx.default_device()) for _ in range(count)] if count > 1 else [None]
-        source = mx.ones((COPY_BYTES // 4 // len(streams),), dtype=mx.float32)
+def copy_peak(size: int = 2 * COPY_BYTES) -> float:
+    """Measure the highest rate of repeated copies that read and write `size` bytes each, in bytes per second.
+
+    On a CPU all cores copy within memory that they hold: MLX would allocate new memory for each result, which can take
+    longer than the copy itself.
+    """
+    calls = max(1, _MOVED_BYTES // size)
+    if device() == "cpu":
+        count = usable_cores()
+        pairs = [(np.ones(size // 2 // count, np.uint8), np.ones(size // 2 // count, np.uint8)) for _ in range(count)]
+
+        def copy(pair: tuple[NDArray[np.uint8], NDArray[np.uint8]]) -> None:
+            for _ in range(calls):
+                np.copyto(*pair)
+
+        with ThreadPoolExecutor(count) as threads:
+            durations = _repeated(lambda: list(threads.map(copy, pairs)))
+    else:
+        source = mx.ones((size // 8,), dtype=mx.float32)
         mx.eval(source)
 
-        def copy(source: Any = source, streams: Any = streams) -> None:
-            mx.eval([mx.negative(source, stream=stream) for stream in streams])
+        def chain() -> None:
+            # mx.negative reads and writes each byte once; a plain copy may be a shared view.
+            value = source
+            for _ in range(calls):
+                value = mx.negative(value)
+            mx.eval(value)
 
-        copy()
-        best = max(best, 2.0 * COPY_BYTES / min(_repeated(copy, seconds / len(counts), 3)))
-    return best
+        durations = _repeated(chain)
+    return float(size) * calls / min(durations)
 
 
 def _rate_of_lanes(dtype: str) -> float:
@@ -172,53 +185,6 @@ def _rate_of_lanes(dtype: str) -> float:
         mx.eval(products)
 
     return 2.0 * _LANE_SIZE**3 * len(lanes()) / min(_repeated(multiply))
-
-
-def _memory_rate(seconds: float) -> float:
-    """The highest rate of a copy: bytes read and written, per second.
-
-    On a CPU, MLX allocates new memory for each result, which can take longer than the copy itself. So a copy into
-    existing memory is measured there too.
-    """
-    rate = copy_peak(seconds)
-    if device() != "cpu":
-        return rate
-    count = min(usable_cores(), LARGEST_COPY_STREAMS)
-    size = COPY_BYTES // count
-    pairs = [(np.ones(size, np.uint8), np.ones(size, np.uint8)) for _ in range(count)]
-    with ThreadPoolExecutor(count) as threads:
-
-        def copy() -> None:
-            list(threads.map(lambda pair: np.copyto(*pair), pairs))
-
-        return max(rate, 2.0 * size * count / min(_repeated(copy)))
-
-
-def _cached_rate(size: int) -> float:
-    """The highest rate of repeated copies that read and write `size` bytes each."""
-    calls = _MOVED_BYTES // size
-    if device() == "cpu":
-        count = usable_cores()
-        pairs = [(np.ones(size // 2 // count, np.uint8), np.ones(size // 2 // count, np.uint8)) for _ in range(count)]
-
-        def copy(pair: tuple[NDArray[np.uint8], NDArray[np.uint8]]) -> None:
-            for _ in range(calls):
-                np.copyto(*pair)
-
-        with ThreadPoolExecutor(count) as threads:
-            durations = _repeated(lambda: list(threads.map(copy, pairs)))
-    else:
-        source = mx.ones((size // 8,), dtype=mx.float32)
-        mx.eval(source)
-
-        def chain() -> None:
-            value = source
-            for _ in range(calls):
-                value = mx.negative(value)
-            mx.eval(value)
-
-        durations = _repeated(chain)
-    return float(size) * calls / min(durations)
 
 
 def _repeated(work: Callable[[], object], seconds: float = 0.0, least: int = _REPEATS) -> list[float]:

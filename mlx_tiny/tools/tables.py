@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from mlx_tiny.tools.statistics import Spread
-from mlx_tiny.units import format_duration
+from mlx_tiny.units import format_bytes, format_duration
 
 WIDTH = 80
 ABSENT = "-"
@@ -92,6 +92,24 @@ class Table(Generic[R]):
             parts.append(f"only in the JSON, for want of room: {missing}")
         if parts:
             yield from wrapped("; ".join(parts), indent=2, width=self._width)
+
+
+def readable(values: Mapping[str, Any]) -> dict[str, str]:
+    """Plain values as a person reads them; those that are None are left out."""
+    lines = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{key} {inner}" for key, inner in value.items() if inner is not None) or None
+        if isinstance(value, float):
+            value = f"{value:.6g}"
+        if value is not None:
+            lines[name] = format_bytes(value) if name.endswith("_bytes") else str(value)
+    return lines
+
+
+def block(values: Mapping[str, Any]) -> str:
+    """The `key: value` lines that end a command's output, which a script can read."""
+    return "\n".join(f"{name}: {text}" for name, text in readable(values).items())
 
 
 def wrapped(text: str, *, indent: int = 2, width: int = WIDTH) -> list[str]:

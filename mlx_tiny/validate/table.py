@@ -7,11 +7,10 @@ import textwrap
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from mlx_tiny.errors import TinyError, first_line
 from mlx_tiny.ops.conformance import Result
-from mlx_tiny.records import to_plain
+from mlx_tiny.records import Record
 from mlx_tiny.tools.tables import wrapped
 
 OK, FAILED, LEFT_OUT = "ok", "FAILED", "left out"
@@ -68,9 +67,35 @@ class Row:
             *(wrapped(f"    {told}", indent=4) if told else []),
         ]
 
-    def to_dict(self) -> dict[str, Any]:
-        """The row as values of JSON; an error without a number is null."""
-        return {**to_plain(self), "passed": self.passed}
+
+@dataclass(frozen=True)
+class Report(Record):
+    """What `mlx-tiny validate --json` prints."""
+
+    kind = "validation"
+    version = 1
+
+    machine: dict[str, str]
+    """What computed, line by line."""
+    rows: list[Row]
+    losses: dict[str, list[float | None]]
+    """Losses of both trainings; empty if a training failed or there was none."""
+    results: int
+    failed: int
+    first_failure: str | None
+    seconds: float
+
+    @staticmethod
+    def of(
+        rows: list[Row],
+        seconds: float,
+        machine: dict[str, str] | None = None,
+        losses: dict[str, list[float | None]] | None = None,
+    ) -> Report:
+        """The summary of all rows."""
+        failed = [row for row in rows if not row.passed]
+        first = failed[0].place if failed else None
+        return Report(machine or {}, rows, losses or {}, len(rows), len(failed), first, round(seconds, 1))
 
 
 @dataclass(frozen=True)

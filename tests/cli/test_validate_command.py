@@ -106,9 +106,9 @@ def test_the_kernels_table(error: float, monkeypatch: pytest.MonkeyPatch) -> Non
     values = strict(finished.out)
     assert finished.code == (0 if passed else FAILED) and values["failed"] == (not passed)
     one, two = values["rows"]
-    assert (one["operation"], one["passed"]) == ("one", passed)
+    assert (one["operation"], one["verdict"]) == ("one", "ok" if passed else "FAILED")
     assert one["relative"] == (pytest.approx(error) if math.isfinite(error) else None)
-    assert two["passed"] and two["absolute"] == pytest.approx(1e-6)
+    assert two["verdict"] == "ok" and two["absolute"] == pytest.approx(1e-6)
     finished = call("validate", "--kernels")
     lines = finished.out.splitlines()
     verdicts = [line.split()[-1] for line in lines if line.startswith(("  one", "  two"))]
@@ -230,7 +230,7 @@ def test_a_run_is_held_against_the_reference(trained: Path) -> None:
         "bits per byte",
         "likeliest tokens",
     ]
-    assert all(row["passed"] and row["relative"] <= row["allowed"] and row["seconds"] >= 0 for row in rows)
+    assert all(row["verdict"] == "ok" and row["relative"] <= row["allowed"] and row["seconds"] >= 0 for row in rows)
     assert [len(losses) for losses in values["losses"].values()] == [21, 21]
     assert values["losses"]["mlx"] == pytest.approx(values["losses"]["torch"], rel=1e-3)
     assert values["machine"]["ours"].startswith("mlx ") and values["machine"]["reference"].startswith("torch ")
@@ -270,10 +270,10 @@ def test_the_tables_of_a_sound_machine() -> None:
     assert list(results) == ["results", "failed", "seconds"] and results["failed"] == "0"
     lines = finished.out.splitlines()
     assert len([line for line in lines if re.search(r"  ok(: .+)?$", line)]) == int(results["results"])
-    (curve,) = [number for number, line in enumerate(lines) if line.startswith("loss before step")]
-    assert lines[curve].split()[3:] == ["1", "10", "20"]
+    (curve,) = [number for number, line in enumerate(lines) if line.startswith("  loss before step")]
+    assert lines[curve].split()[3:] == ["1", "10"]
     assert [line.split()[0] for line in lines[curve + 1 : curve + 3]] == ["mlx", "torch"]
-    assert lines[curve + 1].split()[1:] == lines[curve + 2].split()[1:] == ["5.000000", "4.689655", "4.344828"]
+    assert lines[curve + 1].split()[1:] == lines[curve + 2].split()[1:] == ["5.000000", "4.689655"]
     if metal.why_not_metal():
         assert "Metal kernels: not run here, because this machine has no Metal GPU" in finished.out
 
@@ -296,7 +296,7 @@ def test_a_fault_ends_with_3_and_names_where(as_json: bool, monkeypatch: pytest.
         values = strict(finished.out)
         assert values["first_failure"].startswith("attention, plain: output, ") and values["failed"] >= 1
         (row,) = [r for r in values["rows"] if (r["operation"], r["dtype"]) == ("attention, plain", "bfloat16")]
-        assert (row["absolute"], row["relative"], row["passed"]) == (None, None, False)
+        assert (row["absolute"], row["relative"], row["verdict"]) == (None, None, "FAILED")
     else:
         assert "first_failure: attention, plain: output, B2 T1 " in finished.out
 
@@ -320,7 +320,7 @@ def test_a_training_that_breaks_is_a_row_that_fails(
         asked.append(1)
         raise error
 
-    monkeypatch.setattr(Training, "_by_mlx", broken)
+    monkeypatch.setattr(getattr(Training, "func", Training), "_by_mlx", broken)
     for part in (suite.operations, suite.models, suite.optimizers):
         monkeypatch.setattr(part, "comparisons", lambda *_: iter(()))
     finished = call("validate", "--json", "--plot", "curves.png")
