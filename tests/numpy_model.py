@@ -1,4 +1,4 @@
-"""The transformer once more, in float64 numpy, written from its description and not from its code; and small models."""
+"""The transformer in float64 numpy, out of the operations' formulas and no code of the model; and small models."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ import numpy as np
 
 from mlx_tiny.config import ModelConfig
 from mlx_tiny.model.parameters import parameter_specs
+from mlx_tiny.ops.activation import ACTIVATION
+from mlx_tiny.ops.attention import ATTENTION
+from mlx_tiny.ops.norm import NORM
+from mlx_tiny.ops.qk_norm_rope import ROTARY
 
 Arrays = dict[str, np.ndarray]
 
@@ -46,28 +50,24 @@ def random_tokens(config: ModelConfig, rows: int = 2, seed: int = 0) -> tuple[np
 
 
 def normalized(x: np.ndarray, epsilon: float) -> np.ndarray:
-    return x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + epsilon)
+    return NORM.proof.formula({"x": x}, {"output": 0 * x}, {"epsilon": epsilon})["output"]
 
 
 def turned(x: np.ndarray, base: float) -> np.ndarray:
-    """Rotary positions on [T, heads, K], the pairs (i, i + K/2) as complex numbers."""
-    T, _, K = x.shape
-    angles = np.arange(T)[:, None, None] * base ** (-2 * np.arange(K // 2) / K)
-    pairs = (x[..., : K // 2] + 1j * x[..., K // 2 :]) * np.exp(1j * angles)
-    return np.concatenate([pairs.real, pairs.imag], axis=-1)
+    """Rotary positions on [T, heads, K]."""
+    return ROTARY.proof.formula({"x": x[None]}, {"output": 0 * x[None]}, {"base": base})["output"][0]
 
 
 def attention(query: np.ndarray, key: np.ndarray, value: np.ndarray) -> np.ndarray:
     """Query [T, H, K], key and value [T, G, K]; query head h uses key head h // (H/G)."""
-    T, H, K = query.shape
-    mixed = np.zeros_like(query)
-    for h in range(H):
-        g = h // (H // key.shape[1])
-        for t in range(T):
-            scores = key[: t + 1, g] @ query[t, h] / np.sqrt(K)
-            weights = np.exp(scores - scores.max())
-            mixed[t, h] = weights / weights.sum() @ value[: t + 1, g]
-    return mixed
+    inputs = {"query": query[None], "key": key[None], "value": value[None]}
+    cotangents, settings = {"output": 0 * query[None]}, {"scale": query.shape[2] ** -0.5}
+    return ATTENTION.proof.formula(inputs, cotangents, settings)["output"][0]
+
+
+def activated(hidden: np.ndarray, config: ModelConfig) -> np.ndarray:
+    cotangents, settings = {"output": 0 * hidden[:, : config.hidden]}, {"activation": config.activation}
+    return ACTIVATION.proof.formula({"hidden": hidden}, cotangents, settings)["output"]
 
 
 def logits(parameters: Arrays, c: ModelConfig, tokens: np.ndarray) -> np.ndarray:
@@ -82,12 +82,7 @@ def logits(parameters: Arrays, c: ModelConfig, tokens: np.ndarray) -> np.ndarray
         key = turned(normalized(key, c.norm_epsilon) * weights["key_norm_weight"], c.rope_base)
         mixed = attention(query, key, value).reshape(len(tokens), H * K)
         x = weights["residual_scale"][0] * x + mixed @ weights["attention_output"].T
-        hidden = normalized(x, c.norm_epsilon) @ weights["mlp_input"].T
-        if c.activation == "swiglu":
-            gate, up = hidden[:, : c.hidden], hidden[:, c.hidden :]
-            hidden = gate / (1 + np.exp(-gate)) * up
-        else:
-            hidden = np.maximum(hidden, 0) ** 2
+        hidden = activated(normalized(x, c.norm_epsilon) @ weights["mlp_input"].T, c)
         x = weights["residual_scale"][1] * x + hidden @ weights["mlp_output"].T
     return normalized(x, c.norm_epsilon) @ parameters["embedding" if c.tied else "head"].T
 
