@@ -2,71 +2,91 @@
 
 from __future__ import annotations
 
-import json
+import itertools
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 
 from benchmarks.command_line import start
-from mlx_tiny.bench.results import name_of, read
-from mlx_tiny.bench.table import OVERLOADED, aligned, duration, machine_line
-from mlx_tiny.machine.description import Machine
-from mlx_tiny.records import from_plain
+from mlx_tiny.bench.record import Benchmarks, Result
+from mlx_tiny.bench.table import machine_line
+from mlx_tiny.records import read, to_json
+from mlx_tiny.tools.tables import OVERLOADED, Column, Table, wrapped
+from mlx_tiny.units import format_duration
 
 SIDES = ("first", "second")
 
 
-def compare(first: dict[str, Any], second: dict[str, Any]) -> list[dict[str, Any]]:
-    """A comparison for each record that either file holds, in the order of the first.
+@dataclass(frozen=True)
+class Comparison:
+    """One thing by one implementation, in both files; without a time there is a reason."""
 
-    Returns:
-        `name`; of each file `first_s` and `second_s` or `first_reason` and `second_reason`; where both have times,
-        `speed_up`, with `low` and `high` between the slowest tenth of one and the fastest tenth of the other.
-    """
-    sides = [{name_of(record): record for record in file["records"]} for file in (first, second)]
-    found = []
-    for name in dict.fromkeys((*sides[0], *sides[1])):
-        comparison: dict[str, Any] = {"name": list(name)}
-        for side, records in zip(SIDES, sides, strict=True):
-            record = records.get(name, {"reason": "not measured"})
-            if "median_s" in record:
-                comparison[f"{side}_s"], comparison[f"{side}_overloaded"] = record["median_s"], record["overloaded"]
-            else:
-                comparison[f"{side}_reason"] = record["reason"]
-        if "first_s" in comparison and "second_s" in comparison:
-            one, other = (records[name] for records in sides)
-            comparison["speed_up"] = one["median_s"] / other["median_s"]
-            comparison["low"], comparison["high"] = one["p10_s"] / other["p90_s"], one["p90_s"] / other["p10_s"]
-        found.append(comparison)
-    return found
+    name: tuple[str, ...]
+    first_s: float | None
+    second_s: float | None
+    first_reason: str | None
+    second_reason: str | None
+    speed_up: float | None
+    low: float | None
+    """Between the slowest tenth of the second and the fastest tenth of the first; `high` the other way round."""
+    high: float | None
+    overloaded: bool
 
 
-def lines(first: dict[str, Any], second: dict[str, Any]) -> Iterator[str]:
+def compare(first: Benchmarks, second: Benchmarks) -> list[Comparison]:
+    """A comparison for each result that either file holds, in the order of the first."""
+    one, other = ({result.name: result for result in file.results} for file in (first, second))
+    return [_comparison(name, one.get(name), other.get(name)) for name in dict.fromkeys((*one, *other))]
+
+
+def _comparison(name: tuple[str, ...], first: Result | None, second: Result | None) -> Comparison:
+    one, other = (None if result is None else result.time_s for result in (first, second))
+    why, other_why = ("not measured" if result is None else result.reason for result in (first, second))
+    speed_up = low = high = None
+    if one is not None and other is not None:
+        speed_up, low, high = one.median / other.median, one.p10 / other.p90, one.p90 / other.p10
+    one_s, other_s = (None if time_s is None else time_s.median for time_s in (one, other))
+    overloaded = any(time_s is not None and time_s.overloaded for time_s in (one, other))
+    return Comparison(name, one_s, other_s, why, other_why, speed_up, low, high, overloaded)
+
+
+def lines(first: Benchmarks, second: Benchmarks) -> Iterator[str]:
     """The comparison as a table; what neither file has a time of is left out."""
     for side, file in zip(SIDES, (first, second), strict=True):
-        yield f"{side}: {file['created']}, {machine_line(from_plain(Machine, file['machine']))}"
-        for warning in file["warnings"]:
-            yield f"{side}: warning: {warning}"
-    rows = [["", "first", "second", "second is faster by"]]
-    for comparison in compare(first, second):
-        missing = [f"{side}: {comparison[f'{side}_reason']}" for side in SIDES if f"{side}_reason" in comparison]
-        if len(missing) < len(SIDES):
-            cells = [_time(comparison, side) for side in SIDES]
-            rows.append([", ".join(comparison["name"]), *cells, *(missing or [_ratio(comparison)])])
-    yield from aligned(rows)
+        yield from wrapped(f"{side}: {file.created}, {machine_line(file.machine)}")
+        for warning in file.warnings:
+            yield from wrapped(f"{side}: warning: {warning}")
+    table = Table[Comparison](
+        lambda c: c.name[-1],
+        [
+            Column("first", lambda c: format_duration(c.first_s or 0.0)),
+            Column("second", lambda c: format_duration(c.second_s or 0.0)),
+            Column("ratio", _ratio, "how many times faster the second is"),
+        ],
+        note=_note,
+        marks=[(OVERLOADED, "the machine was too loaded to measure")],
+    )
+    shown = [c for c in compare(first, second) if (c.first_s, c.second_s) != (None, None)]
+    for name, block in itertools.groupby(shown, key=lambda c: c.name[1:-1]):
+        yield from ("", *wrapped(", ".join(name)), *table.lines(list(block)))
+    yield ""
+    yield from table.legend()
 
 
-def _ratio(comparison: dict[str, Any]) -> str:
-    sign = OVERLOADED if any(comparison[f"{side}_overloaded"] for side in SIDES) else ""
-    return f"{comparison['speed_up']:.2f} ({comparison['low']:.2f} to {comparison['high']:.2f}){sign}"
+def _ratio(comparison: Comparison) -> str:
+    low, high = comparison.low, comparison.high
+    return f"{comparison.speed_up:.2f} ({low:.2f} to {high:.2f}){OVERLOADED * comparison.overloaded}"
 
 
-def _time(comparison: dict[str, Any], side: str) -> str:
-    if f"{side}_s" not in comparison:
-        return "-"
-    return duration(comparison[f"{side}_s"]) + (OVERLOADED if comparison[f"{side}_overloaded"] else "")
+def _note(comparison: Comparison) -> str | None:
+    """What each file says, where one has no time."""
+    if comparison.speed_up is not None:
+        return None
+    sides = ((comparison.first_s, comparison.first_reason), (comparison.second_s, comparison.second_reason))
+    words = [reason if time_s is None else format_duration(time_s) for time_s, reason in sides]
+    return "; ".join(f"{side}: {word}" for side, word in zip(SIDES, words, strict=True))
 
 
 @click.command()
@@ -74,13 +94,13 @@ def _time(comparison: dict[str, Any], side: str) -> str:
 @click.argument("second", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(first: Path, second: Path, as_json: bool) -> None:
-    """Compare two files of `mlx-tiny bench --output`, record by record.
+    """Compare two files of `mlx-tiny bench --output`, result by result.
 
-    A time that spread too much has a `!`, and so has a ratio to or from it.
+    A ratio to or from a time that spread too much has a `!`.
     """
-    files = read(first), read(second)
+    files = [read(path, Benchmarks, "file of benchmarks") for path in (first, second)]
     if as_json:
-        click.echo(json.dumps({"comparisons": compare(*files)}))
+        click.echo(to_json({"comparisons": compare(*files)}))
         return
     for line in lines(*files):
         click.echo(line)

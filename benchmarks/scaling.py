@@ -18,19 +18,20 @@ import numpy as np
 
 from benchmarks.command_line import start
 from mlx_tiny.bench.profile import costs
-from mlx_tiny.bench.table import OVERLOADED, aligned, duration, machine_line
-from mlx_tiny.bench.timing import interleaved, seconds_of
+from mlx_tiny.bench.table import machine_line
+from mlx_tiny.bench.timing import interleaved
 from mlx_tiny.bench.weights import nonzero_parameters
 from mlx_tiny.config import RunConfig
 from mlx_tiny.errors import CheckFailed
-from mlx_tiny.files import require_writable, write_json
+from mlx_tiny.files import require_writable
 from mlx_tiny.linux.lanes import decide_compilation, lanes
-from mlx_tiny.machine.description import describe
+from mlx_tiny.machine.description import Machine, describe
 from mlx_tiny.model.parameters import training_flops_per_token
-from mlx_tiny.records import to_plain
+from mlx_tiny.records import Record, write
 from mlx_tiny.study.plan import PRESETS
 from mlx_tiny.tools import plots
 from mlx_tiny.tools.statistics import Spread
+from mlx_tiny.tools.tables import OVERLOADED, PLUS_MINUS, Column, Table, spread_cell, time_cell, wrapped
 from mlx_tiny.training.step import TrainingState, TrainingStep, fresh_state
 
 ALLOWED_GROWTH = 1.20
@@ -41,7 +42,35 @@ _WINDOWS = (128, 256, 512, 1024, 2048)
 # A step of the longest window has as many rows, and at least one for each core, or some would be idle.
 _LEAST_ROWS = 2
 
-Point = dict[str, Any]
+
+@dataclass(frozen=True)
+class Point:
+    """The cost of a training token at one value of one dimension."""
+
+    axis: str
+    value: int
+    batch_size: int
+    tokens_per_step: int
+    flops_per_token: float
+    """The model's and the optimizer's."""
+    s_per_token: Spread
+
+    @property
+    def s_per_flop(self) -> float:
+        return self.s_per_token.median / self.flops_per_token
+
+
+@dataclass(frozen=True)
+class Scaling(Record):
+    """The file of this study."""
+
+    kind = "scaling"
+    version = 2
+
+    created: str
+    machine: Machine
+    verdicts: list[str]
+    points: list[Point]
 
 
 def values_of(axis: str) -> tuple[int, ...]:
@@ -89,18 +118,7 @@ def measure(
         tokens = config.train.batch_size * config.model.context
         spread = Spread.of([taken / tokens for taken in durations[str(value)]])
         flops = training_flops_per_token(config.model) + costs(config)["optimizer"]["flops"] / tokens
-        points.append(
-            {
-                "axis": axis,
-                "value": value,
-                "batch_size": config.train.batch_size,
-                "tokens_per_step": tokens,
-                "flops_per_token": flops,
-                **seconds_of(spread),
-                "s_per_token": spread.median,
-                "s_per_flop": spread.median / flops,
-            }
-        )
+        points.append(Point(axis, value, config.train.batch_size, tokens, flops, spread))
     return points
 
 
@@ -146,11 +164,11 @@ class Verdict:
 def verdicts(points: Sequence[Point]) -> list[Verdict]:
     """One for each axis."""
     found = []
-    for axis, group in itertools.groupby(points, key=lambda point: point["axis"]):
+    for axis, group in itertools.groupby(points, key=lambda point: point.axis):
         block = list(group)
         pairs = itertools.combinations(block, 2)
-        worst = max((b["s_per_flop"] / a["s_per_flop"], a["value"], b["value"]) for a, b in pairs)
-        found.append(Verdict(axis, *worst, uncertain=any(point["overloaded"] for point in block)))
+        worst = max((b.s_per_flop / a.s_per_flop, a.value, b.value) for a, b in pairs)
+        found.append(Verdict(axis, *worst, uncertain=any(point.s_per_token.overloaded for point in block)))
     return found
 
 
@@ -173,40 +191,45 @@ def require_kept(found: Sequence[Verdict]) -> None:
 
 def table(points: Sequence[Point]) -> Iterator[str]:
     """All points, and how their cost and FLOPs grew from the first of their axis."""
-    rows = [["", "batch", "per token", "p10 to p90", "FLOPs per token", "GFLOP/s", "cost grew", "FLOPs grew", "ratio"]]
-    for _, group in itertools.groupby(points, key=lambda point: point["axis"]):
-        block = list(group)
-        for point in block:
-            cost, flops = (point[key] / block[0][key] for key in ("s_per_token", "flops_per_token"))
-            rows.append(
-                [
-                    f"{point['axis']} {point['value']}",
-                    str(point["batch_size"]),
-                    duration(point["s_per_token"]) + (OVERLOADED if point["overloaded"] else ""),
-                    f"{duration(point['p10_s'])} to {duration(point['p90_s'])}",
-                    f"{point['flops_per_token']:.3g}",
-                    f"{1e-9 / point['s_per_flop']:.1f}",
-                    f"{cost:.2f}",
-                    f"{flops:.2f}",
-                    f"{cost / flops:.2f}",
-                ]
-            )
-    return aligned(rows)
+    first = {point.axis: point for point in reversed(points)}
+
+    def cost_grew(p: Point) -> float:
+        return p.s_per_token.median / first[p.axis].s_per_token.median
+
+    def flops_grew(p: Point) -> float:
+        return p.flops_per_token / first[p.axis].flops_per_token
+
+    printed = Table[Point](
+        lambda p: f"{p.axis} {p.value}",
+        [
+            Column("time", lambda p: time_cell(p.s_per_token), "per token, median"),
+            Column("±", lambda p: spread_cell(p.s_per_token), PLUS_MINUS),
+            Column("cost", lambda p: f"{cost_grew(p):.2f}", "times that of the first value"),
+            Column("FLOPs", lambda p: f"{flops_grew(p):.2f}", "times those of the first value"),
+            Column("ratio", lambda p: f"{cost_grew(p) / flops_grew(p):.2f}", "cost over FLOPs"),
+            Column("GFLOP/s", lambda p: f"{1e-9 / p.s_per_flop:.1f}"),
+            Column("batch", lambda p: str(p.batch_size), "sequences"),
+            Column("FLOPs/token", lambda p: f"{p.flops_per_token:.3g}"),
+        ],
+        marks=[(OVERLOADED, "the machine was too loaded to measure")],
+    )
+    yield from printed.lines(points)
+    yield from printed.legend()
 
 
 def plot(points: Sequence[Point], path: Path) -> None:
     """Cost per token against each dimension, measured, and as FLOPs alone would have it from the first value on."""
-    names = list(dict.fromkeys(point["axis"] for point in points))
+    names = list(dict.fromkeys(point.axis for point in points))
     size = 4 * len(names), 3.6
     with plots.picture(path, ncols=len(names), figsize=size, squeeze=False) as (_, panels):
         for panel, axis in zip(panels[0], names, strict=True):
-            _draw(panel, axis, [point for point in points if point["axis"] == axis])
+            _draw(panel, axis, [point for point in points if point.axis == axis])
 
 
 def _draw(panel: Any, axis: str, block: Sequence[Point]) -> None:
-    values, costs_us = [p["value"] for p in block], [1e6 * p["s_per_token"] for p in block]
-    by_flops = [costs_us[0] * p["flops_per_token"] / block[0]["flops_per_token"] for p in block]
-    lows, highs = ([1e6 * p[key] for p in block] for key in ("p10_s", "p90_s"))
+    values, costs_us = [p.value for p in block], [1e6 * p.s_per_token.median for p in block]
+    by_flops = [costs_us[0] * p.flops_per_token / block[0].flops_per_token for p in block]
+    lows, highs = [1e6 * p.s_per_token.p10 for p in block], [1e6 * p.s_per_token.p90 for p in block]
     panel.fill_between(values, lows, highs, alpha=0.3)
     panel.plot(values, costs_us, "o-", label="measured")
     panel.plot(values, by_flops, "--", color="black", label="as its FLOPs")
@@ -231,27 +254,20 @@ def command(axes: tuple[str, ...], seconds: float, output: Path | None) -> None:
     require_writable(output, output and output.with_suffix(".png"))
     points: list[Point] = []
     before = describe()
-    click.echo(machine_line(before))
+    click.echo("\n".join(wrapped(machine_line(before))))
     for axis in axes or AXES:
         click.echo(f"measuring: {axis} {', '.join(map(str, values_of(axis)))}", err=True)
         points += measure(axis, values_of(axis), seconds, configuration)
     found = verdicts(points)
-    for line in (*table(points), *found):
-        click.echo(line)
+    click.echo("\n".join([*table(points), *map(str, found)]))
     if output is not None:
         _write(output, points, before)
     require_kept(found)
 
 
-def _write(output: Path, points: Sequence[Point], before: object) -> None:
-    result = {
-        "kind": "scaling",
-        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "machine": to_plain(before),
-        "verdicts": list(map(str, verdicts(points))),
-        "points": points,
-    }
-    write_json(output, result)
+def _write(output: Path, points: list[Point], before: Machine) -> None:
+    created = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    write(output, Scaling(created, before, list(map(str, verdicts(points))), points))
     if plots.installed():
         plot(points, output.with_suffix(".png"))
     else:

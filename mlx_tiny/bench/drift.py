@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 import mlx.core as mx
 
+from mlx_tiny.bench.record import Drift
 from mlx_tiny.bench.stream import mapped_stream
 from mlx_tiny.bench.worker import MOMENTUM, MULTIPLIER
 from mlx_tiny.config import RunConfig
@@ -20,15 +20,12 @@ THROTTLED_BELOW = 0.90
 _ENDS_S = 10.0
 
 
-def drift(config: RunConfig, seconds: float, clock: Callable[[], float] = time.perf_counter) -> dict[str, Any]:
+def drift(config: RunConfig, seconds: float, clock: Callable[[], float] = time.perf_counter) -> Drift:
     """Train without a pause and compare the last seconds with the first.
 
     Args:
         seconds: how long; the ends are ten seconds each, or a third where that is less.
         clock: gives the time in seconds.
-
-    Returns:
-        Plain values: tokens/s at both ends, their ratio, whether that is throttling, and tokens/s second by second.
     """
     step = TrainingStep(config, compiled=decide_compilation(config.train.compile)[0])
     training, stream = step.initial_state(), mapped_stream(config)
@@ -48,17 +45,7 @@ def drift(config: RunConfig, seconds: float, clock: Callable[[], float] = time.p
     window = min(_ENDS_S, seconds / 3)
     first, last = (tokens * _rate(ends, *span) for span in ((0.0, window), (ends[-1] - window, ends[-1])))
     series = [tokens * _rate(ends, float(second), second + 1.0) for second in range(int(ends[-1]))]
-    return {
-        "seconds": ends[-1],
-        "window_s": window,
-        "first_tokens_per_s": first,
-        "last_tokens_per_s": last,
-        "ratio": last / first,
-        "throttled": last / first < THROTTLED_BELOW,
-        "tokens_per_s": series,
-        "thermal_before": before.thermal,
-        "thermal_after": state().thermal,
-    }
+    return Drift(ends[-1], window, first, last, last / first, last / first < THROTTLED_BELOW, series, before, state())
 
 
 def _rate(ends: list[float], start: float, end: float) -> float:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from mlx_tiny.bench.kernels import CALLS_AROUND
 from mlx_tiny.bench.presets import preset_called
+from mlx_tiny.bench.record import Settings
 from mlx_tiny.bench.step import LONGEST_S
 from mlx_tiny.bench.timed import OPERATIONS
 from mlx_tiny.bench.timing import LEAST_ROUNDS
@@ -19,21 +18,21 @@ _UTILISATION, _START_S = 0.4, 15.0
 _DIRECTIONS, _IMPLEMENTATIONS = 2, 4
 
 
-def expected_seconds(settings: dict[str, Any], peaks: Peaks) -> float:
+def expected_seconds(settings: Settings, peaks: Peaks) -> float:
     """Seconds for all that the settings of `bench` ask; right within a factor of two or three."""
-    total, seconds = 0.0, settings["seconds"]
-    for preset in map(preset_called, settings["presets"]):
+    total, seconds = 0.0, settings.seconds
+    for preset in map(preset_called, settings.presets):
         config = preset.config()
         flops = config.train.batch_size * config.model.context * training_flops_per_token(config.model)
-        for dtype in settings["dtypes"]:
+        for dtype in settings.dtypes:
             least_s = flops / peaks.matmul_flops_per_s[dtype]
             step_s = least_s / _UTILISATION
             rounds = LEAST_ROUNDS + CALLS_AROUND
-            if "kernels" in settings["benchmarks"]:
-                count = len(settings["operations"] or OPERATIONS) * _DIRECTIONS * _IMPLEMENTATIONS
+            if "kernels" in settings.benchmarks:
+                count = len(settings.operations or OPERATIONS) * _DIRECTIONS * _IMPLEMENTATIONS
                 total += count * max(seconds, rounds * step_s / config.model.layers / len(OPERATIONS))
-            if "step" in settings["benchmarks"] and least_s <= LONGEST_S:
-                total += len(settings["cores"] or COMPETITORS) * (_START_S + max(3 * seconds, rounds * step_s))
-        if "inference" in settings["benchmarks"]:
+            if "step" in settings.benchmarks and least_s <= LONGEST_S:
+                total += len(settings.cores or COMPETITORS) * (_START_S + max(3 * seconds, rounds * step_s))
+        if "inference" in settings.benchmarks:
             total += 2 * seconds
     return total

@@ -5,27 +5,24 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
 from mlx_tiny.bench.presets import preset_called
-from mlx_tiny.bench.timing import LEAST_ROUNDS, MOST_ROUNDS, seconds_of
+from mlx_tiny.bench.record import WRONG, Result
+from mlx_tiny.bench.timing import LEAST_ROUNDS, MOST_ROUNDS
 from mlx_tiny.bench.weights import nonzero_parameters
 from mlx_tiny.config import ModelConfig, RunConfig
 from mlx_tiny.errors import TinyError
-from mlx_tiny.machine.description import describe
 from mlx_tiny.machine.peaks import Peaks
 from mlx_tiny.model.forward import logits
 from mlx_tiny.model.generate import Reader, Sampling, generate_tokens
 from mlx_tiny.model.parameters import Parameters, multiply_adds_per_token
 from mlx_tiny.ops.implementations import decide
-from mlx_tiny.records import to_plain
 from mlx_tiny.tolerances import bounds
 from mlx_tiny.tools.statistics import Spread
 
-Record = dict[str, Any]
 _CHECKED_TOKENS = 8
 
 
@@ -37,8 +34,8 @@ def run(
     seconds: float = 2.0,
     change: Callable[[RunConfig], RunConfig] = lambda config: config,
     tell: Callable[[str], None] = lambda _: None,
-) -> Iterator[list[Record]]:
-    """The records of one preset at a time, checked first: `prompt` and `decode`.
+) -> Iterator[list[Result]]:
+    """The results of one preset at a time, checked first: `prompt` and `decode`.
 
     Args:
         peaks: measured in the same run.
@@ -74,46 +71,42 @@ def fitting(config: ModelConfig, prompt_tokens: int | None, max_tokens: int | No
     return prompt, written
 
 
-def measure(name: str, config: ModelConfig, prompt: int, written: int, peaks: Peaks, seconds: float) -> list[Record]:
-    """The records of one model with random weights; that of `decode` where more than one token is written."""
+def measure(name: str, config: ModelConfig, prompt: int, written: int, peaks: Peaks, seconds: float) -> list[Result]:
+    """The results of one model with random weights; that of `decode` where more than one token is written."""
     generator = np.random.default_rng(0)
     held = mx.get_active_memory()
     parameters = nonzero_parameters(config)
     tokens = generator.integers(0, config.vocabulary_size, prompt).tolist()
-    common: Record = {
-        "benchmark": "inference",
-        "preset": name,
-        "shape": f"L{config.layers} D{config.width} V{config.vocabulary_size}, {prompt} read, {written} written",
-        "dtype": "float32",
-        "implementation": "mlx_tiny",
-        "error": _cache_excess(parameters, config, tokens),
-        "machine": to_plain(describe()),
-    }
+    excess = _cache_excess(parameters, config, tokens)
     # Tokens, and the window whose tokens meet as many keys on average: the i-th written after the first meets
     # prompt + i, and a token of a window of T meets (T + 1) / 2.
     parts = {"prompt": (prompt, prompt), "decode": (written - 1, 2 * prompt + written - 1)}
-    records: list[Record] = [{**common, "part": part, "tokens": count} for part, (count, _) in parts.items() if count]
-    if not common["error"] <= 1:
-        away = f"{common['error']:.1f} times as far from those of whole windows as is allowed"
-        for record in records:
-            record |= {"reason": f"wrong: scores by the cache are {away}", "wrong": True}
-        return records
+    results = []
+    for part, (count, window) in parts.items():
+        if count:
+            flops = 2 * count * multiply_adds_per_token(config, window)
+            result = Result(
+                "inference",
+                name,
+                f"L{config.layers} D{config.width} V{config.vocabulary_size}, {prompt} read, {written} written",
+                "float32",
+                "mlx_tiny",
+                part=part,
+                error=excess,
+                flops=flops,
+                tokens=count,
+                bound_s=flops / peaks.matmul_flops_per_s["float32"],
+                bound_by="compute",
+            )
+            results.append(result)
+    if not excess <= 1:
+        why = f"wrong: scores by the cache are {excess:.1f} times as far from those of whole windows as is allowed"
+        return [result.without_time(WRONG, why) for result in results]
     mx.clear_cache()
     mx.reset_peak_memory()
     durations = _durations(parameters, config, tokens, written, seconds)
-    peak_memory_bytes = max(0, mx.get_peak_memory() - held)
-    for record in records:
-        count, window = parts[record["part"]]
-        spread = Spread.of(durations[record["part"]])
-        flops = 2 * count * multiply_adds_per_token(config, window)
-        record |= {
-            **seconds_of(spread),
-            "tokens_per_s": count / spread.median,
-            "model_flops": flops,
-            "utilisation": flops / spread.median / peaks.matmul_flops_per_s["float32"],
-            "peak_memory_bytes": peak_memory_bytes,
-        }
-    return records
+    memory = max(0, mx.get_peak_memory() - held)
+    return [result.timed(Spread.of(durations[str(result.part)]), {}, memory) for result in results]
 
 
 def _durations(

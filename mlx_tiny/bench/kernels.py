@@ -5,26 +5,22 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mlx_tiny.bench.presets import preset_called
+from mlx_tiny.bench.record import FAILED, LEFT_OUT, WRONG, Result
 from mlx_tiny.bench.runners import TORCH, Runner, runners
 from mlx_tiny.bench.timed import Timed, of_preset
-from mlx_tiny.bench.timing import interleaved, seconds_of, speed_ups
+from mlx_tiny.bench.timing import interleaved, speed_ups
 from mlx_tiny.errors import first_line
 from mlx_tiny.linux.lanes import on_cpu, why_not_compiled
-from mlx_tiny.machine.description import describe
 from mlx_tiny.machine.peaks import Peaks, bound
 from mlx_tiny.ops.conformance import entry
 from mlx_tiny.ops.operation import Exact
-from mlx_tiny.records import to_plain
 from mlx_tiny.tolerances import TABLE, Bounds, bounds
 from mlx_tiny.tools.statistics import Spread
-
-Record = dict[str, Any]
 
 BASES = ("plain", "mlx", TORCH)
 """Implementations that the others are compared with."""
@@ -59,8 +55,8 @@ def run(
     seconds: float = 1.0,
     compiled: bool | None = None,
     tell: Callable[[str], None] = lambda _: None,
-) -> Iterator[list[Record]]:
-    """Check and time; the records of one operation and direction at a time, one per implementation.
+) -> Iterator[list[Result]]:
+    """Check and time; the results of one operation and direction at a time, one per implementation.
 
     Args:
         preset_names: whose shapes to take.
@@ -85,63 +81,65 @@ def run(
                 yield measure(timed, peaks, seconds=seconds, compiled=compiled)
 
 
-def measure(timed: Timed, peaks: Peaks, *, seconds: float, compiled: bool) -> list[Record]:
-    """The records of one operation, one per implementation; one that cannot run here with the reason."""
+def measure(timed: Timed, peaks: Peaks, *, seconds: float, compiled: bool) -> list[Result]:
+    """The results of one operation, one per implementation; those that cannot run here have a reason."""
     operation, case = timed.operation, timed.case
     least = bound(peaks, case.dtype, flops=timed.flops, moved_bytes=timed.least_bytes, launches=timed.least_launches)
-    common = {
-        "benchmark": "kernels",
-        **dict(zip(("operation", "direction", "preset", "dtype"), timed.name, strict=True)),
-        "shape": operation.title(case),
-        "model_flops": timed.flops,
-        "least_bytes": timed.least_bytes,
-        "arithmetic_intensity": timed.flops / timed.least_bytes,
-        "bound_s": least.seconds,
-        "bound_by": least.by,
-        "compiled": compiled,
-        "float32_products": peaks.products,
-        "machine": to_plain(describe()),
+    name, direction, preset, dtype = timed.name
+    results = {
+        implementation: Result(
+            "kernels",
+            preset,
+            operation.title(case),
+            dtype,
+            implementation,
+            operation=name,
+            direction=direction,
+            compiled=compiled,
+            flops=timed.flops,
+            executed_flops=_executed_flops(timed, implementation),
+            least_bytes=timed.least_bytes,
+            bound_s=least.seconds,
+            bound_by=least.by,
+        )
+        for implementation in (*operation.implementations, *operation.proof.rivals)
     }
     if least.seconds > _LONGEST_S:
         why = f"left out: no implementation could take less than {least.seconds:.0f} s here"
-        names = dict.fromkeys((*operation.implementations, *operation.proof.rivals))
-        return [{**common, "implementation": name, "reason": why} for name in names]
+        return [result.without_time(LEFT_OUT, why) for result in results.values()]
     calls = 1 if on_cpu() or least.seconds > _SHORT_S else _CALLS_ON_GPU
-    ready, records = _prepared(timed, common, compiled, calls)
+    ready = _prepared(timed, results, peaks.products, compiled, calls)
     memory = {name: runner.peak_memory_bytes() for name, runner in ready.items()}
     for runner in ready.values():
         runner()
     durations = interleaved(ready, seconds=seconds * len(ready)) if ready else {}
     durations = {name: [duration / calls for duration in taken] for name, taken in durations.items()}
     for name in ready:
-        records[name] |= _speeds(timed, name, Spread.of(durations[name]), least.seconds)
-        records[name]["peak_memory_bytes"] = memory[name]
-        records[name]["speed_up"] = speed_ups(durations, name, BASES)
-    return list(records.values())
+        speed_up = speed_ups(durations, name, BASES)
+        results[name] = results[name].timed(Spread.of(durations[name]), speed_up, memory[name])
+    return list(results.values())
 
 
-def _prepared(timed: Timed, common: Record, compiled: bool, calls: int) -> tuple[dict[str, Runner], dict[str, Record]]:
-    """A runner for each implementation whose result is right, and a record for every one."""
+def _prepared(timed: Timed, results: dict[str, Result], products: str, compiled: bool, calls: int) -> dict[str, Runner]:
+    """A runner for each implementation whose result is right; `results` says of the others why they have no time."""
     expected = timed.expected()
     ready: dict[str, Runner] = {}
-    records: dict[str, Record] = {}
     for name, make in runners(timed, compiled=compiled, calls=calls):
-        record = records[name] = {**common, "implementation": name}
         if isinstance(make, str):
-            record["reason"] = make
+            results[name] = results[name].without_time(LEFT_OUT, make)
             continue
         try:
             runner = make()
-            verdict = checked(timed, name, runner.results(), expected, common["float32_products"])
+            verdict = checked(timed, name, runner.results(), expected, products)
         except (RuntimeError, ValueError, MemoryError) as error:  # the device, MLX or Metal's compiler refused
-            record |= {"reason": f"failed: {first_line(error)}", "failed": True}
+            results[name] = results[name].without_time(FAILED, f"failed: {first_line(error)}")
             continue
-        record["error"] = verdict.excess
+        results[name] = replace(results[name], error=verdict.excess)
         if verdict.fault is not None:
-            record |= {"reason": f"wrong: {verdict.fault}", "wrong": True}
+            results[name] = results[name].without_time(WRONG, f"wrong: {verdict.fault}")
         else:
             ready[name] = runner
-    return ready, records
+    return ready
 
 
 def checked(timed: Timed, implementation: str, results: Exact, expected: Exact, products: str) -> Verdict:
@@ -174,14 +172,6 @@ def _allowed(timed: Timed, implementation: str, result: str, products: str) -> B
     return bounds(place if (place, dtype) in TABLE else place.removesuffix(" kernel"), dtype)
 
 
-def _speeds(timed: Timed, implementation: str, taken: Spread, bound_s: float) -> Record:
+def _executed_flops(timed: Timed, implementation: str) -> float | None:
     count = timed.operation.proof.executed_flops.get(implementation)
-    executed = count and count(timed.case, timed.backward)
-    return {
-        **seconds_of(taken),
-        "model_flops_per_s": timed.flops / taken.median,
-        "executed_flops": executed,
-        "executed_flops_per_s": executed and executed / taken.median,
-        "bytes_per_s": timed.least_bytes / taken.median,
-        "share_of_bound": bound_s / taken.median,
-    }
+    return None if count is None else count(timed.case, timed.backward)

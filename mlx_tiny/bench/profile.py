@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from mlx_tiny.bench.launches import mac, step_launches
 from mlx_tiny.bench.parts import ADAMW, MLP
+from mlx_tiny.bench.record import Group, Profile
 from mlx_tiny.bench.step import shape_of
 from mlx_tiny.bench.stream import mapped_stream
-from mlx_tiny.bench.timing import interleaved, seconds_of
+from mlx_tiny.bench.timing import interleaved
 from mlx_tiny.bench.weights import nonzero_parameters
 from mlx_tiny.bench.worker import MOMENTUM, MULTIPLIER
 from mlx_tiny.config import RunConfig
@@ -41,7 +42,6 @@ from mlx_tiny.ops.norm import NORM
 from mlx_tiny.ops.operation import Case, Operation, least_bytes
 from mlx_tiny.ops.qk_norm_rope import QK_NORM_ROPE
 from mlx_tiny.optim.optimizer import muon_layout, muon_parameters
-from mlx_tiny.records import to_plain
 from mlx_tiny.tools.statistics import Spread
 from mlx_tiny.training.step import TrainingState, TrainingStep, fresh_state, step_implementations
 
@@ -108,7 +108,7 @@ def profile(
     seconds: float = 10.0,
     compiled: bool | None = None,
     tell: Callable[[str], None] = lambda _: None,
-) -> dict[str, Any]:
+) -> Profile:
     """Time a step and its parts, in turn.
 
     Args:
@@ -117,10 +117,6 @@ def profile(
         seconds: time to spend, about.
         compiled: by default where that works.
         tell: told in a line what is being done.
-
-    Returns:
-        Plain values ready for JSON: `groups`, each with `time_s`, `share`, `alone_s`, `left_out_s`, `launches`,
-        `flops` and `least_bytes`; `step_s`, `unexplained_s`, `adds_up`, `data_within`, and the machine.
 
     Raises:
         TinyError: a step takes too long here.
@@ -169,7 +165,7 @@ def _require_short(config: RunConfig, step_s: float, words: str = "") -> None:
         )
 
 
-def _account(config: RunConfig, durations: dict[Any, Durations], peaks: Peaks, compiled: bool) -> dict[str, Any]:
+def _account(config: RunConfig, durations: dict[Any, Durations], peaks: Peaks, compiled: bool) -> Profile:
     """The report on measured times, round by round the same in each."""
 
     def computing(kept: frozenset[str]) -> Durations:
@@ -180,45 +176,41 @@ def _account(config: RunConfig, durations: dict[Any, Durations], peaks: Peaks, c
         return float(np.median(computing(more) - computing(less)))
 
     launches, work, whole = _launches(config), costs(config), Spread.of(durations["step"].tolist())
-    groups: dict[str, dict[str, Any]] = {}
+    peak, step_s = peaks.matmul_flops_per_s[config.train.dtype], whole.median
+    groups = dict[str, Group]()
     for name in GROUPS:
         alone, left_out = difference(frozenset({name}), NOTHING), difference(ALL, ALL - {name})
-        groups[name] = {"alone_s": alone, "left_out_s": left_out, "time_s": (alone + left_out) / 2, **work[name]}
-        groups[name]["launches"] = launches[name]
+        time_s, own_peak = (alone + left_out) / 2, peaks.matmul_flops_per_s["float32"] if name == "optimizer" else peak
+        share_of_peak = work[name]["flops"] / time_s / own_peak if time_s > 0 else None
+        groups[name] = Group(
+            time_s, time_s / step_s, alone, left_out, launches[name], **work[name], share_of_peak=share_of_peak
+        )
     for name, times in (
         ("embedding and stream", computing(NOTHING)),
         ("data", durations["data"]),
         ("host", durations["host", ALL]),
     ):
-        groups[name] = {"time_s": float(np.median(times))}
-    groups["embedding and stream"]["launches"] = launches["embedding and stream"]
-    step_s = whole.median
-    unexplained = step_s - sum(group["time_s"] for group in groups.values())
-    groups["other"] = {"time_s": unexplained}
-    peak = peaks.matmul_flops_per_s[config.train.dtype]
-    for name, group in groups.items():
-        group["share"] = group["time_s"] / step_s
-        if group.get("flops") and group["time_s"] > 0:
-            own_peak = peaks.matmul_flops_per_s["float32"] if name == "optimizer" else peak
-            group["share_of_peak"] = group["flops"] / group["time_s"] / own_peak
+        time_s = float(np.median(times))
+        groups[name] = Group(time_s, time_s / step_s, launches=launches.get(name))
+    unexplained = step_s - sum(group.time_s for group in groups.values())
+    groups["other"] = Group(unexplained, unexplained / step_s)
     tokens = config.train.batch_size * config.model.context
-    return {
-        "preset": config.train.preset,
-        "shape": shape_of(config),
-        "dtype": config.train.dtype,
-        "compiled": compiled,
-        "step_s": step_s,
-        **seconds_of(whole),
-        "tokens_per_s": tokens / step_s,
-        "utilisation": _flops(config) / step_s / peak,
-        "launches": launches["step"],
-        "groups": groups,
-        "unexplained_s": unexplained,
-        "adds_up": abs(unexplained) <= ADDS_UP_WITHIN * step_s,
-        "data_within": groups["data"]["share"] <= DATA_WITHIN,
-        "peaks": to_plain(peaks),
-        "machine": to_plain(describe()),
-    }
+    return Profile(
+        preset=config.train.preset,
+        shape=shape_of(config),
+        dtype=config.train.dtype,
+        compiled=compiled,
+        step_s=whole,
+        tokens_per_s=tokens / step_s,
+        utilisation=_flops(config) / step_s / peak,
+        launches=launches["step"],
+        groups=groups,
+        unexplained_s=unexplained,
+        adds_up=abs(unexplained) <= ADDS_UP_WITHIN * step_s,
+        data_within=groups["data"].share <= DATA_WITHIN,
+        peaks=peaks,
+        machine=describe(),
+    )
 
 
 def costs(config: RunConfig) -> dict[str, dict[str, float]]:

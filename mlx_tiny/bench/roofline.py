@@ -6,60 +6,48 @@ What lies in a cache may stand above it.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-from mlx_tiny.machine.peaks import Peaks
+from mlx_tiny.bench.record import Benchmarks, Result
 from mlx_tiny.tools.plots import picture
 
 _POINTS = 64
 
+K = TypeVar("K")
 
-def plot(records: Sequence[dict[str, Any]], peaks: Peaks, path: Path) -> None:
-    """Draw the timed records of `bench kernels` as a PNG, with a colour per implementation and a mark per operation."""
-    from matplotlib import lines
 
-    shown = [record for record in records if record["benchmark"] == "kernels" and "median_s" in record]
-    intensities = [record["arithmetic_intensity"] for record in shown] or [1.0]
+def plot(file: Benchmarks, path: Path) -> None:
+    """Draw the timed results of `bench kernels` as a PNG, with a colour per implementation and a mark per operation."""
+    shown = [result for result in file.results if result.benchmark == "kernels" and result.time_s]
+    intensities = [_intensity(result) for result in shown] or [1.0]
     low, high = min(intensities) / 4, max(intensities) * 4
     xs = [low * (high / low) ** (step / _POINTS) for step in range(_POINTS + 1)]
-    colours = _keys(shown, ("implementation",), (f"C{number}" for number in range(10)))
-    marks = _keys(shown, ("operation", "direction"), "osD^vP*X<>")
+    colours = _signs([r.implementation for r in shown], [f"C{number}" for number in range(10)])
+    marks = _signs([(r.operation, r.direction) for r in shown], "osD^vP*X<>")
     with picture(path, figsize=(9, 6)) as (figure, axes):
-        roofs = [
-            axes.plot(
-                xs,
-                [min(rate, x * peaks.copy_bytes_per_s) for x in xs],
-                color="black",
-                linestyle=line,
-                label=f"peaks, {dtype}, from memory",
-            )[0]
-            for (dtype, rate), line in zip(peaks.matmul_flops_per_s.items(), itertools.cycle(("-", "--", ":")))
-        ]
-        for record in shown:
-            colour, mark = colours[record["implementation"],], marks[record["operation"], record["direction"]]
-            place = record["arithmetic_intensity"], record["model_flops_per_s"]
-            axes.plot(*place, mark, color=colour, linestyle="none", alpha=0.8)
-        handles = [
-            *roofs,
-            *(
-                lines.Line2D([], [], marker="s", linestyle="none", color=c, label=name)
-                for (name,), c in colours.items()
-            ),
-            *(
-                lines.Line2D([], [], marker=mark, linestyle="none", color="gray", label=", ".join(kind))
-                for kind, mark in marks.items()
-            ),
-        ]
+        lines = itertools.cycle(("-", "--", ":"))
+        for (dtype, rate), line in zip(file.peaks.matmul_flops_per_s.items(), lines, strict=False):
+            roof = [min(rate, x * file.peaks.copy_bytes_per_s) for x in xs]
+            axes.plot(xs, roof, color="black", linestyle=line, label=f"peaks, {dtype}, from memory")
+        for result in shown:
+            assert result.time_s is not None
+            colour, mark = colours[result.implementation], marks[result.operation, result.direction]
+            axes.plot(_intensity(result), result.flops / result.time_s.median, mark, color=colour, alpha=0.8)
+        for name, colour in colours.items():
+            axes.plot([], [], "s", color=colour, label=name)
+        for (operation, direction), mark in marks.items():
+            axes.plot([], [], mark, color="gray", label=f"{operation}, {direction}")
         axes.set(xscale="log", yscale="log", xlabel="model FLOPs per byte that must be moved", ylabel="model FLOP/s")
-        axes.set_title(", ".join(sorted({record["machine"]["chip"] for record in shown})))
-        figure.legend(handles=handles, loc="outside right upper", fontsize="small")
+        axes.set_title(file.machine.chip)
+        figure.legend(loc="outside right upper", fontsize="small")
 
 
-def _keys(
-    records: Sequence[dict[str, Any]], fields: tuple[str, ...], signs: Iterable[str]
-) -> dict[tuple[str, ...], str]:
-    """A sign for each combination of fields, in the order of their appearance, over again where signs run out."""
-    found = dict.fromkeys(tuple(record[field] for field in fields) for record in records)
-    return dict(zip(found, itertools.cycle(signs)))
+def _intensity(result: Result) -> float:
+    return result.flops / (result.least_bytes or 1.0)
+
+
+def _signs(keys: Iterable[K], signs: Iterable[str]) -> dict[K, str]:
+    """A sign for each key, in the order of their appearance, over again where signs run out."""
+    return dict(zip(dict.fromkeys(keys), itertools.cycle(signs), strict=False))

@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -16,21 +15,18 @@ import numpy as np
 from mlx_tiny.bench.competitor import Competitor
 from mlx_tiny.bench.launches import mac, step_launches
 from mlx_tiny.bench.presets import preset_called
+from mlx_tiny.bench.record import FAILED, LEFT_OUT, WRONG, Result
 from mlx_tiny.bench.runners import why_no_torch
-from mlx_tiny.bench.timing import interleaved, seconds_of, speed_ups
+from mlx_tiny.bench.timing import interleaved, speed_ups
 from mlx_tiny.bench.weights import nonzero_weights
 from mlx_tiny.bench.worker import COMPETITORS, MOMENTUM, MULTIPLIER, OURS, batches, on_cores
 from mlx_tiny.config import RunConfig
 from mlx_tiny.errors import TinyError
-from mlx_tiny.machine.description import describe
 from mlx_tiny.machine.peaks import Peaks
 from mlx_tiny.model.parameters import training_flops_per_token
-from mlx_tiny.records import to_plain
 from mlx_tiny.tolerances import bounds
 from mlx_tiny.tools.statistics import Spread
 from mlx_tiny.training.step import TrainingState, TrainingStep, fresh_state, step_implementations
-
-Record = dict[str, Any]
 
 _CHECKED_STEPS = 3
 # A turn takes at least this long, so that handing over costs nothing beside it.
@@ -49,8 +45,8 @@ def run(
     competitors: Iterable[str] = tuple(COMPETITORS),
     cores: Iterable[int] = (),
     tell: Callable[[str], None] = lambda _: None,
-) -> Iterator[list[Record]]:
-    """The records of one preset at a time, one for each competitor, checked first.
+) -> Iterator[list[Result]]:
+    """The results of one preset at a time, one for each competitor, checked first.
 
     Args:
         dtype: of activations.
@@ -84,30 +80,32 @@ def shape_of(config: RunConfig) -> str:
 
 def measure(
     config: RunConfig, peaks: Peaks, *, seconds: float, competitors: dict[str, tuple[str, int | None]]
-) -> list[Record]:
-    """The records of one configuration, one for each competitor; one that cannot run has a reason instead of figures.
+) -> list[Result]:
+    """The results of one configuration, one for each competitor; one that cannot run has a reason instead of figures.
 
     Args:
         competitors: by the name of the record one out of `worker.COMPETITORS`, and the cores to keep it to.
     """
     tokens = config.train.batch_size * config.model.context
-    flops = training_flops_per_token(config.model)
-    common: Record = {
-        "benchmark": "step",
-        "preset": config.train.preset,
-        "shape": shape_of(config),
-        "dtype": config.train.dtype,
-        "tokens_per_step": tokens,
-        "flops_per_token": flops,
-        "machine": to_plain(describe()),
+    flops = tokens * training_flops_per_token(config.model)
+    least_s = flops / peaks.matmul_flops_per_s[config.train.dtype]
+    results = {
+        name: Result(
+            "step",
+            config.train.preset,
+            shape_of(config),
+            config.train.dtype,
+            name,
+            flops=flops,
+            tokens=tokens,
+            bound_s=least_s,
+            bound_by="compute",
+        )
+        for name in competitors
     }
-    records = {name: {**common, "implementation": name} for name in competitors}
-    peak = peaks.matmul_flops_per_s[config.train.dtype]
-    least_s = tokens * flops / peak
     if least_s > LONGEST_S:
-        for record in records.values():
-            record["reason"] = f"left out: no step could take less than {least_s:.0f} s here"
-        return list(records.values())
+        why = f"left out: no step could take less than {least_s:.0f} s here"
+        return [result.without_time(LEFT_OUT, why) for result in results.values()]
     weights = nonzero_weights(config.model)
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         np.savez(Path(folder) / "weights.npz", **weights)  # type: ignore[arg-type]
@@ -119,26 +117,24 @@ def measure(
             stack.callback(started.close)
             return started
 
-        running = _prepared(config, records, weights, start)
-        _time(running, records, tokens, seconds)
-    for name, record in records.items():
-        if "tokens_per_s" in record:
-            record["utilisation"] = record["tokens_per_s"] * flops / peak
-            if name.startswith(OURS):
-                record["launches"] = _launches(config)
-    return list(records.values())
+        running = _prepared(config, results, weights, start)
+        _time(running, results, seconds)
+    for name, result in results.items():
+        if name.startswith(OURS) and result.time_s is not None:
+            results[name] = replace(result, launches=_launches(config))
+    return list(results.values())
 
 
 def _prepared(
-    config: RunConfig, records: dict[str, Record], weights: dict[str, np.ndarray], start: Callable[[str], Competitor]
+    config: RunConfig, results: dict[str, Result], weights: dict[str, np.ndarray], start: Callable[[str], Competitor]
 ) -> dict[str, Competitor]:
     """The competitors whose first losses are those expected, each warmed up."""
     expected = expected_losses(config, weights, batches(config)[:_CHECKED_STEPS], MULTIPLIER, MOMENTUM)
     without_torch = why_no_torch()
     running: dict[str, Competitor] = {}
-    for name, record in records.items():
+    for name, result in list(results.items()):
         if not name.startswith(OURS) and without_torch is not None:
-            record["reason"] = without_torch
+            results[name] = result.without_time(LEFT_OUT, without_torch)
             continue
         # One after the other: that one compiles must not disturb another's first steps.
         competitor = start(name)
@@ -147,19 +143,19 @@ def _prepared(
             _, losses = competitor.take(_CHECKED_STEPS)
             competitor.take(1)
         except TinyError as error:
-            record |= {"reason": f"failed: {error.failed}", "failed": True}
+            results[name] = result.without_time(FAILED, f"failed: {error.failed}")
             continue
-        record["description"] = competitor.description
-        record["error"] = bounds("step losses", config.train.dtype).excess(losses, expected)
-        if not record["error"] <= 1:
-            away = f"{record['error']:.1f} times as far from those of plain operations as is allowed"
-            record |= {"reason": f"wrong: its first losses are {away}", "wrong": True}
+        excess = bounds("step losses", config.train.dtype).excess(losses, expected)
+        results[name] = replace(result, description=competitor.description, error=excess)
+        if not excess <= 1:
+            away = f"{excess:.1f} times as far from those of plain operations as is allowed"
+            results[name] = results[name].without_time(WRONG, f"wrong: its first losses are {away}")
             continue
         running[name] = competitor
     return running
 
 
-def _time(running: dict[str, Competitor], records: dict[str, Record], tokens: int, seconds: float) -> None:
+def _time(running: dict[str, Competitor], results: dict[str, Result], seconds: float) -> None:
     """Let them take turns; one that dies meanwhile has a reason, and the others go on."""
     turns: dict[str, int] = {}
     taken: dict[str, list[float]] = {name: [] for name in running}
@@ -171,7 +167,8 @@ def _time(running: dict[str, Competitor], records: dict[str, Record], tokens: in
             return running[name].take(steps)[0]
         except TinyError as error:
             del taken[name]
-            records[name] |= {"reason": f"failed while it was timed: {error.failed}", "failed": True}
+            why = f"failed while it was timed: {error.failed}"
+            results[name] = results[name].without_time(FAILED, why)
             return 0.0
 
     def turn(name: str) -> None:
@@ -184,14 +181,8 @@ def _time(running: dict[str, Competitor], records: dict[str, Record], tokens: in
     if taken:
         interleaved({name: functools.partial(turn, name) for name in running}, seconds=seconds * len(taken))
     for name in taken:
-        spread = Spread.of(taken[name])
-        records[name] |= {
-            **seconds_of(spread),
-            "steps_per_round": turns[name],
-            "tokens_per_s": tokens / spread.median,
-            "peak_memory_bytes": running[name].peak_memory_bytes,
-            "speed_up": speed_ups(taken, name, running),
-        }
+        speed_up, memory = speed_ups(taken, name, running), running[name].peak_memory_bytes
+        results[name] = results[name].timed(Spread.of(taken[name]), speed_up, memory)
 
 
 def _launches(config: RunConfig) -> int:

@@ -1,50 +1,70 @@
-"""Records as plain text: one block per measurement, one line per implementation."""
+"""Results as plain text: one block per measurement, one line per implementation."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
-from mlx_tiny.bench.results import title_of
+from mlx_tiny.bench.record import Result
 from mlx_tiny.bench.runners import TORCH
 from mlx_tiny.bench.worker import on_cores
 from mlx_tiny.machine.description import Machine
 from mlx_tiny.machine.peaks import Peaks
-from mlx_tiny.units import format_bytes, format_count
+from mlx_tiny.tools.tables import (
+    ABSENT,
+    OVERLOADED,
+    PLUS_MINUS,
+    Column,
+    Table,
+    ratio_cell,
+    spread_cell,
+    time_cell,
+    wrapped,
+)
+from mlx_tiny.units import format_bytes, format_count, format_duration
 
-Record = dict[str, Any]
-_ABSENT = "-"
-_FACTORS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
-OVERLOADED = "!"
-"""Behind a time that spreads too much, and a ratio to or from it."""
 DOUBTFUL = "?"
-"""Behind a share above 100 %: what it is a share of was no bound."""
+MARKS = (
+    (OVERLOADED, "the machine was too loaded to measure"),
+    (DOUBTFUL, "above 100 %: what it is a share of was no bound"),
+)
 
 
-def lines(records: Sequence[Record]) -> Iterator[str]:
-    """All records, those of one measurement below a heading with what it is."""
-    for _, group in itertools.groupby(records, key=lambda r: (r["benchmark"], title_of(r), r["dtype"])):
-        block = list(group)
-        yield from ("", heading(block[0]))
-        columns = {
-            name: cell
-            for name, cell in _COLUMNS[block[0]["benchmark"]].items()
-            if any("reason" not in r and cell(r) != _ABSENT for r in block)
-        }
-        rows = [[r["implementation"], *_cells(r, columns)] for r in block]
-        yield from aligned([["", *columns], *rows])
+class Blocks:
+    """All results of a run of `bench`, printed as they come."""
+
+    def __init__(self) -> None:
+        self._tables: dict[str, Table[Result]] = {}
+
+    def lines(self, results: Sequence[Result]) -> Iterator[str]:
+        """Some results, those of one measurement below a heading with what it is."""
+        for _, group in itertools.groupby(results, key=lambda r: (r.benchmark, r.title, r.dtype)):
+            block = list(group)
+            yield ""
+            yield from wrapped(heading(block[0]))
+            yield from self._table(block[0].benchmark).lines(block)
+
+    def legend(self) -> Iterator[str]:
+        """What the columns of all blocks so far mean."""
+        for table in self._tables.values():
+            yield ""
+            yield from table.legend()
+
+    def _table(self, benchmark: str) -> Table[Result]:
+        if benchmark not in self._tables:
+            columns = _COLUMNS[benchmark]
+            self._tables[benchmark] = Table(lambda r: r.implementation, columns, note=lambda r: r.reason, marks=MARKS)
+        return self._tables[benchmark]
 
 
-def heading(record: Record) -> str:
+def heading(result: Result) -> str:
     """What is measured, and what the machine's peaks say of it."""
-    parts = [f"{title_of(record)} ({record['shape']}), {record['dtype']}"]
-    if "bound_s" in record:
-        parts.append(
-            f"{format_count(record['model_flops'])}FLOP, {format_bytes(record['least_bytes'])}, "
-            f"{record['arithmetic_intensity']:.1f} FLOP/byte; at least {duration(record['bound_s'])} "
-            f"({record['bound_by']})"
-        )
+    parts = [f"{result.title} ({result.shape}), {result.dtype}"]
+    if result.bound_s is not None:
+        work = [f"{format_count(result.flops)}FLOP"]
+        if result.least_bytes is not None:
+            work += [format_bytes(result.least_bytes), f"{result.flops / result.least_bytes:.1f} FLOP/byte"]
+        parts.append(f"{', '.join(work)}; at least {format_duration(result.bound_s)} ({result.bound_by})")
     return ": ".join(parts)
 
 
@@ -65,96 +85,68 @@ def peaks_line(peaks: Peaks) -> str:
     caches = peaks.cached_bytes_per_s.items()
     cached = [f"{format_bytes(rate)}/s within {format_bytes(int(size))}" for size, rate in caches]
     copies = ", ".join([f"memory {format_bytes(peaks.copy_bytes_per_s)}/s", *cached])
-    return f"peaks: {rates}; {copies}; launch {duration(peaks.launch_s)}, evaluation {duration(peaks.evaluation_s)}"
+    times = f"launch {format_duration(peaks.launch_s)}, evaluation {format_duration(peaks.evaluation_s)}"
+    return f"peaks: {rates}; {copies}; {times}"
 
 
-def duration(seconds: float) -> str:
-    """Three digits: 1.23 ms, 45.6 us, 7.89 s."""
-    for unit, factor in _FACTORS.items():
-        if abs(seconds) >= factor or unit == "us":
-            return f"{seconds / factor:.3g} {unit}"
-    raise AssertionError
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Columns of equal width, the first to the left and the others to the right; a last reason is left as it is."""
-    count = max(len(row) for row in rows)
-    widths = [max((len(row[column]) for row in rows if len(row) == count), default=0) for column in range(count)]
-    widths[0] = max(len(row[0]) for row in rows)
-    for row in rows:
-        cells = [row[0].ljust(widths[0])]
-        if len(row) == count:
-            cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        else:
-            cells += row[1:]
-        yield "  " + "  ".join(cells).rstrip()
-
-
-def _cells(record: Record, columns: dict[str, Callable[[Record], str]]) -> list[str]:
-    return [record["reason"]] if "reason" in record else [cell(record) for cell in columns.values()]
-
-
-def _time(record: Record) -> str:
-    text = duration(record["median_s"])
-    factor = _FACTORS[text.split()[1]]
-    # In the unit of the median, in which the highest may have more than three digits.
-    ends = [record[name] / factor for name in ("p10_s", "p90_s")]
-    low, high = (f"{end:.3g}" if end < 999.5 else f"{end:,.0f}" for end in ends)
-    return f"{text} ({low} to {high}){OVERLOADED if record['overloaded'] else ''}"
-
-
-def _rate(field: str) -> Callable[[Record], str]:
-    return lambda r: _ABSENT if r.get(field) is None else f"{r[field] / 1e9:.3g}"
-
-
-def _memory(record: Record) -> str:
-    return _ABSENT if record.get("peak_memory_bytes") is None else format_bytes(record["peak_memory_bytes"])
-
-
-def _share(field: str) -> Callable[[Record], str]:
-    return lambda r: _ABSENT if r.get(field) is None else f"{r[field]:.0%}{DOUBTFUL if r[field] > 1 else ''}"
-
-
-def _against(base: str) -> Callable[[Record], str]:
-    def cell(record: Record) -> str:
-        ratio = record.get("speed_up", {}).get(base)
-        if ratio is None:
-            return _ABSENT
-        sign = OVERLOADED if ratio["overloaded"] else ""
-        return f"{ratio['median']:.2f} ({ratio['p10']:.2f} to {ratio['p90']:.2f}){sign}"
+def _rate(amount: Callable[[Result], float | None]) -> Callable[[Result], str]:
+    def cell(result: Result) -> str:
+        work = amount(result)
+        return ABSENT if work is None or result.time_s is None else f"{work / result.time_s.median / 1e9:.3g}"
 
     return cell
 
 
-_COLUMNS: dict[str, dict[str, Callable[[Record], str]]] = {
-    "kernels": {
-        "median (p10 to p90)": _time,
-        "GFLOP/s": _rate("model_flops_per_s"),
-        "executed": _rate("executed_flops_per_s"),
-        "GB/s": _rate("bytes_per_s"),
-        "of bound": _share("share_of_bound"),
-        "memory": _memory,
-        "x plain": _against("plain"),
-        "x mlx": _against("mlx"),
-        f"x {TORCH}": _against(TORCH),
-    },
-    "step": {
-        "median (p10 to p90)": _time,
-        "tokens/s": lambda r: f"{r['tokens_per_s']:,.0f}",
-        "of peak": _share("utilisation"),
-        "launches": lambda r: str(r.get("launches", _ABSENT)),
-        "memory": _memory,
-        "x torch": _against("torch"),
-        "x tuned": _against("torch tuned"),
-        "x compiled": _against("torch compiled"),
-        "x reference": _against("reference"),
-        "x one core": _against(on_cores(1)),
-    },
-    "inference": {
-        "median (p10 to p90)": _time,
-        "tokens": lambda r: str(r["tokens"]),
-        "tokens/s": lambda r: f"{r['tokens_per_s']:,.0f}",
-        "of peak": _share("utilisation"),
-        "memory": _memory,
-    },
+def _share(result: Result) -> str:
+    share = result.share_of_bound
+    return ABSENT if share is None else f"{share:.0%}{DOUBTFUL * (share > 1)}"
+
+
+def _count(value: float | None) -> str:
+    return ABSENT if value is None else f"{value:,.0f}"
+
+
+def _memory(result: Result) -> str:
+    return ABSENT if result.peak_memory_bytes is None else format_bytes(result.peak_memory_bytes)
+
+
+def _faster_than(title: str, base: str) -> Column[Result]:
+    return Column(title, lambda r: ratio_cell(r.speed_up.get(base)), f"times faster than {base}")
+
+
+_TIME: tuple[Column[Result], ...] = (
+    Column("time", lambda r: time_cell(r.time_s), "median"),
+    Column("±", lambda r: spread_cell(r.time_s), PLUS_MINUS),
+)
+_COLUMNS: dict[str, tuple[Column[Result], ...]] = {
+    "kernels": (
+        *_TIME,
+        _faster_than("x plain", "plain"),
+        _faster_than("x mlx", "mlx"),
+        _faster_than("x torch", TORCH),
+        Column("of bound", _share, "the least time by the peaks, over the median"),
+        Column("GFLOP/s", _rate(lambda r: r.flops), "model FLOPs"),
+        Column("memory", _memory),
+        Column("GB/s", _rate(lambda r: r.least_bytes), "bytes that must be moved"),
+        Column("executed", _rate(lambda r: r.executed_flops), "GFLOP/s with all that is computed"),
+    ),
+    "step": (
+        *_TIME,
+        Column("tokens/s", lambda r: _count(r.tokens_per_s)),
+        Column("of peak", _share, "model FLOPs utilisation"),
+        _faster_than("x torch", "torch"),
+        _faster_than("x tuned", "torch tuned"),
+        _faster_than("x compiled", "torch compiled"),
+        _faster_than("x reference", "reference"),
+        _faster_than("x one core", on_cores(1)),
+        Column("memory", _memory),
+        Column("launches", lambda r: _count(r.launches), "of kernels, on a GPU"),
+    ),
+    "inference": (
+        *_TIME,
+        Column("tokens", lambda r: _count(r.tokens)),
+        Column("tokens/s", lambda r: _count(r.tokens_per_s)),
+        Column("of peak", _share, "model FLOPs utilisation"),
+        Column("memory", _memory),
+    ),
 }

@@ -5,23 +5,10 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 from mlx_tiny.tools.statistics import Spread
 
 LEAST_ROUNDS, MOST_ROUNDS = 5, 200
-
-
-def seconds_of(spread: Spread) -> dict[str, Any]:
-    """The fields of a record whose figures are seconds."""
-    return {
-        "median_s": spread.median,
-        "p10_s": spread.p10,
-        "p90_s": spread.p90,
-        "rounds": spread.count,
-        "spread": spread.relative,
-        "overloaded": spread.overloaded,
-    }
 
 
 def interleaved(
@@ -61,20 +48,13 @@ def interleaved(
     return durations
 
 
-def speed_ups(durations: Mapping[str, Sequence[float]], own: str, bases: Iterable[str]) -> dict[str, dict[str, Any]]:
+def speed_ups(durations: Mapping[str, Sequence[float]], own: str, bases: Iterable[str]) -> dict[str, Spread]:
     """How many times faster a task is than others, round by round of the same turn-taking.
 
     Args:
         durations: of all tasks.
         own: name of the task in question.
         bases: what to compare it with; names without durations, and its own, are left aside.
-
-    Returns:
-        By base `median`, `p10` and `p90`, and `overloaded`: whether the machine was too loaded to measure.
     """
-    found = {}
-    for base in bases:
-        if base in durations and base != own:
-            ratio = Spread.of_ratios(durations[base], durations[own])
-            found[base] = {"median": ratio.median, "p10": ratio.p10, "p90": ratio.p90, "overloaded": ratio.overloaded}
-    return found
+    compared = [base for base in bases if base in durations and base != own]
+    return {base: Spread.of_ratios(durations[base], durations[own]) for base in compared}

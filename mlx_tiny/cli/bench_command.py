@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from pathlib import Path
@@ -13,8 +12,9 @@ import click
 from mlx_tiny.cli.options import F, flag_name, user_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
+    from mlx_tiny.bench.record import Result, Settings
     from mlx_tiny.config import RunConfig
     from mlx_tiny.machine.peaks import Peaks
 
@@ -75,8 +75,8 @@ def command(
 ) -> None:
     """Measure single operations (kernels), the training step (step), or generation (inference).
 
-    Every result is checked against a reference before it is timed, and what is compared takes turns in one run. PyTorch
-    is measured where it is installed. The file is written anew after each thing measured, so that one may stop.
+    Every result is checked against a reference before it is timed, and what is compared takes turns in one run.
+    PyTorch is measured where it is installed. The file is written anew after each thing measured, so that one may stop.
 
     \b
       mlx-tiny bench kernels --operation attention --preset mini
@@ -91,24 +91,25 @@ def command(
     _require_fitting(chosen, {"--operation": names, "--plot": plot}, "kernels")
     _require_fitting(chosen, {"--cores": cores}, "step")
     _require_fitting(chosen, {"--prompt-tokens": prompt_tokens, "--max-tokens": max_tokens}, "inference")
-    for section, settings in changes.items():
-        given_flags = {flag_name(section, field): value for field, value in settings.items()}
+    for section, fields in changes.items():
+        given_flags = {flag_name(section, field): value for field, value in fields.items()}
         _require_fitting(chosen, given_flags, *_MEASURED_WITH[section])
     if not 0 < seconds < float("inf"):
         raise click.UsageError("--seconds must be above 0")
+    from mlx_tiny.bench.record import Settings
     from mlx_tiny.study.plan import PRESETS
 
-    settings = {
-        "benchmarks": list(chosen),
-        "presets": list(presets or (PRESETS if everything else _DEFAULT_PRESETS)),
-        "operations": list(names) or None,
-        "dtypes": list(dtypes or _default_dtypes(everything)),
-        "changes": changes,
-        "cores": _core_counts(cores),
-        "prompt_tokens": prompt_tokens,
-        "max_tokens": max_tokens,
-        "seconds": seconds,
-    }
+    settings = Settings(
+        benchmarks=list(chosen),
+        presets=list(presets or (PRESETS if everything else _DEFAULT_PRESETS)),
+        operations=list(names) or None,
+        dtypes=list(dtypes or _default_dtypes(everything)),
+        changes=changes,
+        cores=_core_counts(cores),
+        prompt_tokens=prompt_tokens,
+        max_tokens=max_tokens,
+        seconds=seconds,
+    )
     _measure(settings, as_json, _default_file() if everything and output is None else output, plot)
 
 
@@ -150,13 +151,19 @@ def _default_dtypes(everything: bool) -> tuple[str, ...]:
     return tuple(DTYPES) if everything and device() != "cpu" else ("float32",)
 
 
-def _measure(settings: dict[str, Any], as_json: bool, output: Path | None, plot: Path | None) -> None:
+def _measure(settings: Settings, as_json: bool, output: Path | None, plot: Path | None) -> None:
     from mlx_tiny.bench import expectation, results, roofline, table
-    from mlx_tiny.files import require_writable, write_json
+    from mlx_tiny.files import require_writable
     from mlx_tiny.machine import peaks
     from mlx_tiny.machine.description import describe
     from mlx_tiny.machine.state import keep_awake
+    from mlx_tiny.records import to_json, write
     from mlx_tiny.tools.plots import require_matplotlib
+    from mlx_tiny.tools.tables import wrapped
+
+    def show(lines: Iterable[str]) -> None:
+        for line in () if as_json else lines:
+            click.echo(line)
 
     _check(settings)
     require_writable(output, plot)
@@ -164,39 +171,37 @@ def _measure(settings: dict[str, Any], as_json: bool, output: Path | None, plot:
         require_matplotlib()
     if output is not None:
         click.echo(f"writing: {output}", err=True)
-    records: list[dict[str, Any]] = []
+    found: list[Result] = []
+    blocks = table.Blocks()
     with keep_awake():
         # Optimizers and generation are in float32 whatever the activations are.
-        dtypes = list(dict.fromkeys(("float32", *settings["dtypes"])))
+        dtypes = list(dict.fromkeys(("float32", *settings.dtypes)))
         measured = peaks.measure(dtypes)
-        if not as_json:
-            click.echo(table.machine_line(describe()))
-            click.echo(table.peaks_line(measured))
+        show([*wrapped(table.machine_line(describe())), *wrapped(table.peaks_line(measured))])
         minutes = round(expectation.expected_seconds(settings, measured) / 60)
         click.echo(f"expected: {f'about {minutes} minutes' if minutes > 1 else 'a minute or less'}", err=True)
         for group in _groups(settings, measured):
-            records += group
+            found += group
             if output is not None:
-                write_json(output, results.assemble(records, measured, None, settings))
-            if not as_json:
-                for line in table.lines(group):
-                    click.echo(line)
+                write(output, results.assemble(found, measured, None, settings))
+            show(blocks.lines(group))
+        show(blocks.legend())
         after = peaks.measure(dtypes)
-    whole = results.assemble(records, measured, after, settings)
+    whole = results.assemble(found, measured, after, settings)
     if output is not None:
-        write_json(output, whole)
+        write(output, whole)
         click.echo(f"written: {output}", err=True)
     if as_json:
-        click.echo(json.dumps(whole, allow_nan=False))
-    for warning in whole["warnings"]:
+        click.echo(to_json(whole))
+    for warning in whole.warnings:
         click.echo(f"warning: {warning}", err=True)
     if plot is not None:
-        roofline.plot(records, measured, plot)
+        roofline.plot(whole, plot)
         click.echo(f"drawn: {plot}", err=True)
-    results.require_right(records)
+    results.require_right(found)
 
 
-def _check(settings: dict[str, Any]) -> None:
+def _check(settings: Settings) -> None:
     """Say what is wrong with a name or a setting before anything is measured."""
     from mlx_tiny.bench import inference
     from mlx_tiny.bench.presets import preset_called
@@ -204,14 +209,15 @@ def _check(settings: dict[str, Any]) -> None:
     from mlx_tiny.config import DTYPES
     from mlx_tiny.errors import TinyError
 
-    for kind, names in {"operation": tuple(OPERATIONS), "dtype": tuple(DTYPES)}.items():
-        for name in settings[f"{kind}s"] or ():
-            if name not in names:
-                raise TinyError(f"Unknown {kind} {name!r}", expected=f"one of {', '.join(names)}")
-    for preset in map(preset_called, settings["presets"]):
-        changed = _changed(preset.config(), settings["changes"])
-        if "inference" in settings["benchmarks"]:
-            inference.fitting(changed.model, settings["prompt_tokens"], settings["max_tokens"])
+    asked = {"operation": (settings.operations, tuple(OPERATIONS)), "dtype": (settings.dtypes, DTYPES)}
+    for kind, (names, known) in asked.items():
+        for name in names or ():
+            if name not in known:
+                raise TinyError(f"Unknown {kind} {name!r}", expected=f"one of {', '.join(known)}")
+    for preset in map(preset_called, settings.presets):
+        changed = _changed(preset.config(), settings.changes)
+        if "inference" in settings.benchmarks:
+            inference.fitting(changed.model, settings.prompt_tokens, settings.max_tokens)
 
 
 def _changed(config: RunConfig, changes: dict[str, dict[str, Any]]) -> RunConfig:
@@ -225,32 +231,32 @@ def _changed(config: RunConfig, changes: dict[str, dict[str, Any]]) -> RunConfig
     return from_plain(RunConfig, values)
 
 
-def _groups(settings: dict[str, Any], peaks: Peaks) -> Iterator[list[dict[str, Any]]]:
-    """Records that belong together, as soon as they are there."""
+def _groups(settings: Settings, peaks: Peaks) -> Iterator[list[Result]]:
+    """Results that belong together, as soon as they are there."""
     from mlx_tiny.bench import inference, kernels, step
 
-    presets, seconds = settings["presets"], settings["seconds"]
+    presets, seconds = settings.presets, settings.seconds
 
     def change(config: RunConfig) -> RunConfig:
-        return _changed(config, settings["changes"])
+        return _changed(config, settings.changes)
 
     def tell(text: str) -> None:
         click.echo(f"measuring: {text}", err=True)
 
-    if "kernels" in settings["benchmarks"]:
-        names = settings["operations"]
-        yield from kernels.run(presets, settings["dtypes"], peaks, names=names, seconds=seconds, tell=tell)
-    if "step" in settings["benchmarks"]:
-        for dtype in settings["dtypes"]:
+    if "kernels" in settings.benchmarks:
+        names = settings.operations
+        yield from kernels.run(presets, settings.dtypes, peaks, names=names, seconds=seconds, tell=tell)
+    if "step" in settings.benchmarks:
+        for dtype in settings.dtypes:
             yield from step.run(
                 presets,
                 dtype,
                 peaks,
                 seconds=3 * seconds,
                 change=change,
-                cores=settings["cores"],
+                cores=settings.cores,
                 tell=tell,
             )
-    if "inference" in settings["benchmarks"]:
-        lengths = settings["prompt_tokens"], settings["max_tokens"]
+    if "inference" in settings.benchmarks:
+        lengths = settings.prompt_tokens, settings.max_tokens
         yield from inference.run(presets, peaks, lengths=lengths, seconds=2 * seconds, change=change, tell=tell)

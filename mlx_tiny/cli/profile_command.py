@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from mlx_tiny.bench.record import Profile
+    from mlx_tiny.config import RunConfig
 
 # Rounds of all parts; fewer say little on a machine that others use too.
 _SECONDS = 15.0
@@ -48,10 +52,10 @@ def command(
     from mlx_tiny.bench import drift as drift_module
     from mlx_tiny.bench import profile as profiling
     from mlx_tiny.bench import results
-    from mlx_tiny.files import require_writable, write_json
+    from mlx_tiny.files import require_writable
     from mlx_tiny.machine import peaks
     from mlx_tiny.machine.state import keep_awake
-    from mlx_tiny.records import to_plain
+    from mlx_tiny.records import to_json, write
 
     config, drift_s = _config(preset, dtype, batch_size), _seconds_of(drift)
     if trace is not None:
@@ -65,29 +69,27 @@ def command(
         result = profiling.profile(config, measured, seconds=seconds, tell=lambda text: click.echo(text, err=True))
         if drift_s is not None:
             click.echo(f"training for {drift}", err=True)
-            result["drift"] = drift_module.drift(config, drift_s)
+            result = replace(result, drift=drift_module.drift(config, drift_s))
         after = peaks.measure(dtypes)
-    result = to_plain({**result, "warnings": [*_warnings(result), *results.changed_peaks(measured, after)]})
+    result = replace(result, warnings=[*_warnings(result), *results.changed_peaks(measured, after)])
     if as_json:
-        click.echo(json.dumps(result, allow_nan=False))
+        click.echo(to_json(result))
     else:
         for line in _lines(result):
             click.echo(line)
-    for warning in result["warnings"]:
+    for warning in result.warnings:
         click.echo(f"warning: {warning}", err=True)
     if output is not None:
-        write_json(output, result)
+        write(output, result)
         click.echo(f"written: {output}", err=True)
 
 
-def _config(preset: str, dtype: str, batch_size: int | None) -> Any:
-    import dataclasses
-
+def _config(preset: str, dtype: str, batch_size: int | None) -> RunConfig:
     from mlx_tiny.bench.presets import preset_called
 
     config = preset_called(preset).config()
-    train = {"dtype": dtype} if batch_size is None else {"dtype": dtype, "batch_size": batch_size}
-    return dataclasses.replace(config, train=dataclasses.replace(config.train, **train))
+    batch_size = config.train.batch_size if batch_size is None else batch_size
+    return replace(config, train=replace(config.train, dtype=dtype, batch_size=batch_size))
 
 
 def _seconds_of(text: str | None) -> float | None:
@@ -102,60 +104,64 @@ def _seconds_of(text: str | None) -> float | None:
     return amount
 
 
-def _lines(result: dict[str, Any]) -> Iterator[str]:
+def _lines(result: Profile) -> Iterator[str]:
     from mlx_tiny.bench import profile as profiling
-    from mlx_tiny.bench.table import aligned, duration, machine_line, peaks_line
-    from mlx_tiny.machine.description import Machine
-    from mlx_tiny.machine.peaks import Peaks
-    from mlx_tiny.records import from_plain
-    from mlx_tiny.units import format_bytes, format_count
+    from mlx_tiny.bench.table import machine_line, peaks_line
+    from mlx_tiny.tools.tables import ABSENT, Column, Table, time_cell, wrapped
+    from mlx_tiny.units import format_bytes, format_count, format_duration
 
-    yield machine_line(from_plain(Machine, result["machine"]))
-    yield peaks_line(from_plain(Peaks, result["peaks"]))
-    yield (
-        f"{result['preset']}, {result['shape']}, {result['dtype']}: step {duration(result['step_s'])} "
-        f"({duration(result['p10_s'])} to {duration(result['p90_s'])}), {result['tokens_per_s']:,.0f} "
-        f"tokens/s, {result['utilisation']:.0%} of the peak, {result['launches']} launches on a GPU"
+    def cell(form: Callable[[Any], str], field: str) -> Callable[[str], str]:
+        def text(name: str) -> str:
+            value = getattr(result.groups[name], field)
+            return ABSENT if value is None else form(value)
+
+        return text
+
+    yield from wrapped(machine_line(result.machine))
+    yield from wrapped(peaks_line(result.peaks))
+    step = result.step_s
+    yield from wrapped(
+        f"{result.preset}, {result.shape}, {result.dtype}: step {time_cell(step)} ({format_duration(step.p10)} to "
+        f"{format_duration(step.p90)}), {result.tokens_per_s:,.0f} tokens/s, {result.utilisation:.0%} of the peak, "
+        f"{result.launches} launches on a GPU"
     )
-    rows = [["", "time", "share", "alone", "left out", "launches", "FLOPs", "of peak", "bytes"]]
-    for name, group in result["groups"].items():
-        times = [duration(group[key]) if key in group else "-" for key in ("alone_s", "left_out_s")]
-        rows.append(
-            [
-                name,
-                duration(group["time_s"]),
-                f"{group['share']:.1%}",
-                *times,
-                str(group.get("launches", "-")),
-                format_count(group["flops"]) if "flops" in group else "-",
-                f"{group['share_of_peak']:.0%}" if "share_of_peak" in group else "-",
-                format_bytes(group["least_bytes"]) if "least_bytes" in group else "-",
-            ]
-        )
-    yield from aligned(rows)
-    explained = 1 - result["unexplained_s"] / result["step_s"]
-    yield f"the parts add up to {explained:.0%} of the step"
-    verdict = "within" if result["data_within"] else "MORE THAN"
-    yield f"data: {result['groups']['data']['share']:.2%} of a step, {verdict} the {profiling.DATA_WITHIN:.0%} allowed"
-    if "drift" in result:
-        found = result["drift"]
-        yield (
-            f"drift: {found['first_tokens_per_s']:,.0f} tokens/s in the first {found['window_s']:.0f} s, "
-            f"{found['last_tokens_per_s']:,.0f} in the last: {found['ratio']:.2f}"
-            + (", the machine holds itself back" if found["throttled"] else "")
+    table = Table[str](
+        str,
+        [
+            Column("time", cell(format_duration, "time_s"), "mean of alone and left out"),
+            Column("share", cell("{:.1%}".format, "share")),
+            Column("of peak", cell("{:.0%}".format, "share_of_peak")),
+            Column("FLOPs", cell(format_count, "flops")),
+            Column("launches", cell(str, "launches"), "on a GPU"),
+            Column("alone", cell(format_duration, "alone_s"), "what it adds to an empty step"),
+            Column("left out", cell(format_duration, "left_out_s"), "what the whole step lacks without it"),
+            Column("bytes", cell(format_bytes, "least_bytes"), "that must be moved"),
+        ],
+    )
+    yield from table.lines(list(result.groups))
+    yield from table.legend()
+    yield f"the parts add up to {1 - result.unexplained_s / step.median:.0%} of the step"
+    verdict = "within" if result.data_within else "MORE THAN"
+    yield f"data: {result.groups['data'].share:.2%} of a step, {verdict} the {profiling.DATA_WITHIN:.0%} allowed"
+    if result.drift is not None:
+        found = result.drift
+        yield from wrapped(
+            f"drift: {found.first_tokens_per_s:,.0f} tokens/s in the first {found.ends_s:.0f} s, "
+            f"{found.last_tokens_per_s:,.0f} in the last: {found.ratio:.2f}"
+            + (", the machine holds itself back" if found.throttled else "")
         )
 
 
-def _warnings(result: dict[str, Any]) -> Iterator[str]:
-    if result["overloaded"]:
+def _warnings(result: Profile) -> Iterator[str]:
+    if result.step_s.overloaded:
         yield (
-            f"The machine was too loaded to measure: the step's times spread by {result['spread']:.0%}, more than "
-            "30 %. Close other programs, or let the machine cool, and measure again."
+            f"The machine was too loaded to measure: the step's times spread by {result.step_s.relative:.0%}, more "
+            "than 30 %. Close other programs, or let the machine cool, and measure again."
         )
-    if not result["data_within"]:
-        yield f"Reading the data takes {result['groups']['data']['share']:.1%} of a step, more than 1 %."
-    if not result["adds_up"]:
+    if not result.data_within:
+        yield f"Reading the data takes {result.groups['data'].share:.1%} of a step, more than 1 %."
+    if not result.adds_up:
         yield (
-            f"The parts do not add up: {result['unexplained_s'] / result['step_s']:+.0%} of the step is unexplained, "
+            f"The parts do not add up: {result.unexplained_s / result.step_s.median:+.0%} of the step is unexplained, "
             "more than 10 %. Measure again on a quiet machine, or for longer by --seconds."
         )

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from mlx_tiny.bench.record import Result, Settings
 from mlx_tiny.linux.attention import BLOCK
 from mlx_tiny.machine.description import Machine
 from mlx_tiny.machine.peaks import Peaks
 from mlx_tiny.machine.state import State
-from mlx_tiny.records import to_plain
 from mlx_tiny.study.plan import Preset
+from mlx_tiny.tools.statistics import Spread
 
 MICRO = Preset(
     "micro",
@@ -53,35 +54,47 @@ MACHINE = Machine(
 )
 
 
-def timed_record(**changes: Any) -> dict[str, Any]:
-    """A record of `bench kernels` as it would be measured."""
-    return {
-        "benchmark": "kernels",
-        "operation": "attention",
-        "direction": "forward",
-        "preset": "micro",
-        "shape": "B4 T40",
-        "dtype": "float32",
-        "implementation": "plain",
-        "model_flops": 1e6,
-        "least_bytes": 1e5,
-        "arithmetic_intensity": 10.0,
-        "bound_s": 1e-4,
-        "bound_by": "compute",
-        "machine": to_plain(MACHINE),
-        "median_s": 2e-3,
-        "p10_s": 1.9e-3,
-        "p90_s": 2.2e-3,
-        "rounds": 5,
-        "spread": 0.15,
-        "overloaded": False,
-        "model_flops_per_s": 5e8,
-        "executed_flops": None,
-        "executed_flops_per_s": None,
-        "bytes_per_s": 5e7,
-        "share_of_bound": 0.05,
-        "peak_memory_bytes": 1000,
-        "speed_up": {},
-        "error": 0.5,
-        **changes,
-    }
+SETTINGS = Settings(
+    benchmarks=["kernels"],
+    presets=["micro"],
+    operations=None,
+    dtypes=["float32"],
+    changes={},
+    cores=[],
+    prompt_tokens=None,
+    max_tokens=None,
+    seconds=1.0,
+)
+
+
+def spread(median: float, width: float = 0.15, overloaded: bool = False) -> Spread:
+    """Figures whose tenths are so far apart, as a part of their middle."""
+    return Spread(median, median * (1 - width / 3), median * (1 + 2 * width / 3), 5, overloaded)
+
+
+def timed(**changes: Any) -> Result:
+    """A result of `bench kernels` as it would be measured."""
+    result = Result(
+        benchmark="kernels",
+        preset="micro",
+        shape="B4 T40",
+        dtype="float32",
+        implementation="plain",
+        operation="attention",
+        direction="forward",
+        flops=1e6,
+        least_bytes=1e5,
+        bound_s=1e-4,
+        bound_by="compute",
+        error=0.5,
+        time_s=spread(2e-3),
+        share_of_bound=0.05,
+        peak_memory_bytes=1000,
+        state=MACHINE.state,
+    )
+    return replace(result, **changes)
+
+
+def absent(outcome: str, reason: str, **changes: Any) -> Result:
+    """The same without a time."""
+    return timed(time_s=None, share_of_bound=None, outcome=outcome, reason=reason, **changes)

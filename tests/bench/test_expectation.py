@@ -10,15 +10,14 @@ import pytest
 from mlx_tiny.bench.expectation import expected_seconds
 from mlx_tiny.machine.peaks import Peaks
 
-from .micro import PEAKS
+from .micro import PEAKS, SETTINGS
 
 FAST = replace(PEAKS, matmul_flops_per_s={"float32": 1e15})
 SLOW = replace(PEAKS, matmul_flops_per_s={"float32": 2e7})
 
 
 def seconds(peaks: Peaks, *benchmarks: str, **changes: Any) -> float:
-    settings = {"presets": ["micro"], "dtypes": ["float32"], "seconds": 1.0, "operations": None, "cores": []}
-    return expected_seconds({**settings, "benchmarks": benchmarks, **changes}, peaks)
+    return expected_seconds(replace(SETTINGS, benchmarks=list(benchmarks), **changes), peaks)
 
 
 @pytest.mark.parametrize(

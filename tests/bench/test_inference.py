@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import mlx.core as mx
 import pytest
 
 from mlx_tiny.bench import inference
+from mlx_tiny.bench.record import WRONG
 from mlx_tiny.errors import TinyError
 from mlx_tiny.model.parameters import parameter_count
 
@@ -39,16 +38,15 @@ def test_prompt_and_decode_are_measured_apart() -> None:
     told: list[str] = []
     ((prompt, decode),) = inference.run(["micro"], PEAKS, lengths=(30, 5), seconds=0, tell=told.append)
     assert told == ["generation, micro (30 tokens read, 5 written)"]
-    assert (prompt["part"], decode["part"], prompt["tokens"], decode["tokens"]) == ("prompt", "decode", 30, 4)
+    assert (prompt.part, decode.part, prompt.tokens, decode.tokens) == ("prompt", "decode", 30, 4)
     for record in (prompt, decode):
-        assert record["tokens_per_s"] == pytest.approx(record["tokens"] / record["median_s"])
-        assert 0 < record["p10_s"] <= record["median_s"] <= record["p90_s"] < 10
-        assert 0 < record["utilisation"] < 10 and record["error"] <= 1 and "reason" not in record
-        assert json.loads(json.dumps(record)) == record
+        assert record.tokens_per_s == pytest.approx(record.tokens / record.time_s.median)
+        assert 0 < record.time_s.p10 <= record.time_s.median <= record.time_s.p90 < 10
+        assert 0 < record.share_of_bound < 10 and record.error <= 1 and record.reason is None
     # The fifth token meets 34 keys, the second 31; a token of the prompt meets 15.5 on average.
     c = MICRO.model_config()
-    matrices = (prompt["model_flops"] / 60) - c.layers * 2 * c.heads * c.head_width * 15.5
-    assert decode["model_flops"] / 8 == pytest.approx(matrices + c.layers * 2 * c.heads * c.head_width * 32.5)
+    matrices = (prompt.flops / 60) - c.layers * 2 * c.heads * c.head_width * 15.5
+    assert decode.flops / 8 == pytest.approx(matrices + c.layers * 2 * c.heads * c.head_width * 32.5)
 
 
 def test_memory_is_that_of_the_generation_alone() -> None:
@@ -57,12 +55,12 @@ def test_memory_is_that_of_the_generation_alone() -> None:
     mx.eval(held)
     ((prompt, _),) = inference.run(["micro"], PEAKS, seconds=0)
     weights = 4 * parameter_count(MICRO.model_config())
-    assert weights < prompt["peak_memory_bytes"] < 50_000_000
+    assert weights < prompt.peak_memory_bytes < 50_000_000
 
 
 def test_a_prompt_may_fill_the_context() -> None:
     ((prompt,),) = inference.run(["micro"], PEAKS, lengths=(40, None), seconds=0)
-    assert (prompt["part"], prompt["tokens"]) == ("prompt", 40)
+    assert (prompt.part, prompt.tokens) == ("prompt", 40)
 
 
 def test_wrong_scores_have_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,4 +71,9 @@ def test_wrong_scores_have_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(inference, "Reader", Forgetful)
     ((prompt, decode),) = inference.run(["micro"], PEAKS, seconds=0)
-    assert prompt["wrong"] and "scores by the cache" in decode["reason"] and "median_s" not in decode
+    assert prompt.outcome == WRONG and "scores by the cache" in decode.reason and decode.time_s is None
+
+
+def test_an_unknown_preset_is_refused() -> None:
+    with pytest.raises(TinyError, match="Unknown preset 'huge'"):
+        list(inference.run(["huge"], PEAKS))

@@ -16,11 +16,13 @@ from mlx_tiny.bench import drift, stream
 from mlx_tiny.bench import profile as profiling
 from mlx_tiny.bench.launches import mac, step_launches
 from mlx_tiny.bench.profile import ALL, GROUPS, NOTHING, PartialStep
+from mlx_tiny.bench.record import Profile
 from mlx_tiny.bench.weights import nonzero_parameters
 from mlx_tiny.config import RunConfig
 from mlx_tiny.errors import TinyError
 from mlx_tiny.model.parameters import parameter_specs, training_flops_per_token
 from mlx_tiny.ops import metal
+from mlx_tiny.records import from_plain, to_json
 from mlx_tiny.training.step import TrainingState, TrainingStep, fresh_state, step_implementations
 
 from .micro import MICRO, PEAKS
@@ -66,7 +68,7 @@ def test_what_is_left_out_does_not_matter_any_more(group: str) -> None:
     assert losses[0] != losses[1]
 
 
-def account(step_s: float = 11.6e-3, data_s: float = 1e-4, slower: float = 0.0, **others: Any) -> dict[str, Any]:
+def account(step_s: float = 11.6e-3, data_s: float = 1e-4, slower: float = 0.0, **others: Any) -> Profile:
     """Of durations in which each group takes its own time, of 2 ms each, wherever it is.
 
     Five groups, 1 ms of the rest, 0.5 ms of the host and the data add up to 11.6 ms.
@@ -82,42 +84,42 @@ def account(step_s: float = 11.6e-3, data_s: float = 1e-4, slower: float = 0.0, 
 
 def test_an_account_adds_up() -> None:
     found = account()
-    groups = found["groups"]
+    groups = found.groups
     for name in GROUPS:
         for key in ("alone_s", "left_out_s", "time_s"):
-            assert groups[name][key] == pytest.approx(2e-3)
-    assert groups["embedding and stream"]["time_s"] == pytest.approx(1e-3)
-    assert groups["host"]["time_s"] == pytest.approx(5e-4) and groups["data"]["time_s"] == pytest.approx(1e-4)
-    assert groups["other"]["time_s"] == pytest.approx(0, abs=1e-9) and found["adds_up"]
+            assert getattr(groups[name], key) == pytest.approx(2e-3)
+    assert groups["embedding and stream"].time_s == pytest.approx(1e-3)
+    assert groups["host"].time_s == pytest.approx(5e-4) and groups["data"].time_s == pytest.approx(1e-4)
+    assert groups["other"].time_s == pytest.approx(0, abs=1e-9) and found.adds_up
     # Without the residual, which makes any account add up.
-    assert sum(group["share"] for name, group in groups.items() if name != "other") == pytest.approx(1)
-    assert groups["mlp"]["share"] == pytest.approx(2 / 11.6) and found["data_within"]
-    assert found["tokens_per_s"] == pytest.approx(160 / 11.6e-3)
-    assert json.loads(json.dumps(found)) == found
+    assert sum(group.share for name, group in groups.items() if name != "other") == pytest.approx(1)
+    assert groups["mlp"].share == pytest.approx(2 / 11.6) and found.data_within
+    assert found.tokens_per_s == pytest.approx(160 / 11.6e-3)
+    assert from_plain(Profile, json.loads(to_json(found))) == found
 
 
 def test_shares_of_the_peak_are_of_the_groups_own_type() -> None:
     peaks = replace(PEAKS, matmul_flops_per_s={"float32": 1e11, "bfloat16": 4e11})
     config = replace(CONFIG, train=replace(CONFIG.train, dtype="bfloat16"))
-    groups = account(config=config, peaks=peaks)["groups"]
+    groups = account(config=config, peaks=peaks).groups
     for name, peak in (("mlp", 4e11), ("optimizer", 1e11)):
-        assert groups[name]["share_of_peak"] == pytest.approx(groups[name]["flops"] / 2e-3 / peak)
+        assert groups[name].share_of_peak == pytest.approx(groups[name].flops / 2e-3 / peak)
 
 
 @pytest.mark.parametrize(("step_ms", "adds_up"), [(12.8, True), (13.0, False), (10.6, True), (10.4, False)])
 def test_what_stays_unexplained_is_other_and_said(step_ms: float, adds_up: bool) -> None:
     found = account(step_ms / 1e3)
-    assert found["adds_up"] is adds_up and found["unexplained_s"] == found["groups"]["other"]["time_s"]
-    assert found["unexplained_s"] == pytest.approx(step_ms / 1e3 - 11.6e-3)
+    assert found.adds_up is adds_up and found.unexplained_s == found.groups["other"].time_s
+    assert found.unexplained_s == pytest.approx(step_ms / 1e3 - 11.6e-3)
 
 
 def test_data_may_take_a_hundredth_of_a_step() -> None:
-    assert [account(12e-3, data_s=data_s)["data_within"] for data_s in (1.1e-4, 1.3e-4)] == [True, False]
+    assert [account(12e-3, data_s=data_s).data_within for data_s in (1.1e-4, 1.3e-4)] == [True, False]
 
 
 def test_a_machine_that_slows_down_does_not_change_the_differences() -> None:
     found = account(slower=0.1)
-    assert found["groups"]["mlp"]["time_s"] == pytest.approx(2e-3) and found["overloaded"]
+    assert found.groups["mlp"].time_s == pytest.approx(2e-3) and found.step_s.overloaded
 
 
 def test_launches_of_groups_left_out_are_about_those_of_groups_alone() -> None:
@@ -150,9 +152,9 @@ def test_flops_are_the_models_and_elementwise_work_beside_them() -> None:
 def test_a_step_is_profiled() -> None:
     told: list[str] = []
     found = profiling.profile(CONFIG, PEAKS, seconds=0, tell=told.append)
-    assert set(found["groups"]) == {*GROUPS, "embedding and stream", "data", "host", "other"}
-    assert found["step_s"] > 0 and found["launches"] > 100 and not found["compiled"] and len(told) == 2
-    assert json.loads(json.dumps(found)) == found
+    assert set(found.groups) == {*GROUPS, "embedding and stream", "data", "host", "other"}
+    assert found.step_s.median > 0 and found.launches > 100 and not found.compiled and len(told) == 2
+    assert from_plain(Profile, json.loads(to_json(found))) == found
 
 
 def test_data_is_read_from_a_mapped_file_as_in_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,10 +208,10 @@ class SlowingStep:
 def test_drift_compares_the_ends(monkeypatch: pytest.MonkeyPatch, seconds: float, window: float, ratio: float) -> None:
     monkeypatch.setattr(drift, "TrainingStep", SlowingStep)
     found = drift.drift(CONFIG, seconds, clock=lambda: SlowingStep.now)
-    assert found["window_s"] == window and found["seconds"] == pytest.approx(seconds, abs=0.2)
-    assert found["first_tokens_per_s"] == pytest.approx(1600)
-    assert found["ratio"] == pytest.approx(ratio) and found["throttled"] is (ratio < 0.9)
-    assert len(found["tokens_per_s"]) == int(found["seconds"]) and found["tokens_per_s"][0] == pytest.approx(1600)
+    assert found.ends_s == window and found.seconds == pytest.approx(seconds, abs=0.2)
+    assert found.first_tokens_per_s == pytest.approx(1600)
+    assert found.ratio == pytest.approx(ratio) and found.throttled is (ratio < 0.9)
+    assert len(found.tokens_per_s) == int(found.seconds) and found.tokens_per_s[0] == pytest.approx(1600)
 
 
 def test_a_step_across_a_moment_counts_by_its_part() -> None:

@@ -1,118 +1,58 @@
-"""The file of records: what it holds, what it warns of, what is no such file."""
+"""The file of results: what it holds, what it warns of, and what ends with code 3."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from mlx_tiny.bench import results
-from mlx_tiny.errors import CheckFailed, TinyError
-from mlx_tiny.files import write_json
+from mlx_tiny.bench.record import FAILED, LEFT_OUT, WRONG, Benchmarks
+from mlx_tiny.errors import CheckFailed
+from mlx_tiny.records import read, write
 
-from .micro import PEAKS, timed_record
+from .micro import PEAKS, SETTINGS, absent, spread, timed
 
-WRONG = {"reason": "wrong: output is 9.0 times as far from its reference as is allowed", "wrong": True}
-
-
-def reasoned(**changes: Any) -> dict[str, Any]:
-    record = timed_record(**changes)
-    return {name: value for name, value in record.items() if not name.endswith("_s") and name != "spread"}
+TOO_FAR = "wrong: output is 9.0 times as far from its reference as is allowed"
 
 
 def test_a_file_comes_back_as_it_was_written(tmp_path: Path) -> None:
-    whole = results.assemble(
-        [timed_record(), reasoned(implementation="metal", reason="no GPU")], PEAKS, PEAKS, {"seconds": 1}
-    )
-    assert whole["machine"]["chip"] and whole["created"].endswith("+00:00")
-    assert whole["complete"] and whole["warnings"] == []
-    write_json(tmp_path / "a.json", whole)
-    assert results.read(tmp_path / "a.json") == json.loads(json.dumps(whole))
+    found = [timed(speed_up={"mlx": spread(2.0)}), absent(LEFT_OUT, "no GPU", implementation="metal")]
+    for after in (PEAKS, None):
+        whole = results.assemble(found, PEAKS, after, SETTINGS)
+        write(tmp_path / "a.json", whole)
+        assert read(tmp_path / "a.json", Benchmarks, "results") == whole
+        assert whole.complete is (after is not None) and len(whole.warnings) == (after is None)
+    assert "not complete" in whole.warnings[0] and whole.created.endswith("+00:00")
 
 
-def test_what_is_not_finished_says_so(tmp_path: Path) -> None:
-    whole = results.assemble([timed_record()], PEAKS, None, {})
-    assert not whole["complete"] and whole["peaks_after"] is None and whole["warnings"][0].startswith("This is not")
-    write_json(tmp_path / "a.json", whole)
-    assert results.read(tmp_path / "a.json")["records"][0]["median_s"] == 2e-3
-
-
-def test_what_is_no_number_is_null() -> None:
-    record = reasoned(**WRONG, error=float("inf"), others=[float("nan"), 1.0, "text"])
-    (found,) = results.assemble([record], PEAKS, PEAKS, {})["records"]
-    assert found["error"] is None and found["others"] == [None, 1.0, "text"]
-    json.dumps(found, allow_nan=False)
-
-
-def file(**changes: Any) -> dict[str, Any]:
-    """A whole file, with something changed in it, or left out by None."""
-    whole = {**results.assemble([timed_record()], PEAKS, PEAKS, {}), **changes}
-    return {name: value for name, value in whole.items() if value is not None}
-
-
-def without(name: str) -> dict[str, Any]:
-    return {key: value for key, value in timed_record().items() if key != name}
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (file(created=None), "Expected when it was created"),
-        (file(warnings=None), "Expected a list of warnings"),
-        (file(machine=None), "machine in"),
-        (file(machine={"chip": "a chip"}), "Expected a value of system"),
-        (file(records=None), "Expected a list of records"),
-        (file(records=[1]), "a benchmark, a dtype and an implementation in record 0"),
-        (file(records=[timed_record(), without("dtype")]), "a benchmark, a dtype and an implementation in record 1"),
-        (file(records=[without("median_s")]), "times, or a reason why there are none, in record 0"),
-        (file(records=[without("overloaded")]), "times, or a reason why there are none, in record 0"),
-        (file(records=[timed_record(p10_s=0.0)]), "times, or a reason why there are none, in record 0"),
-        (None, "No file of benchmark results at"),
-        ("{", "cannot be read"),
-        ("[]", "Expected a JSON object, got list"),
-        ("{}", "got kind None, format None"),
-        ({"kind": "mlx-tiny bench", "format_version": 2}, "got kind 'mlx-tiny bench', format 2"),
-        ({"kind": "mlx-tiny bench", "format_version": 1}, "is malformed"),
-        ({"kind": "mlx-tiny bench", "format_version": 1, "records": [{"x": 1}]}, "is malformed"),
-    ],
-)
-def test_what_is_no_such_file_is_explained(tmp_path: Path, content: object, words: str) -> None:
-    path = tmp_path / "a.json"
-    if content is not None:
-        path.write_text(content if isinstance(content, str) else json.dumps(content))
-    with pytest.raises(TinyError) as caught:
-        results.read(path)
-    assert words in str(caught.value)
-
-
-def test_names_tell_records_apart() -> None:
-    records = [
-        timed_record(),
-        timed_record(dtype="bfloat16"),
-        timed_record(direction="forward and backward"),
-        timed_record(implementation="mlx"),
-        {"benchmark": "inference", "part": "prompt", "implementation": "mlx_tiny"},
-        {"benchmark": "inference", "part": "decode", "implementation": "mlx_tiny"},
+def test_names_tell_results_apart() -> None:
+    inference = {"benchmark": "inference", "operation": None, "direction": None}
+    found = [
+        timed(),
+        timed(dtype="bfloat16"),
+        timed(direction="forward and backward"),
+        timed(implementation="mlx"),
+        timed(**inference, part="prompt"),
+        timed(**inference, part="decode"),
     ]
-    assert len({results.name_of(record) for record in records}) == len(records)
-    assert results.name_of(timed_record()) == results.name_of(timed_record(median_s=7.0, power="battery"))
+    assert len({result.name for result in found}) == len(found)
+    assert timed().name == timed(time_s=spread(7.0), error=0.1).name
+    assert [found[0].title, found[-1].title] == ["attention, forward, micro", "generation, decode, micro"]
 
 
-def test_titles() -> None:
-    assert results.title_of(timed_record()) == "attention, forward, micro"
-    assert results.title_of({"benchmark": "step", "preset": "mini"}) == "training step, mini"
-    found = results.title_of({"benchmark": "inference", "part": "decode", "preset": "mini"})
-    assert found == "generation, decode, mini"
+def test_what_follows_from_a_time() -> None:
+    found = absent(LEFT_OUT, "", tokens=160).timed(spread(4e-4), {"mlx": spread(2.0)}, 77)
+    assert (found.share_of_bound, found.tokens_per_s) == (pytest.approx(0.25), pytest.approx(4e5))
+    assert (found.peak_memory_bytes, found.speed_up) == (77, {"mlx": spread(2.0)}) and found.state is not None
 
 
 def test_a_loaded_machine_is_not_hidden() -> None:
-    calm, wide = timed_record(), timed_record(spread=0.834, overloaded=True)
+    calm, wide = timed(), timed(time_s=spread(1.0, 0.834, overloaded=True))
     assert results.warnings([calm]) == []
-    (warning,) = results.warnings([calm, wide, wide, reasoned(reason="no GPU")])
-    assert "too loaded to measure 2 of 3 records" in warning and "30 %" in warning and "83%" in warning
+    (warning,) = results.warnings([calm, wide, wide, absent(LEFT_OUT, "no GPU")])
+    assert "too loaded to measure 2 of 3 results" in warning and "30 %" in warning and "83%" in warning
 
 
 @pytest.mark.parametrize(("after", "said"), [(1.1e11, False), (2.64e11, True), (0.5e11, True)])
@@ -128,32 +68,26 @@ def test_a_memory_that_changes_is_not_hidden() -> None:
     assert "The peak of copies was 10 GB/s before and 20 GB/s after" in found
 
 
-def test_a_wrong_result_is_not_hidden() -> None:
-    (warning,) = results.warnings([reasoned(**WRONG)])
-    assert warning.startswith("attention, forward, micro, plain: wrong: output is 9.0 times")
-
-
 def test_a_share_beyond_its_bound_is_not_hidden() -> None:
-    fine, beyond = timed_record(share_of_bound=1.0), timed_record(share_of_bound=1.01)
+    fine, beyond = timed(share_of_bound=1.0), timed(share_of_bound=1.01)
     assert results.warnings([fine]) == []
-    for record in (beyond, timed_record(utilisation=1.5)):
-        (warning,) = results.warnings([fine, record])
-        assert warning.startswith("1 of 2 records were faster than the peaks allow, the first being attention, forward")
-
-
-FAILED = {"reason": "failed: out of memory", "failed": True}
+    (warning,) = results.warnings([fine, beyond])
+    assert warning.startswith("1 of 2 results were faster than the peaks allow, the first being attention, forward")
 
 
 @pytest.mark.parametrize("implementation", ["plain", "cpu", "metal", "mlx_tiny", "mlx_tiny, 2 cores"])
-@pytest.mark.parametrize(("fault", "words"), [(FAILED, "failed: out of memory"), (WRONG, "output is 9.0 times")])
-def test_a_fault_of_our_own_fails_the_check(implementation: str, fault: dict[str, Any], words: str) -> None:
-    with pytest.raises(CheckFailed) as caught:
-        results.require_right([timed_record(), reasoned(implementation=implementation, **fault)])
-    assert f"attention, forward, micro, {implementation}" in str(caught.value)
-    assert f"Got {words}" in str(caught.value)
-    results.require_right([reasoned(implementation=implementation, reason="no GPU")])
+def test_a_fault_of_our_own_fails_the_check_and_is_not_hidden(implementation: str) -> None:
+    failed = absent(FAILED, "failed: out of memory", implementation=implementation)
+    with pytest.raises(CheckFailed, match="Got failed: out of memory"):
+        results.require_right([failed])
+    wrong = absent(WRONG, TOO_FAR, implementation=implementation)
+    with pytest.raises(CheckFailed, match=rf"attention, forward, micro, {implementation}\. Got output is 9\.0 times"):
+        results.require_right([timed(), wrong])
+    assert results.warnings([wrong])[0].startswith(f"attention, forward, micro, {implementation}: wrong: output is 9.0")
+    results.require_right([absent(LEFT_OUT, "no GPU", implementation=implementation)])
 
 
 @pytest.mark.parametrize("implementation", ["mlx", "torch", "torch tuned", "reference"])
 def test_a_fault_of_others_is_only_said(implementation: str) -> None:
-    results.require_right([reasoned(implementation=implementation, **fault) for fault in (WRONG, FAILED)])
+    faults = {WRONG: TOO_FAR, FAILED: "failed: out of memory"}
+    results.require_right([absent(outcome, why, implementation=implementation) for outcome, why in faults.items()])

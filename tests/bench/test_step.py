@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 
 from mlx_tiny.bench import step, worker
 from mlx_tiny.bench.competitor import Competitor
+from mlx_tiny.bench.record import FAILED, WRONG, Result
 from mlx_tiny.bench.step import expected_losses
 from mlx_tiny.bench.weights import nonzero_weights
 from mlx_tiny.bench.worker import on_cores
@@ -20,11 +20,12 @@ from mlx_tiny.config import RunConfig
 from mlx_tiny.errors import TinyError
 from mlx_tiny.linux import lanes as runtime
 from mlx_tiny.machine.hardware import usable_cores
+from mlx_tiny.model.parameters import training_flops_per_token
 from mlx_tiny.ops.operation import Implementation
 from mlx_tiny.ops.registry import OPERATIONS
 from mlx_tiny.records import to_plain
 
-from .micro import MICRO, PEAKS
+from .micro import MICRO, PEAKS, timed
 
 TORCH = pytest.mark.torch
 OTHERS = ("torch", "torch tuned", "torch compiled", "reference")
@@ -34,12 +35,10 @@ def uncompiled(config: RunConfig) -> RunConfig:
     return replace(config, train=replace(config.train, compile=False))
 
 
-def run(
-    *competitors: str, change: Any = uncompiled, dtype: str = "float32", peaks: Any = PEAKS
-) -> dict[str, dict[str, Any]]:
+def run(*competitors: str, change: Any = uncompiled, dtype: str = "float32", peaks: Any = PEAKS) -> dict[str, Result]:
     (records,) = step.run(["micro"], "float32", peaks, seconds=0, change=change, competitors=competitors)
-    assert [record["implementation"] for record in records] == list(competitors)
-    return {record["implementation"]: record for record in records}
+    assert [record.implementation for record in records] == list(competitors)
+    return {record.implementation: record for record in records}
 
 
 @pytest.fixture(autouse=True)
@@ -51,29 +50,30 @@ def test_the_step_of_training_is_measured(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(step, "why_no_torch", lambda: "PyTorch is not installed")
     found = run("mlx_tiny", *OTHERS)
     ours = found["mlx_tiny"]
-    assert "reason" not in ours, ours
-    assert ours["tokens_per_s"] == pytest.approx(4 * 40 / ours["median_s"])
-    assert ours["utilisation"] == pytest.approx(ours["tokens_per_s"] * ours["flops_per_token"] / 1e11)
-    assert 100 < ours["launches"] < 500 and 1e7 < ours["peak_memory_bytes"] < 1e11
-    assert ours["error"] <= 1 and ours["description"].startswith("mlx ")
-    assert ours["shape"] == "B4 T40 L2 D48 H4 G2 K32 F80 V520 muon"
-    assert json.loads(json.dumps(found)) == found
-    assert {found[name]["reason"] for name in OTHERS} == {"PyTorch is not installed"}
+    assert ours.reason is None, ours
+    assert ours.tokens_per_s == pytest.approx(4 * 40 / ours.time_s.median)
+    assert ours.share_of_bound == pytest.approx(
+        ours.tokens_per_s * training_flops_per_token(MICRO.model_config()) / 1e11
+    )
+    assert 100 < ours.launches < 500 and 1e7 < ours.peak_memory_bytes < 1e11
+    assert ours.error <= 1 and ours.description.startswith("mlx ")
+    assert ours.shape == "B4 T40 L2 D48 H4 G2 K32 F80 V520 muon"
+    assert {found[name].reason for name in OTHERS} == {"PyTorch is not installed"}
 
 
 def test_wrong_losses_have_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     right = step.expected_losses
     monkeypatch.setattr(step, "expected_losses", lambda *arguments: [1.001 * loss for loss in right(*arguments)])
     ours = run("mlx_tiny")["mlx_tiny"]
-    assert ours["wrong"] and "first losses" in ours["reason"] and "tokens_per_s" not in ours
+    assert ours.outcome == WRONG and "first losses" in ours.reason and ours.tokens_per_s is None
 
 
 def test_a_competitor_that_cannot_start_has_a_reason() -> None:
     ours = run("mlx_tiny", change=lambda c: replace(c, train=replace(c.train, implementation="metal", compile=False)))
-    if "reason" not in ours["mlx_tiny"]:
+    if ours["mlx_tiny"].reason is None:
         pytest.skip("the Metal kernels run here")
-    assert ours["mlx_tiny"]["reason"].startswith("failed: ") and "cannot be used here" in ours["mlx_tiny"]["reason"]
-    assert ours["mlx_tiny"]["failed"]
+    assert ours["mlx_tiny"].reason.startswith("failed: ") and "cannot be used here" in ours["mlx_tiny"].reason
+    assert ours["mlx_tiny"].outcome == FAILED
 
 
 class Doomed(Competitor):
@@ -91,21 +91,20 @@ class Doomed(Competitor):
 
 @pytest.mark.parametrize("lives", [0, 1, 3])
 def test_one_that_dies_while_it_is_timed_has_a_reason_and_the_others_go_on(lives: int) -> None:
-    records: dict[str, dict[str, Any]] = {"mlx_tiny": {}, "torch": {}, "reference": {}}
     running: dict[str, Competitor] = {"mlx_tiny": Doomed(99), "torch": Doomed(lives), "reference": Doomed(99)}
-    step._time(running, records, tokens=160, seconds=0)
-    assert records["torch"] == {
-        "reason": "failed while it was timed: it ended with exit code -9; its last words were: Killed",
-        "failed": True,
-    }
-    assert records["mlx_tiny"]["median_s"] == pytest.approx(0.1) and records["mlx_tiny"]["rounds"] == 5
-    assert set(records["mlx_tiny"]["speed_up"]) == {"reference"}
+    results = {name: timed(implementation=name, time_s=None) for name in running}
+    step._time(running, results, seconds=0)
+    assert (results["torch"].outcome, results["torch"].time_s) == (FAILED, None)
+    why = "failed while it was timed: it ended with exit code -9; its last words were: Killed"
+    assert results["torch"].reason == why
+    ours = results["mlx_tiny"]
+    assert ours.time_s.median == pytest.approx(0.1) and ours.time_s.count == 5 and set(ours.speed_up) == {"reference"}
 
 
 def test_where_all_die_nothing_is_timed() -> None:
-    records: dict[str, dict[str, Any]] = {"mlx_tiny": {}}
-    step._time({"mlx_tiny": Doomed(0)}, records, tokens=160, seconds=0)
-    assert records["mlx_tiny"]["failed"]
+    results = {"mlx_tiny": timed(time_s=None)}
+    step._time({"mlx_tiny": Doomed(0)}, results, seconds=0)
+    assert results["mlx_tiny"].outcome == FAILED
 
 
 def test_expected_losses_ask_for_plain_operations_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,15 +141,15 @@ def test_expected_losses_are_the_reference_s_in_float64(activation: str) -> None
 def test_our_step_on_one_core_and_on_more(monkeypatch: pytest.MonkeyPatch) -> None:
     most = usable_cores()
     (records,) = step.run(["micro"], "float32", PEAKS, seconds=0, change=uncompiled, cores=[most])
-    assert [record["implementation"] for record in records] == [on_cores(n) for n in sorted({1, most})]
-    assert all("reason" not in record for record in records), records
-    assert f", {most} lanes" in records[-1]["description"] and ", 1 lanes" in records[0]["description"]
-    assert set(records[-1]["speed_up"]) == {on_cores(1)} - {records[-1]["implementation"]}
+    assert [record.implementation for record in records] == [on_cores(n) for n in sorted({1, most})]
+    assert all(record.reason is None for record in records), records
+    assert f", {most} lanes" in records[-1].description and ", 1 lanes" in records[0].description
+    assert set(records[-1].speed_up) == {on_cores(1)} - {records[-1].implementation}
 
 
 def test_what_would_take_minutes_is_left_out() -> None:
     slow = replace(PEAKS, matmul_flops_per_s={"float32": 1e3})
-    assert "left out" in run("mlx_tiny", peaks=slow)["mlx_tiny"]["reason"]
+    assert "left out" in run("mlx_tiny", peaks=slow)["mlx_tiny"].reason
 
 
 def test_weights_have_no_zeros_where_a_run_begins_with_them() -> None:
@@ -197,17 +196,16 @@ def test_torch_takes_the_same_steps(tmp_path: Path, competitor: str, optimizer: 
 def test_competitors_are_compared_with_each_other() -> None:
     names = ("torch", "torch tuned", "reference")
     found = run("mlx_tiny", *names)
-    assert all("reason" not in record for record in found.values()), found
-    assert set(found["mlx_tiny"]["speed_up"]) == set(names)
-    assert set(found["mlx_tiny"]["speed_up"]["torch"]) >= {"median", "p10", "p90", "overloaded"}
-    said = {name: found[name]["description"] for name in names}
+    assert all(record.reason is None for record in found.values()), found
+    assert set(found["mlx_tiny"].speed_up) == set(names)
+    said = {name: found[name].description for name in names}
     assert {name for name in names if "malloc keeps large blocks" in said[name]} == {"torch tuned"}
     assert {name for name in names if "fused norms and AdamW, Muon by banks" in said[name]} == {"torch", "torch tuned"}
     assert all("fused attention" in text and f"{usable_cores()} threads" in text for text in said.values())
     # Each has loaded what it needs, and no process the memory of another.
-    assert len({record["peak_memory_bytes"] for record in found.values()}) == 4
+    assert len({record.peak_memory_bytes for record in found.values()}) == 4
     if runtime.on_cpu():
-        assert found["mlx_tiny"]["peak_memory_bytes"] < found["torch"]["peak_memory_bytes"]
+        assert found["mlx_tiny"].peak_memory_bytes < found["torch"].peak_memory_bytes
 
 
 @TORCH

@@ -7,6 +7,7 @@ import gc
 import pytest
 
 from mlx_tiny.bench.timing import LEAST_ROUNDS, MOST_ROUNDS, interleaved, speed_ups
+from mlx_tiny.tools.statistics import Spread
 
 
 class Clock:
@@ -56,5 +57,4 @@ def test_garbage_is_not_collected_inside_and_is_again_afterwards() -> None:
 
 def test_a_speed_up_is_that_over_each_base_that_was_measured() -> None:
     durations = {"a": [2.0] * 5, "b": [1.0] * 5, "c": [1.0] * 5}
-    found = speed_ups(durations, "b", ["a", "b", "not measured"])
-    assert found == {"a": {"median": 2.0, "p10": 2.0, "p90": 2.0, "overloaded": False}}
+    assert speed_ups(durations, "b", ["a", "b", "not measured"]) == {"a": Spread(2.0, 2.0, 2.0, 5, False)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,24 +11,16 @@ from bench.micro import MICRO
 from click.testing import CliRunner
 
 from benchmarks import scaling
+from benchmarks.scaling import Point, Scaling
 from mlx_tiny.config import RunConfig
 from mlx_tiny.errors import CheckFailed, TinyError
 from mlx_tiny.model.parameters import training_flops_per_token
+from mlx_tiny.records import read
+from mlx_tiny.tools.statistics import Spread
 
 
-def point(axis: str, value: int, s_per_token: float, flops: float, **others: Any) -> dict[str, Any]:
-    return {
-        "axis": axis,
-        "value": value,
-        "batch_size": 8,
-        "s_per_token": s_per_token,
-        "p10_s": s_per_token,
-        "p90_s": s_per_token,
-        "flops_per_token": flops,
-        "s_per_flop": s_per_token / flops,
-        "overloaded": False,
-        **others,
-    }
+def point(axis: str, value: int, s_per_token: float, flops: float, overloaded: bool = False) -> Point:
+    return Point(axis, value, 8, 4096, flops, Spread(s_per_token, s_per_token, s_per_token, 9, overloaded))
 
 
 @pytest.mark.parametrize("axis", scaling.AXES)
@@ -87,8 +78,8 @@ def test_a_verdict_for_each_axis() -> None:
         scaling.require_kept(found)
     scaling.require_kept(found[:1])
     lines = list(scaling.table(points))
-    assert lines[2].split()[:2] == ["depth", "2"] and lines[2].split()[-3:] == ["2.30", "2.00", "1.15"]
-    assert lines[4].split()[-3:] == ["5.00", "4.00", "1.25"]
+    assert lines[2].split()[:2] == ["depth", "2"] and lines[2].split()[5:8] == ["2.30", "2.00", "1.15"]
+    assert lines[4].split()[5:8] == ["5.00", "4.00", "1.25"] and max(map(len, lines)) <= 80
 
 
 def test_a_machine_too_loaded_decides_nothing() -> None:
@@ -113,27 +104,25 @@ def test_points_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     arguments = ["--axis", "depth", "--seconds", "0.001", "--output", str(tmp_path / "a.json")]
     shown = CliRunner().invoke(scaling.command, arguments)
     assert shown.exit_code == 0, shown.output
-    written = json.loads((tmp_path / "a.json").read_text())
-    assert [(p["axis"], p["value"]) for p in written["points"]] == [("depth", 1), ("depth", 3)]
-    for found in written["points"]:
-        assert found["tokens_per_step"] == 2 * 40 and 1e-9 < found["s_per_token"] < 1
-        config = small("depth", found["value"])
+    written = read(tmp_path / "a.json", Scaling, "study")
+    assert [(p.axis, p.value) for p in written.points] == [("depth", 1), ("depth", 3)]
+    for found in written.points:
+        assert found.tokens_per_step == 2 * 40 and 1e-9 < found.s_per_token.median < 1
+        config = small("depth", found.value)
         banks = [(config.model.layers * count, m) for count, m in ((2, 64), (2, 128), (3, 80))]
         # Five steps of two symmetric products and one more, for matrices of 48 rows.
         muon = 5 * sum(count * 48 * 48 * (m + 48 + 2 * m) for count, m in banks) / 80
         model = training_flops_per_token(config.model)
         # AdamW's update of the rest is a small matter.
-        assert model + muon < found["flops_per_token"] < 1.1 * (model + muon) and muon > 0.1 * model
-        assert found["s_per_flop"] == pytest.approx(found["s_per_token"] / found["flops_per_token"])
-    assert written["kind"] == "scaling" and written["machine"]["chip"] and len(written["verdicts"]) == 1
-    assert written["verdicts"][0] in shown.output
+        assert model + muon < found.flops_per_token < 1.1 * (model + muon) and muon > 0.1 * model
+    assert written.machine.chip and len(written.verdicts) == 1 and written.verdicts[0] in shown.output
 
 
 @pytest.fixture
 def planted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Costs that grow beyond what is allowed, without measuring."""
 
-    def measure(axis: str, values: Any, *_: Any) -> list[dict[str, Any]]:
+    def measure(axis: str, values: Any, *_: Any) -> list[Point]:
         return [point(axis, value, 2.0 * number, 1.0) for number, value in enumerate(values, 1)]
 
     monkeypatch.setattr(scaling, "measure", measure)
@@ -143,7 +132,7 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_growth_beyond_what_is_allowed_ends_with_code_3(tmp_path: Path) -> None:
     shown = CliRunner().invoke(scaling.command, ["--axis", "depth", "--output", str(tmp_path / "a.json")])
     assert isinstance(shown.exception, CheckFailed) and shown.exception.exit_code == 3
-    assert "MORE THAN" in json.loads((tmp_path / "a.json").read_text())["verdicts"][0]
+    assert "MORE THAN" in read(tmp_path / "a.json", Scaling, "study").verdicts[0]
 
 
 @pytest.mark.parametrize(("name", "words"), [("", "is a folder"), ("no/a.json", "does not exist")])
@@ -157,10 +146,10 @@ def test_a_file_that_cannot_be_written_is_refused_at_once(
     assert shown.exit_code == 2 and "names the JSON file" in shown.output
 
 
-def test_times_are_those_of_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_times_are_per_token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scaling, "interleaved", lambda tasks, **_: {name: [4.0, 8.0, 16.0] for name in tasks})
     (found,) = scaling.measure("depth", [1], 0.0, small)
-    assert (found["s_per_token"], found["overloaded"], found["rounds"]) == (0.1, True, 3)
+    assert (found.s_per_token.median, found.s_per_token.overloaded, found.s_per_token.count) == (0.1, True, 3)
 
 
 def test_a_picture_is_drawn(tmp_path: Path) -> None:

@@ -11,14 +11,22 @@ from typing import Any
 
 import pytest
 
-from mlx_tiny.bench import kernels, results, step
+from mlx_tiny.bench import kernels, step
+from mlx_tiny.bench.record import Benchmarks
 from mlx_tiny.machine import description, hardware, peaks
+from mlx_tiny.records import read, to_plain
 from mlx_tiny.study.plan import PRESETS
 
 from .cases import USAGE, Case, assert_explained, everything
 from .command_line import call, succeeded
 
 QUICK = ("--preset", "tiny", "--seconds", "0.001")
+
+
+def read_file(path: Path) -> Benchmarks:
+    return read(path, Benchmarks, "file of benchmarks")
+
+
 KERNELS = ("bench", "kernels", *QUICK, "--operation", "adamw")
 
 
@@ -34,29 +42,27 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_table_on_the_terminal() -> None:
     finished = succeeded(call(*KERNELS))
     lines = finished.out.splitlines()
-    assert lines[0].startswith("machine: ") and lines[1].startswith("peaks: 100GFLOP/s float32; memory 10GB/s")
-    (heading,) = [line for line in lines if line.startswith("adamw, update, tiny (")]
-    assert "at least" in heading and "(memory)" in heading
-    assert re.search(r"^  plain +[\d.]+ [mu]?s \([\d.,]+ to [\d.,]+\)", finished.out, re.MULTILINE)
+    assert lines[0].startswith("machine: ") and "\npeaks: 100GFLOP/s float32; memory 10GB/s" in finished.out
+    assert "adamw, update, tiny (" in finished.out and "at least" in finished.out and "(memory)" in finished.out
+    assert max(map(len, lines)) <= 80
+    assert re.search(r"^  plain +[\d.,]+ [mu]?s!? +±\d+%", finished.out, re.MULTILINE)
     assert any(line.strip() == "torch  PyTorch is not installed" for line in lines)
     assert "measuring: adamw, update, tiny, float32 (" in finished.err
 
 
 def test_json_is_one_object_and_the_file_holds_the_same(place: Path) -> None:
     shown = json.loads(succeeded(call(*KERNELS, "--json", "--output", "mine.json")).out)
-    assert shown == results.read(place / "mine.json")
-    assert shown["kind"] == "mlx-tiny bench" and shown["format_version"] == 1
+    assert shown == to_plain(read_file(place / "mine.json"))
+    assert shown["kind"] == "bench" and shown["machine"]["chip"]
     assert shown["settings"]["presets"] == ["tiny"] and shown["settings"]["operations"] == ["adamw"]
-    assert [record["implementation"] for record in shown["records"]] == ["plain", "mlx", "torch"]
-    for record in shown["records"]:
-        assert {"chip", "cores", "state", "versions", "commit"} <= set(record["machine"])
+    assert [record["implementation"] for record in shown["results"]] == ["plain", "mlx", "torch"]
 
 
 def test_generation_is_measured() -> None:
     shown = json.loads(
         succeeded(call("bench", "inference", *QUICK, "--prompt-tokens", "4", "--max-tokens", "3", "--json")).out
     )
-    assert [(r["part"], r["tokens"]) for r in shown["records"]] == [("prompt", 4), ("decode", 2)]
+    assert [(r["part"], r["tokens"]) for r in shown["results"]] == [("prompt", 4), ("decode", 2)]
 
 
 def test_all_means_all(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,18 +87,18 @@ def test_all_means_all(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown["settings"]["benchmarks"] == ["kernels", "step", "inference"]
     # Its own file, which was named before anything was measured, and how long that will take.
     (written,) = place.glob("mlx-tiny-bench-chip-9-*.json")
-    assert results.read(written) == shown
+    assert to_plain(read_file(written)) == shown
     lines = finished.err.splitlines()
     assert lines[0] == f"writing: {written.name}" and re.fullmatch(r"expected: about \d+ minutes", lines[1])
 
 
 def test_what_was_measured_before_an_interruption_is_kept(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[dict[str, Any]] = []
+    seen: list[Benchmarks] = []
     right = kernels.measure
 
     def measure(*arguments: Any, **others: Any) -> Any:
         if (place / "mine.json").exists():
-            seen.append(results.read(place / "mine.json"))
+            seen.append(read_file(place / "mine.json"))
             raise KeyboardInterrupt
         return right(*arguments, **others)
 
@@ -100,18 +106,20 @@ def test_what_was_measured_before_an_interruption_is_kept(place: Path, monkeypat
     arguments = ("bench", "kernels", *QUICK, "--operation", "adamw", "--operation", "norm", "--output", "mine.json")
     finished = call(*arguments)
     assert finished.code == 130 and finished.err.splitlines()[-1] == "mlx-tiny: Interrupted."
-    kept = results.read(place / "mine.json")
-    assert [kept] == seen and not kept["complete"] and "not complete" in kept["warnings"][0]
-    assert {record["operation"] for record in kept["records"]} == {"adamw"}
+    kept = read_file(place / "mine.json")
+    assert [kept] == seen and not kept.complete and "not complete" in kept.warnings[0]
+    assert {result.operation for result in kept.results} == {"adamw"}
 
 
 def test_a_loaded_machine_is_said_and_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, "interleaved", lambda tasks, **_: {n: [1.0, 1.0, 1.0, 2.0, 2.0] for n in tasks})
     finished = succeeded(call(*KERNELS))
-    assert "1 s (1 to 2)!" in finished.out
-    assert "warning: The machine was too loaded to measure 2 of 2 records" in finished.err
+    assert "1 s!  ±50%" in finished.out
+    assert "warning: The machine was too loaded to measure 2 of 2 results" in finished.err
     shown = json.loads(succeeded(call(*KERNELS, "--json")).out)
-    assert "too loaded" in shown["warnings"][0] and all(r["overloaded"] for r in shown["records"] if "spread" in r)
+    assert "too loaded" in shown["warnings"][0] and all(
+        r["time_s"]["overloaded"] for r in shown["results"] if r["time_s"]
+    )
 
 
 def test_a_wrong_result_ends_with_code_3(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +146,7 @@ def test_an_implementation_of_ours_that_fails_ends_with_code_3(monkeypatch: pyte
     monkeypatch.setattr(kernels, "checked", fail)
     finished = call(*KERNELS, "--json")
     assert finished.code == 3 and "Got failed: [malloc] Unable to allocate." in finished.err
-    assert [r["implementation"] for r in json.loads(finished.out)["records"] if "median_s" in r] == ["mlx"]
+    assert [r["implementation"] for r in json.loads(finished.out)["results"] if r["time_s"]] == ["mlx"]
 
 
 @pytest.fixture
