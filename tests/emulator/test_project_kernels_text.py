@@ -1,4 +1,4 @@
-"""Every kernel of the project passes the type gate and the lint, with each set of template values in which it is used.
+"""Every kernel of the project passes the type gate and the lint, with each template value with which it is used.
 
 The table's cases launch them here without being run: only the text that MLX generates matters, so all widths and types
 are cheap. Inputs of fewer than 8 elements are among the cases, since they arrive in constant memory.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterator
 
 import pytest
 
@@ -23,21 +23,22 @@ from mlx_tiny.ops.metal import kernel_names
 def test_each_kernel_is_launched_and_its_text_is_clean(name: str) -> None:
     own = [record for record in captured_launches() if record.name == name]
     assert own, f"no case of the table launches {name}: add one"
-    sources = {record.source for record in own}
-    assert {finding for source in one_number_of_heads(own) for finding in check_types(source)} == set()
-    assert {finding for source in sources for finding in lint(source)} == set()
+    texts = list(with_every_value(own))
+    assert {finding for text in texts for finding in check_types(text)} == set()
+    assert {finding for text in texts for finding in lint(text)} == set()
     assert {finding for record in own for finding in lint_launch(record)} == set()
 
 
-def one_number_of_heads(records: list[LaunchRecord]) -> Iterable[str]:
-    """The texts, of those of QK-norm that differ in the numbers of heads alone the first: these are no one's type."""
-    return {without_heads(record): record.source for record in reversed(records)}.values()
-
-
-def without_heads(record: LaunchRecord) -> object:
-    if not record.name.startswith("qk_norm_rope"):
-        return record.source
-    return record.name, tuple((str(dtype), shape[-1], math.prod(shape) < 8) for _, shape, dtype in record.inputs)
+def with_every_value(records: list[LaunchRecord]) -> Iterator[str]:
+    """Texts in which each value of each template argument occurs, and each input in either kind of memory."""
+    covered: set[object] = set()
+    for record in records:
+        (values,) = re.findall(r"\[\[kernel\]\] decltype\(\w+<(.*?)>\)", record.source)
+        spaces = [(name, math.prod(shape) < 8) for name, shape, _ in record.inputs]
+        shown = {*enumerate(values.split(", ")), *spaces}
+        if shown - covered:
+            covered |= shown
+            yield record.source
 
 
 @pytest.mark.parametrize(

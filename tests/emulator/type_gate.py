@@ -78,7 +78,7 @@ def _findings(source: str) -> list[str]:
     lines = source.splitlines()
     unit = _parse(as_opencl(source), _OPENCL)
     found = [_from_clang(diagnostic) for diagnostic in unit.diagnostics]
-    if not found:
+    if not found and "bfloat" in source:
         found = [_from_clang(diagnostic) for diagnostic in _parse(as_opencl(source), _PLAIN).diagnostics]
     found += [finding for cursor in _cursors(unit.cursor) for finding in _from_tree(cursor)]
     findings = []
