@@ -54,6 +54,7 @@ OWNERS = {
     "torch": ("reference/", "validate/", "bench/", "ops/"),
     "datasets": ("data/",),
     "pyarrow": ("data/",),
+    "matplotlib": ("tools/plots.py",),
 }
 """The only files that may import a package; a name that ends in a slash is a folder."""
 

@@ -6,7 +6,6 @@ import contextlib
 import json
 import resource
 import shutil
-import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -30,26 +29,11 @@ def copied(trained: Path, place: Path) -> Path:
     return Path(shutil.copytree(trained, place / "copied"))
 
 
-def longer(header: bytes) -> bytes:
-    """The file with a header that claims to be longer than the file."""
-    return struct.pack("<Q", 1 << 60) + header[8:]
-
-
-DAMAGES: dict[str, Callable[[bytes], bytes]] = {
-    "empty": lambda whole: b"",
-    "seven bytes": lambda whole: whole[:7],
-    "half": lambda whole: whole[: len(whole) // 2],
-    "one byte short": lambda whole: whole[:-1],
-    "header no JSON": lambda whole: whole[:8] + b"\xff" + whole[9:],
-    "header too long": longer,
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("damage", [lambda whole: b"", lambda whole: whole[:-1]], ids=["empty", "one byte short"])
 @pytest.mark.parametrize("kind", ["checkpoint", "weights file"])
-def test_damaged_arrays_are_explained(kind: str, damage: str, copied: Path) -> None:
+def test_damaged_arrays_are_explained(kind: str, damage: Callable[[bytes], bytes], copied: Path) -> None:
     path = copied / ("checkpoints/last.safetensors" if kind == "checkpoint" else "weights.safetensors")
-    path.write_bytes(DAMAGES[damage](path.read_bytes()))
+    path.write_bytes(damage(path.read_bytes()))
     before = files_below(copied)
     command = ("train", "--resume", copied) if kind == "checkpoint" else ("generate", copied)
     assert_explained(call(*command), Case((), (f"The {kind} {path} is damaged", "Restore it from a copy")))
@@ -81,8 +65,6 @@ def test_a_run_without_a_checkpoint_cannot_write(copied: Path) -> None:
 
 CONFIGURATIONS = {
     "no JSON": ("{", ("config.json cannot be read", "line 1 column 2")),
-    "a list": ("[]", ("config.json is malformed", "Expected a JSON object, got list")),
-    "no text": (b"\xff\xfe\x00", ("config.json cannot be read",)),
     "without a version": ("{}", ("another version of mlx_tiny", f"Expected format {FORMAT_VERSION}")),
     "another version": (
         {"format_version": 7},
@@ -94,8 +76,6 @@ CONFIGURATIONS = {
     ),
     "unknown key": ({"config.model.depth": 3}, ("Unknown key model.depth in the configuration", "another version")),
     "wrong type": ({"config.model.layers": "two"}, ("model.layers has the wrong type", "Expected int, got 'two'")),
-    "out of range": ({"config.model.layers": 0}, ("layers is out of range", "Expected at least 1, got 0")),
-    "section no object": ({"config.model": [1]}, ("malformed", "Expected an object")),
 }
 
 

@@ -56,7 +56,6 @@ RUN_FILES = {
     "report.json",
     "report.md",
 }
-PREFIXES = {"k": 1e3, "M": 1e6, "G": 1e9}
 TRAIN = ("train", "--data", "notes.txt", *TINY)
 
 
@@ -83,63 +82,23 @@ def own_run(run: Run, place: Path) -> Path:
     return Path(shutil.copytree(run.folder, place / "r"))
 
 
-def number(text: str) -> float:
-    """A number of the result block, such as 2.94k, 109MB or 2.0%."""
-    digits, unit = re.fullmatch(r"([-+.e0-9]+)([kMG]?)[B%]?", text).groups()  # type: ignore[union-attr]
-    return float(digits) * PREFIXES.get(unit, 1.0) / (100 if text.endswith("%") else 1)
-
-
 def test_a_run_leaves_its_files_and_no_others(run: Run) -> None:
     drawn = {"loss.png"} if importlib.util.find_spec("matplotlib") else set()
     assert set(files_below(run.folder)) == RUN_FILES | drawn
 
 
-def test_the_model_has_learned_something(run: Run) -> None:
-    checks = [r["validation_bits_per_byte"] for r in read_metrics(run.folder) if r["kind"] == "evaluation"]
-    assert len(checks) == 4 and run.report["bits_per_byte"] < checks[0]
-
-
-def test_a_budget_of_tokens_is_met_to_half_a_step(run: Run) -> None:
-    assert abs(run.report["tokens"] - 3000) <= STEP_TOKENS / 2
-    assert run.report["steps"] * STEP_TOKENS == run.report["tokens"]
-    assert [r["step"] for r in read_metrics(run.folder) if r["kind"] == "step"] == list(
-        range(1, run.report["steps"] + 1)
-    )
-
-
-def test_the_reports_numbers_fit_together(run: Run) -> None:
-    report = run.report
-    assert sum(report["parameters_by_group"].values()) == report["parameters"] > 0
-    assert report["tokens_per_s"] == pytest.approx(report["tokens"] / report["seconds"])
-    assert report["flops"] == pytest.approx(report["tokens"] * report["training_flops_per_token"])
-    assert 0 < report["utilisation"] == pytest.approx(report["training_flops_per_s"] / report["peak_flops_per_s"])
-    assert 1e7 < report["peak_memory_bytes"] < 1e10
+def test_a_budget_of_tokens_is_spent_and_reported(run: Run) -> None:
+    report, records = run.report, read_metrics(run.folder)
+    checks = [r["validation_bits_per_byte"] for r in records if r["kind"] == "evaluation"]
+    assert len(checks) == 4 and report["bits_per_byte"] < checks[0], "it has learned something"
+    assert abs(report["tokens"] - 3000) <= STEP_TOKENS / 2 and report["steps"] * STEP_TOKENS == report["tokens"]
+    assert [r["step"] for r in records if r["kind"] == "step"] == list(range(1, report["steps"] + 1))
+    assert 1e7 < report["peak_memory_bytes"] < 1e10 and report["utilisation"] > 0 and len(report["samples"]) == 3
     # A vocabulary of 512 learned from this text: no token is worse than uniform, and none is certain.
     assert 1 < report["perplexity_per_token"] < 512
     assert {"prepare data", "compile and warm up", "training", "evaluation"} <= report["phases_s"].keys()
-    assert all(seconds >= 0 for seconds in report["phases_s"].values())
-    assert len(report["samples"]) == 3 and all(isinstance(text, str) for text in report["samples"])
-    assert report["machine"]["versions"]["mlx"] and report["interrupted"] is False
-    assert report["data"].startswith("own text: ") and report["config"]["data"]["source"].endswith("notes.txt")
-    assert report["entropy_floor_bits_per_byte"] is None and report["excess_bits_per_byte"] is None
-
-
-def test_the_result_block_agrees_with_the_report(run: Run) -> None:
-    shown, report = run.finished.results(), run.report
-    for key, value, precision in (
-        ("bits_per_byte", report["bits_per_byte"], 5e-5),
-        ("perplexity_per_token", report["perplexity_per_token"], 5e-4),
-        ("seconds", report["seconds"], 0.05),
-        ("utilisation", report["utilisation"], 5e-4),
-        ("tokens_per_s", report["tokens_per_s"], 0.5),
-        ("tokens", report["tokens"], 0.005 * report["tokens"]),
-        ("flops", report["flops"], 0.005 * report["flops"]),
-        ("parameters", report["parameters"], 0.005 * report["parameters"]),
-        ("multiply_adds_per_token", report["multiply_adds_per_token"], 0.005 * report["multiply_adds_per_token"]),
-        ("peak_memory", report["peak_memory_bytes"], 0.005 * report["peak_memory_bytes"]),
-    ):
-        assert number(shown.pop(key)) == pytest.approx(value, abs=precision), key
-    assert shown == {"run": "r"}
+    shown = run.finished.results()
+    assert shown["bits_per_byte"] == f"{report['bits_per_byte']:.4f}" and shown["run"] == "r"
 
 
 def test_only_the_result_is_on_stdout(run: Run) -> None:
@@ -213,31 +172,15 @@ def test_without_a_name_a_run_is_called_by_the_time(place: Path, monkeypatch: py
     assert before <= found.name <= time.strftime("%Y%m%d-%H%M%S")
 
 
-def test_auto_is_saved_as_what_it_meant(place: Path) -> None:
+def test_generated_stories_are_the_default_and_have_a_floor_and_an_excess(place: Path) -> None:
     sizes = ("--train-bytes", "200000", "--validation-bytes", "20000")
-    succeeded(call("train", *TINY, *sizes, *FEW_PAUSES, "--budget", "1000tok", "--run", "r"))
-    assert json.loads((place / "r/config.json").read_text())["config"]["data"]["source"] == "stories"
-
-
-def test_generated_stories_have_a_floor_and_an_excess(place: Path) -> None:
-    sizes = ("--train-bytes", "200000", "--validation-bytes", "20000")
-    finished = succeeded(
-        call("train", "--data", "stories", *TINY, *sizes, *FEW_PAUSES, "--budget", "1000tok", "--run", "r")
-    )
+    finished = succeeded(call("train", *TINY, *sizes, *FEW_PAUSES, "--budget", "1000tok", "--run", "r"))
     report, shown = read_report(place / "r"), finished.results()
     assert finished.err.startswith("data: stories: generated, 200kB for training and 20kB for validation")
+    assert report["config"]["data"]["source"] == "stories", "what `auto` meant"
     floor, excess = report["entropy_floor_bits_per_byte"], report["excess_bits_per_byte"]
     assert 0 < floor < report["bits_per_byte"] and excess == pytest.approx(report["bits_per_byte"] - floor)
     assert (shown["entropy_floor"], shown["excess"]) == (f"{floor:.4f}", f"{excess:.4f}")
-
-
-def test_a_budget_of_seconds_is_kept(place: Path) -> None:
-    began = time.monotonic()
-    succeeded(call(*TRAIN, "--budget", "4s", "--run", "r"))
-    report = read_report(place / "r")
-    assert abs(report["seconds"] - 4) < 2
-    assert report["seconds"] < time.monotonic() - began
-    assert report["phases_s"]["training"] < report["seconds"] + 0.1
 
 
 def test_the_same_data_is_prepared_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

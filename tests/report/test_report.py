@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ from tiny_run import STEP_TOKENS, tiny_config, tiny_corpus, train_whole
 from mlx_tiny.config import ModelConfig
 from mlx_tiny.data.prepare import PreparedCorpus
 from mlx_tiny.model.parameters import parameter_count, parameters_by_group, training_flops_per_token
-from mlx_tiny.records import EvaluationRecord, StepRecord, from_plain, read, to_json
+from mlx_tiny.records import EvaluationRecord, StepRecord, read
 from mlx_tiny.report import report
 from mlx_tiny.report.record import Report
 from mlx_tiny.tools import plots
@@ -55,11 +54,6 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:
     config = tiny_config(folder, budget=f"{STEPS * STEP_TOKENS}tok")
     run, outcome, _ = train_whole(folder / "run", config)
     return Ended(run, tiny_corpus(config), outcome)
-
-
-def test_the_report_comes_back_from_its_file(ended: Ended) -> None:
-    built = ended.report()
-    assert from_plain(Report, json.loads(to_json(built))) == built
 
 
 def test_the_numbers_are_the_runs_and_fit_together(ended: Ended) -> None:
@@ -152,14 +146,6 @@ def test_the_markdown_has_every_section_and_whole_tables(ended: Ended) -> None:
     assert all(line.replace("\\|", "").count("|") == 3 for line in tables), "a value breaks its table"
 
 
-def test_without_matplotlib_there_is_no_picture(ended: Ended, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plots, "installed", lambda: False)
-    built = write(ended, tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"report.json", "report.md"}
-    assert read(tmp_path / "report.json", Report, "report") == built
-    assert (tmp_path / "report.md").read_text() == report._markdown(built)
-
-
 def write(ended: Ended, folder: Path) -> Report:
     """Write the report to `folder`, with the metrics of the run."""
     run = RunFolder(ended.run.path)
@@ -205,7 +191,9 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, StandIn]:
 def test_with_matplotlib_the_losses_are_drawn_over_the_tokens(
     ended: Ended, tmp_path: Path, drawn: dict[str, StandIn]
 ) -> None:
-    write(ended, tmp_path)
+    built = write(ended, tmp_path)
+    assert read(tmp_path / "report.json", Report, "report") == built
+    assert (tmp_path / "report.md").read_text() == report._markdown(built)
     steps = [record for record in ended.run.read_metrics() if isinstance(record, StepRecord)]
     checks = [record for record in ended.run.read_metrics() if isinstance(record, EvaluationRecord)]
     assert checks and drawn["loss.png"].lines == {

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import functools
 import json
+import operator
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,16 +18,16 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
-from tiny_run import create_run, subprocess_environment, tiny_config
+from tiny_run import create_run, tiny_config
 
 from mlx_tiny.config import FORMAT_VERSION, RunConfig
 from mlx_tiny.errors import TinyError
 from mlx_tiny.records import EvaluationRecord, FinalRecord, Progress, StepRecord, to_json, to_plain
+from mlx_tiny.tools.processes import environment
 from mlx_tiny.training.checkpoint import RunFolder, all_finite
 from mlx_tiny.training.step import TrainingState, TrainingStep
 from mlx_tiny.training.watch import LossWatch
 
-QUIET: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 60, "env": subprocess_environment()}
 PROGRESS = Progress(
     step=7,
     sequences=28,
@@ -138,59 +142,48 @@ def test_a_missing_checkpoint_is_named(run: RunFolder) -> None:
         run.load_weights()
 
 
-def rewrite_config(run: RunFolder, change) -> RunFolder:
+def rewrite_config(run: RunFolder, *sections: str, **changes: Any) -> RunFolder:
+    """The run with some values changed in a section of its config.json."""
     path = run.path / "config.json"
     saved = json.loads(path.read_text())
-    change(saved)
+    functools.reduce(operator.getitem, sections, saved).update(changes)
     path.write_text(json.dumps(saved))
     return RunFolder(run.path)
 
 
-@pytest.mark.parametrize(
-    ("section", "key", "value"),
-    [
-        ("model", "layers", 3),
-        ("model", "hidden", 32),
-        ("model", "rope_base", 500.0),
-        ("optimizer", "matrix_rate", 0.5),
-        ("schedule", "cooldown", 0.1),
-        ("train", "seed", 5),
-        ("train", "batch_size", 8),
-        ("train", "dtype", "bfloat16"),
-        ("data", "held_out", 0.3),
-    ],
-)
-def test_a_run_of_another_configuration_is_refused(run, state, section: str, key: str, value: object) -> None:
+IDENTITY: list[tuple[str, str, dict[str, Any]]] = [
+    *(("config", "model", change) for change in ({"layers": 3}, {"hidden": 32}, {"rope_base": 500.0})),
+    *(("config", "train", change) for change in ({"seed": 5}, {"batch_size": 8}, {"dtype": "bfloat16"})),
+    ("config", "optimizer", {"matrix_rate": 0.5}),
+    ("config", "schedule", {"cooldown": 0.1}),
+    ("config", "data", {"held_out": 0.3}),
+    ("corpus", "", {"key": "0" * 32}),
+    ("corpus", "", {"tokenizer": "0" * 32}),
+]
+OF_A_SESSION = {
+    "budget": "9h",
+    "evaluations": 9,
+    "evaluation_tokens": 64,
+    "checkpoints": 0,
+    "samples": 1,
+    "compile": True,
+    "backend": "torch",
+    "implementation": "plain",
+}
+
+
+def test_a_run_of_another_configuration_or_of_other_data_is_refused(run: RunFolder, state: TrainingState) -> None:
     run.save_checkpoint("last", state, PROGRESS)
-    other = rewrite_config(run, lambda saved: saved["config"][section].update({key: value}))
-    with pytest.raises(TinyError, match="another configuration"):
-        other.load_checkpoint("last")
+    whole = (run.path / "config.json").read_text()
+    for part, section, change in IDENTITY:
+        with pytest.raises(TinyError, match="another configuration"):
+            rewrite_config(run, *filter(None, (part, section)), **change).load_checkpoint("last")
+        (run.path / "config.json").write_text(whole)
 
 
-@pytest.mark.parametrize("key", ["key", "tokenizer"])
-def test_a_run_of_other_data_is_refused(run, state, key: str) -> None:
+def test_what_is_of_a_session_may_change(run: RunFolder, state: TrainingState) -> None:
     run.save_checkpoint("last", state, PROGRESS)
-    other = rewrite_config(run, lambda saved: saved["corpus"].update({key: "0" * 32}))
-    with pytest.raises(TinyError, match="another configuration"):
-        other.load_checkpoint("last")
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("budget", "9h"),
-        ("evaluations", 9),
-        ("evaluation_tokens", 64),
-        ("checkpoints", 0),
-        ("samples", 1),
-        ("compile", True),
-        ("backend", "torch"),
-        ("implementation", "plain"),
-    ],
-)
-def test_how_often_a_run_looks_at_itself_may_change(run, state, key: str, value: object) -> None:
-    run.save_checkpoint("last", state, PROGRESS)
-    other = rewrite_config(run, lambda saved: saved["config"]["train"].update({key: value}))
+    other = rewrite_config(run, "config", "train", **OF_A_SESSION)
     assert other.load_checkpoint("last")[1] == PROGRESS
 
 
@@ -214,7 +207,7 @@ def test_another_format_is_refused(run: RunFolder, state: TrainingState, monkeyp
         run.load_checkpoint("last")
     for version in (FORMAT_VERSION + 1, FORMAT_VERSION - 1, None, str(FORMAT_VERSION)):
         with pytest.raises(TinyError, match=f"another version.*{remedy}"):
-            rewrite_config(run, lambda saved, version=version: saved.update({"format_version": version}))
+            rewrite_config(run, format_version=version)
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
@@ -241,106 +234,35 @@ def test_a_run_is_created_whole_or_not_at_all(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["stories.txt"]
 
 
-FULL = """
-import resource, signal, sys
-from pathlib import Path
-import mlx.core as mx
-from mlx_tiny.records import FinalRecord, Progress
-from mlx_tiny.training.checkpoint import RunFolder
-from mlx_tiny.errors import TinyError
-
-run = RunFolder(Path(sys.argv[1]))
-state, progress = run.load_checkpoint("last")
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
-actions = {
-    "checkpoint": lambda: run.save_checkpoint("last", state, Progress(step=8)),
-    "weights": lambda: run.save_weights(state.parameters),
-    "metrics": lambda: [run.append_metrics(FinalRecord(8, 10**99, 0.5, 2.0)) for _ in range(2000)],
+ACTIONS: dict[str, Callable[[RunFolder, TrainingState], None]] = {
+    "checkpoint": lambda run, state: run.save_checkpoint("last", state, Progress(step=8)),
+    "weights": lambda run, state: run.save_weights({name: 2 * array for name, array in state.parameters.items()}),
+    "rewound metrics": lambda run, _: run.rewind_metrics(0),
+    "metrics": lambda run, _: run.append_metrics(step_record(2)),
 }
-try:
-    actions[sys.argv[3]]()
-except TinyError as error:
-    print(error)
-    sys.exit(7)
-"""
 
 
-@pytest.mark.parametrize("limit_bytes", [0, 1000, 100_000])
-@pytest.mark.parametrize("what", ["checkpoint", "weights", "metrics"])
-def test_a_full_disk_leaves_what_was_there(run: RunFolder, state: TrainingState, limit_bytes: int, what: str) -> None:
+@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize(("number", "words"), [(errno.ENOSPC, "disk is full"), (errno.EACCES, "No permission")])
+def test_what_the_system_refuses_leaves_what_was_there(
+    run: RunFolder, state: TrainingState, monkeypatch: pytest.MonkeyPatch, action: str, number: int, words: str
+) -> None:
     run.save_checkpoint("last", state, PROGRESS)
     run.save_weights(state.parameters)
     run.append_metrics(step_record(1))
-    done = subprocess.run([sys.executable, "-c", FULL, str(run.path), str(limit_bytes), what], **QUIET)
-    assert done.returncode == 7, done.stderr
-    assert "disk is full" in done.stdout and "Free some space" in done.stdout
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("mlx_tiny.files.os.fsync", refuse)
+    monkeypatch.setattr("mlx_tiny.training.checkpoint.open", refuse, raising=False)
+    with pytest.raises(TinyError, match=words):
+        ACTIONS[action](run, state)
+    monkeypatch.undo()
     loaded, progress = run.load_checkpoint("last")
     assert progress == PROGRESS and bits(loaded.parameters) == bits(state.parameters)
-    assert bits(run.load_weights()) == bits(state.parameters)
-    assert run.read_metrics()[0] == step_record(1)
+    assert bits(run.load_weights()) == bits(state.parameters) and run.read_metrics() == [step_record(1)]
     assert not left_over(run)
-
-
-def test_a_disk_that_fills_at_the_last_moment(run, state, monkeypatch: pytest.MonkeyPatch) -> None:
-    run.save_checkpoint("last", state, PROGRESS)
-
-    def full(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("mlx_tiny.files.os.fsync", full)
-    with pytest.raises(TinyError, match="disk is full"):
-        run.save_checkpoint("last", state, Progress(step=8))
-    monkeypatch.undo()
-    assert run.load_checkpoint("last")[1] == PROGRESS
-    assert not left_over(run)
-
-
-UNPRIVILEGED = """
-import os, sys
-from pathlib import Path
-from mlx_tiny.records import FinalRecord, Progress
-from mlx_tiny.training.checkpoint import RunFolder
-from mlx_tiny.errors import TinyError
-
-run = RunFolder(Path(sys.argv[1]))
-state, progress = run.load_checkpoint("last")
-if os.getuid() == 0:
-    os.setgid(65534)
-    os.setuid(65534)
-refused = 0
-for action in (
-    lambda: run.save_checkpoint("last", state, progress),
-    lambda: run.save_weights(state.parameters),
-    lambda: run.append_metrics(FinalRecord(8, 9, 0.5, 2.0)),
-    lambda: run.rewind_metrics(0),
-    lambda: RunFolder.create(run.path / "other", run.config, {}, run.tokenizer_model),
-):
-    try:
-        action()
-    except TinyError as error:
-        assert "No permission" in str(error), error
-        refused += 1
-print(refused)
-"""
-
-
-def test_without_permission_nothing_is_lost(open_folder: Path, run: RunFolder, state: TrainingState) -> None:
-    run = RunFolder(Path(shutil.move(run.path, open_folder / "run")))
-    run.save_checkpoint("last", state, PROGRESS)
-    run.append_metrics(step_record(0))
-    for path, mode in ((run.metrics, 0o444), (run.path / "checkpoints", 0o555), (run.path, 0o555)):
-        path.chmod(mode)
-    try:
-        command = [sys.executable, "-c", UNPRIVILEGED, str(run.path)]
-        done = subprocess.run(command, **QUIET)
-    finally:
-        for folder in (run.path, run.path / "checkpoints"):
-            folder.chmod(0o755)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "5"
-    assert run.load_checkpoint("last")[1] == PROGRESS
-    assert run.read_metrics() == [step_record(0)]
 
 
 def test_leftovers_of_killed_sessions_are_removed_and_no_others(run: RunFolder, state: TrainingState) -> None:
@@ -350,7 +272,7 @@ def test_leftovers_of_killed_sessions_are_removed_and_no_others(run: RunFolder, 
         "with atomic_write(Path(sys.argv[1])) as file: file.write(b'half'); file.flush(); os.kill(os.getpid(), 9)"
     )
     for path in (run.checkpoint("last"), run.metrics):
-        assert subprocess.run([sys.executable, "-c", code, str(path)], **QUIET).returncode == -9
+        assert subprocess.run([sys.executable, "-c", code, str(path)], env=environment()).returncode == -9
     assert len(left_over(run)) == 2
     run.remove_leftovers()
     assert not left_over(run)

@@ -30,7 +30,6 @@ from tiny_run import (
     train_whole,
 )
 
-from mlx_tiny.config import RunConfig
 from mlx_tiny.data.batches import BatchStream
 from mlx_tiny.errors import TinyError
 from mlx_tiny.model.parameters import training_flops_per_token
@@ -377,9 +376,3 @@ def test_milestones_are_due_once_each(count: int, steps: int, resumed_at: float,
     rest = Milestones(count, resumed_at)
     assert not rest.due(resumed_at)
     assert rest.due(1.0) == any(k / count > resumed_at for k in range(1, count))
-
-
-def test_settings_of_a_run_are_those_of_its_folder(tmp_path: Path) -> None:
-    config = tiny_config(tmp_path, budget=tokens(3))
-    run = create_run(tmp_path / "run", config)
-    assert isinstance(run.config, RunConfig) and tiny_trainer(run).config == config
