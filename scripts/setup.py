@@ -160,7 +160,8 @@ def make_environment(lock):
 def install(level, lock):
     """Install the project, editable, with the extras of `level`; pip's own settings stay in force."""
     target = ROOT if level == "base" else f"{ROOT}[{level}]"
-    command = [os.path.join(VENV, "bin", "python"), "-m", "pip", "--log", LOG, "install"]
+    # Thousands of modules are never imported: Python compiles those that are when it first does.
+    command = [os.path.join(VENV, "bin", "python"), "-m", "pip", "--log", LOG, "install", "--no-compile"]
     if not sys.stderr.isatty():
         command += ["--quiet", "--progress-bar", "off"]
     environment = dict(os.environ, PIP_DISABLE_PIP_VERSION_CHECK="1", PIP_USER="0")
