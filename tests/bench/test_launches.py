@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import mlx.core as mx
 import pytest
 
@@ -11,7 +13,7 @@ from mlx_tiny.ops import conformance
 from mlx_tiny.ops.attention import ATTENTION
 from mlx_tiny.ops.inputs import model_of
 from mlx_tiny.ops.metal import why_not_metal
-from mlx_tiny.ops.operation import Case
+from mlx_tiny.ops.operation import Case, Operation
 from mlx_tiny.ops.qk_norm_rope import QK_NORM_ROPE
 
 
@@ -95,17 +97,22 @@ def test_nothing_is_left_behind() -> None:
     assert mac().kind == "metal"
 
 
-@pytest.mark.parametrize(("dtype", "casts"), [("float32", 0), ("float16", 1), ("bfloat16", 1)])
-def test_one_kernel_each_way_instead_of_many(dtype: str, casts: int) -> None:
-    """As kernels/README.md has it: the kernel's only cast is that of the weights' gradient."""
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_a_kernel_or_two_each_way_instead_of_many_and_little_beside_them(dtype: str) -> None:
+    """As kernels/README.md has it."""
     case = Case(model_of(context=64, heads=4, key_value_heads=2, head_width=32), 2, dtype)
 
-    def launches(implementation: str) -> list[int]:
-        function = QK_NORM_ROPE.implementations[implementation].function
-        inputs, cotangents = conformance.numbers(QK_NORM_ROPE, case)
+    def launches(operation: Operation, implementation: str) -> list[Counter[str]]:
+        function = operation.implementations[implementation].function
+        inputs, cotangents = conformance.numbers(operation, case)
         return [
-            count_launches(lambda a, b: conformance.computed(QK_NORM_ROPE, function, case, a, b), inputs, given).total()
+            count_launches(lambda a, b: conformance.computed(operation, function, case, a, b), inputs, given)
             for given in ({}, cotangents)
         ]
 
-    assert launches("metal") == [1, 3 + casts] and launches("plain") == [10 + 2 * casts, 25 + 2 * casts]
+    assert launches(ATTENTION, "metal") == [{"CustomKernel": 1}, {"CustomKernel": 3}]
+    # The terms of the weights' gradients are added up, and in 16 bits cast.
+    cast = {} if dtype == "float32" else {"AsType": 1}
+    assert launches(QK_NORM_ROPE, "metal") == [{"CustomKernel": 1}, {"CustomKernel": 2, "Sum": 1, **cast}]
+    plain = [counts.total() for counts in launches(QK_NORM_ROPE, "plain")]
+    assert plain == ([10, 25] if dtype == "float32" else [12, 27])
