@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from mlx_tiny.config import ModelConfig, RunConfig
+from mlx_tiny.errors import TinyError
 
 Parameters = dict[str, Any]
 
@@ -83,6 +84,9 @@ class TunedStep:
     Args:
         parameters: as the reference's checkpoints name them, float32.
         compiled: pass forward, backward and Muon's banks through torch.compile.
+
+    Raises:
+        TinyError: the model has options, which this step does not have.
     """
 
     def __init__(self, config: RunConfig, parameters: Parameters, device: Any, *, compiled: bool) -> None:
@@ -91,6 +95,8 @@ class TunedStep:
         from mlx_tiny.reference.model import rotation_tables
         from mlx_tiny.reference.optim import muon_parameters
 
+        if config.model.options:
+            raise TinyError(f"it has no options of the model, and here are {config.model.options}")
         self.config, self.device = config, device
         self._dtype = getattr(torch, config.train.dtype)
         tables = rotation_tables(config.model, config.model.context)

@@ -219,3 +219,10 @@ def test_torch_rounds_products_where_mlx_does(monkeypatch: pytest.MonkeyPatch) -
     assert worker._give_equal_terms("tf32") == "; float32 products in TF32" and asked == ["high"]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert worker._give_equal_terms("tf32") == ""
+
+
+@pytest.mark.torch
+def test_a_model_with_options_has_no_step_in_pytorch() -> None:
+    model = replace(MICRO.model, options="logit_soft_cap=15")
+    with pytest.raises(TinyError, match=r"no options of the model.*logit_soft_cap=15"):
+        worker.of_torch(replace(MICRO, model=model), nonzero_weights(model))
