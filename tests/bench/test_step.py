@@ -223,6 +223,7 @@ def test_torch_rounds_products_where_mlx_does(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.torch
 def test_a_model_with_options_has_no_step_in_pytorch() -> None:
-    model = replace(MICRO.model, options="logit_soft_cap=15")
+    config = MICRO.config()
+    model = replace(config.model, options="logit_soft_cap=15")
     with pytest.raises(TinyError, match=r"no options of the model.*logit_soft_cap=15"):
-        worker.of_torch(replace(MICRO, model=model), nonzero_weights(model))
+        worker.of_torch(replace(config, model=model), nonzero_weights(model))
