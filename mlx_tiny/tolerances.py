@@ -45,7 +45,7 @@ _FLOAT32, _FLOAT16, _BFLOAT16 = 2.0**-24, 2.0**-11, 2.0**-8
 _SUMS = "sums of some hundred rounded products"
 
 TABLE: dict[tuple[str, str], Bounds] = {
-    ("attention", "float32"): Bounds(3e-6, 1e-6, "the CPU's exponential is 2e-6 off; see ops/exponential.py"),
+    ("attention", "float32"): Bounds(3e-6, 1e-6, "the CPU's exponential is 2e-6 off; see linux/rows.py"),
     ("attention", "float16"): Bounds(4 * _FLOAT16, 0.0, "weights and output are rounded to the type"),
     ("attention", "bfloat16"): Bounds(6 * _BFLOAT16, 0.0, "weights and output are rounded to the type"),
     ("attention gradient", "float16"): Bounds(12 * _FLOAT16, 2e-3, "as the output, and differences of equal terms"),
