@@ -1,62 +1,79 @@
-"""README.md is executed: its commands run, its flags exist, and every command is shown.
+"""The READMEs and CONTRIBUTING.md are true: commands run, flags and links exist, numbers are those of the results.
 
-A command is a line of a fenced block that begins with `mlx-tiny` (or a path to it) or `./scripts/`.
+A command is a line of a code block that begins with `mlx-tiny` (or a path to it) or `./scripts/`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import importlib.util
+import json
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 from cli.command_line import call, succeeded, workplace, write_notes
 
 from mlx_tiny.cli import COMMANDS, cli
+from mlx_tiny.study.plan import PRESETS, TOKENS_PER_PARAMETER
+from mlx_tiny.units import format_bytes, format_count
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+RESULTS = ROOT / "benchmarks" / "results"
+ROOMS = [README, *sorted(ROOT.glob("mlx_tiny/*/README.md"))]
+DOCUMENTS = [
+    *ROOMS,
+    *(
+        ROOT / name
+        for name in ("CONTRIBUTING.md", "kernels/README.md", "benchmarks/README.md", "tests/emulator/README.md")
+    ),
+]
 SHELLS = ("", "bash", "sh", "shell", "console")
 SMALL = (
     "--preset tiny --vocabulary-size 512 --context 32 --train-bytes 300000 --validation-bytes 30000 --evaluations 1"
 ).split()
 MEASURING = ("bench", "profile")
 TOKENS_MORE = 640
-"""Budgets become small, each larger than the one before, so that a run that the README continues can go on."""
+"""Budgets become small, each larger than the one before, so that a run that a README continues can go on."""
 
 Command = list[str]
-
-
-def readme() -> str:
-    return README.read_text(encoding="utf-8")
-
-
-def fenced_blocks(text: str) -> list[tuple[str, str]]:
-    """Language and content of each fenced block."""
-    return re.findall(r"^```(\w*)[^\n]*\n(.*?)^```\s*$", text, re.MULTILINE | re.DOTALL)
+each_document = pytest.mark.parametrize("path", DOCUMENTS, ids=[str(path.relative_to(ROOT)) for path in DOCUMENTS])
 
 
 def commands(text: str) -> list[Command]:
-    """The words of each command, without prompts and comments, continued lines joined."""
-    found = []
-    for language, block in fenced_blocks(text):
-        if language in SHELLS:
-            for line in block.replace("\\\n", " ").splitlines():
-                words = shlex.split(line.removeprefix("$ "), comments=True)
-                if words and (Path(words[0]).name == "mlx-tiny" or words[0].startswith("./scripts/")):
-                    found.append(words)
-    return found
+    """The words of each command, without prompts, comments and explanations, continued lines joined."""
+    blocks = re.findall(r"^```(\w*)[^\n]*\n(.*?)^```\s*$", text, re.MULTILINE | re.DOTALL)
+    lines = [line for language, block in blocks if language in SHELLS for line in _joined(block)]
+    # In an indented block, an explanation may follow after some blanks.
+    lines += [re.split(r"\s{2,}", line[4:])[0] for line in _joined(_prose(text)) if line.startswith("    ")]
+    begins = re.compile(r"(\$ )?(\S*/)?(mlx-tiny|scripts/\w+)( |$)")
+    return [shlex.split(line.removeprefix("$ "), comments=True) for line in lines if begins.match(line)]
+
+
+def _joined(block: str) -> list[str]:
+    """Lines, those that end in a backslash together with the next."""
+    return re.sub(r"\s*\\\n\s*", " ", block).splitlines()
+
+
+def _prose(text: str) -> str:
+    return re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
 
 
 def mlx_tiny_arguments(text: str) -> list[Command]:
-    """Arguments of the commands that start mlx-tiny itself."""
-    return [words[1:] for words in commands(text) if Path(words[0]).name == "mlx-tiny"]
+    """Arguments of the commands that start mlx-tiny; ./scripts/train is one."""
+    found = []
+    for words in commands(text):
+        if Path(words[0]).name == "mlx-tiny":
+            found.append(words[1:])
+        elif words[0] == "./scripts/train":
+            found.append(["train", *words[1:]])
+    return found
 
 
 def check_arguments(arguments: Command) -> None:
@@ -74,12 +91,14 @@ def check_arguments(arguments: Command) -> None:
 
 
 def known_flags() -> set[str]:
-    """Every flag of every command."""
+    """Every flag of every command, and those of the scripts' programs."""
     context = click.Context(cli, **cli.context_settings)
     groups = [cli, *(cli.get_command(context, name) for name in COMMANDS)]
     contexts = [(command, click.Context(command, parent=context)) for command in groups if command is not None]
     parameters = [parameter for command, own in contexts for parameter in command.get_params(own)]
-    return {flag for p in parameters for flag in (*p.opts, *p.secondary_opts) if flag.startswith("--")}
+    flags = {flag for p in parameters for flag in (*p.opts, *p.secondary_opts)}
+    programs = [*ROOT.glob("scripts/*.py"), *ROOT.glob("benchmarks/*.py")]
+    return flags.union(*(re.findall(r"--[a-z][-a-z0-9]*", path.read_text(encoding="utf-8")) for path in programs))
 
 
 def made_small(arguments: Command, tokens: int) -> Command:
@@ -98,30 +117,41 @@ def made_small(arguments: Command, tokens: int) -> Command:
     return [*kept, *budget, *([] if resumed else SMALL)]
 
 
-def test_every_command_is_shown() -> None:
-    shown = {arguments[0] for arguments in mlx_tiny_arguments(readme()) if arguments}
-    assert set(COMMANDS) <= shown, f"README.md has no example of {set(COMMANDS) - shown}"
+def test_every_command_has_an_example() -> None:
+    shown = {arguments[0] for path in ROOMS for arguments in mlx_tiny_arguments(path.read_text(encoding="utf-8"))}
+    assert set(COMMANDS) <= shown, f"no README has an example of {set(COMMANDS) - shown}"
 
 
-def test_every_command_and_flag_is_known() -> None:
-    for words in commands(readme()):
-        if Path(words[0]).name == "mlx-tiny":
-            check_arguments(words[1:])
-        else:
+@each_document
+def test_links_resolve(path: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)", path.read_text(encoding="utf-8"))
+    missing = [link for link in links if "://" not in link and not (path.parent / link).exists()]
+    assert not missing
+
+
+@each_document
+def test_every_command_and_flag_is_known(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    for arguments in mlx_tiny_arguments(text):
+        check_arguments(arguments)
+    for words in commands(text):
+        if words[0].startswith("./scripts/"):
             assert (ROOT / words[0]).is_file(), words[0]
-            if words[0] == "./scripts/train":
-                check_arguments(["train", *words[1:]])
-            elif flags := [word.partition("=")[0] for word in words[1:] if word.startswith("-")]:
-                pytest_help = subprocess.run([sys.executable, "-m", "pytest", "--help"], capture_output=True, text=True)
-                assert not [flag for flag in flags if not re.search(rf"(^|[\s,]){flag}\b", pytest_help.stdout)]
+        if words[0] == "./scripts/test" and (flags := [word for word in words[1:] if word.startswith("-")]):
+            pytest_help = subprocess.run([sys.executable, "-m", "pytest", "--help"], capture_output=True, text=True)
+            assert not [flag for flag in flags if not re.search(rf"(^|[\s,]){flag}\b", pytest_help.stdout)]
 
 
-def test_every_flag_in_the_prose_is_known() -> None:
-    prose = re.sub(r"^```.*?^```", "", readme(), flags=re.MULTILINE | re.DOTALL)
-    named = {
-        flag for code in re.findall(r"`([^`]+)`", prose) for flag in re.findall(r"(?:^|\s)(--[a-z][-a-z0-9]*)", code)
-    }
-    assert not named - known_flags()
+@each_document
+def test_every_command_and_flag_in_the_prose_is_known(path: Path) -> None:
+    named = [code.split() for code in re.findall(r"`([^`]+)`", _prose(path.read_text(encoding="utf-8")))]
+    unknown = {words[1] for words in named if words[0] == "mlx-tiny" and words[1] not in COMMANDS}
+    assert unknown <= {"--help"}
+    scripts = {words[0] for words in named if words[0].startswith("./scripts/")}
+    assert all((ROOT / script).is_file() for script in scripts)
+    own = ("mlx-tiny", *scripts)
+    flags = {word for words in named if words[0] in own or words[0].startswith("--") for word in words}
+    assert not {flag for flag in flags if flag.startswith("--")} - known_flags()
 
 
 def test_the_commands_run_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,18 +161,58 @@ def test_the_commands_run_in_their_order(tmp_path: Path, monkeypatch: pytest.Mon
         validate_little(monkeypatch)
     # Each takes a quarter of a second, and no test here looks at it.
     monkeypatch.setattr("mlx_tiny.report.report._plot", lambda *_: None)
+    done: list[Command] = []
     with workplace(tmp_path):
-        for number, arguments in enumerate(mlx_tiny_arguments(readme()), 1):
-            if arguments[0] != "validate" or has_torch:
-                succeeded(call(*made_small(arguments, tokens=number * TOKENS_MORE)))
+        for arguments in (found for path in ROOMS for found in mlx_tiny_arguments(path.read_text(encoding="utf-8"))):
+            if arguments not in done and (arguments[0] != "validate" or has_torch):
+                done.append(arguments)
+                succeeded(call(*made_small(arguments, tokens=len(done) * TOKENS_MORE)))
 
 
 def validate_little(monkeypatch: pytest.MonkeyPatch) -> None:
     """No preset and a few steps; all of `mlx-tiny validate` has a test of its own."""
+    import functools
+
     from mlx_tiny.validate import models, trajectory
 
     monkeypatch.setattr(models, "comparisons", functools.partial(models.comparisons, presets=()))
     monkeypatch.setattr(trajectory, "Training", functools.partial(trajectory.Training, 21))
+
+
+def test_the_presets_are_those_of_the_plan() -> None:
+    from mlx_tiny.model.parameters import parameter_count
+
+    text = README.read_text(encoding="utf-8")
+    for name, preset in PRESETS.items():
+        c = preset.model_config()
+        shape = (c.layers, c.width, c.heads, f"{c.vocabulary_size:,}", c.context, format_count(parameter_count(c)))
+        assert f"| `{name}` | {' | '.join(map(str, shape))} |" in text
+    assert f" {TOKENS_PER_PARAMETER} tokens per parameter" in text
+
+
+def test_the_results_are_those_of_the_files() -> None:
+    text, study = README.read_text(encoding="utf-8"), results("gpt2_tinystories_5m")
+    for side, measured in study["summary"]["sides"].items():
+        runs = [run for run in study["runs"] if run["side"] == side]
+        (row,) = [row for row in text.splitlines() if f"{measured['bits_per_byte']['std']:.3f}" in row]
+        assert f"{measured['bits_per_byte']['mean']:.3f} ± {measured['bits_per_byte']['std']:.3f}" in row
+        perplexity = sum(run["perplexity_per_token"] for run in runs) / len(runs)
+        assert f"| {perplexity:.1f} (" in row and format_count(runs[0]["parameters"]) in row
+        assert f"| {measured['tokens']['mean'] / 1e6:.1f}M | {measured['tokens_per_s']['mean'] / 1e3:.1f}k |" in row
+        assert format_bytes(measured["peak_memory_bytes"]["mean"]).replace("MB", " MB") in row
+        assert f"{measured['bits_per_byte']['mean']:.3f}" in text.split("![")[1].split("]")[0]
+    for optimizer in ("adamw", "muon"):
+        ours = next(r for r in results(f"cpu_step_{optimizer}")["results"] if r["implementation"] == "mlx_tiny")
+        ratios = [ours["speed_up"][name] for name in ("torch", "torch compiled")]
+        shown = " | ".join(f"{r['median']:.2f} ({r['p10']:.2f} to {r['p90']:.2f})" for r in ratios)
+        assert f"| {shown} | [cpu_step_{optimizer}.json]" in text
+    samples = [sample for run in study["runs"] if run["side"] == "mlx_tiny" for sample in run["samples"]]
+    quoted = "\n".join(line[2:] for line in text.splitlines() if line.startswith("> ") and len(line) > 2)
+    assert quoted.split() in [sample.split() for sample in samples]
+
+
+def results(name: str) -> dict[str, Any]:
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
 
 
 EXAMPLE = """
@@ -156,19 +226,17 @@ pip install .
 ```python
 mlx-tiny = 3
 ```
-```
-mlx-tiny generate runs/a
-```
+    ./scripts/test -k budget     some tests
 mlx-tiny eval
 """
 
 
-def test_commands_are_found_in_fenced_blocks_only() -> None:
+def test_commands_are_found_in_code_blocks_only() -> None:
     assert commands(EXAMPLE) == [
         ["mlx-tiny", "train", "--data", "my notes.txt", "--budget", "5m"],
         [".venv/bin/mlx-tiny", "info"],
         ["./scripts/train", "--budget", "30s"],
-        ["mlx-tiny", "generate", "runs/a"],
+        ["./scripts/test", "-k", "budget"],
     ]
 
 
