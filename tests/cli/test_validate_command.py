@@ -311,7 +311,8 @@ def test_a_training_that_breaks_is_a_row_that_fails(
 ) -> None:
     """It breaks once, not once a row; the plot is left out, and the exit code is still that of the check."""
     pytest.importorskip("matplotlib", reason="matplotlib is not installed (the extra `plot`)")
-    from mlx_tiny.validate import suite, trajectory
+    from mlx_tiny.validate import suite
+    from mlx_tiny.validate.trajectory import Training
 
     asked = []
 
