@@ -16,7 +16,7 @@ from mlx_tiny.machine.state import state
 from mlx_tiny.training.step import TrainingStep
 
 THROTTLED_BELOW = 0.90
-"""Of the first seconds' speed, the last seconds' from which on a machine holds itself back."""
+"""If the last seconds reach less than this share of the first seconds' speed, the machine throttles."""
 _ENDS_S = 10.0
 
 

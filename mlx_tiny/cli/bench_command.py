@@ -1,4 +1,4 @@
-"""`mlx-tiny bench`: how fast this machine trains and writes, against other ways to compute the same."""
+"""`mlx-tiny bench`: measures the speed of operations, training and generation on this machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mlx_tiny.machine.peaks import Peaks
 
 _BENCHMARKS = ("kernels", "step", "inference")
-# Small enough for two cores of a laptop, and large enough to be training.
+# Small enough for two cores of a laptop, and large enough to be realistic.
 _DEFAULT_PRESETS = ("mini",)
 # Flags that change a preset, named as those of `mlx-tiny train`, and what is measured with them.
 _MEASURED_WITH = {"train": ("step",), "model": ("step", "inference"), "optimizer": ("step",)}
@@ -29,35 +29,59 @@ _PRESET_SETTINGS: dict[str, dict[str, Any]] = {
     "optimizer": {"matrix_optimizer": click.Choice(["muon", "adamw"])},
 }
 
+_NAMES = {
+    "batch_size": "sequences per step",
+    "context": "tokens per sequence",
+    "layers": "number of layers",
+    "width": "width of the residual stream",
+    "hidden": "width of the MLP's hidden layer",
+    "heads": "number of query heads",
+    "key_value_heads": "number of key/value heads",
+    "head_width": "width of a head",
+    "matrix_optimizer": "optimizer of the layers' matrices",
+}
+
 
 def _preset_options(function: F) -> F:
     """The flags of `_PRESET_SETTINGS`."""
     for section, fields in reversed(_PRESET_SETTINGS.items()):
         for field, kind in reversed(fields.items()):
-            text = f"Of {' and '.join(_MEASURED_WITH[section])}, instead of the preset's {field.replace('_', ' ')}."
+            what = _NAMES[field]
+            text = f"For {' and '.join(_MEASURED_WITH[section])}: {what}. [default: that of the preset]"
             function = click.option(f"{section}_{field}", flag_name(section, field), type=kind, help=text)(function)
     return function
 
 
 @click.command()
 @click.argument("benchmark", type=click.Choice(_BENCHMARKS), required=False)
-@click.option("--all", "everything", is_flag=True, help="All three, and all presets that are not too large for here.")
-@click.option("--preset", "presets", multiple=True, help="Size whose shapes to take; may be repeated. [default: mini]")
-@click.option("--operation", "names", multiple=True, help="Only this operation of kernels; may be repeated.")
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Measure all three, for all presets that are not too large for this machine.",
+)
+@click.option("--preset", "presets", multiple=True, help="Size of the model; may be repeated. [default: mini]")
+@click.option("--operation", "names", multiple=True, help="For kernels: only this operation; may be repeated.")
 @click.option("--dtype", "dtypes", multiple=True, help="Type of activations; may be repeated. [default: float32]")
 @_preset_options
-@click.option("--cores", help="Of step, instead of PyTorch: mlx_tiny on one CPU core and on so many each, as in 2,4.")
-@click.option("--prompt-tokens", type=int, help="Length of the prompt of inference. [default: half of the context]")
-@click.option("--max-tokens", type=int, help="Tokens that inference writes. [default: the rest of the context]")
+@click.option("--cores", help="For step: compare numbers of CPU cores, such as 2,4, with one core, instead of PyTorch.")
+@click.option("--prompt-tokens", type=int, help="For inference: length of the prompt. [default: half of the context]")
+@click.option("--max-tokens", type=int, help="For inference: tokens to write. [default: the rest of the context]")
 @click.option(
     "--seconds",
     default=1.0,
     show_default=True,
-    help="Time for each implementation of an operation; for a step three times, for generation twice as long.",
+    help="Time for each implementation of an operation; a step takes three times, generation twice as long.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--output", type=click.Path(path_type=Path), help="File for that object; --all has one by default.")
-@click.option("--plot", type=click.Path(path_type=Path), help="Draw a roofline of kernels to this PNG (extra `plot`).")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Write the JSON object to this file. [default with --all: a name with chip and date]",
+)
+@click.option(
+    "--plot", type=click.Path(path_type=Path), help="For kernels: draw a roofline to this PNG file; needs matplotlib."
+)
 def command(
     benchmark: str | None,
     everything: bool,
@@ -73,10 +97,11 @@ def command(
     plot: Path | None,
     **flags: Any,
 ) -> None:
-    """Measure single operations (kernels), the training step (step), or generation (inference).
+    """Measure the speed of single operations (kernels), of training steps (step), or of generation (inference).
 
-    Every result is checked against a reference before it is timed, and what is compared takes turns in one run.
-    PyTorch is measured where it is installed. The file is written anew after each thing measured, so that one may stop.
+    PyTorch is measured too if it is installed. Every result is checked before it is timed; a wrong one gets no time.
+    What is compared takes turns in one run. The file of --output is complete after each measurement, so you can stop
+    at any time.
 
     \b
       mlx-tiny bench kernels --operation attention --preset mini
@@ -116,11 +141,11 @@ def command(
 def _require_fitting(chosen: tuple[str, ...], flags: dict[str, Any], *benchmarks: str) -> None:
     for flag, value in flags.items():
         if value and not set(benchmarks) & set(chosen):
-            raise click.UsageError(f"{flag} belongs to `bench {'` and `bench '.join(benchmarks)}`")
+            raise click.UsageError(f"{flag} is only for `bench {'` and `bench '.join(benchmarks)}`")
 
 
 def _core_counts(text: str | None) -> list[int]:
-    """The counts of `--cores`."""
+    """The numbers of `--cores`, and 1."""
     from mlx_tiny.errors import TinyError
     from mlx_tiny.machine.description import device
     from mlx_tiny.machine.hardware import usable_cores
@@ -131,12 +156,14 @@ def _core_counts(text: str | None) -> list[int]:
     if not all(part.strip().isdecimal() and 1 <= int(part) <= most for part in parts):
         raise TinyError("--cores takes numbers of cores", expected=f"1 to {most}, as in 1,{most}", got=repr(text))
     if device() != "cpu":
-        raise TinyError("--cores is of the CPU, and MLX computes elsewhere here", got=device(), remedy="Leave it out")
+        raise TinyError(
+            "--cores is for CPUs, and MLX does not compute on the CPU here", got=device(), remedy="Leave it out"
+        )
     return sorted({1, *map(int, parts)})
 
 
 def _default_file() -> Path:
-    """The file that --all writes where none is named; its name tells machines and days apart."""
+    """The file that --all writes by default; its name contains the chip and the time."""
     from mlx_tiny.machine.hardware import chip
 
     words = re.findall(r"[a-z0-9]+", chip().lower())
@@ -144,7 +171,7 @@ def _default_file() -> Path:
 
 
 def _default_dtypes(everything: bool) -> tuple[str, ...]:
-    """On a GPU --all takes both types of training; a CPU has no fast one of 16 bits."""
+    """On a GPU --all measures both dtypes of training; a CPU is slow in 16 bits."""
     from mlx_tiny.config import DTYPES
     from mlx_tiny.machine.description import device
 
@@ -174,7 +201,7 @@ def _measure(settings: Settings, as_json: bool, output: Path | None, plot: Path 
     found: list[Result] = []
     blocks = table.Blocks()
     with keep_awake():
-        # Optimizers and generation are in float32 whatever the activations are.
+        # Optimizers and generation use float32, whatever the dtype of activations.
         dtypes = list(dict.fromkeys(("float32", *settings.dtypes)))
         measured = peaks.measure(dtypes)
         show([*wrapped(table.machine_line(describe())), *wrapped(table.peaks_line(measured))])
@@ -202,7 +229,7 @@ def _measure(settings: Settings, as_json: bool, output: Path | None, plot: Path 
 
 
 def _check(settings: Settings) -> None:
-    """Say what is wrong with a name or a setting before anything is measured."""
+    """Raise the error of a wrong name or setting before anything is measured."""
     from mlx_tiny.bench import inference
     from mlx_tiny.bench.presets import preset_called
     from mlx_tiny.bench.timed import OPERATIONS
@@ -221,7 +248,7 @@ def _check(settings: Settings) -> None:
 
 
 def _changed(config: RunConfig, changes: dict[str, dict[str, Any]]) -> RunConfig:
-    """A preset's configuration with the user's flags on top."""
+    """The configuration of a preset, changed by the user's flags."""
     from mlx_tiny.config import RunConfig
     from mlx_tiny.records import from_plain, to_plain
 
@@ -232,7 +259,7 @@ def _changed(config: RunConfig, changes: dict[str, dict[str, Any]]) -> RunConfig
 
 
 def _groups(settings: Settings, peaks: Peaks) -> Iterator[list[Result]]:
-    """Results that belong together, as soon as they are there."""
+    """Results that belong together, as soon as they are measured."""
     from mlx_tiny.bench import inference, kernels, step
 
     presets, seconds = settings.presets, settings.seconds

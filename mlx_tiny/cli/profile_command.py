@@ -1,4 +1,4 @@
-"""`mlx-tiny profile`: where the time of a training step goes."""
+"""`mlx-tiny profile`: shows where the time of a training step goes."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _SECONDS = 15.0
 @click.command()
 @click.option("--preset", default="mini", show_default=True, help="Size of the model.")
 @click.option("--dtype", default="float32", show_default=True, help="Type of activations: float32 or bfloat16.")
-@click.option("--batch-size", type=int, help="Sequences in a step. [default: the preset's]")
+@click.option("--batch-size", type=int, help="Sequences per step. [default: that of the preset]")
 @click.option("--seconds", default=_SECONDS, show_default=True, help="Time for all parts together.")
-@click.option("--drift", help="Then train for so long (60s), to see whether the machine slows down.")
-@click.option("--trace", type=click.Path(path_type=Path), help="Only record one step to this .gputrace, for Xcode.")
+@click.option("--drift", help="Then train for this time, such as 60s, to see whether the machine slows down.")
+@click.option("--trace", type=click.Path(path_type=Path), help="Only record a step to this .gputrace file, for Xcode.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--output", type=click.Path(path_type=Path), help="Write that object to a file.")
+@click.option("--output", type=click.Path(path_type=Path), help="Write the JSON object to this file.")
 def command(
     preset: str,
     dtype: str,
@@ -36,9 +36,10 @@ def command(
     as_json: bool,
     output: Path | None,
 ) -> None:
-    """Time the groups of a training step: each alone, and by what the step lacks without it.
+    """Show where the time of a training step goes.
 
-    Launches are those that a GPU would need, read from the graph; bytes and FLOPs are counted by formula.
+    Each part of the step is timed in two ways: added to an almost empty step, and left out of the whole step. The
+    table also has the launches that a GPU would need, read from the graph, and FLOPs and bytes, from formulas.
 
     \b
       mlx-tiny profile --preset mini
@@ -48,7 +49,7 @@ def command(
     if not 0 < seconds < float("inf"):
         raise click.UsageError("--seconds must be above 0")
     if trace is not None and (drift is not None or as_json or output is not None):
-        raise click.UsageError("--trace records a step and nothing else")
+        raise click.UsageError("--trace cannot be combined with --drift, --json or --output")
     from mlx_tiny.bench import drift as drift_module
     from mlx_tiny.bench import profile as profiling
     from mlx_tiny.bench import results
@@ -100,7 +101,7 @@ def _seconds_of(text: str | None) -> float | None:
         return None
     quantity, amount = parse_quantity(text)
     if quantity != "seconds":
-        raise TinyError("--drift takes a time", expected="for example 60s or 5m", got=text)
+        raise TinyError("--drift needs a time", expected="for example 60s or 5m", got=text)
     return amount
 
 
@@ -133,8 +134,8 @@ def _lines(result: Profile) -> Iterator[str]:
             Column("of peak", cell("{:.0%}".format, "share_of_peak")),
             Column("FLOPs", cell(format_count, "flops")),
             Column("launches", cell(str, "launches"), "on a GPU"),
-            Column("alone", cell(format_duration, "alone_s"), "what it adds to an empty step"),
-            Column("left out", cell(format_duration, "left_out_s"), "what the whole step lacks without it"),
+            Column("alone", cell(format_duration, "alone_s"), "time that it adds to an almost empty step"),
+            Column("left out", cell(format_duration, "left_out_s"), "time that the whole step saves without it"),
             Column("bytes", cell(format_bytes, "least_bytes"), "that must be moved"),
         ],
     )
@@ -148,15 +149,15 @@ def _lines(result: Profile) -> Iterator[str]:
         yield from wrapped(
             f"drift: {found.first_tokens_per_s:,.0f} tokens/s in the first {found.ends_s:.0f} s, "
             f"{found.last_tokens_per_s:,.0f} in the last: {found.ratio:.2f}"
-            + (", the machine holds itself back" if found.throttled else "")
+            + (", the machine throttles" if found.throttled else "")
         )
 
 
 def _warnings(result: Profile) -> Iterator[str]:
     if result.step_s.overloaded:
         yield (
-            f"The machine was too loaded to measure: the step's times spread by {result.step_s.relative:.0%}, more "
-            "than 30 %. Close other programs, or let the machine cool, and measure again."
+            f"The machine was too loaded to measure: the times of a step spread by {result.step_s.relative:.0%}, more "
+            "than 30 %. Close other programs, or let the machine cool down, and measure again."
         )
     if not result.data_within:
         yield f"Reading the data takes {result.groups['data'].share:.1%} of a step, more than 1 %."

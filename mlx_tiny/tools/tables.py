@@ -13,7 +13,7 @@ from mlx_tiny.units import format_bytes, format_duration
 WIDTH = 80
 ABSENT = "-"
 OVERLOADED = "!"
-"""Behind a figure that spreads too much, and behind a ratio to or from one."""
+"""Mark after a number that spreads too much, and after a ratio with such a number."""
 PLUS_MINUS = "half the distance from p10 to p90"
 _GAP = "  "
 
@@ -22,22 +22,22 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Column(Generic[R]):
-    """One column; the more important ones come first, for the last ones are left out where the table is too wide."""
+    """A column. The important ones come first: if a table is too wide, the last ones are left out."""
 
     title: str
     cell: Callable[[R], str]
-    """`ABSENT` or nothing where there is no figure."""
+    """`ABSENT` or empty where there is no number."""
     meaning: str = ""
-    """For the legend, where the title does not say it."""
+    """For the legend; empty if the title is clear."""
 
 
 class Table(Generic[R]):
-    """A table, or several of the same columns above one legend.
+    """A table, or several tables of the same columns with one legend.
 
     Args:
-        label: the first column, to the left; the others are to the right.
-        note: of a row that has no figures, the text that takes their place.
-        marks: what signs in the cells mean, for the legend.
+        label: the first column, aligned to the left; the others are aligned to the right.
+        note: text instead of the numbers of a row, for rows without numbers.
+        marks: signs in the cells and their meanings, for the legend.
     """
 
     def __init__(
@@ -55,10 +55,10 @@ class Table(Generic[R]):
         self._signs = ""
 
     def lines(self, rows: Sequence[R], title: str = "") -> Iterator[str]:
-        """The rows below a heading; columns without any figure are not shown.
+        """The rows below the heading; columns without any number are not shown.
 
         Args:
-            title: above the labels.
+            title: of the first column.
         """
         notes = [self._note(row) for row in rows]
         labels = [title, *map(self._label, rows)]
@@ -84,12 +84,12 @@ class Table(Generic[R]):
                 yield _GAP.join([begin, *cells]).rstrip()
 
     def legend(self) -> Iterator[str]:
-        """What the columns and marks of all lines so far mean, and which columns had no room."""
+        """Meanings of the columns and marks of all lines so far, and the columns that were left out."""
         parts = [f"{title}: {meaning}" for title, meaning in self._shown.items() if meaning]
         parts += [f"{sign}: {meaning}" for sign, meaning in self._marks if sign in self._signs]
         missing = ", ".join(title for title in self._left_out if title not in self._shown)
         if missing:
-            parts.append(f"only in the JSON, for want of room: {missing}")
+            parts.append(f"left out to save space, see --json: {missing}")
         if parts:
             yield from wrapped("; ".join(parts), indent=2, width=self._width)
 
@@ -113,7 +113,7 @@ def block(values: Mapping[str, Any]) -> str:
 
 
 def wrapped(text: str, *, indent: int = 2, width: int = WIDTH) -> list[str]:
-    """A long line in several, those after the first indented; its leading blanks stay."""
+    """A long line as several lines, indented after the first; leading blanks are kept."""
     blanks = len(text) - len(text.lstrip())
     lines = textwrap.wrap(
         text.lstrip(), width, initial_indent=blanks * " ", subsequent_indent=indent * " ", break_on_hyphens=False
@@ -122,17 +122,17 @@ def wrapped(text: str, *, indent: int = 2, width: int = WIDTH) -> list[str]:
 
 
 def time_cell(time_s: Spread | None) -> str:
-    """The middle of some durations."""
+    """The median of some durations."""
     return ABSENT if time_s is None else format_duration(time_s.median) + OVERLOADED * time_s.overloaded
 
 
 def spread_cell(spread: Spread | None) -> str:
-    """How far figures spread, as a part of their middle."""
+    """The spread of some numbers, relative to their median."""
     return ABSENT if spread is None else f"±{spread.relative / 2:.0%}"
 
 
 def ratio_cell(ratio: Spread | None) -> str:
-    """A ratio and how far it spreads."""
+    """A ratio and its spread."""
     if ratio is None:
         return ABSENT
     return f"{ratio.median:.2f}±{(ratio.p90 - ratio.p10) / 2:.2f}{OVERLOADED * ratio.overloaded}"

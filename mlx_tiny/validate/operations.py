@@ -42,7 +42,8 @@ def comparisons(dtypes: Sequence[str] = DTYPES) -> Iterator[Comparison]:
                 cases = [case for case in conformance.cases(operation, name) if case.dtype == dtype]
                 if cases:
                     run = functools.partial(_checked, operation, name, cases)
-                    yield Comparison(LAYER, f"{operation.name}, {name}", f"{len(cases)} cases", dtype, run)
+                    count = f"{len(cases)} case{'s' * (len(cases) > 1)}"
+                    yield Comparison(LAYER, f"{operation.name}, {name}", count, dtype, run)
         rows = "rows of size 1 and 0.001"
         yield Comparison(LAYER, "embedding", rows, dtype, functools.partial(_embedding, dtype))
         for name in ("relu2", "swiglu"):

@@ -180,7 +180,7 @@ def test_one_core_is_always_among_the_cores(asked: dict[str, Any]) -> None:
 
 def test_cores_are_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(description, "device", lambda: "gpu (Metal)")
-    case = Case(("bench", "step", "--cores", "1"), ("--cores is of the CPU", "Got gpu (Metal)", "Leave it out"))
+    case = Case(("bench", "step", "--cores", "1"), ("--cores is for CPUs", "Got gpu (Metal)", "Leave it out"))
     assert_explained(call(*case.arguments), case)
 
 
@@ -194,16 +194,16 @@ REFUSED = {
     "nothing": Case(("bench",), ("Name one benchmark (kernels, step, inference), or give --all",), USAGE),
     "both": Case(("bench", "step", "--all"), ("Name one benchmark",), USAGE),
     "unknown benchmark": Case(("bench", "speed"), ("'speed' is not one of 'kernels', 'step', 'inference'",), USAGE),
-    "operation of a step": Case(("bench", "step", "--operation", "mlp"), ("belongs to `bench kernels`",), USAGE),
-    "plot of a step": Case(("bench", "step", "--plot", "a.png"), ("belongs to `bench kernels`",), USAGE),
-    "layers of kernels": Case(("bench", "kernels", "--layers", "2"), ("--layers belongs to `bench step`",), USAGE),
-    "cores of inference": Case(("bench", "inference", "--cores", "1"), ("--cores belongs to `bench step`",), USAGE),
+    "operation of a step": Case(("bench", "step", "--operation", "mlp"), ("is only for `bench kernels`",), USAGE),
+    "plot of a step": Case(("bench", "step", "--plot", "a.png"), ("is only for `bench kernels`",), USAGE),
+    "layers of kernels": Case(("bench", "kernels", "--layers", "2"), ("--layers is only for `bench step`",), USAGE),
+    "cores of inference": Case(("bench", "inference", "--cores", "1"), ("--cores is only for `bench step`",), USAGE),
     "no core": Case(("bench", "step", "--cores", "0"), ("--cores takes numbers of cores", "Expected 1 to", "got '0'")),
     "many cores": Case(("bench", "step", "--cores", "1,9999"), ("--cores takes numbers of cores", "got '1,9999'")),
     "words": Case(("bench", "step", "--cores", "1;2"), ("--cores takes numbers of cores",)),
     "output is a folder": Case((*KERNELS, "--output", "."), ("is a folder", "the name of a file")),
     "plot is a folder": Case((*KERNELS, "--plot", "."), ("is a folder", "Name a file in it")),
-    "prompt of kernels": Case(("bench", "kernels", "--max-tokens", "3"), ("belongs to `bench inference`",), USAGE),
+    "prompt of kernels": Case(("bench", "kernels", "--max-tokens", "3"), ("is only for `bench inference`",), USAGE),
     "no time": Case(("bench", "kernels", "--seconds", "0"), ("--seconds must be above 0",), USAGE),
     "preset": Case(("bench", "step", "--preset", "huge"), ("Unknown preset 'huge'", "Expected one of tiny, mini")),
     "operation": Case(

@@ -114,7 +114,7 @@ def test_the_table(asked: dict[str, Any]) -> None:
     assert "the parts add up to 102% of the step" in lines
     assert "data: 0.20% of a step, within the 1% allowed" in lines
     words = " ".join(map(str.strip, lines[-2:]))
-    assert words == "drift: 2,000 tokens/s in the first 10 s, 1,500 in the last: 0.75, the machine holds itself back"
+    assert words == "drift: 2,000 tokens/s in the first 10 s, 1,500 in the last: 0.75, the machine throttles"
     assert "warning" not in finished.err and asked["drift_s"] == 60
 
 
@@ -131,7 +131,7 @@ def test_what_is_not_to_be_trusted_is_said(asked: dict[str, Any]) -> None:
         step_s=Spread(5e-3, 4e-3, 6.2e-3, 9, True), adds_up=False, unexplained_s=1e-3, data_within=False, groups=groups
     )
     finished = succeeded(call("profile"))
-    assert "warning: The machine was too loaded to measure: the step's times spread by 44%" in finished.err
+    assert "warning: The machine was too loaded to measure: the times of a step spread by 44%" in finished.err
     assert "warning: The parts do not add up: +20% of the step is unexplained" in finished.err
     assert "the parts add up to 80% of the step" in finished.out
     assert "data: 2.00% of a step, MORE THAN the 1% allowed" in finished.out
@@ -154,10 +154,10 @@ REFUSED = {
     "preset": Case(("profile", "--preset", "huge"), ("Unknown preset 'huge'", "Expected one of tiny, mini")),
     "type": Case(("profile", "--dtype", "int8"), ("The setting dtype is out of range", "float32 or bfloat16")),
     "batch": Case(("profile", "--batch-size", "0"), ("The setting batch_size is out of range",)),
-    "drift": Case(("profile", "--drift", "60tok"), ("--drift takes a time", "Expected for example 60s")),
+    "drift": Case(("profile", "--drift", "60tok"), ("--drift needs a time", "Expected for example 60s")),
     "drift unit": Case(("profile", "--drift", "soon"), ("Cannot read the amount 'soon'",)),
     "no time": Case(("profile", "--seconds", "-1"), ("--seconds must be above 0",), USAGE),
-    "trace and more": Case(("profile", "--trace", "a.gputrace", "--json"), ("and nothing else",), USAGE),
+    "trace and more": Case(("profile", "--trace", "a.gputrace", "--json"), ("--trace cannot be combined",), USAGE),
     "output is a folder": Case(("profile", "--output", "."), ("is a folder", "the name of a file")),
     "large": Case(
         ("profile", "--preset", "large"), ("A step of large is too long to be profiled here", "smaller --preset")
