@@ -202,6 +202,10 @@ _METRICS: dict[str, type[MetricsRecord]] = {
 }
 
 
+def _refuse_constant(word: str) -> None:
+    raise ValueError(f"{word} is not a number of JSON")
+
+
 def metrics_from_json(line: str, what: str) -> MetricsRecord:
     """Read a line of `metrics.jsonl`.
 
@@ -209,7 +213,7 @@ def metrics_from_json(line: str, what: str) -> MetricsRecord:
         ValueError: it is not JSON.
         TinyError: it is not one of the records above.
     """
-    values = json.loads(line)
+    values = json.loads(line, parse_constant=_refuse_constant)
     kind = values.get("kind") if isinstance(values, dict) else None
     return from_plain(_METRICS.get(str(kind), StepRecord), values, what)
 

@@ -93,6 +93,9 @@ TABLE: dict[tuple[str, str], Bounds] = {
     ("cross_entropy gradient", "float32"): Bounds(3e-6, 1e-6, "the exponential's error"),
     ("cross_entropy gradient", "float16"): Bounds(8 * _FLOAT16, 0.0, "logits and their gradients are rounded"),
     ("cross_entropy gradient", "bfloat16"): Bounds(6 * _BFLOAT16, 0.0, "logits and their gradients are rounded"),
+    ("cross_entropy of large logits", "float32"): Bounds(
+        1e-5, 1e-6, "logits of hundreds, themselves rounded by some 2e-5, before the exponential"
+    ),
     ("rotary", "float32"): Bounds(200 * _FLOAT32, 0.0, "angles of up to 230 radians, rounded"),
     ("rotary", "float16"): Bounds(4 * _FLOAT16, 0.0, "table, two products and their sum, each rounded"),
     ("rotary", "bfloat16"): Bounds(4 * _BFLOAT16, 0.0, "table, two products and their sum, each rounded"),

@@ -13,15 +13,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import mlx.core as mx
 
 from mlx_tiny.config import ModelConfig
+from mlx_tiny.errors import TinyError
 from mlx_tiny.model.options import Place, changed, changed_places
 from mlx_tiny.model.parameters import Parameters, head_matrix, layers_of, parameter_specs
-from mlx_tiny.ops.implementations import Implementations
+from mlx_tiny.ops.cross_entropy import CROSS_ENTROPY, losses_of_logits
+from mlx_tiny.ops.implementations import AUTO, PLAIN, Choice, Implementations, parse
 from mlx_tiny.ops.qk_norm_rope.plain import rotary_tables
 
 # One key and one value array [B, S, G, K] per layer.
@@ -156,8 +158,31 @@ def token_losses(
         return losses_N.reshape(target_BT.shape)
     logits_BTV = (hidden_ND @ head_VD.T).reshape(*target_BT.shape, -1).astype(mx.float32)
     logits_BTV = changed("logits", logits_BTV, _place(parameters, config, token_BT, dtype))
-    target_logit_BT = mx.take_along_axis(logits_BTV, target_BT[..., None], axis=-1)[..., 0]
-    return mx.logsumexp(logits_BTV, axis=-1) - target_logit_BT
+    return losses_of_logits(logits_BTV.reshape(-1, config.vocabulary_size), target_BT.reshape(-1)).reshape(
+        target_BT.shape
+    )
+
+
+def as_computed(implementations: Implementations, config: ModelConfig, asked: str) -> Implementations:
+    """The choices as the forward pass follows them: logits that an option changes have to be at hand.
+
+    Args:
+        asked: as `ops.implementations.parse` takes it.
+
+    Raises:
+        TinyError: an implementation of the cross-entropy is asked for by name that keeps its logits to itself.
+    """
+    if "logits" not in changed_places(config):
+        return implementations
+    if "=" in asked and (name := parse(asked)["cross_entropy"]) not in (AUTO, PLAIN):
+        raise TinyError(
+            f"The implementation {name!r} of the cross-entropy cannot be used with options that change the logits",
+            expected="plain",
+            got=config.options,
+            remedy="Leave out the one or the other",
+        )
+    reason = "an option of the model changes the logits, which only this one shows"
+    return replace(implementations, cross_entropy=Choice(CROSS_ENTROPY, PLAIN, reason))
 
 
 def logits(

@@ -19,7 +19,7 @@ AUTO, PLAIN = "auto", "plain"
 AS_ASKED = "as asked"
 """The reason where nothing was left to choose."""
 # Dimensions that make no other kernel for Metal's compiler: a verdict holds for all of them.
-_NOT_COMPILED_FOR = ("T", "S", "rows", "parameters", "entries")
+_NOT_COMPILED_FOR = ("T", "S", "room", "rows", "parameters", "entries")
 
 # What the checks of kernels in this process found.
 _verdicts: dict[tuple[str, Situation], str | None] = {}
@@ -94,7 +94,7 @@ def decide(
     for name, operation in OPERATIONS.items():
         if name == "muon":
             if muon is None:
-                choices[name] = Choice(operation, PLAIN, "no matrix is trained by Muon")
+                choices[name] = _without_muon(operation, asked)
                 continue
             # Moments and banks are float32, whatever the activations are.
             case = Case(model, dtype="float32", options={"layout": muon})
@@ -106,6 +106,16 @@ def decide(
             operation.require(implementation, situation)
             choices[name] = Choice(operation, implementation, AS_ASKED)
     return Implementations(**choices)
+
+
+def _without_muon(operation: Operation, asked: str) -> Choice:
+    if "=" in asked and parse(asked)["muon"] not in (AUTO, PLAIN):
+        raise TinyError(
+            "An implementation of Muon is asked for, and no matrix is trained by Muon",
+            got=asked,
+            remedy="Leave it out, or train the matrices with --matrix-optimizer muon",
+        )
+    return Choice(operation, PLAIN, "no matrix is trained by Muon")
 
 
 def beyond_training(asked: str) -> str:
@@ -133,8 +143,12 @@ def parse(asked: str) -> dict[str, str]:
             known = dict.fromkeys(name for operation in OPERATIONS.values() for name in operation.implementations)
             raise TinyError(f"Unknown implementation {asked!r}", expected=f"one of {', '.join([AUTO, *known])}")
         return {**wanted, **dict.fromkeys(having, asked)}
+    named: set[str] = set()
     for pair in asked.split(","):
         name, _, implementation = (part.strip() for part in pair.partition("="))
+        if name in named:
+            raise TinyError(f"The operation {name!r} is named twice in {asked!r}", expected="each operation once")
+        named.add(name)
         if name not in OPERATIONS:
             raise TinyError(
                 f"Unknown operation {name!r} in {asked!r}",

@@ -78,8 +78,14 @@ class RunFolder:
                 got=saved.get("format_version"),
                 remedy=_OTHER_VERSION,
             )
-        self.config = from_plain(RunConfig, saved.get("config", {}))
-        self.corpus: dict[str, Any] = saved.get("corpus", {})
+        if not isinstance(saved.get("config"), dict) or not isinstance(saved.get("corpus"), dict):
+            raise TinyError(
+                f"{path / 'config.json'} is damaged",
+                expected="the run's settings and its data, under config and corpus",
+                remedy="Restore it from a copy, or start a new run",
+            )
+        self.config = from_plain(RunConfig, saved["config"])
+        self.corpus: dict[str, Any] = saved["corpus"]
         """Key, description, tokenizer hash and counts of the prepared data."""
 
     @staticmethod
@@ -166,7 +172,13 @@ class RunFolder:
         _check_moments(path, groups["optimizer"], self.config)
         # The norm of all gradients is added up in the order of the parameters, so it must be that of a new run.
         parameters = {name: groups["model"][name] for name in parameter_specs(self.config.model)}
-        progress = from_json(Progress, metadata["progress"], f"progress in {path}")
+        try:
+            progress = from_json(Progress, metadata["progress"], f"progress in {path}")
+        except (KeyError, ValueError) as error:
+            raise TinyError(
+                f"The checkpoint {path} is damaged: it does not say how far the run was",
+                remedy="Restore it from a copy, or start the run again",
+            ) from error
         return TrainingState(parameters, groups["optimizer"]), progress
 
     def save_weights(self, parameters: Parameters) -> None:

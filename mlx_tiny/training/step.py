@@ -11,7 +11,7 @@ import numpy as np
 
 from mlx_tiny.config import RunConfig
 from mlx_tiny.linux.lanes import lanes, summed_over_lanes
-from mlx_tiny.model.forward import StandIns, token_losses
+from mlx_tiny.model.forward import StandIns, as_computed, token_losses
 from mlx_tiny.model.parameters import Parameters, initialize, parameter_specs
 from mlx_tiny.ops.implementations import Implementations, decide
 from mlx_tiny.ops.operation import Device
@@ -40,7 +40,7 @@ def step_implementations(config: RunConfig, device: Device | None = None) -> Imp
         TinyError: an implementation that was asked for does not support this model, or cannot run there.
     """
     train = config.train
-    return decide(
+    implementations = decide(
         config.model,
         batch=train.batch_size // train.micro_batches,
         dtype=train.dtype,
@@ -48,6 +48,7 @@ def step_implementations(config: RunConfig, device: Device | None = None) -> Imp
         muon=muon_layout(config.optimizer, parameter_specs(config.model)),
         device=device,
     )
+    return as_computed(implementations, config.model, train.implementation)
 
 
 class TrainingStep:

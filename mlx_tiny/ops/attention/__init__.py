@@ -21,7 +21,7 @@ _SHORTEST_WINDOW = 32
 
 
 def _whole(here: Situation) -> str | None:
-    return None if here["T"] == here["S"] else "as many keys as queries, since it takes no cache"
+    return None if here["T"] == here["S"] and not here["room"] else "as many keys as queries, since it takes no cache"
 
 
 def _for_metal(here: Situation) -> str | None:
@@ -67,9 +67,9 @@ def _check(
 
 
 def _dimensions(
-    query: tuple[int, ...], key: tuple[int, ...], value: tuple[int, ...], **settings: object
+    query: tuple[int, ...], key: tuple[int, ...], value: tuple[int, ...], *, scale: float, filled: object = None
 ) -> dict[str, int]:
-    return {"T": query[1], "S": key[1], "K": query[3]}
+    return {"T": query[1], "S": key[1], "K": query[3], "room": filled is not None}
 
 
 ATTENTION = Operation(

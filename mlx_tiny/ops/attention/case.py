@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import mlx.core as mx
@@ -45,6 +46,7 @@ def _cases() -> Iterator[Case]:
         yield _case(37, 8, 2, 32, dtype, batch=3)
         yield _case(131, 4, 2, 32, dtype)
         yield _case(3, 4, 2, 32, dtype, past=6)
+        yield replace(_case(3, 4, 2, 32, dtype, past=11), options={"filled": 9})
     for special, dtype in itertools.product(_SPECIALS, DTYPES):
         yield _case(*_SPECIAL, dtype, special)
     yield _case(*_SPECIAL, "float32", _SHIFTED)
@@ -53,6 +55,7 @@ def _cases() -> Iterator[Case]:
 def _label(case: Case) -> str:
     m = case.model
     of = f" S{m.context + case.past}" if case.past else ""
+    of += f" {case.options['filled']} filled" if "filled" in case.options else ""
     return f"B{case.batch} T{m.context}{of} H{m.heads} G{m.key_value_heads} K{m.head_width}"
 
 
@@ -66,13 +69,19 @@ def _outputs(case: Case) -> dict[str, ArraySpec]:
     return {"output": _inputs(case)["query"]}
 
 
+def _settings(case: Case) -> dict[str, Any]:
+    room = {"filled": mx.array(case.options["filled"])} if "filled" in case.options else {}
+    return {"scale": case.model.head_width**-0.5, **room}
+
+
 def _formula(inputs: Exact, cotangents: Exact, settings: Settings) -> Exact:
     """Softmax attention and its three gradients; the queries are the last T of S positions."""
     query_BTHK, key_BSGK, value_BSGK = inputs.values()
     scale = settings["scale"]
     B, T, H, K = query_BTHK.shape
     S, G = key_BSGK.shape[1:3]
-    allowed = np.arange(S)[None] <= np.arange(S - T, S)[:, None]
+    filled = int(settings.get("filled", S))
+    allowed = np.arange(S)[None] <= np.arange(filled - T, filled)[:, None]
     query, cotangent = (a.reshape(B, T, G, H // G, K) for a in (query_BTHK, cotangents["output"]))
     scores = scale * np.einsum("btgrk,bsgk->bgrts", query, key_BSGK, optimize=True)
     scores = np.where(allowed, scores, -np.inf)
@@ -165,14 +174,14 @@ def _by_torch(inputs: dict[str, Any], case: Case) -> dict[str, Any]:
 
 
 def _before_use(situation: Situation) -> Iterator[Case]:
-    yield _case(37, 4, 2, situation["K"], situation.dtype)
+    yield _case(37, 8, 2, situation["K"], situation.dtype)
 
 
 PROOF = Proof(
     label=_label,
     inputs=_inputs,
     outputs=_outputs,
-    settings=lambda case: {"scale": case.model.head_width**-0.5},
+    settings=_settings,
     formula=_formula,
     cases=_cases,
     entries=("attention", "attention gradient"),

@@ -10,7 +10,11 @@ from mlx_tiny.ops.operation import Implementation, Operation, Rule, in_float32, 
 
 
 def _plainly(hidden_ND: mx.array, head_VD: mx.array, target_N: mx.array) -> mx.array:
-    logits_NV = (hidden_ND @ head_VD.T).astype(mx.float32)
+    return losses_of_logits((hidden_ND @ head_VD.T).astype(mx.float32), target_N)
+
+
+def losses_of_logits(logits_NV: mx.array, target_N: mx.array) -> mx.array:
+    """The operation where its logits, float32 [N, V], are at hand, because an option of the model changes them."""
     target_logit_N = mx.take_along_axis(logits_NV, target_N[:, None], axis=-1)[:, 0]
     return mx.logsumexp(logits_NV, axis=-1) - target_logit_N
 

@@ -20,7 +20,8 @@ def _cases() -> Iterator[Case]:
     # A vocabulary that the CPU's sums take in parts, and one whose size is a prime.
     for V in (2048, 1031):
         yield Case(model_of(context=9, vocabulary_size=V), 2, "float32")
-    yield Case(model_of(context=35), 2, "float32", "certain")
+    for special in _SPECIALS:
+        yield Case(model_of(context=35), 2, "float32", special)
 
 
 def _certain(arrays: Named) -> Named:
@@ -28,7 +29,13 @@ def _certain(arrays: Named) -> Named:
     return {**arrays, "hidden": 12 * arrays["head"][arrays["target"]]}
 
 
-_SPECIALS = {"certain": Special(_certain, only=("cpu",))}
+_SPECIALS = {
+    "certain": Special(_certain, only=("cpu",)),
+    # Logits of hundreds, whose exponentials without the shift by the largest one would be infinite.
+    "large logits": Special(
+        lambda arrays: {**arrays, "hidden": 100 * arrays["hidden"]}, entry="cross_entropy of large logits"
+    ),
+}
 
 
 def _inputs(case: Case) -> dict[str, ArraySpec]:
