@@ -1,4 +1,4 @@
-"""How the commands of this folder are started."""
+"""Starts the commands of this folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mlx_tiny.errors import TinyError
 
 
 def start(command: click.Command) -> None:
-    """Run a command; an error that the user can mend is one paragraph."""
+    """Run a command; a TinyError is shown as one paragraph."""
     try:
         command()
     except TinyError as error:

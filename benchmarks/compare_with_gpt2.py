@@ -1,8 +1,8 @@
 """The interleaved study: `mlx-tiny train` and the GPT-2 baseline on the same seeds, one after the other.
 
-Which side goes first alternates from seed to seed (A B, B A, A B ...), so that a machine that warms up or slows down
-treats both alike. Every run has a process of its own; the results are written after each, and a study that was
-stopped goes on where it was when the same command is given again.
+The order alternates from seed to seed (A B, B A, A B ...), so that a machine that slows down affects both sides alike.
+Every run is a process of its own. The results are written after each run; the same command continues a study that was
+stopped.
 
     python -m benchmarks.compare_with_gpt2 --data 'text/*.txt' --validation valid.txt --budget 5m --seeds 0,1,2
 """
@@ -27,12 +27,12 @@ from mlx_tiny.records import read, write
 from mlx_tiny.tools.processes import ROOT
 from mlx_tiny.units import format_count, parse_quantity
 
-REHEARSAL_BUDGET = "2s"
+WARM_UP_BUDGET = "2s"
 OUTPUT = ROOT / "benchmarks" / "results" / "gpt2.json"
 
 
 class Results:
-    """The runs of a study, in a file that is whole at every moment.
+    """The runs of a study, in a file that is complete at every moment.
 
     Raises:
         TinyError: the file is damaged, or belongs to a study with other settings.
@@ -45,7 +45,7 @@ class Results:
             found = read(path, StudyFile, "results of the study")
             if found.settings != self.settings:
                 raise TinyError(
-                    f"{path.name} holds the results of another study",
+                    f"{path.name} contains the results of another study",
                     expected=self.settings,
                     got=found.settings,
                     remedy="Name another file with --output, or remove this one",
@@ -57,12 +57,12 @@ class Results:
         return any(run.seed == seed and run.side == side for run in self.runs)
 
     def add(self, run: Run) -> None:
-        """Keep a finished run, on disk."""
+        """Add a finished run to the file."""
         self.runs.append(run)
         self._write()
 
     def forget_disturbed(self) -> int:
-        """Drop both runs of each seed in which one was disturbed; returns how many runs were dropped."""
+        """Drop both runs of every seed with a disturbed run; returns the number of dropped runs."""
         seeds = {run.seed for run in self.runs if run.disturbed}
         dropped = [run for run in self.runs if run.seed in seeds]
         if dropped:
@@ -90,13 +90,13 @@ def parse_seeds(text: str) -> list[int]:
     return [int(number) for number in numbers]
 
 
-def run_study(study: Study, seeds: list[int], results: Results, *, rehearse: bool) -> None:
+def run_study(study: Study, seeds: list[int], results: Results, *, warm_up: bool) -> None:
     """Do the runs that are missing."""
     missing = [(seed, side) for seed, side in schedule(seeds) if not results.has(seed, side)]
-    if missing and rehearse:
-        short = dataclasses.replace(study, budget=REHEARSAL_BUDGET)
+    if missing and warm_up:
+        short = dataclasses.replace(study, budget=WARM_UP_BUDGET)
         for side in sorted({side for _, side in missing}):
-            click.echo(f"rehearsal of {side}: {REHEARSAL_BUDGET}, not counted")
+            click.echo(f"warm-up of {side}: {WARM_UP_BUDGET}, not counted")
             perform(short, side, seeds[0])
     for number, (seed, side) in enumerate(missing, 1):
         run = perform(study, side, seed)
@@ -114,22 +114,29 @@ def _line(run: Run) -> str:
 @click.command()
 @click.option("--data", default=DataConfig.source, show_default=True, help="File, folder, glob, or a named corpus.")
 @click.option("--validation", help="Validation file; without it a share of the documents is held out.")
-@click.option("--budget", default=TrainConfig.budget, show_default=True, help="Of each run: time, or tokens.")
-@click.option("--seeds", default="0,1,2,3,4", show_default=True, help="One pair of runs each.")
+@click.option("--budget", default=TrainConfig.budget, show_default=True, help="Budget of each run: time or tokens.")
+@click.option("--seeds", default="0,1,2,3,4", show_default=True, help="Seeds; each gives a pair of runs.")
 @click.option("--ours", default="", help="Further options of mlx-tiny train, in one string.")
 @click.option("--baseline", default="", help="Further options of the baseline, in one string.")
-@click.option("--torch-python", default=sys.executable, help="Interpreter with PyTorch, by default this one.")
-@click.option("--output", type=click.Path(path_type=Path), default=OUTPUT, help="Results; a study found there goes on.")
-@click.option("--rehearse/--no-rehearse", default=True, show_default=True, help="Try both sides for 2 s first.")
-@click.option("--repeat-disturbed", is_flag=True, help="Do pairs again during which other processes were busy.")
-def command(seeds: str, output: Path, rehearse: bool, repeat_disturbed: bool, **settings: Any) -> None:
-    """Compare mlx_tiny with the GPT-2 baseline at the same budget, and print the table and the verdict."""
+@click.option("--torch-python", default=sys.executable, help="Python interpreter with PyTorch. [default: this one]")
+@click.option(
+    "--output", type=click.Path(path_type=Path), default=OUTPUT, help="File of the results; a study in it is continued."
+)
+@click.option(
+    "--warm-up/--no-warm-up",
+    default=True,
+    show_default=True,
+    help="First run both sides for 2 s, which is not counted.",
+)
+@click.option("--repeat-disturbed", is_flag=True, help="Repeat the pairs during which other processes were busy.")
+def command(seeds: str, output: Path, warm_up: bool, repeat_disturbed: bool, **settings: Any) -> None:
+    """Compare mlx_tiny with the GPT-2-style baseline at the same budget, and print a table and the verdict."""
     parse_quantity(settings["budget"])
     study, numbers = Study(**settings), parse_seeds(seeds)
     results = Results(output, study)
     if repeat_disturbed:
-        click.echo(f"{results.forget_disturbed()} disturbed runs and their partners are done again")
-    run_study(study, numbers, results, rehearse=rehearse)
+        click.echo(f"{results.forget_disturbed()} runs are repeated: the disturbed ones and their partners")
+    run_study(study, numbers, results, warm_up=warm_up)
     for line in ("", *table(results.runs), "", verdict(results.runs)):
         click.echo(line)
 

@@ -1,8 +1,8 @@
-"""What people would otherwise train: a GPT-2-style model with AdamW in PyTorch, for the same budget.
+"""The baseline: a GPT-2-style model, trained with AdamW in PyTorch within the same budget.
 
-Data, tokenizer, batches, clock and evaluation protocol are those of mlx_tiny. The clock starts at the first step,
-after one warm-up step whose result is dropped, and runs through training alone; the whole validation file is
-evaluated afterwards. Neither this file nor what it imports needs MLX.
+Data, tokenizer, batches, clock and evaluation protocol are those of mlx_tiny. The clock starts at the first step, after
+one warm-up step whose result is dropped, and includes training only. The whole validation file is evaluated afterwards.
+MLX is not needed.
 
     python -m benchmarks.gpt2_baseline --data 'text/*.txt' --validation valid.txt --budget 5m --json record.json
 """
@@ -41,9 +41,9 @@ from mlx_tiny.training.budget import Budget
 
 DEVICES, DTYPES = ("auto", "cpu", "mps", "cuda"), ("float32", "bfloat16")
 EVALUATION_TOKENS = 4096
-"""At once, as in mlx_tiny's evaluation; the result does not depend on it beyond rounding."""
+"""Tokens evaluated at once, as in mlx_tiny; it changes the result by rounding only."""
 SAMPLES, SAMPLE_TOKENS = 1, 200
-# glibc's malloc.h. Without these, each large array is mapped and faulted in anew, at every step.
+# From glibc's malloc.h. By default, malloc gets new memory from the system for each large array, at every step.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEPT_BYTES = 1 << 30
 
@@ -61,7 +61,7 @@ class BaselineConfig:
     rate: float = 3e-3
     """AdamW's peak learning rate."""
     batch_size: int = 8
-    """Sequences in a step."""
+    """Sequences per step."""
     seed: int = 0
     layers: int = 3
     heads: int = 4
@@ -71,21 +71,21 @@ class BaselineConfig:
     warmup: float = 0.05
     """Fraction of the budget over which the rate rises linearly from 0."""
     floor: float = 0.1
-    """Multiplier at which the cosine ends."""
+    """Multiplier at the end of the cosine."""
     beta1: float = 0.9
     beta2: float = 0.95
     weight_decay: float = 0.1
     clip_norm: float = 1.0
     device: str = "auto"
-    """`auto` takes CUDA or MPS where there is one, else the CPU."""
+    """`auto` takes CUDA, else MPS, else the CPU."""
     dtype: str = "float32"
-    """Of the matrix products; `bfloat16` is autocast, with float32 weights."""
+    """Dtype of matrix products; `bfloat16` is autocast, with float32 weights."""
     threads: int = 0
-    """Of the CPU; 0 takes all cores that the process may use."""
+    """CPU threads; 0 takes all cores that the process may use."""
     allocator: bool = True
-    """On Linux, have malloc keep large blocks instead of giving them back after each use."""
+    """On Linux, make malloc keep large blocks instead of returning them to the system."""
     compile: bool = False
-    """Pass the model through torch.compile, outside the clock."""
+    """Use torch.compile; its time is not on the clock."""
 
     def __post_init__(self) -> None:
         for name in ("rate", "batch_size", "layers", "heads", "width", "context"):
@@ -102,7 +102,7 @@ DEFAULTS = BaselineConfig()
 
 @dataclass(frozen=True)
 class Spent:
-    """What training took."""
+    """Result of the training loop."""
 
     steps: int
     tokens: int
@@ -129,11 +129,11 @@ class Trainer:
         self._budget = Budget(config.budget)
         _require(self._budget.quantity in ("seconds", "tokens"), "budget", "seconds or tokens", config.budget)
         self._optimizer = self._fresh_optimizer()
-        # A GPU works behind the host's back, so a few steps are in flight; on a CPU a step is done when it returns.
+        # On a GPU a few steps run at the same time as the host; on a CPU a step is done when it returns.
         self._in_flight = 0 if self.device.type == "cpu" else 2
 
-    def rehearse(self) -> None:
-        """Run one step at rate 0, which leaves the weights as they are, and forget its moments and its batch."""
+    def warm_up(self) -> None:
+        """Run one step at rate 0, which does not change the weights, and drop its moments and its batch."""
         position = self._stream.position
         self._step(0.0).item()
         self._stream.seek(position)
@@ -143,7 +143,7 @@ class Trainer:
         """Spend the budget on steps.
 
         Raises:
-            TinyError: the loss is not finite any more.
+            TinyError: the loss is not finite.
         """
         pending: deque[Tensor] = deque()
         durations: deque[float] = deque(maxlen=16)
@@ -164,7 +164,7 @@ class Trainer:
         return Spent(steps, budget.spent_tokens, budget.seconds, sum(losses) / max(1, len(losses)))
 
     def _cost(self, durations: deque[float], in_flight: int, tokens_per_step: int) -> float:
-        """What one more step would add to the account, with the steps in flight before it."""
+        """Cost of one more step; seconds include the steps that still run before it."""
         if self._budget.quantity == "tokens":
             return float(tokens_per_step)
         return sum(durations) / max(1, len(durations)) * (1 + 2 * in_flight)
@@ -188,7 +188,7 @@ class Trainer:
 
 
 def multiplier(config: BaselineConfig, fraction: float) -> float:
-    """Of the peak rate: a linear rise over the warm-up, then a cosine down to `floor` at the budget's end."""
+    """Learning rate relative to its peak: linear during the warm-up, then a cosine down to `floor` at the end."""
     if fraction < config.warmup:
         return fraction / config.warmup
     left = min(1.0, (fraction - config.warmup) / (1 - config.warmup))
@@ -214,7 +214,7 @@ def evaluate(model: GPT2, tokens: np.ndarray, context: int, dtype: str = "float3
 
 
 def choose_device(named: str) -> torch.device:
-    """The device of that name; `auto` means CUDA or MPS where there is one, else the CPU."""
+    """The device of this name; `auto` takes CUDA, else MPS, else the CPU."""
     if named == "auto":
         return best_device()
     available = {"mps": torch.backends.mps.is_available(), "cuda": torch.cuda.is_available(), "cpu": True}
@@ -224,7 +224,7 @@ def choose_device(named: str) -> torch.device:
 
 
 def keep_large_blocks() -> bool:
-    """Tell glibc's malloc to keep large freed blocks for the next step; returns whether it agreed."""
+    """Make glibc's malloc keep large freed blocks for the next step; returns whether that worked."""
     if not sys.platform.startswith("linux"):
         return False
     libc = ctypes.CDLL(None)
@@ -243,7 +243,7 @@ def run(config: BaselineConfig, data: DataConfig) -> BaselineReport:
     torch.set_num_threads(config.threads or usable_cores())
     corpus = prepare(data)
     trainer = Trainer(config, corpus)
-    trainer.rehearse()
+    trainer.warm_up()
     spent = trainer.spend()
     began = time.monotonic()
     nats, predicted = evaluate(trainer.model, corpus.valid, config.context, config.dtype)
@@ -293,21 +293,23 @@ def _finite(loss: float, step: int) -> float:
 @click.option("--validation", help="Validation file; without it a share of the documents is held out.")
 @click.option("--budget", default=DEFAULTS.budget, show_default=True, help="Wall-clock time or tokens.")
 @click.option("--rate", default=DEFAULTS.rate, show_default=True, help="Peak learning rate.")
-@click.option("--batch-size", default=DEFAULTS.batch_size, show_default=True, help="Sequences in a step.")
-@click.option("--seed", default=DEFAULTS.seed, show_default=True, help="Of the weights and the batches.")
+@click.option("--batch-size", default=DEFAULTS.batch_size, show_default=True, help="Sequences per step.")
+@click.option("--seed", default=DEFAULTS.seed, show_default=True, help="Seed of the weights and the batches.")
 @click.option("--layers", default=DEFAULTS.layers, show_default=True)
 @click.option("--heads", default=DEFAULTS.heads, show_default=True)
 @click.option("--width", default=DEFAULTS.width, show_default=True)
-@click.option("--context", default=DEFAULTS.context, show_default=True, help="Tokens in a sequence.")
+@click.option("--context", default=DEFAULTS.context, show_default=True, help="Tokens per sequence.")
 @click.option("--vocabulary-size", default=DEFAULTS.vocabulary_size, show_default=True)
 @click.option("--device", default=DEFAULTS.device, show_default=True, type=click.Choice(DEVICES))
 @click.option("--dtype", default=DEFAULTS.dtype, show_default=True, type=click.Choice(DTYPES))
 @click.option("--threads", default=DEFAULTS.threads, show_default=True, help="CPU threads; 0 takes all cores.")
-@click.option("--allocator/--no-allocator", default=DEFAULTS.allocator, show_default=True, help="Keep large blocks.")
+@click.option(
+    "--allocator/--no-allocator", default=DEFAULTS.allocator, show_default=True, help="Make malloc keep large blocks."
+)
 @click.option("--compile/--no-compile", default=DEFAULTS.compile, show_default=True, help="Use torch.compile.")
-@click.option("--json", "output", type=click.Path(path_type=Path), help="Write the record there.")
+@click.option("--json", "output", type=click.Path(path_type=Path), help="Write the record to this file.")
 def command(data: str, validation: str | None, output: Path | None, **settings: Any) -> None:
-    """Train the baseline for a budget and say how strong it became."""
+    """Train the baseline within a budget, and report how good it is."""
     config = BaselineConfig(**settings)
     report = run(config, DataConfig(source=data, validation=validation, vocabulary_size=config.vocabulary_size))
     if output is not None:

@@ -1,7 +1,7 @@
 """A plain GPT-2-style decoder in PyTorch, with GPT-2's initialisation and AdamW's usual parameter groups.
 
-Radford et al. 2019, in the form that nanoGPT made common: LayerNorm before each sublayer, biases everywhere, learned
-positions, GELU (tanh), an MLP four times as wide, the head tied to the embedding, no dropout in a single epoch.
+Radford et al. 2019, in the form of nanoGPT: LayerNorm before each sublayer, biases everywhere, learned
+positions, GELU (tanh), an MLP four times as wide, the head tied to the embedding, no dropout.
 
 Dimensions, as suffixes of array names: B batch, T positions, H heads, D width, K head width, V vocabulary.
 """
@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-INITIAL_DEVIATION = 0.02
-"""GPT-2's; the projections into the residual stream have it divided by sqrt(2 L)."""
+INITIAL_STD = 0.02
+"""As in GPT-2; for the projections into the residual stream it is divided by sqrt(2 L)."""
 
 
 class Block(nn.Module):
-    """Attention and MLP, each behind a LayerNorm and added to the residual stream."""
+    """Attention and MLP, each after a LayerNorm and added to the residual stream."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class Block(nn.Module):
 
 
 class GPT2(nn.Module):
-    """The model; `forward` gives the negative log-likelihood of each target.
+    """The model; `forward` returns the negative log-likelihood of each target.
 
     Args:
         vocabulary_size: V.
@@ -68,12 +68,12 @@ class GPT2(nn.Module):
             if parameter.dim() == 2:
                 into_residual = name.endswith(("attention_output.weight", "mlp_output.weight"))
                 scale = 1 / math.sqrt(2 * len(self.blocks)) if into_residual else 1.0
-                nn.init.normal_(parameter, std=INITIAL_DEVIATION * scale)
+                nn.init.normal_(parameter, std=INITIAL_STD * scale)
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)
 
     def logits(self, input_BT: Tensor) -> Tensor:
-        """Scores [B, T, V] of the token after each position."""
+        """Logits [B, T, V] of the token after each position."""
         positions_T = torch.arange(input_BT.shape[1], device=input_BT.device)
         stream_BTD = self.token_embedding(input_BT) + self.position_embedding(positions_T)
         for block in self.blocks:
@@ -81,17 +81,17 @@ class GPT2(nn.Module):
         return F.linear(self.final_norm(stream_BTD), self.token_embedding.weight)
 
     def forward(self, input_BT: Tensor, target_BT: Tensor) -> Tensor:
-        """Nats of each target, [B, T] float32."""
+        """Negative log-likelihood of each target in nats, [B, T] float32."""
         logits_BTV = self.logits(input_BT).float()
         return F.cross_entropy(logits_BTV.flatten(0, 1), target_BT.flatten(), reduction="none").view_as(target_BT)
 
     def parameter_count(self) -> int:
-        """Weights, the tied ones once."""
+        """Number of parameters; the tied head counts once."""
         return sum(parameter.numel() for parameter in self.parameters())
 
 
 def adamw(model: GPT2, *, betas: tuple[float, float], weight_decay: float) -> torch.optim.AdamW:
-    """AdamW in one fused pass, with decoupled decay on matrices and embeddings only; its rate is set at each step."""
+    """Fused AdamW, with weight decay on matrices and embeddings only; the rate is set at each step."""
     parameters = list(model.parameters())
     groups = [
         {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": weight_decay},
@@ -103,7 +103,7 @@ def adamw(model: GPT2, *, betas: tuple[float, float], weight_decay: float) -> to
 def sample_tokens(
     model: GPT2, first: int, *, context: int, max_tokens: int, seed: int, temperature: float = 0.8, top_p: float = 0.95
 ) -> list[int]:
-    """Tokens drawn after `first` until it comes again; the whole window is read anew for each."""
+    """Tokens drawn after `first` until it is drawn again; the whole window is read again for each."""
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(seed)
     tokens = [first]
@@ -111,7 +111,7 @@ def sample_tokens(
         while len(tokens) <= max_tokens:
             scores_V = model.logits(torch.tensor([tokens[-context:]], device=device))[0, -1].float().cpu()
             probabilities, order = torch.softmax(scores_V / temperature, dim=0).sort(descending=True)
-            # The likeliest token always stays: nothing comes before it.
+            # The likeliest token is always kept, because none is before it.
             probabilities[probabilities.cumsum(0) - probabilities >= top_p] = 0
             token = int(order[torch.multinomial(probabilities, 1, generator=generator)])
             if token == first:

@@ -1,6 +1,6 @@
-"""Statistics of paired runs: per side a mean and its spread, and of each seed's difference a mean and its error.
+"""Statistics of paired runs: mean and spread of each side, and the mean difference with its error.
 
-A pair is one run of each side with the same seed.
+A pair is a run of each side, mlx_tiny and the baseline, with the same seed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mlx_tiny.units import format_bytes, format_count
 OURS, BASELINE = "mlx_tiny", "gpt2"
 SIDES = (OURS, BASELINE)
 DISTURBED_CORES = 0.1
-"""From here on, what other processes used during a run makes it suspect."""
+"""A run is marked as disturbed if other processes used more cores than this."""
 MEASURES: dict[str, tuple[str, Callable[[float], str]]] = {
     "bits_per_byte": ("bits per byte", "{:.4f}".format),
     "tokens": ("tokens", format_count),
@@ -27,18 +27,18 @@ MEASURES: dict[str, tuple[str, Callable[[float], str]]] = {
     "peak_memory_bytes": ("peak memory", format_bytes),
     "seconds": ("seconds", "{:.1f}".format),
 }
-"""Field of a run -> column and form."""
+"""Field of a run -> title of its column, and format."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One finished run of either side."""
+    """A finished run of one side."""
 
     seed: int
     side: str
     started: str
     cores_used_by_others: float | None
-    """On average while it ran, where the system tells."""
+    """Mean over the run; None where the system does not tell."""
     bits_per_byte: float
     perplexity_per_token: float
     steps: int
@@ -48,13 +48,13 @@ class Run:
     parameters: int
     peak_memory_bytes: int
     settings: dict[str, Any]
-    """Of its side; of files only their names, for a result has no business with folders."""
+    """All settings; files are given by name, without folders."""
     machine: Machine
     samples: list[str]
 
     @property
     def disturbed(self) -> bool:
-        """Whether other processes used the cores during the run, as far as is known."""
+        """Whether other processes are known to have used the cores during the run."""
         return (self.cores_used_by_others or 0.0) > DISTURBED_CORES
 
 
@@ -98,7 +98,7 @@ class StudyFile(Record):
 
 
 def complete_pairs(runs: Sequence[Run]) -> list[Pair]:
-    """Ours and the baseline's run of every seed that has both, in the order of the seeds."""
+    """The two runs of every seed that has both, in the order of the seeds."""
     found = {(run.seed, run.side): run for run in runs}
     seeds = sorted({run.seed for run in runs})
     return [
@@ -107,12 +107,12 @@ def complete_pairs(runs: Sequence[Run]) -> list[Pair]:
 
 
 def difference(pairs: Sequence[Pair]) -> Mean:
-    """Ours less the baseline's bits per byte, seed by seed."""
+    """Bits per byte of mlx_tiny minus those of the baseline, by seed."""
     return Mean.of_differences(*([run.bits_per_byte for run in side] for side in zip(*pairs, strict=True)))
 
 
 def means(runs: Sequence[Run]) -> dict[str, Mean]:
-    """Of each measure."""
+    """Mean of each measure."""
     return {field: Mean.of([getattr(run, field) for run in runs]) for field in MEASURES}
 
 
@@ -124,7 +124,7 @@ def summarize(runs: Sequence[Run]) -> Summary:
 
 
 def table(runs: Sequence[Run]) -> Iterator[str]:
-    """All runs, then mean ± standard deviation of each side; the difference's mean has its standard error."""
+    """All runs; then mean ± standard deviation of each side, and the mean difference ± its standard error."""
     pairs, rows = complete_pairs(runs), list[dict[str, str]]()
     for run in sorted(runs, key=lambda run: (run.seed, SIDES.index(run.side))):
         pair = [p for p in pairs if p[0] is run]

@@ -1,4 +1,4 @@
-"""Compares two files of `mlx-tiny bench --output`: how many times faster the second machine, or version, was."""
+"""Compares two files of `mlx-tiny bench --output`: how many times faster the second machine or version is."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SIDES = ("first", "second")
 
 @dataclass(frozen=True)
 class Comparison:
-    """One thing by one implementation, in both files; without a time there is a reason."""
+    """A measurement of one implementation in both files; a missing time has a reason."""
 
     name: tuple[str, ...]
     first_s: float | None
@@ -30,13 +30,13 @@ class Comparison:
     second_reason: str | None
     speed_up: float | None
     low: float | None
-    """Between the slowest tenth of the second and the fastest tenth of the first; `high` the other way round."""
+    """p10 of the first divided by p90 of the second; `high` is p90 of the first divided by p10 of the second."""
     high: float | None
     overloaded: bool
 
 
 def compare(first: Benchmarks, second: Benchmarks) -> list[Comparison]:
-    """A comparison for each result that either file holds, in the order of the first."""
+    """A comparison for each result in either file, in the order of the first."""
     one, other = ({result.name: result for result in file.results} for file in (first, second))
     return [_comparison(name, one.get(name), other.get(name)) for name in dict.fromkeys((*one, *other))]
 
@@ -53,7 +53,7 @@ def _comparison(name: tuple[str, ...], first: Result | None, second: Result | No
 
 
 def lines(first: Benchmarks, second: Benchmarks) -> Iterator[str]:
-    """The comparison as a table; what neither file has a time of is left out."""
+    """The comparison as a table, without results that have a time in neither file."""
     for side, file in zip(SIDES, (first, second), strict=True):
         yield from wrapped(f"{side}: {file.created}, {machine_line(file.machine)}")
         for warning in file.warnings:
@@ -81,7 +81,7 @@ def _ratio(comparison: Comparison) -> str:
 
 
 def _note(comparison: Comparison) -> str | None:
-    """What each file says, where one has no time."""
+    """The time or reason of each file, if one has no time."""
     if comparison.speed_up is not None:
         return None
     sides = ((comparison.first_s, comparison.first_reason), (comparison.second_s, comparison.second_reason))
@@ -96,7 +96,7 @@ def _note(comparison: Comparison) -> str | None:
 def command(first: Path, second: Path, as_json: bool) -> None:
     """Compare two files of `mlx-tiny bench --output`, result by result.
 
-    A ratio to or from a time that spread too much has a `!`.
+    A ratio has a `!` if one of its times spread too much.
     """
     files = [read(path, Benchmarks, "file of benchmarks") for path in (first, second)]
     if as_json:

@@ -1,4 +1,4 @@
-"""One training run of either side, in a process of its own, and the record that it leaves."""
+"""Runs one side in a process of its own, and reads the record that it writes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MEASURES = (
     "parameters",
     "peak_memory_bytes",
 )
-"""What both sides report, under the same names."""
+"""Fields that both sides report under the same names."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class BaselineReport(Record):
 
 @dataclass(frozen=True)
 class Study:
-    """What all runs of a study share."""
+    """The settings of all runs of a study."""
 
     data: str
     validation: str | None
@@ -69,15 +69,15 @@ class Study:
     ours: str
     baseline: str
     torch_python: str
-    """Interpreter that has PyTorch."""
+    """Python interpreter with PyTorch."""
 
     def asked(self) -> Asked:
-        """What decides the results, without folders."""
+        """The settings that decide the results, without folders."""
         validation = self.validation and Path(self.validation).name
         return Asked(Path(self.data).name, validation, self.budget, self.ours, self.baseline)
 
     def command(self, side: str, seed: int, folder: Path) -> list[str]:
-        """The command of one run, which leaves its record in `folder`."""
+        """The command of one run, which writes its record to `folder`."""
         common = ["--data", self.data, "--budget", self.budget, "--seed", str(seed)]
         if self.validation:
             common += ["--validation", self.validation]
@@ -105,7 +105,7 @@ def perform(study: Study, side: str, seed: int) -> Run:
 
 
 def read_ours(folder: Path) -> dict[str, Any]:
-    """The fields that a run folder of `mlx-tiny train` gives to `Run`.
+    """Fields of `Run` from a folder of `mlx-tiny train`.
 
     Raises:
         TinyError: no report, a damaged one, or one of a run that was interrupted.
@@ -121,7 +121,7 @@ def read_ours(folder: Path) -> dict[str, Any]:
 
 
 def read_baseline(path: Path) -> dict[str, Any]:
-    """The fields that a record of `benchmarks.gpt2_baseline --json` gives to `Run`."""
+    """Fields of `Run` from the file of `benchmarks.gpt2_baseline --json`."""
     report = read(path, BaselineReport, "record of the baseline")
     return {**_common(report), "settings": report.settings}
 
@@ -131,7 +131,7 @@ def _common(report: Report | BaselineReport) -> dict[str, Any]:
 
 
 def _cpu_seconds() -> tuple[float, float] | None:
-    """Seconds that all processes, and this one with its finished children, used so far; None where unknown."""
+    """CPU seconds so far of all processes, and of this process with its finished children; None where unknown."""
     try:
         first = Path("/proc/stat").read_text().split("\n", 1)[0].split()
     except OSError:
@@ -144,7 +144,7 @@ def _cpu_seconds() -> tuple[float, float] | None:
 
 
 def _cores_used_by_others(before: tuple[float, float] | None, wall_s: float) -> float | None:
-    """Mean number of cores that neither this process nor its children kept busy since `before`."""
+    """Mean number of cores that processes other than this one and its children used since `before`."""
     now = _cpu_seconds()
     if before is None or now is None:
         return None

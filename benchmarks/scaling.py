@@ -1,6 +1,6 @@
-"""What a training token costs against the window, the batch, the width and the depth, and whether FLOPs explain it.
+"""How the cost of a training token grows with context, batch, width and depth, and whether FLOPs explain the growth.
 
-FLOPs are the model's and the optimizer's: Muon's grow with the width, and count the more, the fewer tokens a step has.
+FLOPs are those of model and optimizer. Muon's grow with the width, and their share is larger if a step has few tokens.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ from mlx_tiny.tools.tables import OVERLOADED, PLUS_MINUS, Column, Table, spread_
 from mlx_tiny.training.step import TrainingState, TrainingStep, fresh_state
 
 ALLOWED_GROWTH = 1.20
-"""Cost may grow by this factor more than FLOPs."""
-AXES = ("window", "batch", "width", "depth")
+"""Cost may grow at most by this factor more than FLOPs."""
+AXES = ("context", "batch", "width", "depth")
 _HEAD_WIDTH = 64
-_WINDOWS = (128, 256, 512, 1024, 2048)
-# A step of the longest window has as many rows, and at least one for each core, or some would be idle.
-_LEAST_ROWS = 2
+_CONTEXTS = (128, 256, 512, 1024, 2048)
+# Sequences per step at the longest context; there is also at least one per core, so that no core is idle.
+_LEAST_SEQUENCES = 2
 
 
 @dataclass(frozen=True)
 class Point:
-    """The cost of a training token at one value of one dimension."""
+    """Cost of a training token at one value of one dimension."""
 
     axis: str
     value: int
     batch_size: int
     tokens_per_step: int
     flops_per_token: float
-    """The model's and the optimizer's."""
+    """Of model and optimizer."""
     s_per_token: Spread
 
     @property
@@ -62,7 +62,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Scaling(Record):
-    """The file of this study."""
+    """The results file of this study."""
 
     kind = "scaling"
     version = 2
@@ -74,27 +74,24 @@ class Scaling(Record):
 
 
 def values_of(axis: str) -> tuple[int, ...]:
-    """What is measured along an axis; batches are multiples of the lanes, or some would be idle."""
+    """Values of an axis; batches are multiples of the number of lanes, so that no lane is idle."""
     if axis == "batch":
         return tuple(len(lanes()) * factor for factor in (1, 2, 4, 8, 16))
-    return {"window": _WINDOWS, "width": (64, 128, 256, 384), "depth": (1, 2, 4, 8)}[axis]
+    return {"context": _CONTEXTS, "width": (64, 128, 256, 384), "depth": (1, 2, 4, 8)}[axis]
 
 
 def configuration(axis: str, value: int) -> RunConfig:
-    """The preset `mini` with one of its dimensions changed, and the same number of tokens in a step.
-
-    Only the batch changes that number.
-    """
+    """The preset `mini` with one dimension changed; only the axis `batch` changes the number of tokens per step."""
     config = PRESETS["mini"].config()
     model = config.model
-    if axis == "window":
+    if axis == "context":
         model = replace(model, context=value)
     elif axis == "width":
         heads = max(1, value // _HEAD_WIDTH)
         model = replace(model, width=value, hidden=4 * value, heads=heads, key_value_heads=heads)
     elif axis == "depth":
         model = replace(model, layers=value)
-    tokens = max(_WINDOWS) * max(_LEAST_ROWS, len(lanes()))
+    tokens = max(_CONTEXTS) * max(_LEAST_SEQUENCES, len(lanes()))
     batch = value if axis == "batch" else tokens // model.context
     return replace(config, model=model, train=replace(config.train, batch_size=batch))
 
@@ -102,10 +99,10 @@ def configuration(axis: str, value: int) -> RunConfig:
 def measure(
     axis: str, values: Sequence[int], seconds: float, configure: Callable[[str, int], RunConfig]
 ) -> list[Point]:
-    """Cost per token at each value, all in turn, compilation apart.
+    """Cost per token at each value, measured in turn; compilation is not included.
 
     Args:
-        seconds: time to spend on each value, about.
+        seconds: about how long to measure each value.
     """
     tasks = {value: _task(configure(axis, value)) for value in values}
     for task in tasks.values():
@@ -130,7 +127,7 @@ def _task(config: RunConfig) -> Callable[[], None]:
     batch = np.random.default_rng(0).integers(0, config.model.vocabulary_size, shape, dtype=np.int32)
 
     def take() -> None:
-        # From the same state each time: all rounds do the same work.
+        # Every step starts from the same state, so that all steps do the same work.
         changed, loss = step(state, batch, 1.0, 0.95)
         mx.eval(loss, changed.arrays())
 
@@ -139,18 +136,18 @@ def _task(config: RunConfig) -> Callable[[], None]:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The largest factor by which cost grew beyond FLOPs along an axis, and the two values that it lies between."""
+    """The largest factor by which cost grew more than FLOPs between two values of an axis."""
 
     axis: str
     factor: float
     smaller: int
     larger: int
     uncertain: bool
-    """Whether the machine was too loaded to measure some point of the axis."""
+    """Whether the machine was too loaded for some point of the axis."""
 
     @property
     def kept(self) -> bool:
-        """Whether that is within what is allowed."""
+        """Whether the factor is allowed."""
         return self.factor <= ALLOWED_GROWTH
 
     def __str__(self) -> str:
@@ -162,7 +159,7 @@ class Verdict:
 
 
 def verdicts(points: Sequence[Point]) -> list[Verdict]:
-    """One for each axis."""
+    """A verdict per axis."""
     found = []
     for axis, group in itertools.groupby(points, key=lambda point: point.axis):
         block = list(group)
@@ -173,10 +170,10 @@ def verdicts(points: Sequence[Point]) -> list[Verdict]:
 
 
 def require_kept(found: Sequence[Verdict]) -> None:
-    """Raise where cost surely grew by more than is allowed.
+    """Check the verdicts that are not uncertain.
 
     Raises:
-        CheckFailed: naming the axes.
+        CheckFailed: cost grew more than is allowed.
     """
     broken = [verdict for verdict in found if not verdict.kept and not verdict.uncertain]
     if broken:
@@ -190,7 +187,7 @@ def require_kept(found: Sequence[Verdict]) -> None:
 
 
 def table(points: Sequence[Point]) -> Iterator[str]:
-    """All points, and how their cost and FLOPs grew from the first of their axis."""
+    """All points, with the growth of cost and FLOPs from the first point of the axis."""
     first = {point.axis: point for point in reversed(points)}
 
     def cost_grew(p: Point) -> float:
@@ -218,7 +215,7 @@ def table(points: Sequence[Point]) -> Iterator[str]:
 
 
 def plot(points: Sequence[Point], path: Path) -> None:
-    """Cost per token against each dimension, measured, and as FLOPs alone would have it from the first value on."""
+    """Cost per token against each dimension: measured, and as predicted from the first value by FLOPs."""
     names = list(dict.fromkeys(point.axis for point in points))
     size = 4 * len(names), 3.6
     with plots.picture(path, ncols=len(names), figsize=size, squeeze=False) as (_, panels):
@@ -245,9 +242,9 @@ def _draw(panel: Any, axis: str, block: Sequence[Point]) -> None:
 @click.option("--seconds", default=3.0, show_default=True, help="Time for each point.")
 @click.option("--output", type=click.Path(path_type=Path), help="JSON file to write, and beside it a PNG.")
 def command(axes: tuple[str, ...], seconds: float, output: Path | None) -> None:
-    """Measure the cost per training token along each dimension of the model.
+    """Measure the cost of a training token along each dimension of the model.
 
-    Ends with code 3 where it grows by more than its FLOPs, the optimizer's included, explain.
+    The exit code is 3 if the cost grows more than its FLOPs explain.
     """
     if output is not None and output.suffix == ".png":
         raise click.UsageError("--output names the JSON file; the PNG gets its name with another ending")

@@ -3,7 +3,7 @@
 On a CPU, MLX compiles each kernel by g++ when it first needs it, one after the other: on a new machine about fifty, a
 third of a second each. It keeps them in a folder inside the system's temporary folder. Here two processes compile one
 half of a step each, in folders of their own, and the finished files are moved to the folder where MLX looks for them.
-Both processes run the program `training/rehearsal.py`.
+Both processes run the program `training/precompile.py`.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class CompilingAhead:
 
 def _start(part: str, config: RunConfig) -> tuple[Child, Path]:
     folder = Path(tempfile.mkdtemp(prefix="mlx_tiny-"))
-    child = Child("mlx_tiny.training.rehearsal", part, answers=False, changes={"TMPDIR": str(folder)})
+    child = Child("mlx_tiny.training.precompile", part, answers=False, changes={"TMPDIR": str(folder)})
     child.send(to_plain(config))
     return child, folder
 

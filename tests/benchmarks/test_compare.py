@@ -130,7 +130,7 @@ def test_a_study_is_done_once_and_kept_after_every_run(tmp_path: Path, monkeypat
 
     def perform(what: runs.Study, side: str, seed: int) -> Run:
         done.append((what.budget, side, seed))
-        if len(done) == 5:  # two rehearsals, then the third counted run
+        if len(done) == 5:  # two warm-ups, then the third counted run
             raise TinyError("The run failed")
         return fake_run(seed, side, (OURS_BITS if side == OURS else BASELINE_BITS)[seed])
 
@@ -139,7 +139,7 @@ def test_a_study_is_done_once_and_kept_after_every_run(tmp_path: Path, monkeypat
     failed = CliRunner().invoke(compare_with_gpt2.command, command)
     assert isinstance(failed.exception, TinyError)
     assert [run.side for run in read(output, StudyFile, "study").runs] == [OURS, BASELINE]
-    again = CliRunner().invoke(compare_with_gpt2.command, [*command, "--no-rehearse"])
+    again = CliRunner().invoke(compare_with_gpt2.command, [*command, "--no-warm-up"])
     assert again.exit_code == 0, again.output
     assert [entry for entry in done if entry[0] == "5m"][2:] == [
         ("5m", BASELINE, 1),

@@ -137,16 +137,16 @@ def test_a_tiny_run_from_text_to_record(text: Path, tmp_path: Path) -> None:
     assert str(tmp_path) not in output.read_text()
 
 
-def test_the_same_seed_gives_the_same_model_and_the_rehearsal_leaves_no_trace(text: Path) -> None:
+def test_the_same_seed_gives_the_same_model_and_the_warm_up_leaves_no_trace(text: Path) -> None:
     data = DataConfig(source=str(text), vocabulary_size=512)
     config = BaselineConfig(
         budget="2ktok", layers=1, heads=2, width=16, context=32, batch_size=4, device="cpu", threads=1
     )
     corpus, weights = prepare(data), []
-    for rehearsed in (True, False):
+    for warm in (True, False):
         trainer = baseline.Trainer(config, corpus)
-        if rehearsed:
-            trainer.rehearse()
+        if warm:
+            trainer.warm_up()
         trainer.spend()
         weights.append(trainer.model.token_embedding.weight.detach())
     torch.testing.assert_close(weights[0], weights[1], rtol=0, atol=0)
@@ -156,7 +156,7 @@ def test_a_time_budget_is_kept_within_a_step(text: Path) -> None:
     data = DataConfig(source=str(text), vocabulary_size=512)
     config = BaselineConfig(budget="0.5s", layers=1, heads=2, width=16, context=32, batch_size=2, device="cpu")
     trainer = baseline.Trainer(config, prepare(data))
-    trainer.rehearse()
+    trainer.warm_up()
     spent = trainer.spend()
     # A step takes about a millisecond; the rest is for a machine that is busy with other things.
     assert 0.4 < spent.seconds < 0.9 and spent.steps > 1

@@ -1,4 +1,4 @@
-"""The study of cost against window, batch, width and depth: what varies, what is concluded, what is written."""
+"""The study of cost against context, batch, width and depth: what varies, what is concluded, what is written."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def test_one_dimension_varies_and_no_core_is_idle(
     values = scaling.values_of(axis)
     configs = [scaling.configuration(axis, value) for value in values]
     assert all(c.train.batch_size % cores == 0 for c in configs)
-    fields = {"window": "context", "width": "width", "depth": "layers"}
+    fields = {"context": "context", "width": "width", "depth": "layers"}
     if axis == "batch":
         assert [c.train.batch_size for c in configs] == [cores * factor for factor in (1, 2, 4, 8, 16)]
         assert len({c.model for c in configs}) == 1
         return
     assert [getattr(c.model, fields[axis]) for c in configs] == list(values)
     assert {c.train.batch_size * c.model.context for c in configs} == {tokens}
-    same = {"window": ("layers", "width", "hidden", "heads"), "width": ("layers", "context"), "depth": ("width",)}
+    same = {"context": ("layers", "width", "hidden", "heads"), "width": ("layers", "context"), "depth": ("width",)}
     assert all(len({getattr(c.model, field) for c in configs}) == 1 for field in same[axis])
     assert all(c.model.heads * c.model.head_width == max(c.model.width, 64) for c in configs)
 

@@ -138,7 +138,7 @@ def test_a_bad_weight_stops_the_run_and_spares_the_checkpoint(
     def step(*arguments):
         state, loss = made._step(*arguments)
         calls[0] += 1
-        if calls[0] == at_step + 1:  # the rehearsal came first
+        if calls[0] == at_step + 1:  # the warm-up came first
             state.parameters["head"][0, 0] = float(bad)
         return state, loss
 

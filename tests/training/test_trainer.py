@@ -187,7 +187,7 @@ def poison(trainer, at_step: int, what: str) -> None:
     def step(state, batch, multiplier, momentum):
         new, loss = type(sound).__call__(sound, state, batch, multiplier, momentum)
         calls[0] += 1
-        if calls[0] == at_step + 1:  # the rehearsal came first
+        if calls[0] == at_step + 1:  # the warm-up came first
             if what == "loss":
                 return new, loss * float("nan")
             new.parameters["head"] = new.parameters["head"] * float(what)
