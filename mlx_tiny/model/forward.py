@@ -1,12 +1,12 @@
-"""The transformer's forward pass; `hidden_states` is all of it.
+"""The forward pass of the transformer; start with `hidden_states`.
 
 Dimensions, as suffixes of array names: B batch, T queries, S keys, H query heads, G key/value heads, D width,
 K head width, F hidden, V vocabulary, L layers, N = B T.
 
 The model is a decoder-only transformer that the architecture `qwen3` represents exactly when its activation is SwiGLU:
-RMSNorm before each sublayer, QK-norm before rotary positions, and factors that fold into the weights (the norm
-after the embedding, the scales of the residual stream). What computes each operation arrives as `Implementations`,
-and options of the architecture change intermediate results where `Taps` asks for them.
+RMSNorm before attention and MLP, QK-norm before rotary positions, and factors that fold into the weights (the norm
+after the embedding, the residual scales). The argument `implementations` says what computes each operation. Options of
+the architecture change intermediate results, which `Taps` passes to them by name.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ from mlx_tiny.ops.qk_norm_rope.plain import rotary_tables
 # One key and one value array [B, S, G, K] per layer.
 Cache = list[tuple[mx.array, mx.array]]
 
-# Is told name and value of an intermediate result; what it returns goes on in its place.
+# Takes name and value of an intermediate result, and returns the value to use instead.
 Tap = Callable[[str, mx.array], mx.array]
 Sublayer = Callable[[mx.array], mx.array]
 
 
 @dataclass(frozen=True)
 class StandIns:
-    """Cheap functions in place of parts of the model, for timing it without them; None is the part itself."""
+    """Cheap functions instead of parts of the model, to time the model without them; None keeps the part."""
 
     norm: Sublayer | None = None
     attention: Sublayer | None = None
-    """Of the normalised stream [B, T, D], without the cache."""
+    """Takes the normalised residual stream [B, T, D]."""
     mlp: Sublayer | None = None
     head: Sublayer | None = None
-    """Of the normalised output; what it gives stands for the losses."""
+    """Takes the normalised output; its result is used as the losses."""
 
 
 class Window(NamedTuple):
-    """The positions that are computed at once, with their rotary tables [T, 1, K/2], and those before them."""
+    """The positions that are computed at once: their rotary tables [T, 1, K/2], and the cache of those before them."""
 
     cosine: mx.array
     sine: mx.array
@@ -57,7 +57,7 @@ class Window(NamedTuple):
 
 @dataclass(frozen=True)
 class Taps:
-    """Lets options and a tap in on the intermediate results of a layer, or of the whole model."""
+    """Passes the intermediate results of a layer, or of the whole model, to the options and to a tap."""
 
     tap: Tap
     prefix: str
@@ -94,15 +94,15 @@ def hidden_states(
         implementations: what computes each operation.
         dtype: of activations and matrix products; the parameters stay float32.
         cache: keys and values of the positions before this window, from an earlier call.
-        filled: how many positions of the cache hold anything, an integer scalar; the window is written behind them, and
-            all shapes stay as they are. Without it the cache is full and grows.
-        layers: of these parameters, as `layers_of` gives them, where they are at hand.
-        stand_ins: in place of parts of the model.
-        tap: let in on every intermediate result, in the order of computation, as "embedded",
+        filled: number of positions of the cache that are used, an integer scalar. The window is written after them, and
+            the cache keeps its size. Without `filled` all positions are used, and the cache grows.
+        layers: the result of `layers_of(parameters, config)`, if the caller has it.
+        stand_ins: replacements for parts of the model.
+        tap: called with every intermediate result, in the order of computation, as "embedded",
             "layer.0.attention.query" and so on.
 
     Returns:
-        The normalised output [B, T, D] that the head multiplies, and the cache with this window in it.
+        The normalised output [B, T, D], which is the input of the head, and the cache including this window.
     """
     past = filled if filled is not None else cache[0][0].shape[1] if cache else 0
     window = Window(
@@ -121,7 +121,7 @@ def hidden_states(
     grown: Cache = []
     for index, layer in enumerate(layers):
         own = taps.of_layer(index, layer)
-        # Not indexed: the gradient of that would be a sum of two padded arrays.
+        # Split instead of indexed, because the gradient of indexing would be a sum of two padded arrays.
         scale, second_scale = mx.split(layer["residual_scale"], 2)
         if parts.attention:
             attended_BTD = parts.attention(normalize(x_BTD))
@@ -194,9 +194,9 @@ def logits(
     filled: mx.array | None = None,
     layers: Sequence[Parameters] | None = None,
 ) -> tuple[mx.array, Cache]:
-    """Float32 scores [B, T, V] of the next token at each position, and the cache with this window in it.
+    """Float32 logits [B, T, V] of the next token at each position, and the cache including this window.
 
-    The arguments are those of `hidden_states`.
+    See `hidden_states` for the arguments.
     """
     hidden_BTD, grown = hidden_states(
         parameters, config, token_BT, implementations, cache=cache, filled=filled, layers=layers
@@ -208,13 +208,13 @@ def logits(
 
 
 def _place(parameters: Parameters, config: ModelConfig, token_BT: mx.array, dtype: mx.Dtype) -> Place:
-    """What options see of the whole model."""
+    """What options can read, of the whole model."""
     whole = [name for name, spec in parameter_specs(config).items() if not spec.layers]
     return Place({name: parameters[name].astype(dtype) for name in whole}, token_BT, config)
 
 
 def embed(parameters: Parameters, token_BT: mx.array, dtype: mx.Dtype) -> mx.array:
-    """The tokens' rows of the embedding, [B, T, D]."""
+    """The rows of the embedding for these tokens, [B, T, D]."""
     return parameters["embedding"][token_BT].astype(dtype)
 
 
@@ -233,7 +233,7 @@ def attention(
     implementations: Implementations,
     taps: Tap,
 ) -> tuple[mx.array, tuple[mx.array, mx.array]]:
-    """A layer's attention, [B, T, D], and its keys and values, those of the cache included."""
+    """Attention of a layer, [B, T, D], and its keys and values including those of the cache."""
     B, T, _ = x_BTD.shape
     H, G, K = config.heads, config.key_value_heads, config.head_width
     query_BTHK, key_BTGK, value_BTGK = implementations.qk_norm_rope(
@@ -257,7 +257,7 @@ def attention(
 def _with_past(
     key_BTGK: mx.array, value_BTGK: mx.array, window: Window, index: int
 ) -> tuple[mx.array, mx.array, dict[str, mx.array]]:
-    """Keys and values with those of the cache before them, and how many of them hold anything where not all do."""
+    """Keys and values after those of the cache; and the number of used positions if not all are used."""
     if not window.cache:
         return key_BTGK, value_BTGK, {}
     pairs = zip(window.cache[index], (key_BTGK, value_BTGK), strict=True)
@@ -272,6 +272,6 @@ def _with_past(
 def mlp(
     layer: Parameters, config: ModelConfig, x_BTD: mx.array, implementations: Implementations, taps: Tap
 ) -> mx.array:
-    """A layer's MLP, [B, T, D]."""
+    """MLP of a layer, [B, T, D]."""
     hidden: mx.array = implementations.activation(x_BTD @ layer["mlp_input"].T, activation=config.activation)
     return taps("mlp.output", taps("mlp.hidden", hidden) @ layer["mlp_output"].T)

@@ -1,4 +1,4 @@
-"""Text from a trained model: sampling with a key/value cache, token by token."""
+"""Generates text token by token, with a cache of keys and values."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Sampling:
     """How the next token is drawn."""
 
     temperature: float = 0.8
-    """0 takes the likeliest token always."""
+    """0 always takes the likeliest token."""
     top_p: float = 0.95
     """Draw from the smallest set of tokens whose probabilities add up to this."""
     seed: int = 0
@@ -50,13 +50,13 @@ def generate_tokens(
     stop: int | None = None,
     asked: str = AUTO,
 ) -> Iterator[int]:
-    """Draw tokens after `prompt`, one by one, until `stop` is drawn or `max_tokens` are given.
+    """Draw tokens after `prompt`, one by one, until `stop` is drawn or `max_tokens` tokens are drawn.
 
-    Where the context is full, its last half is kept and read anew, so that a text may be longer than the context.
+    When the context is full, its last half is kept and read again, so that a text may be longer than the context.
 
     Args:
         prompt: at least one and at most `config.context` ids.
-        stop: id that ends the text, itself not given; None never stops early.
+        stop: id that ends the text and is not returned; None never stops early.
         asked: `auto`, or `plain` for plain operations everywhere.
 
     Raises:
@@ -87,7 +87,7 @@ def generate_tokens(
 
 
 class Reader:
-    """What a model makes of one text: a cache with room for the whole context, so that each token is read alike.
+    """Reads a text token by token. The cache has the size of the context from the start, so that no shape changes.
 
     Args:
         parameters: float32.
@@ -96,14 +96,14 @@ class Reader:
 
     def __init__(self, parameters: Parameters, config: ModelConfig, asked: str = AUTO) -> None:
         self.parameters, self.config, self._asked = parameters, config, asked
-        # Laid out once: a few dozen views fewer to make for each token.
+        # Split once, which saves a few dozen views per token.
         self._layers = layers_of(parameters, config)
         self.length = 0
-        """Tokens read."""
+        """Number of tokens read."""
         self._cache: Cache = []
 
     def read(self, tokens: Sequence[int]) -> mx.array:
-        """Read a text from its beginning; float32 scores [V] of what comes next."""
+        """Read a text from its beginning; returns the logits of the next token, float32 [V]."""
         window = dataclasses.replace(self.config, context=len(tokens))
         scores_BTV, cache = logits(
             self.parameters, self.config, mx.array([list(tokens)]), decide(window, asked=self._asked)
@@ -114,7 +114,7 @@ class Reader:
         return scores_BTV[0, -1]
 
     def read_next(self, token: int) -> mx.array:
-        """Read one token more, for which there must be room; as `read`."""
+        """Read one more token, which must fit into the context; returns the same as `read`."""
         scores_V, self._cache = reading_step(self.config, self._asked)(
             self.parameters, self._layers, mx.array([[token]]), self._cache, mx.array(self.length)
         )
@@ -124,7 +124,7 @@ class Reader:
 
 @functools.cache
 def reading_step(config: ModelConfig, asked: str = AUTO) -> Callable[..., tuple[mx.array, Cache]]:
-    """Reading one token, compiled where that works: a few hundred small operations, each of which costs its start."""
+    """The function that reads one token; compiled if possible, because it has a few hundred small operations."""
     token = dataclasses.replace(config, context=1)
     implementations = decide(token, past=config.context - 1, asked=asked)
 
@@ -143,7 +143,7 @@ def reading_step(config: ModelConfig, asked: str = AUTO) -> Callable[..., tuple[
 def _draw(scores_V: mx.array, sampling: Sampling, key: mx.array) -> mx.array:
     if sampling.temperature == 0:
         return mx.argmax(scores_V)
-    # Differences first: scores themselves, over a tiny temperature, would overflow.
+    # The largest score is subtracted first, because large scores divided by a tiny temperature would overflow.
     scores_V = (scores_V - mx.max(scores_V)) / sampling.temperature
     if sampling.top_p < 1:
         scores_V = _nucleus(scores_V, sampling.top_p)
@@ -151,10 +151,10 @@ def _draw(scores_V: mx.array, sampling: Sampling, key: mx.array) -> mx.array:
 
 
 def _nucleus(scores_V: mx.array, top_p: float) -> mx.array:
-    """The scores, at minus infinity outside the smallest set that holds `top_p` of the probability."""
+    """The scores, with minus infinity outside the smallest set that has `top_p` of the probability."""
     order = mx.argsort(-scores_V)
     probabilities = mx.softmax(scores_V[order])
-    # A token stays if what comes before it does not reach top_p yet, so that the first always stays.
+    # A token is kept if the likelier ones together are below top_p, so the likeliest is always kept.
     kept = (mx.cumsum(probabilities) - probabilities) < top_p
     return mx.put_along_axis(mx.full(scores_V.shape, -mx.inf), order, mx.where(kept, scores_V[order], -mx.inf), axis=0)
 
@@ -169,7 +169,7 @@ def sample_text(
     prompt: str = "",
     asked: str = AUTO,
 ) -> str:
-    """A text from the beginning (or from `prompt`) to its end or `max_tokens`, prompt included."""
+    """The prompt and the text after it, up to its end or `max_tokens`."""
     ids = [tokenizer.bos, *tokenizer.encode(prompt)]
     sampling = Sampling(max_tokens=max_tokens, seed=seed)
     drawn = generate_tokens(parameters, config, ids, sampling, stop=tokenizer.bos, asked=asked)

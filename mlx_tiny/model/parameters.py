@@ -1,7 +1,7 @@
-"""The parameters: what each is, how it starts, who trains it; and counts computed from that.
+"""The parameters: descriptions, initialisation, and counts.
 
-Matrices of the same role in all layers form one array with a leading layer axis, a *bank*, so that the optimizer works
-on few large arrays instead of many small ones.
+Matrices of the same role in all layers form one array whose first axis is the layer, so that the optimizer works on few
+large arrays instead of many small ones.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _own_specs(config: ModelConfig) -> dict[str, ParameterSpec]:
     everywhere = tuple(range(c.layers))
     query_rows, key_rows = c.heads * c.head_width, c.key_value_heads * c.head_width
     input_blocks = (c.hidden, c.hidden) if c.activation == "swiglu" else (c.hidden,)
-    # Inputs of sublayers have unit root mean square, so this deviation keeps their outputs at unit scale.
+    # The inputs of attention and MLP have a root mean square of 1; with this std their products have it too.
     inner = 1 / math.sqrt(c.width)
 
     def matrix(rows: tuple[int, ...], columns: int, std: float) -> ParameterSpec:
@@ -70,7 +70,7 @@ def _own_specs(config: ModelConfig) -> dict[str, ParameterSpec]:
 
 
 def initialize(config: ModelConfig, seed: int) -> Parameters:
-    """Fresh float32 parameters. Those of the model itself do not depend on its options."""
+    """New float32 parameters. Those of the model itself do not depend on its options."""
     own, key = _own_specs(config), mx.random.key(seed)
     keys = dict(zip(own, mx.random.split(key, len(own)), strict=True))
     parameters = {}
@@ -84,7 +84,7 @@ def initialize(config: ModelConfig, seed: int) -> Parameters:
 
 
 def layers_of(parameters: Parameters, config: ModelConfig) -> Sequence[Parameters]:
-    """One dictionary per layer. `split` is used because its gradient is one concatenation, not L padded sums."""
+    """The parameters of each layer. `split` is used because its gradient is a concatenation, not L padded sums."""
     layers: list[Parameters] = [{} for _ in range(config.layers)]
     for name, spec in parameter_specs(config).items():
         if spec.layers:
@@ -94,17 +94,17 @@ def layers_of(parameters: Parameters, config: ModelConfig) -> Sequence[Parameter
 
 
 def head_matrix(parameters: Parameters) -> mx.array:
-    """The head [V, D]: its own matrix, or the embedding where the two are tied."""
+    """The head [V, D]: a matrix of its own, or the embedding if the two are tied."""
     return parameters.get("head", parameters["embedding"])
 
 
 def parameter_count(config: ModelConfig) -> int:
-    """All trainable numbers."""
+    """Number of parameters."""
     return sum(spec.size for spec in parameter_specs(config).values())
 
 
 def parameters_by_group(config: ModelConfig) -> dict[str, int]:
-    """Trainable numbers by what they are."""
+    """Number of parameters per group."""
     counts: dict[str, int] = {}
     for spec in parameter_specs(config).values():
         counts[spec.group] = counts.get(spec.group, 0) + spec.size
@@ -112,16 +112,15 @@ def parameters_by_group(config: ModelConfig) -> dict[str, int]:
 
 
 def matrix_parameters(config: ModelConfig) -> int:
-    """Parameters that multiply each token: the hidden matrices and the head."""
+    """Number of parameters in matrices that every token is multiplied by: those of the layers, and the head."""
     matrices = sum(spec.size for spec in parameter_specs(config).values() if spec.blocks)
     return matrices + config.vocabulary_size * config.width
 
 
 def multiply_adds_per_token(config: ModelConfig, context: int | None = None) -> float:
-    """Multiply-adds of the forward pass per token: the matrices, the head, and causal attention's two products.
+    """Multiply-adds of the forward pass per token: the matrices, the head, and the two products of causal attention.
 
-    A query at position t meets t + 1 keys, so a sequence of `context` (by default the training length) costs
-    2 H K (context + 1) / 2 per token and layer.
+    A query at position t has t + 1 keys, so attention needs 2 H K (context + 1) / 2 per token and layer.
     """
     keys = ((context or config.context) + 1) / 2
     attention = config.layers * 2 * config.heads * config.head_width * keys
@@ -129,5 +128,5 @@ def multiply_adds_per_token(config: ModelConfig, context: int | None = None) -> 
 
 
 def training_flops_per_token(config: ModelConfig) -> float:
-    """Model FLOPs of a training token: two per multiply-add forward and four backward, nothing recomputed."""
+    """Model FLOPs per training token: two per multiply-add forward and four backward; recomputation does not count."""
     return 6 * multiply_adds_per_token(config)

@@ -1,4 +1,4 @@
-"""What is known of a parameter before it exists."""
+"""The description of a parameter."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ParameterSpec:
-    """One array of parameters: its shape, how it starts, who trains it, and where it belongs."""
+    """One array of parameters: its shape, its initialisation, its optimizer and its layers."""
 
     shape: tuple[int, ...]
     group: str
-    """What it is, for counts in reports."""
+    """Name of its group in the counts of reports."""
     rate: str
-    """Field of `OptimizerConfig` that is its learning rate under AdamW."""
+    """Field of `OptimizerConfig` with its learning rate under AdamW."""
     std: float = 0.0
-    """Standard deviation of its normal initialisation; 0: it starts as a constant."""
+    """Standard deviation of the random numbers at the start; 0 if it starts as a constant."""
     start: float = 0.0
-    """The constant that it starts as."""
+    """Its value at the start if `std` is 0."""
     decays: bool = False
-    """Whether AdamW's weight decay shrinks it."""
+    """Whether AdamW applies weight decay."""
     layers: tuple[int, ...] = ()
-    """The layers that have it, one for each entry of its first axis; empty where it belongs to the whole model."""
+    """The layers that have it, one per entry of the first axis; empty if it belongs to the whole model."""
     blocks: tuple[int, ...] = ()
-    """Row counts of the matrices stacked in each layer's part, which Muon treats one by one; empty: not Muon's."""
+    """Rows of each of the matrices in a layer, which Muon trains; empty if AdamW trains it."""
 
     @property
     def size(self) -> int:
-        """How many numbers it holds."""
+        """Number of entries."""
         return math.prod(self.shape)

@@ -1,7 +1,6 @@
-"""Fused operations, each with its plain path.
+"""Operations of the training step, each with several implementations. See the README of this folder.
 
-Importing this package points MLX at a fast BLAS (Linux): the one import of the project that does work, so that no
-product can come before it.
+On Linux, importing this package makes MLX use a fast BLAS. It happens at import, so that it comes before any product.
 """
 
 from mlx_tiny.linux.lanes import prepare

@@ -1,7 +1,7 @@
-"""Does an implementation of an operation give what it must? The one check, whoever asks.
+"""Checks that an implementation of an operation computes the right results.
 
-`check` compares every output and every gradient with the operation's float64 formula. Before a Metal kernel is used,
-the machine that is to use it makes this check; `validate`, `bench`, the tests and the emulator make it too.
+`check` compares every output and every gradient with the operation's formula in float64. It is used by `validate`, by
+the tests and the emulator, and on a Mac before a Metal kernel is used.
 """
 
 from __future__ import annotations
@@ -30,42 +30,42 @@ from mlx_tiny.ops.operation import (
 from mlx_tiny.tolerances import TABLE, Bounds, bounds, kernel_bounds
 
 Array = NDArray[np.float64]
-# A float64 formula that gives less means zero; smaller numbers than that are inputs or results of no case.
+# Smaller results of a formula are rounding errors of zero; no case has such small inputs or results.
 _ZERO = 1e-12
 GRADIENT, _COTANGENT = "gradient of ", "cotangent of "
 
 
 @dataclass(frozen=True)
 class Result:
-    """One array, or one number, beside what it is to be."""
+    """An array or number, and its right value."""
 
     name: str
     got: Array
     expected: Array
     bounds: Bounds
     fault: str = ""
-    """What is wrong whatever the numbers are."""
+    """An error that does not depend on the numbers; empty if there is none."""
 
     @property
     def magnitude(self) -> float:
-        """Largest finite number expected, which errors are relative to; 1 where only zeros are expected."""
+        """The largest finite expected magnitude, to which errors are relative; 1 if only zeros are expected."""
         expected = np.asarray(self.expected)
         largest = float(np.abs(expected[np.isfinite(expected)]).max(initial=0.0))
         return largest if largest > _ZERO else 1.0
 
     @property
     def error(self) -> float:
-        """Largest absolute error; infinite where a type, a shape, a NaN or an infinity is wrong."""
+        """Largest absolute error; infinite if a dtype, a shape, a NaN or an infinity is wrong."""
         return np.inf if self.fault else Bounds(0.0, 1.0, "in units of 1").excess(self.got, self.expected)
 
     @property
     def allowed(self) -> float:
-        """Largest relative error within the bounds."""
+        """Largest relative error that is allowed."""
         return self.bounds.relative + self.bounds.absolute / self.magnitude
 
     @property
     def excess(self) -> float:
-        """The error as a multiple of what is allowed, as `Bounds.excess` tells it."""
+        """The error as a multiple of what is allowed; see `Bounds.excess`."""
         return np.inf if self.fault else self.bounds.excess(self.got, self.expected)
 
     @property
@@ -74,10 +74,10 @@ class Result:
 
 
 def check(operation: Operation, implementation: str, case: Case) -> list[Result]:
-    """Outputs, then gradients for random cotangents, each beside its float64 formula.
+    """Outputs, then gradients for random cotangents, each with the value of the formula in float64.
 
     Raises:
-        TinyError: the implementation does not take the case, or cannot run here.
+        TinyError: the implementation does not support the case, or cannot run here.
     """
     inputs, cotangents = numbers(operation, case)
     got = computed(operation, operation.by(implementation), case, inputs, cotangents)
@@ -95,7 +95,7 @@ def check(operation: Operation, implementation: str, case: Case) -> list[Result]
 
 
 def cases(operation: Operation, implementation: str, device: Device | None = None) -> Iterator[Case]:
-    """The operation's cases that an implementation takes; none where it cannot run on the device, by default here."""
+    """The cases that an implementation supports on a device, by default this one."""
     device = device or here()
     for case in operation.proof.cases():
         only = operation.proof.specials[case.special].only if case.special else ()
@@ -106,7 +106,7 @@ def cases(operation: Operation, implementation: str, device: Device | None = Non
 
 
 def failure(operation: Operation, implementation: str, case: Case) -> str | None:
-    """How a check fails, in a few words; None where it passes."""
+    """A few words about the first wrong result; None if all are right."""
     for result in check(operation, implementation, case):
         if result.fault:
             return f"{operation.name}, {operation.title(case)}: {result.name} is {result.fault}"
@@ -117,14 +117,14 @@ def failure(operation: Operation, implementation: str, case: Case) -> str | None
 
 
 def _wrong_type(operation: Operation, case: Case, result: str, array: mx.array) -> str:
-    """The type of an output or gradient beside the one that it is to have; empty where it has that."""
+    """Words about a wrong dtype of an output or gradient; empty if it is right."""
     described = {**operation.proof.inputs(case), **operation.proof.outputs(case)}
     expected, got = described[result.removeprefix(GRADIENT)].dtype(case.dtype), dtype_name(array.dtype)
     return "" if got == expected else f"of type {got} instead of {expected}"
 
 
 def numbers(operation: Operation, case: Case) -> tuple[Named, Named]:
-    """The inputs of a case, and a cotangent for each output where it has gradients: the same at every call."""
+    """The inputs of a case, and cotangents of the outputs if there are gradients; the same at every call."""
     proof = operation.proof
     inputs = proof.inputs(case)
     outputs = proof.outputs(case) if proof.differentiable else {}
@@ -137,18 +137,18 @@ def numbers(operation: Operation, case: Case) -> tuple[Named, Named]:
 
 
 def computed(operation: Operation, function: Function, case: Case, inputs: Named, cotangents: Named) -> Named:
-    """What a function with the operation's arguments gives: outputs and, where there are cotangents, gradients.
+    """Outputs of a function with the operation's arguments and, if there are cotangents, gradients.
 
     Args:
         function: an implementation, or `operation.by(NAME)`, which checks its arguments.
-        inputs: by name; those of the case, or of some of its sequences.
-        cotangents: of each output; without any, gradients are not computed.
+        inputs: of the case or of some of its sequences, by name.
+        cotangents: of each output; empty if gradients are not needed.
     """
     return with_gradients(operation, by_name(operation, function, case), case, inputs, cotangents)
 
 
 def by_name(operation: Operation, function: Function, case: Case) -> Callable[[Named], Named]:
-    """The function of inputs by name, and to outputs by name, for one with the operation's arguments."""
+    """The same function with inputs and outputs by name."""
     proof = operation.proof
     settings, outputs = proof.settings(case), list(proof.outputs(case))
 
@@ -164,7 +164,7 @@ def by_name(operation: Operation, function: Function, case: Case) -> Callable[[N
 def with_gradients(
     operation: Operation, run: Callable[[Named], Named], case: Case, inputs: Named, cotangents: Named
 ) -> Named:
-    """`computed`, for a function as `by_name` gives it."""
+    """`computed` for a function that `by_name` returned."""
     if not cotangents:
         return run(inputs)
     names = [name for name, array in operation.proof.inputs(case).items() if array.differentiable]
@@ -181,7 +181,7 @@ def with_gradients(
 
 
 def entry(operation: Operation, implementation: str, case: Case, result: str) -> str:
-    """The entry of the table of tolerances that holds for a result."""
+    """The entry of the table of tolerances for a result."""
     special = operation.proof.specials[case.special].entry if case.special else ""
     name = special or case.options.get("entry") or operation.proof.entries[result.startswith(GRADIENT)]
     places = [f"{name} kernel"] if implementation == "metal" else [f"{name} on a GPU"] if here().kind != "cpu" else []
@@ -191,7 +191,7 @@ def entry(operation: Operation, implementation: str, case: Case, result: str) ->
 def _allowed(
     operation: Operation, implementation: str, case: Case, result: str, plain: Named, expected: Array
 ) -> Bounds:
-    """The table's bounds; for a kernel in 16 bits those that follow from the plain path's own error."""
+    """Bounds of the table; for a kernel in 16 bits, bounds from the error of the plain implementation."""
     output = operation.proof.outputs(case).get(result)
     if output is not None and output.entry:
         return bounds(output.entry, "float32")
@@ -206,7 +206,7 @@ def _exact(arrays: Named) -> Exact:
 
 
 def to_float64(array: Any) -> Array:
-    """The numbers of an array of MLX, numpy or torch, of any type."""
+    """The numbers of an array of MLX, numpy or PyTorch, of any dtype."""
     if isinstance(array, mx.array):
         array = np.array(array.astype(mx.float32) if mx.issubdtype(array.dtype, mx.floating) else array)
     elif not isinstance(array, np.ndarray):

@@ -1,4 +1,4 @@
-"""Which implementation computes each operation: decided once, before anything is traced, and then handed down."""
+"""Decides which implementation computes each operation: once, before a run starts; from then on it is an argument."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from mlx_tiny.ops.registry import OPERATIONS
 
 AUTO, PLAIN = "auto", "plain"
 AS_ASKED = "as asked"
-"""The reason where nothing was left to choose."""
-# Dimensions that make no other kernel for Metal's compiler: a verdict holds for all of them.
+"""The reason if the user named the implementation."""
+# Metal kernels are not compiled anew for these dimensions, so a verdict holds for all their values.
 _NOT_COMPILED_FOR = ("T", "S", "room", "rows", "parameters", "entries")
 
-# What the checks of kernels in this process found.
+# Results of the checks of kernels in this process: None, or what is wrong.
 _verdicts: dict[tuple[str, Situation], str | None] = {}
 
 
 @dataclass(frozen=True)
 class Choice:
-    """An implementation of an operation, and why it was taken; call it with the operation's arguments.
+    """An implementation of an operation, and the reason for it; call it with the operation's arguments.
 
-    They are not checked again, as an `Operation` does: the forward pass and the optimizer make them, and `decide` has
-    seen that they are taken.
+    Unlike `Operation`, it does not check the arguments: they come from the forward pass or the optimizer, and `decide`
+    has checked that the implementation supports them.
     """
 
     operation: Operation
@@ -43,7 +43,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Implementations:
-    """What computes each operation of a step; a field for each of `OPERATIONS`."""
+    """The implementation of each operation of a step; the fields are those of `OPERATIONS`."""
 
     norm: Choice
     qk_norm_rope: Choice
@@ -77,16 +77,16 @@ def decide(
     """Choose an implementation of every operation.
 
     Args:
-        model: its dimensions; the context is the number of positions that are computed at once.
-        batch: sequences that are computed at once.
-        past: positions that a cache has room for beside them.
+        model: its dimensions; `context` is the number of positions that are computed at once.
+        batch: number of sequences that are computed at once.
+        past: number of further positions in the cache.
         dtype: of activations.
-        asked: as `parse` takes it.
-        muon: which matrices Muon trains; None where it trains none.
-        device: where the operations are to be computed; by default here, after kernels were checked here.
+        asked: see `parse`.
+        muon: layout of the matrices that Muon trains; None if there are none.
+        device: where the operations will run, whose kernels are trusted; by default here, and kernels are checked.
 
     Raises:
-        TinyError: an unknown operation or implementation, or one that does not take this model or cannot run here.
+        TinyError: an unknown operation or implementation, or one that does not support this model or cannot run here.
     """
     wanted, place = parse(asked), device or here()
     case = Case(model, batch, dtype, past=past)
@@ -111,7 +111,7 @@ def decide(
 def _without_muon(operation: Operation, asked: str) -> Choice:
     if "=" in asked and parse(asked)["muon"] not in (AUTO, PLAIN):
         raise TinyError(
-            "An implementation of Muon is asked for, and no matrix is trained by Muon",
+            "An implementation of Muon is named, and no matrix is trained by Muon",
             got=asked,
             remedy="Leave it out, or train the matrices with --matrix-optimizer muon",
         )
@@ -119,19 +119,19 @@ def _without_muon(operation: Operation, asked: str) -> Choice:
 
 
 def beyond_training(asked: str) -> str:
-    """What is asked of the operations where a run's model is only used: `plain` stays plain, all else is `auto`.
+    """The implementations for using a trained model: `plain` if the run used that everywhere, else `auto`.
 
-    Another machine may not have what the run was trained with, and a cache takes other implementations anyway.
+    Another machine may lack the implementations of the training, and a cache needs other ones anyway.
     """
     return PLAIN if asked == PLAIN else AUTO
 
 
 def parse(asked: str) -> dict[str, str]:
-    """What is asked of each operation.
+    """The implementation of each operation, from the value of `--implementation`.
 
     Args:
-        asked: one name for all operations that have such an implementation, `auto` for the others; or pairs such as
-            "attention=mlx,muon=plain", `auto` for those that are not named.
+        asked: a name for all operations that have an implementation of this name, with `auto` for the others; or pairs
+            such as "attention=mlx,muon=plain", with `auto` for operations that are not named.
 
     Raises:
         TinyError: an unknown operation or implementation.
@@ -161,10 +161,10 @@ def parse(asked: str) -> dict[str, str]:
 
 
 def automatic(operation: Operation, situation: Situation, *, trusted: bool = False) -> Choice:
-    """What `auto` stands for in a situation: the first rule that holds, and of kernels only those that are right here.
+    """The choice of `auto`: that of the first rule that holds, but no kernel that is wrong on this machine.
 
     Args:
-        trusted: the kernels are taken as right, as for another machine than this one.
+        trusted: do not check kernels, as for another machine.
     """
     rule = next(rule for rule in operation.rules if rule.holds(situation))
     if rule.implementation != "metal" or trusted:
@@ -172,7 +172,7 @@ def automatic(operation: Operation, situation: Situation, *, trusted: bool = Fal
     if (fault := _verdict(operation, situation)) is None:
         return Choice(operation, "metal", rule.reason)
     instead = next(name for name in ("mlx", PLAIN) if name in operation.implementations)
-    return Choice(operation, instead, f"the Metal kernels failed their check here: {fault}")
+    return Choice(operation, instead, f"the Metal kernels are wrong on this machine: {fault}")
 
 
 def _verdict(operation: Operation, situation: Situation) -> str | None:
@@ -190,7 +190,7 @@ def _verdict(operation: Operation, situation: Situation) -> str | None:
 
 
 def _faults(operation: Operation, situation: Situation) -> Iterator[str]:
-    """How the kernels fail on this machine, in what they are to be used for."""
+    """Errors of the kernels on this machine, in the cases of a situation."""
     for part in (*operation.parts, operation):
         for case in part.proof.before_use(situation):
             try:
@@ -205,7 +205,7 @@ def _faults(operation: Operation, situation: Situation) -> Iterator[str]:
 
 
 def forget_verdicts() -> Mapping[tuple[str, Situation], str | None]:
-    """Let kernels be checked again; gives what was found before."""
+    """Forget the results of all checks, so that kernels are checked again; returns the old results."""
     found = dict(_verdicts)
     _verdicts.clear()
     return found

@@ -1,4 +1,4 @@
-"""Which shapes and inputs the operations are checked with, where several of them share one."""
+"""Shapes and inputs for checks that several operations share."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from mlx_tiny.ops.operation import DTYPES, Named, Special
 
 T = TypeVar("T")
 
-# Constants that no default has, so that one which is ignored shows.
+# Constants that are not the defaults, so that code which ignores them fails.
 _MODEL = ModelConfig(vocabulary_size=300, width=48, hidden=80, rope_base=500.0, norm_epsilon=3e-6)
 
 
 def model_of(**dimensions: Any) -> ModelConfig:
-    """A model of these dimensions, with constants that no default has."""
+    """A model of these dimensions, with constants that are not the defaults."""
     return dataclasses.replace(_MODEL, **dimensions)
 
 
 def meetings(widths: Sequence[int], sequences: Sequence[T]) -> Iterator[tuple[int, str, T]]:
-    """Every sequence in every type, and every width in every type and with several sequences."""
+    """Combinations: every sequence in every dtype, and every width in every dtype with several sequences."""
     for (index, sequence), (shift, dtype) in itertools.product(enumerate(sequences), enumerate(DTYPES)):
-        # Twice the shift, so that a width meets other sequences in each type.
+        # Shifted by two, so that a width is combined with other sequences in each dtype.
         yield widths[(index + 2 * shift) % len(widths)], dtype, sequence
 
 
 def equal(array: mx.array, value: float = 0.75) -> mx.array:
-    """As many numbers, all the same."""
+    """An array of the same shape, with all entries equal."""
     return mx.full(array.shape, value, dtype=array.dtype)
 
 
 def small(array: mx.array) -> mx.array:
-    """A thousandth of the numbers."""
+    """The numbers divided by 1000."""
     return array * 1e-3
 
 
 def not_contiguous(array: mx.array) -> mx.array:
-    """The same numbers, but not row-contiguous: the first axis runs fastest, and a NaN lies behind each number."""
+    """The same numbers, but not row-contiguous: the first axis runs fastest, and a NaN follows each number."""
     turned = array.transpose()
     gaps = mx.full(turned.shape, math.nan, dtype=turned.dtype)
     return mx.contiguous(mx.stack([turned, gaps], axis=-1).flatten(-2))[..., ::2].transpose()
@@ -58,4 +58,4 @@ SPECIALS = {
         lambda arrays: {**arrays, **{name: not_contiguous(arrays[name]) for name in _floating(arrays)}}
     ),
 }
-"""Kinds of inputs that several operations have."""
+"""Special inputs of several operations."""

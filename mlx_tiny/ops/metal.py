@@ -1,4 +1,4 @@
-"""The project's Metal kernels: where their text lies, how they are launched, and whether they can be."""
+"""The Metal kernels of this project: finds their code, launches them, and says whether they can run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _INCLUDE = re.compile(r'\s*#include "(?P<name>[\w.]+)"\s*')
 
 @dataclass(frozen=True)
 class KernelText:
-    """A kernel as MLX takes it: `header` holds helpers, `body` the statements of the kernel function."""
+    """The code of a kernel for MLX: helpers in `header`, and the statements of the kernel in `body`."""
 
     name: str
     header: str
@@ -28,10 +28,10 @@ class KernelText:
 
 
 def kernel_folder() -> Path:
-    """The folder of the Metal text: inside an installed package, beside it in a checkout.
+    """The folder of the Metal code: inside an installed package, or beside the package in a checkout.
 
     Raises:
-        TinyError: in neither place.
+        TinyError: it is in neither place.
     """
     package = Path(__file__).resolve().parents[1]
     for folder in (package / "kernels", package.parent / "kernels"):
@@ -40,18 +40,18 @@ def kernel_folder() -> Path:
     raise TinyError(
         "The Metal kernels are missing from this installation",
         expected=f"a folder {package / 'kernels'}",
-        remedy="Install mlx-tiny anew",
+        remedy="Install mlx-tiny again",
     )
 
 
 def kernel_names() -> list[str]:
-    """All kernels, in alphabetical order."""
+    """Names of all kernels, sorted."""
     return sorted(path.stem for path in kernel_folder().glob("*.metal"))
 
 
 @functools.cache
 def kernel_text(name: str) -> KernelText:
-    """Read `kernels/NAME.metal`: lines `#include "file.h"` at its top name the headers, the rest is the body.
+    """Read `kernels/NAME.metal`: the first lines, `#include "file.h"`, name the headers; the rest is the body.
 
     Raises:
         TinyError: no such file.
@@ -72,13 +72,13 @@ def _read(name: str) -> str:
         raise TinyError(
             f"There is no kernel file {name!r}",
             expected=f"one of {', '.join(sorted(path.name for path in kernel_folder().iterdir()))}",
-            remedy="Install mlx-tiny anew",
+            remedy="Install mlx-tiny again",
         ) from None
 
 
 @dataclass(frozen=True)
 class MetalKernel:
-    """The text `kernels/NAME.metal` bound to the names of its inputs and outputs; call it to launch it."""
+    """The kernel `kernels/NAME.metal` with the names of its inputs and outputs; call it to launch it."""
 
     name: str
     inputs: tuple[str, ...]
@@ -96,11 +96,11 @@ class MetalKernel:
         """Build one launch; inputs that are not row-contiguous are copied first.
 
         Args:
-            inputs: one array a name.
+            inputs: one array per name.
             template: the kernel's template arguments.
             threadgroups: how many along x, y and z.
-            threads: in each threadgroup, a multiple of 32, all along x.
-            outputs: shape and dtype, one a name.
+            threads: per threadgroup, a multiple of 32, all along x.
+            outputs: shape and dtype per name.
         """
         kernel = _bound(mx.fast.metal_kernel, self.name, self.inputs, self.outputs)
         x, y, z = threadgroups
@@ -128,7 +128,7 @@ def _bound(
 
 
 def why_not_metal() -> str | None:
-    """Why no Metal kernel can run here, or None where they can."""
+    """Why Metal kernels cannot run here; None if they can."""
     if not mx.metal.is_available():
         return "this machine has no Metal GPU"
     if on_cpu():

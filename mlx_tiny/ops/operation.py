@@ -1,7 +1,7 @@
-"""What is known of an operation: who computes it, what it takes, what it must give, and what it costs.
+"""The classes that describe an operation: its implementations, inputs, right results, and costs.
 
-An operation is described once, in its own folder below this one, by the classes of this file. Training, the self-test
-before a kernel is used, `validate`, `bench`, `profile` and the tests all read that description.
+Each operation is described once, in its own folder. Training, the check before a kernel is used, `validate`, `bench`,
+`profile` and the tests all read that description.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from mlx_tiny.machine.hardware import chip
 from mlx_tiny.ops import metal
 
 Function = Callable[..., Any]
-"""From arrays, by position, and settings, by name, to an array or a sequence of arrays."""
+"""Takes arrays by position and settings by name; returns an array or a sequence of arrays."""
 Named = dict[str, mx.array]
 Exact = dict[str, NDArray[np.float64]]
 Settings = Mapping[str, Any]
@@ -35,24 +35,24 @@ DTYPES = ("float32", "float16", "bfloat16")
 
 @dataclass(frozen=True)
 class Device:
-    """Where an operation is to be computed; `implementations.device_here` tells of this machine."""
+    """A device that computes operations; `here()` describes this one."""
 
     kind: str
     """`metal`, `cpu` or `cuda`."""
     generation: int | None = None
-    """5 for an M5; None where it is no Apple chip or its name tells nothing."""
+    """Such as 5 for an M5; None if it is not an Apple chip, or its name does not tell."""
     lanes: int = 1
-    """Parts that work is cut into, as `linux/lanes.py` explains."""
+    """Number of lanes; see `linux/lanes.py`."""
 
 
 @dataclass(frozen=True)
 class Situation:
-    """All that the choice of an implementation depends on."""
+    """Everything on which the choice of an implementation depends."""
 
     device: Device
     dtype: str
     dimensions: tuple[tuple[str, int], ...] = ()
-    """By the letters of `model/forward.py`: T queries, S keys, K head width, `rows` of an operation on rows, ..."""
+    """Dimensions by name: the letters of `model/forward.py`, such as T queries, S keys and K head width, or `rows`."""
 
     def __getitem__(self, letter: str) -> int:
         return dict(self.dimensions)[letter]
@@ -64,18 +64,18 @@ class Situation:
 
 @dataclass(frozen=True)
 class Implementation:
-    """One way to compute an operation; all of an operation take the same arguments."""
+    """A way to compute an operation; all implementations of an operation take the same arguments."""
 
     function: Function
     expects: Callable[[Situation], str | None] = lambda _: None
-    """What it expects instead of a situation that it does not take; None where it takes it."""
+    """Takes a situation; returns None if it supports that, else what it expects instead."""
     device: str = ""
-    """Where alone it runs: `metal`, `cpu`; anywhere where it is empty."""
+    """The only device where it runs, `metal` or `cpu`; empty if it runs anywhere."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """When `auto` takes an implementation, and why; of an operation's rules the first that holds decides."""
+    """When `auto` takes an implementation, and why. The first rule of an operation that holds decides."""
 
     implementation: str
     reason: str
@@ -84,142 +84,142 @@ class Rule:
 
 @dataclass(frozen=True)
 class ArraySpec:
-    """An array that an operation takes or gives, before it exists."""
+    """The description of an input or output of an operation."""
 
     shape: tuple[int, ...]
     kind: str = ""
-    """Empty: floating, of the case's dtype. Else `float32`, whatever the case's dtype, or `int32`."""
+    """Empty if it has the dtype of the case; `float32` or `int32` if it always has that dtype."""
     std: float = 1.0
     """Standard deviation of its random numbers."""
     limit: int = 0
-    """Of integers: they are random from 0 to below it."""
+    """Random integers are from 0 to below this number."""
     values: Callable[[], Any] | None = None
-    """Gives its numbers where they are not random."""
+    """Returns its numbers, if they are not random."""
     differentiable: bool = True
     entry: str = ""
-    """Of an output that is as exact as float32 whatever the case's dtype: its entry in the table of tolerances."""
+    """For an output that is as exact as float32 in every dtype: its entry in the table of tolerances."""
     by_sequence: bool = True
-    """Whether the first axis is that of the sequences, which lanes share out."""
+    """Whether its first axis are the sequences, which are divided among lanes."""
 
     def dtype(self, dtype: str) -> str:
-        """Its type in a case of this type."""
+        """Its dtype in a case of this dtype."""
         return self.kind or dtype
 
 
 @dataclass(frozen=True)
 class Case:
-    """An operation at one shape, with one kind of inputs."""
+    """A case of an operation: dimensions, dtype, and kind of inputs."""
 
     model: ModelConfig
-    """Its dimensions; the context is the number of queries T."""
+    """Its dimensions; `context` is the number of queries T."""
     batch: int = 2
-    """Sequences B."""
+    """Number of sequences B."""
     dtype: str = "float32"
     special: str = ""
-    """One of the operation's special inputs; random numbers where it is empty."""
+    """Name of special inputs of the operation; empty for random numbers."""
     past: int = 0
-    """Keys before the first query, as a cache has them."""
+    """Number of keys before the first query, as from a cache."""
     options: Settings = field(default_factory=dict)
-    """What else the operation's own description reads; `entry`: that of the table of tolerances, if not the usual."""
+    """Further values for the description of the operation; `entry` names another entry of the table of tolerances."""
 
     @property
     def rows(self) -> int:
-        """Positions of all sequences, N = B T."""
+        """Number of positions in all sequences, N = B T."""
         return self.batch * self.model.context
 
 
 @dataclass(frozen=True)
 class Special:
-    """Inputs that random numbers do not give."""
+    """Special inputs, which random numbers do not give."""
 
     change: Callable[[Named], Named]
-    """From random inputs and cotangents, by name, to these."""
+    """Takes random inputs and cotangents by name, and returns the special ones."""
     entry: str = ""
-    """Of the table of tolerances, where it is not the operation's."""
+    """Entry of the table of tolerances, if it is not that of the operation."""
     only: tuple[str, ...] = ()
-    """The implementations that are asked; all where it is empty."""
+    """The implementations that are checked with it; empty for all."""
 
 
 @dataclass(frozen=True)
 class Rival:
-    """Somebody else's way to compute an operation, for comparison only."""
+    """Another library's way to compute an operation, for comparison only."""
 
     function: Function | None
-    """Takes the inputs by name and the case, and gives the outputs by name."""
+    """Takes the inputs by name and the case, and returns the outputs by name."""
     why_not: str = ""
-    """Why there is none."""
+    """Why there is no function."""
 
 
 @dataclass(frozen=True)
 class Proof:
     """How an operation is checked and timed.
 
-    Results go by the names of the outputs, and "gradient of X" for an input X.
+    Results have the names of the outputs, and "gradient of X" for an input X.
     """
 
     label: Callable[[Case], str]
-    """The case's dimensions in words, such as "B2 T65 H4 G2 K32"."""
+    """The dimensions of a case as text, such as "B2 T65 H4 G2 K32"."""
     inputs: Callable[[Case], dict[str, ArraySpec]]
     """By name, in the order of the arguments."""
     outputs: Callable[[Case], dict[str, ArraySpec]]
     settings: Callable[[Case], dict[str, Any]]
     formula: Callable[[Exact, Exact, Settings], Exact]
-    """Results in float64 from inputs, cotangents and settings: numpy, and no code of any implementation."""
+    """Computes the results in float64 by numpy, without code of any implementation."""
     cases: Callable[[], Iterable[Case]]
-    """Shapes and inputs that every implementation that takes them is checked with."""
+    """The cases with which every implementation is checked, if it supports them."""
     entries: tuple[str, str]
-    """The table of tolerances' entries for outputs and for gradients."""
+    """Entries of the table of tolerances for outputs and for gradients."""
     flops: Callable[[Case, bool], float]
-    """Model FLOPs: what the result needs; with gradients where the second argument says so."""
+    """Model FLOPs, which the result needs; the second argument says whether gradients are included."""
     specials: Mapping[str, Special] = field(default_factory=dict)
     executed_flops: Mapping[str, Callable[[Case, bool], float]] = field(default_factory=dict)
-    """What implementations and rivals do for it, where that is known."""
+    """FLOPs that implementations and rivals execute, where that is known."""
     kernels: Mapping[str, str] = field(default_factory=dict)
-    """Which Metal kernel makes which result."""
+    """Name of the Metal kernel for each result."""
     rivals: Mapping[str, Rival] = field(default_factory=dict)
     run: Callable[[Function, Named, Settings], Named] | None = None
-    """Calls an implementation, where its arguments and results are not just the inputs and outputs in their order."""
+    """Calls an implementation, if its arguments and results are not the inputs and outputs in their order."""
     before_use: Callable[[Situation], Iterable[Case]] = lambda _: ()
-    """Cases with which the Metal kernels are checked before they are used in a situation."""
+    """Cases with which Metal kernels are checked before they are used in a situation."""
     differentiable: bool = True
 
     @property
     def special_names(self) -> tuple[str, ...]:
-        """All kinds of special inputs."""
+        """Names of all special inputs."""
         return tuple(self.specials)
 
 
 @dataclass(frozen=True)
 class Operation:
-    """An operation of the training step, or a part of one."""
+    """An operation of the training step, or a part of an operation."""
 
     name: str
-    """The one by which flags, tables, reports and folders know it."""
+    """Its name in flags, tables, reports and folders."""
     summary: str
-    """As a sentence names it."""
+    """Its name in a sentence."""
     implementations: Mapping[str, Implementation]
     proof: Proof
     dimensions: Callable[..., dict[str, int]] = lambda *shapes, **settings: {}
-    """What a choice depends on beside type and device, from the shapes of the inputs and the settings."""
+    """Takes shapes and settings; returns the dimensions on which the choice of an implementation depends."""
     rules: tuple[Rule, ...] = ()
-    """What `auto` stands for; empty for a part that is not chosen by itself."""
+    """The rules of `auto`; empty for a part, which is chosen together with its operation."""
     check: Callable[..., object] = lambda *arrays, **settings: None
-    """Raises a TinyError for arguments that no implementation takes."""
+    """Raises a TinyError for wrong arguments."""
     parts: tuple[Operation, ...] = ()
-    """Operations that it is made of, each with a description of its own."""
+    """Its parts, each with a description of its own."""
 
     def __call__(self, implementation: str, *arrays: Any, **settings: Any) -> Any:
-        """Compute by the named implementation, whose arguments are checked first.
+        """Check the arguments, and compute by the named implementation.
 
         Raises:
-            TinyError: there is no such implementation, it does not take these arguments, or cannot run here.
+            TinyError: an unknown implementation, or one that does not support these arguments or cannot run here.
         """
         self.check(*arrays, **settings)
         self.require(implementation, self._situation(here(), arrays, settings))
         return self.implementations[implementation].function(*arrays, **settings)
 
     def by(self, implementation: str) -> Function:
-        """The function of arrays and settings that asks for this implementation."""
+        """The function that calls the operation with this implementation."""
         return functools.partial(self.__call__, implementation)
 
     def implementation(self, name: str) -> Implementation:
@@ -236,7 +236,7 @@ class Operation:
         return self.implementations[name]
 
     def situation(self, case: Case, device: Device) -> Situation:
-        """That of a case."""
+        """The situation of a case on a device."""
         shapes = [array.shape for array in self.proof.inputs(case).values()]
         dimensions = self.dimensions(*shapes, **self.proof.settings(case))
         return Situation(device, case.dtype, tuple(sorted(dimensions.items())))
@@ -247,7 +247,7 @@ class Operation:
         return Situation(device, dtype, tuple(sorted(self.dimensions(*shapes, **settings).items())))
 
     def refusal(self, name: str, situation: Situation) -> tuple[str, str] | None:
-        """What an implementation expects instead of a situation, and what it got; None where it takes it.
+        """What an implementation expects instead of a situation, and what it got; None if it supports the situation.
 
         Raises:
             TinyError: there is no such implementation.
@@ -260,7 +260,7 @@ class Operation:
         return expected, ", ".join([situation.dtype, *(f"{letter} = {n}" for letter, n in situation.dimensions)])
 
     def require(self, name: str, situation: Situation) -> None:
-        """Refuse an implementation that does not take a situation.
+        """Check that an implementation supports a situation.
 
         Raises:
             TinyError: it does not, or there is no such implementation.
@@ -270,11 +270,11 @@ class Operation:
                 f"The implementation {name!r} of {self.summary} cannot be used here",
                 expected=refusal[0],
                 got=refusal[1],
-                remedy="Ask for 'auto', which takes one that can",
+                remedy="Use 'auto', which takes one that can",
             )
 
     def title(self, case: Case) -> str:
-        """A case in words: dimensions, and what is special about its inputs."""
+        """A case as text: dimensions, and special inputs."""
         return ", ".join(filter(None, [self.proof.label(case), case.special]))
 
 
@@ -282,17 +282,17 @@ _DEVICES = {"metal": "the GPU of a Mac with Apple silicon", "cpu": "the CPU", "c
 
 
 def many_rows_on_cpu(situation: Situation) -> bool:
-    """When the CPU's implementations of operations on rows pay: not for the row of a single token."""
+    """When the CPU's implementations of operations on rows are faster: for more than the row of a single token."""
     return situation.kind == "cpu" and situation["rows"] > 1 and situation.dtype == "float32"
 
 
 def rows_of(shape: tuple[int, ...]) -> int:
-    """Rows of an array: all axes but the last."""
+    """Number of rows of an array, over all axes but the last."""
     return math.prod(shape[:-1])
 
 
 def in_float32(situation: Situation) -> str | None:
-    """What implementations that take float32 alone expect."""
+    """`Implementation.expects` for implementations that support only float32."""
     return None if situation.dtype == "float32" else "float32"
 
 
@@ -316,7 +316,7 @@ def dtype_name(dtype: mx.Dtype) -> str:
 
 
 def least_bytes(operation: Operation, case: Case, both: bool) -> float:
-    """Bytes that must be moved: each input read once and each output written once; with gradients, theirs too."""
+    """Bytes that must be moved: each input read once and each output written once; with gradients, those too."""
     inputs, outputs = operation.proof.inputs(case).values(), operation.proof.outputs(case).values()
     total = sum(_size(array, case.dtype) for array in (*inputs, *outputs))
     if both:
@@ -330,7 +330,7 @@ def _size(array: ArraySpec, dtype: str) -> int:
 
 
 def filled(inputs: Mapping[str, ArraySpec], dtype: str, seed: int) -> dict[str, NDArray[Any]]:
-    """Numbers for inputs: normal, float32 but rounded to their type, or integers."""
+    """Random numbers for inputs: normal, in float32 but rounded to their dtype, or integers."""
     generator = np.random.default_rng(seed)
     arrays: dict[str, NDArray[Any]] = {}
     for name, array in inputs.items():
@@ -345,7 +345,7 @@ def filled(inputs: Mapping[str, ArraySpec], dtype: str, seed: int) -> dict[str, 
 
 
 def converted(inputs: Mapping[str, ArraySpec], arrays: Mapping[str, NDArray[Any]], dtype: str) -> Named:
-    """The numbers as MLX's arrays, of each input's own type."""
+    """The numbers as arrays of MLX, each in the dtype of its input."""
     return {name: mx.array(arrays[name]).astype(getattr(mx, array.dtype(dtype))) for name, array in inputs.items()}
 
 

@@ -1,6 +1,6 @@
-"""The list of operations: everything that is chosen, checked, timed or counted by operation goes through it.
+"""The list of all operations. Everything that chooses, checks, times or counts operations loops over it.
 
-To add one: a folder with its implementations and its `case.py`, and a line here. See CONTRIBUTING.md.
+To add one, write a folder with its implementations and its `case.py`, and a line here. See CONTRIBUTING.md.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from mlx_tiny.ops.qk_norm_rope import QK_NORM_ROPE
 OPERATIONS = {
     operation.name: operation for operation in (NORM, QK_NORM_ROPE, ATTENTION, ACTIVATION, CROSS_ENTROPY, MUON)
 }
-"""Those that a training step chooses an implementation of, in the order of computation."""
+"""The operations of a training step, in the order of computation."""
 
 
 def everything() -> Iterator[Operation]:
-    """All operations, each after the parts that it is made of."""
+    """All operations, each after its parts."""
     for operation in OPERATIONS.values():
         yield from operation.parts
         yield operation
 
 
 def operation_called(name: str) -> Operation:
-    """The operation, or part of one, of this name.
+    """The operation, or part of an operation, of this name.
 
     Raises:
         TinyError: there is none.

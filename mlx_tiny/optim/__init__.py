@@ -1,1 +1,1 @@
-"""Muon and AdamW, and their schedule."""
+"""Muon, AdamW, and the schedule of learning rate and momentum."""

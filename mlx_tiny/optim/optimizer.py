@@ -1,9 +1,7 @@
-"""Muon for the hidden matrices, AdamW for everything else, and who belongs to whom.
+"""Muon for the matrices of the layers, and AdamW for everything else.
 
-Both are pure functions from (parameters, gradients, state) to new parameters and state, so that a whole training
-step can be one compiled graph. Moments and weights are float32.
-
-Variants, since names alone do not tell:
+Both are pure functions of parameters, gradients and state, so that a whole training step can be one compiled graph.
+Moments and weights are float32. The variants are:
 - Muon (Jordan et al. 2024): momentum as an average `m <- mu m + (1 - mu) g`, Nesterov look-ahead
   `g <- mu m + (1 - mu) g`, orthogonalised, times `sqrt(max(1, rows / columns))`; weight decay decoupled,
   `W <- W (1 - rate decay)`.
@@ -30,18 +28,18 @@ _TINY = 1e-12
 
 
 def muon_parameters(config: OptimizerConfig, specs: dict[str, ParameterSpec]) -> list[str]:
-    """Names of the parameters that Muon trains; all others are AdamW's."""
+    """Names of the parameters that Muon trains; AdamW trains all others."""
     return [name for name, spec in specs.items() if spec.blocks and config.matrix_optimizer == "muon"]
 
 
 def muon_layout(config: OptimizerConfig, specs: dict[str, ParameterSpec]) -> Layout | None:
-    """Which of their matrices lie in which bank; None where Muon trains none."""
+    """The banks of Muon's matrices; None if Muon trains no matrix."""
     names = muon_parameters(config, specs)
     return make_layout([specs[name].shape for name in names], [specs[name].blocks for name in names]) if names else None
 
 
 def initial_state(config: OptimizerConfig, specs: dict[str, ParameterSpec]) -> State:
-    """Zero moments, in float32, and the number of steps taken."""
+    """Moments of zero, float32, and the number of steps taken."""
     muon = muon_parameters(config, specs)
     state = {"step": mx.array(0, dtype=mx.int32)}
     for name, spec in specs.items():
@@ -51,12 +49,12 @@ def initial_state(config: OptimizerConfig, specs: dict[str, ParameterSpec]) -> S
 
 
 class Optimizer:
-    """The update rule of one run: `update` is one step from a state as `initial_state` makes it.
+    """The optimizer of a run; its state is that of `initial_state`.
 
     Args:
         config: rates and constants.
-        specs: of all parameters, as `parameter_specs` gives them.
-        muon: what computes Muon's part.
+        specs: descriptions of all parameters.
+        muon: the implementation of the operation `muon`.
     """
 
     def __init__(self, config: OptimizerConfig, specs: dict[str, ParameterSpec], muon: Choice) -> None:
@@ -75,13 +73,13 @@ class Optimizer:
         """One step.
 
         Args:
-            parameters, gradients: float32, same names and shapes.
-            state: as `initial_state` or the last `update` gave it.
-            multiplier: float32 scalar in [0, 1], on every learning rate.
-            momentum: float32 scalar, Muon's.
+            parameters, gradients: float32, of the same names and shapes.
+            state: from `initial_state` or the last `update`.
+            multiplier: of every learning rate, float32 scalar in [0, 1].
+            momentum: of Muon, float32 scalar.
 
         Returns:
-            New parameters and new state; the arguments are left as they are.
+            New parameters and new state; the arguments are not changed.
         """
         if self.config.clip_norm:
             gradients = clipped(gradients, self.config.clip_norm)
@@ -101,7 +99,7 @@ class Optimizer:
         first = c.adam_beta1 * state[f"first.{name}"] + (1 - c.adam_beta1) * gradient
         second = c.adam_beta2 * state[f"second.{name}"] + (1 - c.adam_beta2) * mx.square(gradient)
         new_state[f"first.{name}"], new_state[f"second.{name}"] = first, second
-        # The corrections are scalars: folded into the rate and epsilon, they cost no pass over the arrays.
+        # Both bias corrections are scalars. In the rate and in epsilon they need no pass over the arrays.
         root_correction = mx.sqrt(1 - mx.power(c.adam_beta2, step))
         scaled_rate = rate * root_correction / (1 - mx.power(c.adam_beta1, step))
         decay = c.adamw_decay if self.specs[name].decays else 0.0
@@ -136,18 +134,18 @@ class Optimizer:
             weight = parameters[name][:, run.first_row : run.first_row + run.count * run.rows]
             direction = run_view(run, self.specs[name].shape[0], banks[run.bank])
             scale = math.sqrt(max(1.0, run.rows / run.columns))
-            # In the shape of the direction, whose view a reshape would have to copy.
+            # In the shape of the direction, because a reshape of that view would copy it.
             new = keep * weight.reshape(direction.shape) - rate * scale * direction
             changed[name].append(new.reshape(weight.shape))
         return {name: mx.concatenate(parts, axis=1) if len(parts) > 1 else parts[0] for name, parts in changed.items()}
 
 
 def global_norm(gradients: Parameters) -> mx.array:
-    """Euclidean norm of all gradients together, float32 scalar."""
+    """Euclidean norm of all gradients together, a float32 scalar."""
     return mx.sqrt(sum((mx.sum(mx.square(g)) for g in gradients.values()), start=mx.array(0.0)))
 
 
 def clipped(gradients: Parameters, largest_norm: float) -> Parameters:
-    """The gradients scaled so that their global norm is at most `largest_norm`."""
+    """The gradients, scaled down if their global norm is above `largest_norm`."""
     scale = mx.minimum(1.0, largest_norm / (global_norm(gradients) + _TINY))
     return {name: gradient * scale for name, gradient in gradients.items()}

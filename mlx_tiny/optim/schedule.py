@@ -1,4 +1,4 @@
-"""Learning-rate multiplier and momentum as pure functions of the fraction of the budget spent."""
+"""Learning-rate multiplier and momentum, as functions of the fraction of the budget that is spent."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from mlx_tiny.config import OptimizerConfig, ScheduleConfig
 
 
 def rate_multiplier(config: ScheduleConfig, fraction: float) -> float:
-    """Trapezoid: linear warm-up from 0, hold at 1, linear cool-down to `floor`.
+    """Trapezoid: linear warm-up from 0, constant 1, linear cool-down to `floor`.
 
     Args:
-        fraction: of the budget spent, 0 to 1; beyond 1 the value at 1 holds.
+        fraction: of the budget that is spent; outside of 0 to 1 the nearest of these is used.
     """
     fraction = min(max(fraction, 0.0), 1.0)
     if fraction < config.warmup:
@@ -21,7 +21,7 @@ def rate_multiplier(config: ScheduleConfig, fraction: float) -> float:
 
 
 def muon_momentum(config: OptimizerConfig, fraction: float) -> float:
-    """Linear rise from `momentum_start` to `momentum` over the first `momentum_warmup` of the budget."""
+    """Linear from `momentum_start` to `momentum` over the first `momentum_warmup` of the budget, then constant."""
     fraction = max(fraction, 0.0)
     if fraction >= config.momentum_warmup:
         return config.momentum

@@ -40,7 +40,7 @@ def test_a_kernel_needs_no_header(folder: Path) -> None:
 
 def test_a_missing_file_is_named(folder: Path) -> None:
     (folder / "kernel.metal").write_text('#include "gone.h"\n')
-    with pytest.raises(TinyError, match=r"no kernel file 'gone.h'.*kernel.metal.*Install mlx-tiny anew"):
+    with pytest.raises(TinyError, match=r"no kernel file 'gone.h'.*kernel.metal.*Install mlx-tiny again"):
         kernel_text("kernel")
 
 
@@ -53,7 +53,7 @@ def test_in_an_installed_package_they_lie_inside_it(tmp_path: Path, monkeypatch:
     package = tmp_path / "site" / "mlx_tiny"
     (package / "ops").mkdir(parents=True)
     monkeypatch.setattr(metal, "__file__", str(package / "ops" / "metal.py"))
-    with pytest.raises(TinyError, match=r"missing from this installation.*Install mlx-tiny anew"):
+    with pytest.raises(TinyError, match=r"missing from this installation.*Install mlx-tiny again"):
         kernel_folder()
     (tmp_path / "site" / "kernels").mkdir()
     shutil.copytree(ROOT / "kernels", package / "kernels")

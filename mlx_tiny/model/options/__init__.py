@@ -1,8 +1,8 @@
-"""Options of the architecture, each a file of this folder, off by default.
+"""Options of the architecture: each is a file of this folder, and off by default.
 
-An option brings its parameters, and changes intermediate results of the forward pass at the places where
-`model/forward.py` asks for it. To add one: a file here that defines `OPTION`, its twin in `reference/options.py`, and a
-line in the list that `tests/model/test_options.py` drives through everything. See CONTRIBUTING.md.
+An option has parameters, and changes intermediate results of the forward pass, which `model/forward.py` names. To add
+one, write a file here that defines `OPTION`, the same in `reference/options.py`, and a line in the list of
+`tests/model/test_options.py`. See CONTRIBUTING.md.
 """
 
 from __future__ import annotations
@@ -22,34 +22,34 @@ from mlx_tiny.model.spec import ParameterSpec
 
 
 class Place(NamedTuple):
-    """What an option may look at where it changes an intermediate result."""
+    """What an option can read where it changes an intermediate result."""
 
     parameters: Mapping[str, mx.array]
-    """Those of the whole model, and in a layer the layer's, in the type of the activations."""
+    """Parameters of the whole model and, in a layer, those of the layer, in the dtype of activations."""
     tokens: mx.array
     """Integers [B, T]."""
     config: ModelConfig
 
 
 Change = Callable[[mx.array, Place, float], mx.array]
-"""From an intermediate result, its place and the option's value to what goes on instead."""
+"""Takes an intermediate result, its place and the option's value; returns what to use instead."""
 
 
 @dataclass(frozen=True)
 class Option:
-    """One idea, described once."""
+    """An option of the architecture."""
 
     summary: str
-    """For `--options`: what it does, what its value is, and the source."""
+    """A line about what it does, what its value is, and its source."""
     valid: Callable[[float, ModelConfig], str | None]
-    """What is expected of its value, where that is not so; else None."""
+    """Takes a value; returns None if it is valid, else what is expected."""
     specs: Callable[[ModelConfig, float], dict[str, ParameterSpec]] = lambda config, value: {}
     changes: Mapping[str, Change] = field(default_factory=dict)
-    """By the name of the intermediate result, as taps know it: "attention.value", "logits"."""
+    """By name of the intermediate result, such as "attention.value" or "logits"."""
     multiply_adds_per_token: Callable[[ModelConfig, float], float] = lambda config, value: 0.0
     """Of the forward pass."""
     not_portable: str = ""
-    """Why it has no place in the architecture `qwen3`; empty where it folds into that exactly."""
+    """Why the architecture `qwen3` cannot represent it; empty if it folds into that exactly."""
 
 
 @dataclass(frozen=True)
@@ -69,17 +69,17 @@ class Chosen:
 
 @functools.cache
 def all_options() -> dict[str, Option]:
-    """Every option, by the name of its file."""
+    """Every option, by name, which is that of its file."""
     names = [module.name for module in pkgutil.iter_modules(__path__)]
     return {name: importlib.import_module(f"{__name__}.{name}").OPTION for name in names}
 
 
 @functools.cache
 def options_of(config: ModelConfig) -> tuple[Chosen, ...]:
-    """The options of a model, in the order of their names.
+    """The options of a model with their values, in the order of their names.
 
     Raises:
-        TinyError: there is no such option, or its value is out of range.
+        TinyError: an unknown option, or a value out of range.
     """
     chosen = []
     for name, value in sorted(config.chosen_options().items()):
@@ -99,7 +99,7 @@ def changed_places(config: ModelConfig) -> frozenset[str]:
 
 
 def changed(name: str, array: mx.array, place: Place) -> mx.array:
-    """An intermediate result after the model's options had their say."""
+    """An intermediate result after all options of the model have changed it."""
     for chosen in options_of(place.config):
         if name in chosen.option.changes:
             array = chosen.option.changes[name](array, place, chosen.value)

@@ -1,4 +1,4 @@
-"""Logits kept within a bound: cap tanh(z / cap), as in Gemma 2 (arXiv 2408.00118)."""
+"""Keeps logits between -cap and cap, by cap tanh(z / cap), as in Gemma 2 (arXiv 2408.00118)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A table of the vocabulary added to attention's values, as in modded-nanogpt and nanochat.
+"""Value embeddings: a row per token of the vocabulary, added to attention's values, as in modded-nanogpt and nanochat.
 
-The last n layers have a table [V, G K] each, whose row for the token at a position is added to the values of that
-position, times a learned gain per layer.
+Each of the last n layers has a table [V, G K]. The values of a position get the row of its token, times a learned gain
+per layer.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _valid(count: float, config: ModelConfig) -> str | None:
 
 
 OPTION = Option(
-    summary="value_embeddings=2 adds a table of the vocabulary to attention's values in the last 2 layers (nanochat)",
+    summary="value_embeddings=2 adds an embedding of each token to attention's values in the last 2 layers (nanochat)",
     valid=_valid,
     specs=_specs,
     changes={"attention.value": _added},

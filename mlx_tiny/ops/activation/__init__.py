@@ -43,7 +43,7 @@ ACTIVATION = Operation(
     rules=(
         Rule(
             "cpu",
-            "on a CPU comparisons and exponentials are slow unless they become sums and products",
+            "on a CPU it replaces slow comparisons and exponentials by sums and products",
             many_rows_on_cpu,
         ),
         Rule("plain", "MLX fuses it into one kernel"),
@@ -52,10 +52,10 @@ ACTIVATION = Operation(
     dimensions=lambda hidden, **settings: {"rows": rows_of(hidden)},
     check=_check,
 )
-"""What the MLP's second matrix multiplies.
+"""The activation of the MLP.
 
 Args:
-    hidden: float32, float16 or bfloat16 [..., F], or [..., 2F] for SwiGLU: the gate, then what it gates.
+    hidden: float32, float16 or bfloat16 [..., F], or [..., 2F] for SwiGLU: first the gate, then x.
     activation: `relu2`, max(x, 0)^2, or `swiglu`, gate sigmoid(gate) x (Shazeer 2020, arXiv 2002.05202).
 
 Returns:

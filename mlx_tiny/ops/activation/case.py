@@ -23,7 +23,7 @@ def _with_zeros(arrays: Named) -> Named:
     return {**arrays, "hidden": mx.where(mx.arange(hidden.shape[-1]) % 9 == 0, mx.zeros_like(hidden), hidden)}
 
 
-# Where squared ReLU has its corner, and the CPU's sigmoid changes sides.
+# At zero, the second derivative of squared ReLU jumps, and the sigmoid for the CPU switches formulas.
 _SPECIALS = {"zeros": Special(_with_zeros)}
 
 

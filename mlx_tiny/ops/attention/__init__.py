@@ -1,4 +1,4 @@
-"""Causal attention over [B, T, H, K] arrays: plain MLX, MLX's own, Metal kernels, and one for the CPU."""
+"""Causal attention of [B, T, H, K] arrays: plain MLX, MLX's own function, Metal kernels, and one for the CPU."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from mlx_tiny.ops.attention.metal import WIDTHS, attend_on_metal
 from mlx_tiny.ops.attention.plain import attend_by_mlx, attend_plainly
 from mlx_tiny.ops.operation import DTYPES, Implementation, Operation, Rule, Situation, dtype_name
 
-# Where MLX's own kernels take over: on an M3 Max a fused backward pass is reported at 0.67 to 0.76 times the speed of
-# unfused products at a width of 128, and at 1.17 to 1.37 times at 96 (ml-explore/mlx, pull request 3241).
+# From this width on `auto` takes MLX's own. On an M3 Max a fused backward pass is reported to have 0.67 to 0.76 times
+# the speed of unfused products at a width of 128, and 1.17 to 1.37 times at 96 (ml-explore/mlx, pull request 3241).
 _BUILT_IN_WIDTH = 128
 # The first generation whose GPU has matrix units that MLX's products use, and simdgroup matrices do not.
 MATRIX_UNITS_GENERATION = 5
-# One block of queries of the forward kernel.
+# Queries per block of the forward kernel.
 _SHORTEST_WINDOW = 32
 
 
@@ -44,7 +44,7 @@ def _check(
 ) -> None:
     shapes = f"query {query_BTHK.shape}, key {key_BSGK.shape}, value {value_BSGK.shape}"
     if any(a.ndim != 4 for a in (query_BTHK, key_BSGK, value_BSGK)):
-        raise TinyError("Attention takes arrays of four axes", expected="[B, T, H, K]", got=shapes)
+        raise TinyError("Attention needs arrays of four axes", expected="[B, T, H, K]", got=shapes)
     B, T, H, K = query_BTHK.shape
     S, G = key_BSGK.shape[1:3]
     if key_BSGK.shape != (B, S, G, K) or value_BSGK.shape != key_BSGK.shape or G < 1 or H % G or S < T:
@@ -84,50 +84,52 @@ ATTENTION = Operation(
     rules=(
         Rule(
             "cpu",
-            "on a CPU blocks of the causal half, with a gradient of their own, are fastest",
+            "on a CPU it is fastest: blocks without the masked half, with a gradient of their own",
             lambda s: s.kind == "cpu" and s["T"] == s["S"] > 1 and s.dtype == "float32",
         ),
-        Rule("plain", "the CPU's own attention takes whole sequences of float32", lambda s: s.kind == "cpu"),
-        Rule("mlx", "the kernels are Metal's, and MLX has its own elsewhere", lambda s: s.kind != "metal"),
+        Rule("plain", "the implementation for a CPU needs whole sequences in float32", lambda s: s.kind == "cpu"),
+        Rule("mlx", "the kernels need Metal", lambda s: s.kind != "metal"),
         Rule(
             "mlx",
-            "the kernels take whole sequences; MLX's own takes keys from a cache too",
+            "the kernels need whole sequences, and these keys come from a cache",
             lambda s: s["T"] != s["S"],
         ),
         Rule(
             "mlx",
-            f"a sequence is shorter than one block of {_SHORTEST_WINDOW} queries",
+            f"the sequences are shorter than a block of {_SHORTEST_WINDOW} queries",
             lambda s: s["T"] < _SHORTEST_WINDOW,
         ),
-        Rule("mlx", f"the kernels take head widths of {', '.join(map(str, WIDTHS))}", lambda s: s["K"] not in WIDTHS),
+        Rule("mlx", f"the kernels need a head width of {', '.join(map(str, WIDTHS))}", lambda s: s["K"] not in WIDTHS),
         Rule(
             "mlx",
-            f"from a head width of {_BUILT_IN_WIDTH} on MLX's own is expected to be faster",
+            f"from a head width of {_BUILT_IN_WIDTH} on, MLX's own is expected to be faster",
             lambda s: s["K"] >= _BUILT_IN_WIDTH,
         ),
         Rule(
             "mlx",
-            "MLX's products use this chip's matrix units, and the kernels cannot",
+            "MLX uses the matrix units of this chip, and the kernels cannot",
             lambda s: (s.device.generation or 0) >= MATRIX_UNITS_GENERATION,
         ),
-        Rule("metal", "fused both ways, without the masked half; expected to be faster, not yet measured on a Mac"),
+        Rule(
+            "metal", "fused forward and backward, without the masked half; expected to be faster, not measured on a Mac"
+        ),
     ),
     proof=PROOF,
     dimensions=_dimensions,
     check=_check,
 )
-"""Softmax attention in which position t sees the keys up to its own.
+"""Softmax attention in which each position attends to the keys up to its own.
 
-The T queries are the last T of the S positions: T = S in training, T < S when a cache holds the past. Where a cache has
-room for more, they are the last T of the positions that are filled.
+The T queries are the last T of the S positions: T = S in training, T < S if keys come from a cache. If the cache has
+unused positions, they are the last T of the used positions.
 
 Args:
     query_BTHK: float32, float16 or bfloat16 [B, T, H, K].
     key_BSGK: same dtype [B, S, G, K] with S >= T; G divides H, and H/G neighbouring query heads share a key head.
     value_BSGK: same dtype [B, S, G, K].
     scale: factor on the scores before the softmax.
-    filled: how many of the S positions hold anything, an integer scalar; all of them where absent. `plain` and `mlx`
-        alone take it.
+    filled: number of the S positions that are used, an integer scalar; by default all. Only `plain` and `mlx` support
+        it.
 
 Returns:
     [B, T, H, K] in the dtype of the query; scores and softmax are float32.

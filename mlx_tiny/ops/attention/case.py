@@ -15,8 +15,8 @@ from mlx_tiny.ops.attention.metal import WIDTHS
 from mlx_tiny.ops.inputs import SPECIALS, equal, meetings, model_of
 from mlx_tiny.ops.operation import DTYPES, ArraySpec, Case, Exact, Named, Proof, Rival, Settings, Situation, Special
 
-# (T, H, G): sequences around the blocks of 32 of the kernels and of 64 of the CPU, and
-# every ratio of query heads to key heads, 4 to a key of which a wrong map shows from the second key head on.
+# (T, H, G): lengths around the blocks, of 32 in the kernels and 64 on the CPU, and several ratios of query heads to key
+# heads; with 4 query heads per key head, a wrong assignment fails.
 _SEQUENCES = (
     (1, 2, 1),
     (7, 2, 2),
@@ -29,9 +29,9 @@ _SEQUENCES = (
     (257, 2, 2),
     (40, 8, 2),
 )
-# Two blocks and a rest, two queries to a key, at the width for which the specials' scores are given.
+# Two blocks and a rest, two query heads per key head, and the width for which the special scores are computed.
 _SPECIAL = (65, 2, 1, 64)
-# Query rows of a tile of the Metal kernels.
+# Query rows per tile of the Metal kernels.
 _METAL_TILE = 32
 
 
@@ -101,9 +101,9 @@ def _formula(inputs: Exact, cotangents: Exact, settings: Settings) -> Exact:
 
 
 def _rare(arrays: Named) -> Named:
-    """Key 0 has a score of 30 and the value 0, all others a score of 0 and huge values: their weights decide.
+    """Key 0 has a score of 30 and the value 0; all others have a score of 0 and huge values.
 
-    A weight's relative error is that of the exponent's factor times the distance of 30: a rounded log2(e) shows.
+    So the tiny weights of the others decide the result. Their relative error is 30 times that of the factor log2(e).
     """
     query, key, value = (arrays[name] for name in ("query", "key", "value"))
     first = mx.arange(key.shape[1])[:, None, None] == 0
@@ -117,13 +117,13 @@ def _rare(arrays: Named) -> Named:
 
 
 _SPECIALS = {
-    # Standard normal entries give scores of standard deviation 1, and some four times that among many.
+    # Standard normal entries give scores with a standard deviation of 1, of which some exceed 4.
     "scores near 1000": Special(
         lambda arrays: {**arrays, "query": arrays["query"] * 250},
         entry="attention of extreme scores",
         only=("plain", "cpu", "metal"),
     ),
-    # At K = 64; exponentials without the shift by the largest score would all be 0.
+    # At K = 64. Without subtracting the largest score, all exponentials would be 0.
     "scores of -1024": Special(
         lambda arrays: {**arrays, "query": equal(arrays["query"], -256.0), "key": equal(arrays["key"], 0.5)}
     ),
@@ -134,19 +134,19 @@ _SHIFTED = "one score shifted by 30"
 
 
 def _flops(case: Case, both: bool) -> float:
-    """Query t meets t + 1 keys, in the scores' product and in the values'; gradients are twice as much again."""
+    """Two products in which query t has t + 1 keys; gradients are twice as much."""
     m, T = case.model, case.model.context
     return (3 if both else 1) * 2 * 2 * case.batch * m.heads * m.head_width * T * (T + 1) / 2
 
 
 def _dense(case: Case, both: bool) -> float:
-    """Where the masked half is computed too."""
+    """FLOPs if the masked half is computed too."""
     m = case.model
     return 2.0 * 2 * case.batch * m.heads * m.head_width * m.context**2 * (3 if both else 1)
 
 
 def _blocked(case: Case, both: bool) -> float:
-    """By the CPU's blocks of queries: values carry a column of ones, and so does one product backward."""
+    """FLOPs of the CPU's blocks; values have a column of ones, and so has a product of the backward pass."""
     K, blocks = case.model.head_width, -(-case.model.context // BLOCK)
     pairs = _pairs_of_tiles(case, blocks, -(-case.model.context // blocks))
     forward = 2.0 * pairs * (K + K + 1)
@@ -154,13 +154,13 @@ def _blocked(case: Case, both: bool) -> float:
 
 
 def _tiled(case: Case, both: bool) -> float:
-    """By the Metal kernels' square tiles: two products forward, three and four in the two backward kernels."""
+    """FLOPs of the Metal kernels' square tiles: two products forward, three and four in the two backward kernels."""
     pairs = _pairs_of_tiles(case, -(-case.model.context // _METAL_TILE), _METAL_TILE)
     return 2.0 * pairs * case.model.head_width * (2 + 3 + 4 if both else 2)
 
 
 def _pairs_of_tiles(case: Case, tiles: int, side: int) -> float:
-    """Query-key pairs in square tiles up to the diagonal, so many a side."""
+    """Query-key pairs in square tiles of this side, up to the diagonal."""
     return case.batch * case.model.heads * tiles * (tiles + 1) / 2 * side * side
 
 
@@ -186,7 +186,7 @@ PROOF = Proof(
     cases=_cases,
     entries=("attention", "attention gradient"),
     flops=_flops,
-    # The CPU's own exponential gives 0 that far from the largest score.
+    # The CPU's exponential returns 0 that far below the largest score.
     specials={**_SPECIALS, _SHIFTED: Special(_rare, entry="attention of rare keys", only=("plain", "mlx", "metal"))},
     executed_flops={"plain": _dense, "cpu": _blocked, "metal": _tiled},
     kernels={

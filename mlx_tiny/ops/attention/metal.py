@@ -1,10 +1,10 @@
 """Fused causal attention for training in Metal: three launches, and no [T, T] matrix in device memory.
 
-The forward pass (`kernels/attention_forward.metal`) keeps two numbers a row beside its output, the parts of the scores'
-log-sum-exp L: the largest score, and the logarithm of the sum above it. From them the backward pass recomputes the
-weights P = exp(S - L), tile by tile, in two kernels: one owns queries and gives dQ and delta = rowsum(dO O), the other
-owns keys and gives dK and dV. Each number of a result is summed by one simdgroup in a fixed order, so that equal inputs
-give equal bits. See `kernels/README.md`.
+The forward pass (`kernels/attention_forward.metal`) also stores two numbers per row, which together are the log-sum-exp
+L of the scores: the largest score, and the logarithm of the sum relative to it. From L the backward pass recomputes the
+weights P = exp(S - L), tile by tile, in two kernels. In one a threadgroup owns queries and computes dQ and
+delta = rowsum(dO O); in the other it owns keys and computes dK and dV. Each number of a result is summed by one
+simdgroup in a fixed order, so that equal inputs give equal bits. See `kernels/README.md`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mlx_tiny.ops.metal import MetalKernel
 WIDTHS = (32, 48, 64, 80, 96, 128)
 """Head widths for which the kernels are built and tested."""
 
-# Of the kernels' text: queries or keys that a threadgroup owns, and its threads, four simdgroups with 8 rows each.
+# As in the kernels: queries or keys per threadgroup, and its threads, which are four simdgroups with 8 rows each.
 _BLOCK, _THREADS = 32, 128
 
 _FORWARD = MetalKernel("attention_forward", ("query", "key", "value", "scale"), ("output", "log_sum_exp"))
@@ -39,8 +39,8 @@ _BACKWARD_KEY_VALUE = MetalKernel(
 def attend_on_metal(query_BTHK: mx.array, key_BTGK: mx.array, value_BTGK: mx.array, *, scale: float) -> mx.array:
     """Causal attention by the Metal kernels, with their gradient.
 
-    Only builds the launches: whether the text compiles shows when the result is evaluated. Inputs and cotangents that
-    are not row-contiguous are copied first.
+    It only builds the launches: errors of Metal's compiler come when the result is evaluated. Inputs and cotangents
+    that are not row-contiguous are copied first.
 
     Args:
         query_BTHK: float32, float16 or bfloat16 [B, T, H, K], K one of `WIDTHS`.
@@ -57,7 +57,7 @@ def attend_on_metal(query_BTHK: mx.array, key_BTGK: mx.array, value_BTGK: mx.arr
 
 @functools.cache
 def _fused_attention(scale: float) -> Callable[..., Any]:
-    """The differentiable function for one scale; its second output, L, is kept for the gradient only."""
+    """The differentiable function for a scale; its second output, L, is for the gradient only."""
     attend = mx.custom_function(functools.partial(_forward, scale))
     attend.vjp(functools.partial(_gradient, scale))
     return attend

@@ -1,4 +1,4 @@
-"""Causal attention in plain MLX, and by MLX's own function; both also take keys from a cache."""
+"""Causal attention in plain MLX, and by MLX's own function; both support keys from a cache."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import mlx.core as mx
 
 
 def _heads_first(attend: Callable[..., mx.array]) -> Callable[..., mx.array]:
-    """The function over [B, T, H, K] for one over [B, H, T, K]."""
+    """Makes a function of [B, T, H, K] arrays from one of [B, H, T, K] arrays."""
 
     @functools.wraps(attend)
     def swapped(
@@ -30,10 +30,11 @@ def _heads_first(attend: Callable[..., mx.array]) -> Callable[..., mx.array]:
 def attend_plainly(
     query_BHTK: mx.array, key_BGSK: mx.array, value_BGSK: mx.array, scale: float, filled: mx.array | None
 ) -> mx.array:
-    """Two products and a softmax, with the arguments of the operation."""
+    """The operation by two products and a softmax."""
     B, H, T, K = query_BHTK.shape
     G, S = key_BGSK.shape[1:3]
-    # Scores and softmax in float32: 16-bit scores near 1000 would be 4 apart. The weights take the type of the values.
+    # Scores and softmax are float32, because neighbouring bfloat16 numbers near 1000 differ by 4. Weights have the
+    # dtype of the values.
     query = (query_BHTK.astype(mx.float32) * scale).reshape(B, G, H // G, T, K)
     key, value = key_BGSK[:, :, None].astype(mx.float32), value_BGSK[:, :, None]
     scores = query @ key.swapaxes(-1, -2)
@@ -47,7 +48,7 @@ def attend_plainly(
 def attend_by_mlx(
     query_BHTK: mx.array, key_BGSK: mx.array, value_BGSK: mx.array, scale: float, filled: mx.array | None
 ) -> mx.array:
-    """`mx.fast.scaled_dot_product_attention`, with the arguments of the operation."""
+    """The operation by `mx.fast.scaled_dot_product_attention`."""
     mask: str | mx.array = "causal"
     if filled is not None:
         mask = causal_mask(query_BHTK.shape[2], key_BGSK.shape[2], filled) == 0
@@ -55,10 +56,10 @@ def attend_by_mlx(
 
 
 def causal_mask(queries: int, keys: int, filled: mx.array | None = None) -> mx.array:
-    """Additive float32 mask [T, S]: 0 where a query may look, the lowest float elsewhere.
+    """Additive float32 mask [T, S]: 0 where a query may attend, the lowest float elsewhere.
 
     Args:
-        filled: how many of the keys hold anything, an integer scalar; the queries are the last of these.
+        filled: number of keys that are used, an integer scalar; the queries are the last of these.
     """
     positions = mx.arange(-queries, 0)[:, None] + (keys if filled is None else filled)
     return mx.where(mx.arange(keys)[None] <= positions, 0.0, mx.finfo(mx.float32).min)

@@ -1,4 +1,4 @@
-"""The head's product and the cross-entropy of its logits."""
+"""The head, and the cross-entropy of its logits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def _plainly(hidden_ND: mx.array, head_VD: mx.array, target_N: mx.array) -> mx.a
 
 
 def losses_of_logits(logits_NV: mx.array, target_N: mx.array) -> mx.array:
-    """The operation where its logits, float32 [N, V], are at hand, because an option of the model changes them."""
+    """The losses from logits, float32 [N, V]; used if an option of the model changes the logits."""
     target_logit_N = mx.take_along_axis(logits_NV, target_N[:, None], axis=-1)[:, 0]
     return mx.logsumexp(logits_NV, axis=-1) - target_logit_N
 
@@ -29,10 +29,10 @@ CROSS_ENTROPY = Operation(
     rules=(
         Rule(
             "cpu",
-            "on a CPU one exponential serves both ways, and neither adds up a vocabulary number by number",
+            "on a CPU it computes exponentials once for loss and gradient, and sums rows by products",
             lambda s: s.kind == "cpu" and s.dtype == "float32",
         ),
-        Rule("plain", "MLX sums the logits' exponentials in one kernel"),
+        Rule("plain", "MLX has a kernel for the logarithm of the sum of exponentials"),
     ),
     proof=PROOF,
     dimensions=lambda hidden, *others, **settings: {"rows": rows_of(hidden)},

@@ -17,7 +17,7 @@ def _cases() -> Iterator[Case]:
         yield Case(model_of(context=35), 2, dtype)
     for T in (1, 7, 64):
         yield Case(model_of(context=T), 1, "float32")
-    # A vocabulary that the CPU's sums take in parts, and one whose size is a prime.
+    # A vocabulary that the CPU sums in parts, and one whose size is prime.
     for V in (2048, 1031):
         yield Case(model_of(context=9, vocabulary_size=V), 2, "float32")
     for special in _SPECIALS:
@@ -25,7 +25,7 @@ def _cases() -> Iterator[Case]:
 
 
 def _certain(arrays: Named) -> Named:
-    """The head's rows are those of the hidden states' targets, so that the targets' logits are far above the others."""
+    """Each hidden state is a multiple of its target's row of the head, so that its logit is by far the largest."""
     return {**arrays, "hidden": 12 * arrays["head"][arrays["target"]]}
 
 
@@ -77,7 +77,7 @@ def _by_torch(inputs: dict[str, Any], case: Case) -> dict[str, Any]:
 
 
 def _flops(case: Case, both: bool) -> float:
-    """The head's product; the softmax is not counted, as in the model's FLOPs."""
+    """The product with the head; as in the FLOPs of the model, the softmax does not count."""
     return 2.0 * case.rows * case.model.width * case.model.vocabulary_size * (3 if both else 1)
 
 

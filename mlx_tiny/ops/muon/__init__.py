@@ -1,4 +1,4 @@
-"""Muon's part of an optimizer step: from gradients and momenta to new momenta and orthogonalised banks."""
+"""Muon's part of a step: from gradients and momenta to new momenta and orthogonalised directions."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ _MATRIX_UNITS_GENERATION = 5
 
 
 def check_bank(bank_NRC: mx.array, **settings: object) -> None:
-    """Refuse what is no bank of matrices, and other types.
+    """Check that the argument is a bank of matrices, in float32 or bfloat16.
 
     Raises:
-        TinyError: naming what was found.
+        TinyError: it is not.
     """
     if bank_NRC.ndim != 3 or bank_NRC.size == 0:
         raise TinyError(
-            "Newton-Schulz takes a bank of matrices", expected="[N, rows, columns], none of them 0", got=bank_NRC.shape
+            "Newton-Schulz needs a bank of matrices", expected="[N, rows, columns], none of them 0", got=bank_NRC.shape
         )
     if bank_NRC.dtype not in (mx.float32, mx.bfloat16):
         raise TinyError(
-            "Newton-Schulz takes float32 or bfloat16",
+            "Newton-Schulz needs float32 or bfloat16",
             expected="mlx.core.float32 or mlx.core.bfloat16",
             got=bank_NRC.dtype,
             remedy="Convert the bank first; float16 would overflow",
@@ -62,10 +62,10 @@ def check_product(
     beta: float = 0.0,
     blocks: int | None = None,
 ) -> None:
-    """Refuse what symmetric products are not defined for, or the kernel cannot count.
+    """Check the arguments of symmetric products.
 
     Raises:
-        TinyError: shapes or types that do not fit, or 2^32 entries or more.
+        TinyError: shapes or dtypes do not fit, or there are 2^32 entries or more.
     """
     check_bank(bank_NRC)
     N, R, _ = bank_NRC.shape
@@ -86,7 +86,7 @@ def check_product(
             f"The kernel of symmetric products cannot count {MOST_PRODUCT_ENTRIES} entries",
             expected=f"fewer than {MOST_PRODUCT_ENTRIES} in the bank and in its products",
             got=bank_NRC.shape,
-            remedy="Ask for 'plain'",
+            remedy="Use 'plain'",
         )
 
 
@@ -98,10 +98,10 @@ def check_packing(
     layout: Layout,
     dtype: mx.Dtype = mx.float32,
 ) -> None:
-    """Refuse other shapes and types than the layout's.
+    """Check the arguments of the packing.
 
     Raises:
-        TinyError: naming both.
+        TinyError: shapes or dtypes do not fit the layout.
     """
     if dtype not in (mx.float32, mx.bfloat16):
         raise TinyError("Muon's banks are float32 or bfloat16", expected="one of these", got=dtype)
@@ -136,12 +136,12 @@ MUON_PACK = Operation(
     dimensions=_dimensions,
     check=check_packing,
 )
-"""New momenta, and the look-ahead in banks.
+"""New momenta, and the look-ahead of all matrices in banks.
 
 Args:
     gradients, momenta: float32, of the layout's shapes.
     mu: float32 scalar, the momentum factor.
-    layout: as `make_layout` gives it.
+    layout: from `make_layout`.
     dtype: of the banks, float32 or bfloat16.
 """
 
@@ -167,7 +167,7 @@ NEWTON_SCHULZ = Operation(
     proof=case.NEWTON_SCHULZ,
     check=check_bank,
 )
-"""Orthogonalisation of a bank; see `plain.orthogonalize`."""
+"""Orthogonalisation of the matrices of a bank; see `plain.orthogonalize`."""
 
 MUON = Operation(
     name="muon",
@@ -177,14 +177,14 @@ MUON = Operation(
         "metal": Implementation(update_on_metal, _for_kernels, device="metal"),
     },
     rules=(
-        Rule("plain", "the kernels are Metal's", lambda s: s.kind != "metal"),
-        Rule("plain", f"the kernels take up to {MOST_PARAMETERS} parameters", lambda s: _for_kernels(s) is not None),
+        Rule("plain", "the kernels need Metal", lambda s: s.kind != "metal"),
+        Rule("plain", f"the kernels support up to {MOST_PARAMETERS} parameters", lambda s: _for_kernels(s) is not None),
         Rule(
             "plain",
-            "MLX's products use this chip's matrix units, and the kernels cannot",
+            "MLX uses the matrix units of this chip, and the kernels cannot",
             lambda s: (s.device.generation or 0) >= _MATRIX_UNITS_GENERATION,
         ),
-        Rule("metal", "half the multiply-adds of symmetric products; expected to be faster, not yet measured on a Mac"),
+        Rule("metal", "half the multiply-adds in symmetric products; expected to be faster, not measured on a Mac"),
     ),
     proof=case.MUON,
     dimensions=_dimensions,
@@ -196,9 +196,9 @@ MUON = Operation(
 Args:
     gradients, momenta: float32, of the layout's shapes.
     mu: float32 scalar, the momentum factor.
-    layout: which matrix lies in which bank.
+    layout: from `make_layout`.
     steps, coefficients: of the orthogonalisation.
 
 Returns:
-    The momenta, and the orthogonalised look-ahead in the layout's banks.
+    The new momenta, and the orthogonalised look-ahead in the banks of the layout.
 """

@@ -19,13 +19,13 @@ Array = NDArray[np.float64]
 
 _MU = 0.9
 
-# A model with everything that packing must tell apart: grouped queries, two matrices in the MLP's first, tall and wide.
+# A model with everything that packing must distinguish: grouped queries, SwiGLU, tall and wide matrices.
 _PACKED = make_layout([(2, 144, 72), (2, 72, 72), (2, 200, 72), (2, 72, 100)], [(72, 36, 36), (72,), (100, 100), (72,)])
-# Of its parameters the first, and so on: each number is a kernel of its own to Metal's compiler.
+# The first one to four of these parameters: the kernel is compiled for each number.
 _RAGGED = [(2, 77, 40), (2, 40, 45), (1, 9, 33), (3, 5, 2)], [(45, 16, 16), (40,), (9,), (5,)]
 
 # Amsel et al. 2025 (arXiv 2505.16932), for singular values in [1e-3, 1] after division by 1.01 times the norm, and
-# Jordan et al. 2024: written down once more, so that no code checks itself.
+# Jordan et al. 2024. A copy, so that the code is not checked against itself.
 _POLAR_EXPRESS = (
     (8.15655, -22.48329, 15.87877),
     (4.04293, -2.80892, 0.50002),
@@ -82,7 +82,7 @@ def _count(layout: Layout, run: Run) -> int:
 
 
 def _run_pack(function: Function, inputs: Named, settings: Settings) -> Named:
-    """Averages; the look-ahead as it stands in the parameters; its matrices' norms over those of what was packed."""
+    """Averages; the look-ahead in the order of the parameters; norms from the partials, divided by the right ones."""
     layout: Layout = settings["layout"]
     gradients, momenta = (
         [inputs[f"{kind} {i}"] for i in range(len(layout.shapes))] for kind in ("gradient", "momentum")
@@ -96,7 +96,7 @@ def _run_pack(function: Function, inputs: Named, settings: Settings) -> Named:
         largest, squares = (packed.partials[run.bank][run.start : run.start + count, :, i] for i in (0, 1))
         kept = mx.sqrt(mx.sum(mx.square(largest) * squares, axis=1))
         found = np.linalg.norm(np.array(bank_NRC.astype(mx.float32)).astype(np.float64), axis=(1, 2))
-        # A matrix of zeros has neither.
+        # Both norms of a zero matrix are 0.
         results[f"norms {index}"] = (kept + _NOTHING) / mx.array(found + _NOTHING, dtype=mx.float32)
     stand_ins = [array.reshape(-1) for array in packed.stand_ins]
     results["stand-ins"] = mx.max(mx.abs(mx.concatenate([mx.zeros(1), *stand_ins])), keepdims=True)
@@ -123,7 +123,7 @@ def _pack_formula(inputs: Exact, cotangents: Exact, settings: Settings) -> Exact
 
 
 def _zero_tiles(arrays: Named) -> Named:
-    """As at the first step of a run: no momentum, no gradient of what stands behind zeros, and rows of zeros."""
+    """As at the first step of a run: zero momenta, a gradient that is zero, and rows of zeros in the others."""
     changed = {}
     for name, array in arrays.items():
         rows = mx.arange(array.shape[1])[:, None] % 64 < 32
@@ -132,7 +132,7 @@ def _zero_tiles(arrays: Named) -> Named:
 
 
 def _few_large_rows(arrays: Named) -> Named:
-    """Of the rows in a kernel's tile those of one simdgroup, another one from tile to tile, tower above the others."""
+    """In each tile of the kernel, the rows of one simdgroup are much larger than the others."""
 
     def scale(rows: int) -> mx.array:
         row = mx.arange(rows)[:, None]
@@ -144,7 +144,7 @@ def _few_large_rows(arrays: Named) -> Named:
 _PACK_SPECIALS = {
     **SPECIALS,
     "zero tiles": Special(_zero_tiles),
-    # Squares of what is divided by the largest of the others overflow.
+    # The squares overflow if a simdgroup divides by the largest entry of another one.
     "few large rows": Special(_few_large_rows),
 }
 
@@ -177,7 +177,7 @@ def _iteration_cases() -> Iterator[Case]:
 
 
 def _banks(case: Case) -> dict[str, tuple[int, int, int]]:
-    """The case's own bank, or all of a layout's."""
+    """The bank of the case, or all banks of its layout."""
     if "bank" in case.options:
         return {"bank": case.options["bank"]}
     return {f"bank {n}x{m}": (count, n, m) for count, n, m in _layout(case).banks}
@@ -197,7 +197,7 @@ def _iteration_settings(case: Case) -> dict[str, Any]:
 
 
 def _iteration_formula(inputs: Exact, cotangents: Exact, settings: Settings) -> Exact:
-    """Steps towards the nearest matrix with orthonormal rows, or columns; zeros stay."""
+    """Newton-Schulz steps; zero matrices stay zero."""
     results = {}
     for name, bank in inputs.items():
         tall = bank.shape[1] > bank.shape[2]
@@ -222,13 +222,13 @@ _ITERATION_SPECIALS = {
     "one matrix of zeros": Special(
         lambda arrays: {"bank": mx.where(mx.arange(3)[:, None, None] == 1, 0, arrays["bank"])}
     ),
-    # Known along one direction only: rounding in the others is raised by every step.
+    # Determined along one direction only; rounding errors in the others grow at every step.
     "rank one": Special(lambda arrays: {"bank": equal(arrays["bank"])}, entry="newton_schulz of rank one"),
 }
 
 
 def _iteration_flops(case: Case, both: bool, symmetric: bool = True) -> float:
-    """X X^T and its square, of symmetric products one triangle alone, and a product with X, at every step."""
+    """At every step X X^T and its square, of which symmetric products count one triangle, and a product with X."""
     total = 0.0
     for count, *sides in _banks(case).values():
         n, m = min(sides), max(sides)
@@ -242,7 +242,7 @@ def _multiplied_out(case: Case, both: bool) -> float:
 
 
 def _iterations_by_torch(inputs: dict[str, Any], case: Case) -> dict[str, Any]:
-    """For wide or square matrices, in products that add on the way."""
+    """For wide or square matrices, by fused products and sums."""
     import torch
 
     results = {}
@@ -273,7 +273,7 @@ NEWTON_SCHULZ = Proof(
     executed_flops={"plain": _multiplied_out, "torch": _multiplied_out},
     kernels={"": "symmetric_product"},
     rivals={
-        # Its polynomial is another one, so that no result of the two could be compared.
+        # It has other polynomials, so the results cannot be compared.
         "mlx": Rival(None, "mlx.optimizers.Muon takes other coefficients, one matrix at a time"),
         "torch": Rival(_iterations_by_torch),
     },

@@ -1,7 +1,7 @@
-"""Which of Muon's matrices lie side by side in which bank.
+"""Arranges Muon's matrices in banks.
 
-All matrices of one shape, tall ones transposed, form one bank [N, short side, long side], whichever parameter they
-belong to, so that the orthogonalisation works on few large arrays.
+All matrices of equal shape, of all parameters, form a bank [N, short side, long side], with tall matrices transposed.
+So the orthogonalisation works on few large arrays.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mlx_tiny.errors import TinyError
 
 @dataclass(frozen=True)
 class Run:
-    """Neighbouring blocks of equal shape in one parameter: `count` matrices of each layer, side by side in a bank."""
+    """Neighbouring matrices of equal shape in a parameter, `count` per layer, which are neighbours in a bank too."""
 
     parameter: int
     first_row: int
@@ -25,7 +25,7 @@ class Run:
     count: int
     bank: int
     start: int
-    """Of the layers' `count` matrices each, the first in the bank; those of one layer are neighbours."""
+    """Index of the first of these matrices in the bank, in which they follow layer by layer."""
 
     @property
     def tall(self) -> bool:
@@ -34,25 +34,25 @@ class Run:
 
 @dataclass(frozen=True)
 class Layout:
-    """Which matrix lies where in which bank."""
+    """The place of every matrix in the banks."""
 
     shapes: tuple[tuple[int, int, int], ...]
-    """[L, R, C] of the parameters."""
+    """Shapes [L, R, C] of the parameters."""
     banks: tuple[tuple[int, int, int], ...]
-    """[N, short side, long side]."""
+    """Shapes [N, short side, long side] of the banks."""
     runs: tuple[Run, ...]
-    """Bank by bank, in the order of their matrices."""
+    """Bank by bank, in the order of the matrices."""
 
 
 def make_layout(shapes: Sequence[tuple[int, ...]], blocks: Sequence[tuple[int, ...]]) -> Layout:
-    """Lay out the matrices of parameters.
+    """Arrange the matrices of parameters in banks.
 
     Args:
         shapes: [L, R, C] of each parameter.
-        blocks: of each, the row counts of the matrices stacked in it, which add up to R.
+        blocks: of each parameter, the rows of the matrices in a layer, which add up to R.
 
     Raises:
-        TinyError: a shape that is no [L, R, C], or matrices that are not all of its rows.
+        TinyError: a shape is not [L, R, C], or the rows do not add up to R.
     """
     for shape, heights in zip(shapes, blocks, strict=True):
         _check_parameter(shape, heights)
@@ -77,7 +77,7 @@ def make_layout(shapes: Sequence[tuple[int, ...]], blocks: Sequence[tuple[int, .
 
 
 def run_view(run: Run, layers: int, bank_NRC: mx.array) -> mx.array:
-    """The matrices of a run as they stand in their parameter: [L, count, rows, columns], a view."""
+    """The matrices of a run in the order of their parameter, [L, count, rows, columns], as a view."""
     _, short, long = bank_NRC.shape
     part = bank_NRC[run.start : run.start + layers * run.count].reshape(layers, run.count, short, long)
     return part.swapaxes(2, 3) if run.tall else part
@@ -95,5 +95,5 @@ def _check_parameter(shape: tuple[int, ...], heights: tuple[int, ...]) -> None:
             f"The matrices in a parameter {shape} of Muon are not all of its rows",
             expected=f"row counts that add up to {shape[1]}",
             got=heights,
-            remedy="Mend the parameter's `blocks` in model/parameters.py",
+            remedy="Correct the parameter's `blocks` in model/parameters.py",
         )

@@ -1,7 +1,7 @@
 """Muon's part of a step with Metal kernels: packing in one launch, and symmetric products that compute one triangle.
 
-A and A A = A A^T of a Newton-Schulz step are symmetric: the kernel computes one triangle of their tiles and mirrors it,
-half of the multiply-adds of these two products. See `kernels/README.md`.
+A and A A = A A^T of a Newton-Schulz step are symmetric. The kernel computes one triangle of their tiles and mirrors it,
+which halves the multiply-adds of these two products. See `kernels/README.md`.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from mlx_tiny.ops.muon.layout import Layout
 from mlx_tiny.ops.muon.plain import Packed, orthogonalize
 
 MOST_PARAMETERS = 4
-"""What the packing kernel's text has names for."""
+"""The packing kernel has names for so many parameters."""
 MOST_ENTRIES = 2**31 - 1
-"""Offsets in the packing kernel's layout are int32."""
+"""The packing kernel has offsets in int32."""
 MOST_PRODUCT_ENTRIES = 2**32
-"""The kernel of symmetric products counts entries in uint."""
+"""The kernel of symmetric products has offsets in uint."""
 BLOCKS = (2, 4)
-"""A threadgroup's tile of a product has 16 rows for each. Large tiles read less, small ones keep more of the GPU busy;
-where the one overtakes the other has not been measured."""
+"""A tile has 16 rows per block. Large tiles read less, small ones give more threadgroups; which is faster has not been
+measured."""
 _LARGE_ROWS = 256
 _TILE, _THREADS = 32, 128
-# MLX hands smaller inputs over in another address space.
+# MLX passes smaller inputs in another address space.
 _SMALLEST_INPUT = 8
 
 _PACK = MetalKernel(
@@ -51,7 +51,7 @@ def update_on_metal(
     steps: int,
     coefficients: str,
 ) -> tuple[list[mx.array], list[mx.array]]:
-    """The operation `muon` by the kernels, and MLX's product where they have none."""
+    """The operation `muon` by the kernels, and by MLX's product for the others."""
     packed = pack_on_metal(gradients, momenta, mu, layout=layout)
     return packed.momenta, [
         orthogonalize(bank, polynomial_on_metal, steps=steps, coefficients=coefficients, partials_NP2=partials)
@@ -67,11 +67,11 @@ def pack_on_metal(
     layout: Layout,
     dtype: mx.Dtype = mx.float32,
 ) -> Packed:
-    """The operation in one launch, for up to `MOST_PARAMETERS` parameters."""
+    """The operation `muon_pack` in one launch, for up to `MOST_PARAMETERS` parameters."""
     count = len(gradients)
     tiles = _tiles(layout)
     sizes = [N * short * long for N, short, long in layout.banks]
-    # Absent parameters are stood in for by the first one's inputs, and by outputs of one entry.
+    # For absent parameters, the inputs of the first one are passed, and outputs of one entry.
     missing = MOST_PARAMETERS - count
     inputs = [_large_enough(array) for group in (gradients, momenta) for array in [*group, *[group[0]] * missing]]
     *averages, packed, partials = _PACK(
@@ -94,7 +94,7 @@ def pack_on_metal(
 
 
 def _parts(array: mx.array, counts: Sequence[int]) -> list[mx.array]:
-    """Pieces of these sizes along the first axis."""
+    """Parts of these sizes along the first axis."""
     return list(mx.split(array, np.cumsum(counts)[:-1].tolist()))
 
 
@@ -103,13 +103,13 @@ def _large_enough(array: mx.array) -> mx.array:
 
 
 def _tiles(layout: Layout) -> list[int]:
-    """Tiles of each bank."""
+    """Number of tiles per bank."""
     return [N * -(-short // _TILE) * -(-long // _TILE) for N, short, long in layout.banks]
 
 
 @functools.cache
 def _table(layout: Layout) -> mx.array:
-    """The kernel's layout, int32 [tiles, 8], bank by bank and matrix by matrix; see the kernel's text."""
+    """The layout for the kernel, int32 [tiles, 8], bank by bank and matrix by matrix; the kernel explains it."""
     rows = []
     bank_starts = np.cumsum([0, *(N * short * long for N, short, long in layout.banks)])
     for run in layout.runs:
@@ -137,7 +137,7 @@ def _table(layout: Layout) -> mx.array:
 
 
 def polynomial_on_metal(x_NRC: mx.array, b: float, c: float) -> mx.array:
-    """The same by the kernel of symmetric products."""
+    """b A + c A A with A = X X^T, by the kernel of symmetric products."""
     gram = symmetric_product_on_metal(x_NRC)
     return symmetric_product_on_metal(gram, gram, alpha=c, beta=b)
 
@@ -154,9 +154,9 @@ def symmetric_product_on_metal(
 
     Args:
         bank_NRC: float32 or bfloat16 [N, rows, columns], all at least 1; multiplied and added up in float32.
-        addend_NRR: symmetric matrices in the dtype of the bank; of each, one triangle is read.
+        addend_NRR: symmetric matrices in the dtype of the bank; only one triangle is read.
         alpha, beta: factors.
-        blocks: a tile has 16 rows for each, 2 or 4; by the number of rows where absent.
+        blocks: 2 or 4, for tiles of 16 rows per block; by default chosen by the number of rows.
 
     Returns:
         [N, rows, rows] in the dtype of the bank.

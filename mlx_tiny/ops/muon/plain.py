@@ -1,8 +1,8 @@
-"""Muon's part of a step in plain MLX: packing into banks, and their orthogonalisation by Newton-Schulz iterations.
+"""Muon's part of a step in plain MLX: packing into banks, and orthogonalisation by Newton-Schulz iterations.
 
-Of every parameter [L, R, C] the gradient g changes the momentum, m <- mu m + (1 - mu) g, and the Nesterov look-ahead
-mu m + (1 - mu) g is what is orthogonalised, in the banks of `layout.py`. A step X <- a X + (b A + c A A) X with
-A = X X^T costs three products for X [n, m], of n^2 m, n^3 and n^2 m multiply-adds.
+The gradient g of a parameter changes its momentum, m <- mu m + (1 - mu) g. The Nesterov look-ahead mu m + (1 - mu) g is
+orthogonalised, in the banks of `layout.py`. For X [n, m], a step X <- a X + (b A + c A A) X with A = X X^T has three
+products, of n^2 m, n^3 and n^2 m multiply-adds.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mlx_tiny.errors import TinyError
 from mlx_tiny.linux.lanes import over_lanes
 from mlx_tiny.ops.muon.layout import Layout
 
-# Jordan et al. 2024, "Muon": one quintic for every step, steepest at zero; singular values end in about [0.7, 1.2].
+# Jordan et al. 2024, "Muon": the same quintic at every step, steep at zero; singular values end in about [0.7, 1.2].
 _QUINTIC = (3.4445, -4.7750, 2.0315)
 
 # Amsel et al. 2025, "The Polar Express" (arXiv 2505.16932): the optimal polynomial of each step, for singular values
@@ -30,21 +30,21 @@ _POLAR_EXPRESS = (
 )
 _SAFETY = {"quintic": 1.0, "polar_express": 1.01}
 
-# Above zero, so that the ratios of zeros are zero; far below any gradient.
+# Not zero, so that zeros can be divided by it; far below any gradient.
 _SMALLEST = 1e-20
 
 
 @dataclass(frozen=True)
 class Packed:
-    """What packing gives."""
+    """The result of packing."""
 
     momenta: list[mx.array]
     banks: list[mx.array]
-    """[N, short side, long side] each."""
+    """Each [N, short side, long side]."""
     partials: list[mx.array]
-    """[N, P, 2] for each bank, float32: what the Frobenius norms are made of, as `orthogonalize` takes it."""
+    """Per bank, float32 [N, P, 2]: numbers from which `orthogonalize` computes the Frobenius norms."""
     stand_ins: list[mx.array] = field(default_factory=list)
-    """The kernel's outputs in place of parameters that there are not: one zero each."""
+    """The kernel's outputs for absent parameters, which must be a zero each."""
 
 
 def update_plainly(
@@ -72,7 +72,7 @@ def pack_plainly(
     layout: Layout,
     dtype: mx.Dtype = mx.float32,
 ) -> Packed:
-    """The operation in plain MLX."""
+    """The operation `muon_pack` in plain MLX."""
     averages = [mu * momentum + (1 - mu) * gradient for gradient, momentum in zip(gradients, momenta, strict=True)]
     ahead = [(mu * average + (1 - mu) * gradient) for gradient, average in zip(gradients, averages, strict=True)]
     banks: list[mx.array] = []
@@ -102,18 +102,18 @@ def orthogonalize(
 ) -> mx.array:
     """Replace the singular values of every matrix of a bank by values near 1.
 
-    X <- a X + (b A + c A A) X with A = X X^T, after division by the Frobenius norm, which is taken in float32.
+    X <- a X + (b A + c A A) X with A = X X^T, after division by the Frobenius norm, which is computed in float32.
 
     Args:
-        bank_NRC: float32 or bfloat16 [N, rows, columns]; computed on the transposed bank where rows > columns.
-        polynomial: gives b A + c A A of X, b and c: `polynomial_plainly` or `polynomial_on_metal`.
-        steps: iterations; five suffice for training.
+        bank_NRC: float32 or bfloat16 [N, rows, columns]; transposed during the computation if rows > columns.
+        polynomial: computes b A + c A A from X, b and c: `polynomial_plainly` or `polynomial_on_metal`.
+        steps: number of iterations; five are enough for training.
         coefficients: `quintic` or `polar_express`.
-        partials_NP2: of P parts of each matrix, float32: the largest magnitude, above zero, and the sum of the squares
-            in units of it, as packing gives them; computed here where absent.
+        partials_NP2: for P parts of each matrix, float32: the largest magnitude, above zero, and the sum of the squares
+            divided by its square; from packing, or computed here by default.
 
     Returns:
-        The bank with (nearly) orthonormal rows or columns, in its shape and dtype; zero matrices stay zero.
+        The bank with nearly orthonormal rows or columns, in the same shape and dtype; zero matrices stay zero.
 
     Raises:
         TinyError: unknown coefficients.
@@ -134,7 +134,7 @@ def orthogonalize_plainly(
     coefficients: str = "polar_express",
     partials_NP2: mx.array | None = None,
 ) -> mx.array:
-    """`orthogonalize` in plain MLX, each lane taking some matrices: those of a bank do not look at each other."""
+    """`orthogonalize` in plain MLX; each lane computes some of the matrices, which are independent."""
 
     def share(bank_NRC: mx.array, partials_NP2: mx.array | None = None) -> mx.array:
         return orthogonalize(
@@ -145,7 +145,7 @@ def orthogonalize_plainly(
 
 
 def polynomial_plainly(x_NRC: mx.array, b: float, c: float) -> mx.array:
-    """b A + c A A with A = X X^T, of a whole bank."""
+    """b A + c A A with A = X X^T, for all matrices of a bank."""
     gram = x_NRC @ x_NRC.swapaxes(1, 2)
     return mx.addmm(gram, gram, gram, alpha=c, beta=b)
 
@@ -158,7 +158,7 @@ def symmetric_product_plainly(
     beta: float = 0.0,
     blocks: int | None = None,
 ) -> mx.array:
-    """The same by MLX's product; `blocks` is the kernel's matter."""
+    """The operation `symmetric_product` by MLX's product; `blocks` is only for the kernel."""
     transposed = bank_NRC.swapaxes(1, 2)
     if addend_NRR is None:
         N, R, _ = bank_NRC.shape
@@ -167,11 +167,11 @@ def symmetric_product_plainly(
 
 
 def _normalized(x: mx.array, partials_NP2: mx.array | None, safety: float) -> mx.array:
-    """The bank over its Frobenius norms: divided by the largest entry first, so that the squares cannot overflow."""
+    """The bank divided by its Frobenius norms; first by the largest entry, so that the squares cannot overflow."""
     if partials_NP2 is None:
         magnitude = mx.abs(x)
         largest = mx.max(magnitude, axis=(1, 2), keepdims=True)
-        # Not one shared node but one a use: shared, it and the quotient would each be a launch of their own.
+        # Computed again below: if it were shared, it and the quotient would each need a launch.
         squares = mx.square(magnitude / mx.maximum(_SMALLEST, largest).astype(mx.float32))
         largest = mx.maximum(largest, _SMALLEST).astype(mx.float32)
     else:

@@ -64,7 +64,7 @@ def _product_formula(inputs: Exact, cotangents: Exact, settings: Settings) -> Ex
 
 
 def _nan_behind(arrays: Named) -> Named:
-    """What is read beyond the end of a matrix is NaN, and shows."""
+    """The matrix after the others is NaN, so that reading beyond the end of a matrix fails."""
     bank = arrays["bank"]
     last = mx.arange(len(bank))[:, None, None] == len(bank) - 1
     return {**arrays, "bank": mx.where(last, mx.array(float("nan"), dtype=bank.dtype), bank)}
@@ -74,7 +74,7 @@ _PRODUCT_SPECIALS = {**SPECIALS, "NaN in the next matrix": Special(_nan_behind)}
 
 
 def _every_tile(dtype: str) -> Iterator[Case]:
-    """Each size of a tile, with and without an addend, is a kernel of its own to Metal's compiler."""
+    """The kernel is compiled for each tile size, with and without an addend."""
     for blocks, adds in itertools.product((2, 4), (False, True)):
         yield bank_case((2, 67, 70), dtype, blocks=blocks, adds=adds)
 
@@ -86,7 +86,7 @@ def _product_label(case: Case) -> str:
 
 
 def _product_flops(case: Case, both: bool) -> float:
-    """One triangle."""
+    """FLOPs of one triangle."""
     N, R, C = case.options["bank"]
     return float(N * R * R * C)
 

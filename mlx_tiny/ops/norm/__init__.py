@@ -32,10 +32,10 @@ NORM = Operation(
     rules=(
         Rule(
             "cpu",
-            "on a CPU the sums of rows are products, and inverse norms are computed once per row",
+            "on a CPU it sums rows by products, and computes the inverse norm once per row",
             many_rows_on_cpu,
         ),
-        Rule("mlx", "MLX has one kernel each way"),
+        Rule("mlx", "MLX has a kernel for it and for its gradient"),
     ),
     proof=PROOF,
     dimensions=lambda x, **settings: {"rows": rows_of(x)},

@@ -17,7 +17,7 @@ def _cases() -> Iterator[Case]:
         yield Case(model_of(context=7), 2, dtype, special)
 
 
-# Beside their mean square the norm's epsilon weighs.
+# Compared with the mean square of these rows, the norm's epsilon matters.
 _SPECIALS = {"rows of size 0.001": Special(lambda arrays: {**arrays, "x": small(arrays["x"])})}
 
 

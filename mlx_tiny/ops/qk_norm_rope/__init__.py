@@ -1,8 +1,8 @@
 """QK-norm with rotary positions: from the packed projection to the inputs of attention.
 
 A row x of a query or key head becomes R (w n) with n = x r, r = 1 / sqrt(mean(x^2) + epsilon), the weight w, and the
-rotation R of its position. Backward, from the cotangent d: m = R^T d; the weight's gradient is the sum of m n over all
-rows, and that of x is r (w m - n mean(w m n)). The kernels compute r anew, which costs less than storing it.
+rotation R of its position. With the cotangent d and m = R^T d, the gradient of the weight is the sum of m n over all
+rows, and that of x is r (w m - n mean(w m n)). The kernels compute r again, which costs less than storing it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _for_metal(here: Situation) -> str | None:
 def _dimensions(projected: tuple[int, ...], *others: tuple[int, ...], **settings: int) -> dict[str, int]:
     B, T, X, K = projected
     G = settings["key_value_heads"]
-    # H and G, because the kernels are compiled for them: to Metal's compiler other ones are other kernels.
+    # With H and G, because the kernels are compiled for each value of these.
     return {"K": K, "H": X - 2 * G, "G": G, "rows": B * T}
 
 
@@ -79,7 +79,7 @@ ROTARY = Operation(
     implementations={"plain": Implementation(rotate_from_start)},
     proof=case.ROTARY,
 )
-"""Rotary position embedding of positions 0 to T-1 alone, for [B, T, H, K] and the base of its angles."""
+"""Rotary positions 0 to T-1 of an array [B, T, H, K], for a base of the angles."""
 
 QK_NORM_ROPE = Operation(
     name="qk_norm_rope",
@@ -90,27 +90,27 @@ QK_NORM_ROPE = Operation(
         "metal": Implementation(normalize_and_rotate_on_metal, _for_metal, device="metal"),
     },
     rules=(
-        Rule("cpu", "on a CPU rows lie head by head, and have a gradient of their own", many_rows_on_cpu),
+        Rule("cpu", "on a CPU it computes head by head, with a gradient of its own", many_rows_on_cpu),
         Rule(
             "plain",
-            "the kernels are Metal's, and a single token is a matter of few operations",
+            "the kernels need Metal",
             lambda s: s.kind != "metal",
         ),
-        Rule("plain", f"the kernels take head widths up to {LARGEST_WIDTH}", lambda s: s["K"] > LARGEST_WIDTH),
-        Rule("metal", "one launch each way instead of several; expected to be faster, not yet measured on a Mac"),
+        Rule("plain", f"the kernels need a head width of at most {LARGEST_WIDTH}", lambda s: s["K"] > LARGEST_WIDTH),
+        Rule("metal", "one launch forward and one backward; expected to be faster, not measured on a Mac"),
     ),
     proof=case.PROOF,
     dimensions=_dimensions,
     check=_check,
     parts=(ROTARY,),
 )
-"""Take the packed projection apart; normalise query and key over K, scale them by their weights, and rotate them.
+"""Split the projection; normalise query and key over K, multiply them by their weights, and rotate them.
 
 Args:
     projected_BTXK: float32, float16 or bfloat16 [B, T, H + 2G, K] with K even: H query heads, then G key heads, then G
         value heads.
     query_norm_weight_K, key_norm_weight_K: same dtype [K].
-    cosine_T1X, sine_T1X: as `rotary_tables` gives them, float32 [T, 1, K/2]; constants, to which no gradient flows.
+    cosine_T1X, sine_T1X: from `rotary_tables`, float32 [T, 1, K/2]; they have no gradient.
     key_value_heads: G.
     epsilon: added to the mean square, above 0.
 

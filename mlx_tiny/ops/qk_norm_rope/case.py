@@ -16,9 +16,9 @@ from mlx_tiny.ops.qk_norm_rope.plain import rotary_tables
 
 Array = NDArray[np.float64]
 
-# Fewer pairs than lanes of a simdgroup, one per lane, and several.
+# Widths with fewer pairs than a simdgroup has lanes, with one per lane, and with several.
 _WIDTHS = (32, 48, 64, 128, 256)
-# (T, H, G): rows of heads that the simdgroups and tokens of a threadgroup divide, and others.
+# (T, H, G): numbers of rows that are multiples of a threadgroup's simdgroups and tokens, and others.
 _SEQUENCES = (
     (1, 2, 1),
     (7, 2, 2),
@@ -45,7 +45,7 @@ def _cases() -> Iterator[Case]:
         yield _case(T, H, G, K, dtype)
     for dtype in DTYPES:
         yield _case(37, 8, 2, 32, dtype, batch=3)
-        # A number of rows that the four simdgroups of a threadgroup do not divide.
+        # The number of rows is not a multiple of the four simdgroups of a threadgroup.
         yield _case(11, 3, 1, 32, dtype, batch=3)
         yield _case(131, 4, 2, 32, dtype)
     for special, dtype in itertools.product(_SPECIALS, DTYPES):
@@ -86,7 +86,7 @@ def _settings(case: Case) -> dict[str, Any]:
 
 
 def _formula(inputs: Exact, cotangents: Exact, settings: Settings) -> Exact:
-    """Query and key after RMSNorm with a weight and the rotation, the value as it is, and the gradients."""
+    """Query and key after RMSNorm with a weight and rotation, the unchanged value, and the gradients."""
     projected, query_weight, key_weight, cosine, sine = inputs.values()
     G, epsilon = settings["key_value_heads"], settings["epsilon"]
     H = projected.shape[2] - 2 * G
@@ -110,14 +110,14 @@ def _formula(inputs: Exact, cotangents: Exact, settings: Settings) -> Exact:
 
 
 def _turn(x_BTHK: Array, cosine_T1X: Array, sine_T1X: Array) -> Array:
-    """Pair (i, i + K/2) turns by the angle of column i."""
+    """Rotate the pair (i, i + K/2) by the angle of column i."""
     first, second = np.split(x_BTHK, 2, axis=-1)
     return np.concatenate([first * cosine_T1X - second * sine_T1X, second * cosine_T1X + first * sine_T1X], axis=-1)
 
 
 _SPECIALS = {
     **SPECIALS,
-    # Beside their mean square the norm's epsilon weighs.
+    # Compared with the mean square of these rows, the norm's epsilon matters.
     "rows of size 0.001": Special(lambda arrays: {**arrays, "projected": small(arrays["projected"])}),
 }
 
@@ -154,7 +154,7 @@ def _by_torch(inputs: dict[str, Any], case: Case) -> dict[str, Any]:
 
 
 def _flops(case: Case, both: bool) -> float:
-    """Norm, weight and rotation of queries and keys; values pass through."""
+    """Norm, weight and rotation of queries and keys; values are only copied."""
     m = case.model
     return float(_FLOPS * case.rows * (m.heads + m.key_value_heads) * m.head_width * (3 if both else 1))
 

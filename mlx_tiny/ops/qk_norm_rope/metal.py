@@ -1,4 +1,4 @@
-"""QK-norm and rotary positions in Metal: one kernel each way. See `kernels/README.md`."""
+"""QK-norm and rotary positions in Metal: one kernel forward and one backward. See `kernels/README.md`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import mlx.core as mx
 from mlx_tiny.ops.metal import MetalKernel
 
 LARGEST_WIDTH = 256
-"""A lane of the kernels keeps K / 32 numbers of its row in registers, several times over."""
+"""A lane of the kernels has several times K / 32 numbers in registers."""
 
 _INPUTS = ("projected", "query_norm_weight", "key_norm_weight", "cosine", "sine", "epsilon")
 _FORWARD = MetalKernel("qk_norm_rope_forward", _INPUTS, ("query", "key", "value"))
@@ -22,7 +22,7 @@ _BACKWARD = MetalKernel(
     ("projected_gradient", "norm_weight_gradient"),
 )
 _SIMDGROUPS = 4
-# A threadgroup of the backward kernel owns so many tokens: more mean fewer partial sums, fewer mean more threadgroups.
+# Tokens per threadgroup of the backward kernel: more give fewer partial sums, fewer give more threadgroups.
 _TOKENS = 8
 
 
@@ -36,7 +36,7 @@ def normalize_and_rotate_on_metal(
     key_value_heads: int,
     epsilon: float,
 ) -> list[mx.array]:
-    """The operation by the kernels, with their gradient: float32 inside, K up to `LARGEST_WIDTH`."""
+    """The operation by the kernels, with their gradient; computed in float32, for K up to `LARGEST_WIDTH`."""
     constants = mx.stop_gradient(cosine_T1X), mx.stop_gradient(sine_T1X), mx.array([epsilon], dtype=mx.float32)
     heads: list[mx.array] = _fused(key_value_heads)(projected_BTXK, query_norm_weight_K, key_norm_weight_K, *constants)
     return heads
@@ -44,7 +44,7 @@ def normalize_and_rotate_on_metal(
 
 @functools.cache
 def _fused(key_value_heads: int) -> Callable[..., Any]:
-    """The kernels as one function of the projection, weights, tables and epsilon, with its gradient."""
+    """The differentiable function of projection, weights, tables and epsilon."""
 
     def template(projected_BTXK: mx.array) -> dict[str, int | bool | mx.Dtype]:
         _, _, heads, K = projected_BTXK.shape
@@ -75,7 +75,7 @@ def _fused(key_value_heads: int) -> Callable[..., Any]:
             threads=32 * _SIMDGROUPS,
             outputs=[(projected_BTXK.shape, projected_BTXK.dtype), ((groups, 2, K), mx.float32)],
         )
-        # Views of the sum, where indexing would be two more launches.
+        # Split gives views of the sum; indexing would need two more launches.
         weights = mx.split(mx.sum(partial_P2K, axis=0).astype(query_norm_weight_K.dtype).flatten(), 2)
         return [projected_gradient, *weights, *map(mx.zeros_like, constants)]
 

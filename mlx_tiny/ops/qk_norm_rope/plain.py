@@ -13,7 +13,7 @@ Tables = tuple[mx.array, mx.array]
 
 
 def by_heads(turn: Callable[[mx.array, mx.array, Tables, float], mx.array]) -> Callable[..., list[mx.array]]:
-    """The operation made of a function that normalises, scales and rotates the heads of the query, or of the key."""
+    """Makes the operation from a function that normalises, scales and rotates the query heads or the key heads."""
 
     def normalize_and_rotate(
         projected_BTXK: mx.array,
@@ -38,17 +38,17 @@ def by_heads(turn: Callable[[mx.array, mx.array, Tables, float], mx.array]) -> C
 
 
 def turn_plainly(x_BTHK: mx.array, weight_K: mx.array, tables: Tables, epsilon: float) -> mx.array:
-    """RMSNorm over K with a weight, then the rotation."""
+    """RMSNorm over K with a weight, followed by the rotation."""
     return rotate(mx.fast.rms_norm(x_BTHK, weight_K, epsilon), tables)
 
 
 def rotary_tables(
     positions: int, head_width: int, base: float, offset: int | mx.array = 0
 ) -> tuple[mx.array, mx.array]:
-    """Cosines and sines of the rotation angles of `positions` positions from `offset` on (an integer scalar).
+    """Cosines and sines of the rotation angles of T positions, from `offset` (an integer scalar) on.
 
     Returns:
-        Two float32 arrays [T, 1, K/2]; pair i at position t turns by `t * base**(-2i/K)` radians.
+        Two float32 arrays [T, 1, K/2]; pair i at position t is rotated by `t * base**(-2i/K)` radians.
     """
     frequencies = base ** (-mx.arange(0, head_width, 2, dtype=mx.float32) / head_width)
     angles = (mx.arange(positions) + offset).astype(mx.float32)[:, None, None] * frequencies
@@ -56,12 +56,12 @@ def rotary_tables(
 
 
 def rotate(x_BTHK: mx.array, tables: tuple[mx.array, mx.array]) -> mx.array:
-    """Turn the pairs (i, i + K/2) of each head by the angles in `tables`; keeps shape and dtype."""
+    """Rotate the pairs (i, i + K/2) of each head by the angles in `tables`; shape and dtype stay the same."""
     cosine, sine = (table.astype(x_BTHK.dtype) for table in tables)
     first, second = mx.split(x_BTHK, 2, axis=-1)
     return mx.concatenate([first * cosine - second * sine, second * cosine + first * sine], axis=-1)
 
 
 def rotate_from_start(x_BTHK: mx.array, *, base: float) -> mx.array:
-    """The same by the angles of positions 0 to T-1."""
+    """Rotate by the angles of positions 0 to T-1."""
     return rotate(x_BTHK, rotary_tables(x_BTHK.shape[1], x_BTHK.shape[3], base))
