@@ -27,6 +27,7 @@ from mlx_tiny.cli.display import Display, printable
 from mlx_tiny.cli.options import SECTIONS, flag_name
 from mlx_tiny.config import RunConfig
 from mlx_tiny.data.tokenizer import Tokenizer
+from mlx_tiny.model import options
 from mlx_tiny.records import to_plain
 from mlx_tiny.training.watch import Interruption
 
@@ -135,7 +136,7 @@ def test_given_flags_reach_the_saved_configuration(place: Path, monkeypatch: pyt
     values: dict[str, dict[str, Any]] = {
         "data": {"source": "notes.txt", "validation": "other.txt", "text_column": "body", "vocabulary_size": 520},
         "model": {"activation": "swiglu", "context": 40, "width": 48, "heads": 6, "key_value_heads": 3, "layers": 1}
-        | {"rope_base": 500.0, "head_width": 8, "hidden": 96, "tied": True, "options": "logit_soft_cap=15"},
+        | {"rope_base": 500.0, "head_width": 8, "hidden": 96, "tied": True, "options": "idea=15"},
         "optimizer": {"matrix_optimizer": "adamw", "coefficients": "quintic", "newton_schulz_steps": 3},
         "schedule": {"warmup": 0.1, "cooldown": 0.2, "floor": 0.05},
         "train": {"budget": "1e9flop", "preset": "mini", "dtype": "bfloat16", "compile": False, "micro_batches": 3}
@@ -160,6 +161,7 @@ def test_given_flags_reach_the_saved_configuration(place: Path, monkeypatch: pyt
     write_notes(place / "other.txt", 20)
     monkeypatch.setattr(train_command, "_train", lambda *_, **__: None)
     monkeypatch.setattr(train_command, "_backend_kind", lambda *_: None)
+    monkeypatch.setattr(options, "all_options", lambda: {"idea": options.Option("", valid=lambda *_: None)})
     succeeded(call("train", "--run", "r", *flags))
     assert json.loads((place / "r" / "config.json").read_text())["config"] == values
 

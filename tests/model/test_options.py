@@ -21,6 +21,8 @@ from mlx_tiny.model.generate import Reader
 from mlx_tiny.model.options import all_options, options_of
 from mlx_tiny.model.parameters import initialize, multiply_adds_per_token, parameter_count, parameter_specs
 from mlx_tiny.ops.implementations import decide
+from mlx_tiny.ops.operation import Device
+from mlx_tiny.training.step import step_implementations
 
 OPTIONS = {
     "logit_soft_cap": "2",
@@ -56,6 +58,20 @@ def test_it_is_off_by_default_and_shows_where_it_is_on(name: str) -> None:
     assert np.abs(to_float64(losses(weights, with_it)) - to_float64(losses(own, without))).max() > 1e-3
     fresh, other = initialize(with_it, seed=3), initialize(without, seed=3)
     assert all(mx.array_equal(fresh[key], array) for key, array in other.items()), "it changes no other parameter"
+
+
+@each_option
+def test_changed_logits_are_computed_plainly_and_it_is_said(name: str) -> None:
+    config = RunConfig(model=MODELS[name])
+    changed = "logits" in all_options()[name].changes
+    chosen = step_implementations(config, device=Device("metal")).cross_entropy
+    assert (chosen.implementation == "plain" and "option" in chosen.reason) == changed
+    asked = replace(config, train=replace(config.train, implementation="cross_entropy=cpu"))
+    if changed:
+        with pytest.raises(TinyError, match="options that change the logits"):
+            step_implementations(asked, device=Device("cpu"))
+    else:
+        assert step_implementations(asked, device=Device("cpu")).cross_entropy.implementation == "cpu"
 
 
 @each_model

@@ -13,7 +13,7 @@ import pytest
 from emulator import emulated_metal
 from numeric import ON_GPU
 
-from mlx_tiny.config import ModelConfig, OptimizerConfig, RunConfig
+from mlx_tiny.config import ModelConfig, OptimizerConfig
 from mlx_tiny.errors import TinyError
 from mlx_tiny.model.parameters import parameter_specs
 from mlx_tiny.ops import implementations, metal, operation
@@ -24,7 +24,6 @@ from mlx_tiny.ops.muon.layout import Layout, make_layout
 from mlx_tiny.ops.operation import Device, Situation, here
 from mlx_tiny.ops.registry import OPERATIONS
 from mlx_tiny.optim.optimizer import muon_layout
-from mlx_tiny.training.step import step_implementations
 
 MAC, CPU, CUDA = Device("metal", 3), Device("cpu", lanes=2), Device("cuda")
 # A head width that every kernel takes, and grouped queries.
@@ -285,12 +284,3 @@ def test_what_no_part_of_the_step_would_use_is_refused() -> None:
     assert decide(MODEL, asked="muon=plain", device=MAC).muon.implementation == "plain"
     with pytest.raises(TinyError, match="named twice"):
         parse("attention=mlx,attention=plain")
-
-
-def test_logits_that_an_option_changes_are_computed_plainly_and_it_is_said() -> None:
-    config = RunConfig(model=replace(MODEL, options="logit_soft_cap=15"))
-    chosen = step_implementations(config).cross_entropy
-    assert chosen.implementation == "plain" and "option" in chosen.reason
-    train = replace(config.train, implementation="cross_entropy=cpu")
-    with pytest.raises(TinyError, match="options that change the logits"):
-        step_implementations(replace(config, train=train), device=Device("cpu"))
