@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from mlx_tiny.config import ModelConfig
@@ -53,7 +54,14 @@ class Option:
     """By name of the intermediate result: takes it, its place and the option's value; returns what to use instead."""
 
 
-OPTIONS: dict[str, Option] = {}
+def cap(logits_BTV: Tensor, place: Place, limit: float) -> Tensor:
+    """Logits between -limit and limit (Gemma 2, arXiv 2408.00118)."""
+    return limit * torch.tanh(logits_BTV / limit)
+
+
+OPTIONS = {
+    "logit_soft_cap": Option(changes={"logits": cap}),
+}
 
 
 def chosen(config: ModelConfig) -> list[tuple[Option, float]]:

@@ -24,7 +24,9 @@ from mlx_tiny.ops.implementations import decide
 from mlx_tiny.ops.operation import Device
 from mlx_tiny.training.step import step_implementations
 
-OPTIONS: dict[str, str] = {}
+OPTIONS = {
+    "logit_soft_cap": "2",
+}
 """Each option with a value at which it shows in a model of two layers whose weights are random."""
 MODELS = {
     **{name: replace(SMALL, key_value_heads=2, options=f"{name}={value}") for name, value in OPTIONS.items()},
@@ -202,7 +204,8 @@ def test_a_run_goes_on_with_the_other_backend(tmp_path: Path, first: str) -> Non
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("soft_cap=2", "Unknown option 'soft_cap'"),
+        ("soft_cap=2", "Unknown option 'soft_cap'.*logit_soft_cap"),
+        ("logit_soft_cap=0", "logit_soft_cap of the model is out of range.*1 to 1000.*got 0"),
     ],
 )
 def test_what_is_no_option_is_refused(options: str, message: str) -> None:
