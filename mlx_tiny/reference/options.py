@@ -59,8 +59,29 @@ def cap(logits_BTV: Tensor, place: Place, limit: float) -> Tensor:
     return limit * torch.tanh(logits_BTV / limit)
 
 
+def value_tables(config: ModelConfig, count: float) -> dict[str, Parameter]:
+    """For each of the last layers a row per token of the vocabulary, and a gain that starts at zero."""
+    layers = tuple(range(config.layers - int(count), config.layers))
+    rows, columns = config.vocabulary_size, config.key_value_heads * config.head_width
+    return {
+        "value_embedding": Parameter(
+            (len(layers), rows, columns), "embedding_rate", std=1.0, decays=True, layers=layers
+        ),
+        "value_embedding_gain": Parameter((len(layers), 1), "scalar_rate", layers=layers),
+    }
+
+
+def add_to_values(value_BSGK: Tensor, place: Place, count: float) -> Tensor:
+    """The values, plus the gain times the row of the token (as in modded-nanogpt and nanochat)."""
+    if "value_embedding" not in place.weights:
+        return value_BSGK
+    row_BSX = place.weights["value_embedding"][place.tokens]
+    return value_BSGK + place.weights["value_embedding_gain"] * row_BSX.reshape(value_BSGK.shape)
+
+
 OPTIONS = {
     "logit_soft_cap": Option(changes={"logits": cap}),
+    "value_embeddings": Option(value_tables, {"attention.value": add_to_values}),
 }
 
 

@@ -26,6 +26,7 @@ from mlx_tiny.training.step import step_implementations
 
 OPTIONS = {
     "logit_soft_cap": "2",
+    "value_embeddings": "1",
 }
 """Each option with a value at which it shows in a model of two layers whose weights are random."""
 MODELS = {
@@ -204,8 +205,10 @@ def test_a_run_goes_on_with_the_other_backend(tmp_path: Path, first: str) -> Non
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("soft_cap=2", "Unknown option 'soft_cap'.*logit_soft_cap"),
+        ("soft_cap=2", "Unknown option 'soft_cap'.*logit_soft_cap, value_embeddings"),
         ("logit_soft_cap=0", "logit_soft_cap of the model is out of range.*1 to 1000.*got 0"),
+        ("value_embeddings=1.5", "a whole number of layers, 1 to 2.*got 1.5"),
+        ("value_embeddings=3", "a whole number of layers, 1 to 2"),
     ],
 )
 def test_what_is_no_option_is_refused(options: str, message: str) -> None:
