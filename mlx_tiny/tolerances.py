@@ -1,4 +1,4 @@
-"""How far a result may lie from its float64 reference: one table, each entry with its reason."""
+"""The table of tolerances: the largest error allowed for each kind of result, with the reason."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from numpy.typing import ArrayLike
 
 @dataclass(frozen=True)
 class Bounds:
-    """The error allowed at any entry of an array: `relative` times its largest expected magnitude, plus `absolute`."""
+    """The error allowed at any entry of an array: `relative` times the largest expected magnitude, plus `absolute`."""
 
     relative: float
     absolute: float
     reason: str
 
     def excess(self, got: ArrayLike, expected: ArrayLike) -> float:
-        """Largest error as a multiple of what is allowed: at most 1 where all is well.
+        """The largest error as a multiple of what is allowed: at most 1 if the result is right.
 
         Args:
             got: array, as float64 or convertible to it.
             expected: the reference, of the same shape.
 
         Returns:
-            0 for equal arrays; infinity where the shapes differ or one holds a NaN or infinity that the other lacks.
+            0 for equal arrays; infinity if shapes differ, or a NaN or infinity is in only one of the arrays.
         """
         got, expected = np.asarray(got, dtype=np.float64), np.asarray(expected, dtype=np.float64)
         if got.shape != expected.shape:
@@ -39,7 +39,7 @@ class Bounds:
         return float(error / allowed) if allowed else (0.0 if error == 0 else float("inf"))
 
 
-# Half a unit in the last place of 1, the rounding error of one operation: 24, 11 and 8 bits of mantissa.
+# Rounding error of one operation, half a unit in the last place of 1: 24, 11 and 8 bits of mantissa.
 _FLOAT32, _FLOAT16, _BFLOAT16 = 2.0**-24, 2.0**-11, 2.0**-8
 
 _SUMS = "sums of some hundred rounded products"
@@ -101,7 +101,7 @@ TABLE: dict[tuple[str, str], Bounds] = {
     ("rotary", "bfloat16"): Bounds(4 * _BFLOAT16, 0.0, "table, two products and their sum, each rounded"),
     ("rotary scores", "float32"): Bounds(0.0, 5e-6, "angles of up to 40 radians, rounded, times products near 3"),
     ("newton_schulz", "float32"): Bounds(
-        5e-5, 0.0, "rounding, which five steps raise by up to 8 each where X is small"
+        5e-5, 0.0, "rounding, which five steps multiply by up to 8 each where X is small"
     ),
     ("newton_schulz", "bfloat16"): Bounds(
         0.06,
@@ -110,11 +110,13 @@ TABLE: dict[tuple[str, str], Bounds] = {
     ),
     ("newton_schulz of a preset", "float32"): Bounds(5e-4, 0.0, "as above, on matrices of up to 512 by 2048"),
     ("newton_schulz of a preset", "bfloat16"): Bounds(0.06, 0.0, "as above, or with products of TF32's 10 bits"),
-    ("step losses", "float32"): Bounds(2e-5, 0.0, "three steps, of which Newton-Schulz raises the rounding"),
+    ("step losses", "float32"): Bounds(2e-5, 0.0, "three steps, in which Newton-Schulz multiplies rounding errors"),
     ("step losses", "bfloat16"): Bounds(1e-2, 0.0, "as in float32, with activations of 8 bits"),
-    ("newton_schulz kernel", "float32"): Bounds(1e-4, 0.0, "its distance to the plain path: two such roundings"),
+    ("newton_schulz kernel", "float32"): Bounds(
+        1e-4, 0.0, "distance to the plain implementation: rounding errors of both"
+    ),
     ("newton_schulz kernel", "bfloat16"): Bounds(
-        0.15, 0.0, "its distance to the plain path: sums in another order round to neighbours, which five steps raise"
+        0.15, 0.0, "distance to the plain implementation: sums in another order, whose differences five steps multiply"
     ),
     ("symmetric_product", "float32"): Bounds(16 * _FLOAT32, 0.0, _SUMS),
     ("symmetric_product", "bfloat16"): Bounds(_BFLOAT16 + 16 * _FLOAT32, 0.0, "float32 inside; the result is rounded"),
@@ -144,7 +146,9 @@ TABLE: dict[tuple[str, str], Bounds] = {
     ("slope", "float64"): Bounds(1e-6, 1e-9, "central differences of 1e-6 in float64: rounding of 1e-16 over the step"),
     ("cache", "float32"): Bounds(1e-5, 0.0, "other shapes are summed in another order"),
     ("parts of a batch", "float32"): Bounds(1e-5, 0.0, "means of parts are added up in another order"),
-    ("training with kernels", "float32"): Bounds(1e-4, 0.0, "rounding in another order, which 20 steps raise"),
+    ("training with kernels", "float32"): Bounds(
+        1e-4, 0.0, "sums in another order, whose differences 20 steps multiply"
+    ),
     ("training losses", "bfloat16"): Bounds(2e-3, 0.0, "of losses near ln V over a dozen steps"),
     ("AdamW", "float32"): Bounds(1e-5, 5e-6, "20 steps, each rounding weights near 4 by 2e-7"),
     ("Muon", "float32"): Bounds(3e-5, 5e-6, "as AdamW, and Newton-Schulz's error"),
@@ -154,12 +158,12 @@ TABLE: dict[tuple[str, str], Bounds] = {
     ("moment", "float32"): Bounds(24 * _FLOAT32, 0.0, "20 weighted means in a row, of squares of clipped gradients"),
     ("schedule", "float64"): Bounds(1e-12, 1e-15, "the same few operations in float64"),
     ("clipping", "float32"): Bounds(16 * _FLOAT32, 0.0, "one norm of all gradients, and a product"),
-    ("first losses", "float32"): Bounds(1e-5, 0.0, "20 steps, of which each carries the errors of those before it on"),
-    ("losses", "float32"): Bounds(1e-3, 0.0, "200 steps, in which two roundings of one weight drift apart"),
-    ("end of a run", "float32"): Bounds(5e-3, 0.0, "half a percent: what a run that changes sides may differ by"),
+    ("first losses", "float32"): Bounds(1e-5, 0.0, "20 steps, each of which starts with the errors of those before"),
+    ("losses", "float32"): Bounds(1e-3, 0.0, "200 steps, in which rounding differences of weights grow"),
+    ("end of a run", "float32"): Bounds(5e-3, 0.0, "half a percent, for a run that changes its backend"),
     ("bits per byte", "float32"): Bounds(0.0, 1e-6, "a mean of many losses, whose rounding errors cancel"),
     ("likeliest token", "float32"): Bounds(
-        0.0, 5e-6, "of the largest score, as the model's scores: two that are closer are a tie"
+        0.0, 5e-6, "relative to the largest score, as the errors of scores: closer scores count as equal"
     ),
 }
 

@@ -44,7 +44,7 @@ cp "$library" "$kept.$$" && mv "$kept.$$" "$kept"
 
 
 def compiler_folder(folder: Path) -> Path | None:
-    """A folder for the PATH with a `g++` that keeps MLX's kernels; None where MLX needs none, or has none."""
+    """A folder for the PATH with a `g++` that keeps MLX's kernels; None if MLX needs no g++, or there is none."""
     compiler = shutil.which("g++")
     if sys.platform != "linux" or mx.default_device().type != mx.DeviceType.cpu or compiler is None:
         return None

@@ -1,4 +1,4 @@
-"""What all tests share: hardware that is missing skips with its reason, and nobody's cache is touched."""
+"""For all tests: missing hardware skips a test with a reason, and the user's cache is not used."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def one_measurement_of_the_peak() -> Iterator[None]:
-    """The largest rate of products that runs are compared with is measured once, not a third of a second per run."""
+    """The peak of matrix products is measured once, instead of a third of a second per run."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mlx_tiny.training.backend.matmul_peak", functools.cache(matmul_peak))
         yield
@@ -95,7 +95,7 @@ def one_measurement_of_the_peak() -> Iterator[None]:
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """A folder that other users can reach, which pytest's own are not."""
+    """A folder that other users can access, unlike those of pytest."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)

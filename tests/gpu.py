@@ -1,4 +1,4 @@
-"""Which GPU the tests marked `metal` need."""
+"""The GPU that tests marked `metal` need."""
 
 from __future__ import annotations
 

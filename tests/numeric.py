@@ -1,4 +1,4 @@
-"""Numbers for tests: random arrays that MLX and float64 numpy see alike, and closeness by the one table."""
+"""Random arrays for MLX and float64 numpy, and comparison by the table of tolerances."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ON_GPU = metal.why_not_metal() is None
 
 
 def rounded(values: np.ndarray, dtype: str) -> tuple[mx.array, np.ndarray]:
-    """`values` in the type `dtype`, and the float64 numbers that those are exactly."""
+    """`values` in a dtype, and exactly the same numbers in float64."""
     array = mx.array(values.astype(np.float32)).astype(getattr(mx, dtype))
     return array, to_float64(array)
 
@@ -31,7 +31,7 @@ def normal(generator: np.random.Generator, shape: tuple[int, ...], dtype: str = 
 
 
 def assert_close(got: Any, expected: Any, entry: str, dtype: str, what: str = "") -> None:
-    """Compare by the table's entry for an operation in a type."""
+    """Compare by the entry of the table of tolerances."""
     got, expected = (np.asarray(a) if isinstance(a, float) else to_float64(a) for a in (got, expected))
     excess = bounds(entry, dtype).excess(got, expected)
     assert excess <= 1, f"{what or entry} in {dtype} is off by {excess:.3g} times what {entry!r} allows"
@@ -39,12 +39,12 @@ def assert_close(got: Any, expected: Any, entry: str, dtype: str, what: str = ""
 
 @contextlib.contextmanager
 def able_to_run(implementation: str) -> Iterator[list[LaunchRecord] | None]:
-    """Inside, the implementation can be asked for: the Metal kernels run on the GPU, or in the emulator without one."""
+    """Inside the block the implementation can run: Metal kernels on the GPU, or in the emulator without one."""
     with emulated_metal() if implementation == "metal" and not ON_GPU else contextlib.nullcontext() as launches:
         yield launches
 
 
 def with_inputs(operation: Operation, change: Callable[[Named], Named], entry: str = "") -> Operation:
-    """The operation with one more kind of inputs, called "other": what `change` makes of random ones."""
+    """The operation with one more kind of inputs, called "other": random ones after `change`."""
     specials = {**operation.proof.specials, "other": Special(change, entry)}
     return replace(operation, proof=replace(operation.proof, specials=specials))

@@ -1,4 +1,4 @@
-"""The transformer in float64 numpy, out of the operations' formulas and no code of the model; and small models."""
+"""The transformer in float64 numpy, from the formulas of the operations; and small models."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CONFIGS = {
 
 
 def random_parameters(config: ModelConfig, seed: int = 0) -> Arrays:
-    """Numbers of a sensible scale everywhere, also where training starts at zero; exact in float32."""
+    """Random numbers for all parameters, also for those that start at zero; exact in float32."""
     generator = np.random.default_rng(seed)
     arrays = {}
     for name, spec in parameter_specs(config).items():
@@ -71,7 +71,7 @@ def activated(hidden: np.ndarray, config: ModelConfig) -> np.ndarray:
 
 
 def logits(parameters: Arrays, c: ModelConfig, tokens: np.ndarray) -> np.ndarray:
-    """Scores [T, V] after each token of one window."""
+    """Logits [T, V] of a window."""
     H, G, K = c.heads, c.key_value_heads, c.head_width
     x = normalized(parameters["embedding"][tokens], c.norm_epsilon)
     for layer in range(c.layers):

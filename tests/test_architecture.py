@@ -1,4 +1,4 @@
-"""A module imports only from its own floor or a lower one; CONTRIBUTING.md says what each room is for."""
+"""A module imports only from its own floor or a lower one; CONTRIBUTING.md has the map."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ OLD_PYTHON = (
 
 
 class Import:
-    """One import: who imports what, at which line, and whether that happens when the module is loaded."""
+    """An import: the importing file, the imported module, the line, and whether it happens when the file is loaded."""
 
     def __init__(self, importer: Path, target: str, line: int, at_load: bool) -> None:
         self.importer, self.target, self.line, self.at_load = importer, target, line, at_load
@@ -87,7 +87,7 @@ class Import:
 
     @property
     def imported_room(self) -> str | None:
-        """Room of mlx_tiny that is imported, None for another package."""
+        """Folder or module of mlx_tiny that is imported; None for another package."""
         parts = self.target.split(".")
         return None if parts[0] != "mlx_tiny" else (parts[1] if len(parts) > 1 else "")
 

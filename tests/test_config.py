@@ -1,4 +1,4 @@
-"""Every default is valid, and everything else is refused by name."""
+"""Every default is valid, and wrong values are refused by name."""
 
 from __future__ import annotations
 
@@ -110,5 +110,5 @@ def test_a_configuration_does_not_change() -> None:
 
 
 def test_every_setting_is_described() -> None:
-    """Each field has a docstring or a name that says it all."""
+    """Each field has a docstring, or a name that needs none."""
     assert all(section.__doc__ for section in SECTIONS)

@@ -1,4 +1,4 @@
-"""What a user sees of an error."""
+"""The text of errors."""
 
 from __future__ import annotations
 

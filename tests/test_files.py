@@ -1,4 +1,4 @@
-"""Files are whole or absent, whatever happens while they are written."""
+"""Files are complete or absent, whatever happens while they are written."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
 
 
 def test_a_crash_loses_neither_old_nor_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Content, then name, reach the disk in this order."""
+    """First the content reaches the disk, then the name."""
     calls = []
     for name in ("fsync", "replace"):
         sound = getattr(os, name)

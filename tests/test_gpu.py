@@ -1,4 +1,4 @@
-"""Tests marked `metal` run where the GPU has 8x8 matrices, and nowhere else."""
+"""Tests marked `metal` run only where the GPU has 8x8 matrices."""
 
 from __future__ import annotations
 

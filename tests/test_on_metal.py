@@ -1,4 +1,4 @@
-"""On a Mac: the kernels on the GPU itself, as they are launched by hand and inside a compiled step."""
+"""On a Mac: the kernels on its GPU, launched directly and inside a compiled step."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WITH_KERNELS = {operation.name: operation for operation in everything() if "meta
 
 @pytest.mark.parametrize("operation", WITH_KERNELS.values(), ids=WITH_KERNELS)
 def test_compiled_and_repeated_the_kernels_give_the_same_bits(operation: Operation) -> None:
-    """That they are right is among the conformance tests, which a GPU runs on the GPU."""
+    """The conformance tests check that they are right, on the GPU if there is one."""
     case = max(conformance.cases(operation, "metal"), key=lambda case: case.rows)
     inputs, cotangents = numbers(operation, case)
     eager = lambda a, b: computed(operation, operation.by("metal"), case, a, b)  # noqa: E731

@@ -1,4 +1,4 @@
-"""What a stranger installs: one package, its kernels inside it, and a command that trains with what it asks for."""
+"""The installed package: its files, its kernels, and a command that trains with the declared dependencies."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def run(*command: str | Path, folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from the source archive, which is built from a copy: it must not see what a checkout has gathered."""
+    """Built from the source archive, which is built from a clean copy of the checkout."""
     folder = tmp_path_factory.mktemp("wheel")
     shutil.copytree(ROOT, folder / "copy", ignore=shutil.ignore_patterns(*NO_COPY))
     build = (sys.executable, "-m", "hatchling", "build", "-d", folder)
@@ -55,7 +55,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def needed(name: str, extras: tuple[str, ...] = ()) -> Iterator[Distribution]:
-    """Distributions that one asks for, and all that these ask for."""
+    """Distributions that a distribution requires, directly or indirectly."""
     for requirement in map(Requirement, distribution(name).requires or []):
         marker = requirement.marker
         if marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", *extras)):
@@ -65,7 +65,7 @@ def needed(name: str, extras: tuple[str, ...] = ()) -> Iterator[Distribution]:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment with the wheel and links to what it asks for, as `pip install mlx-tiny` makes it."""
+    """An environment with the wheel and links to its dependencies, as after `pip install mlx-tiny`."""
     environment = tmp_path_factory.mktemp("installed") / "venv"
     run(sys.executable, "-m", "venv", "--without-pip", environment, folder=wheel.parent)
     (packages,) = environment.glob("lib/python*/site-packages")

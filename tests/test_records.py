@@ -1,4 +1,4 @@
-"""Records become JSON and come back, or are refused with the place of the damage."""
+"""Records are written as JSON and read back, and damaged ones are refused with the place of the damage."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ COPYING = "import shutil, sys; shutil.copytree({template!r}, sys.argv[1], symlin
 
 @pytest.fixture(scope="module")
 def complete(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A stand-in that is set up for training; tests may read it and start from it, not break it."""
+    """A stand-in repository that is set up for training; tests may use it but not change it."""
     checkout = make_checkout(tmp_path_factory.mktemp("complete") / "check out")
     start(checkout, "train")
     return checkout
@@ -91,7 +91,7 @@ def checkout(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True, scope="module")
 def copying(complete: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Have set-ups begin with a copy of an environment that holds pip alone."""
+    """Makes set-ups start with a copy of an environment that contains only pip."""
     folder = tmp_path_factory.mktemp("copying")
     shutil.copytree(complete / ".venv", folder / "template", symlinks=True, ignore=shutil.ignore_patterns("mlx_tiny-*"))
     for path in [*folder.glob("template/bin/mlx-tiny"), *folder.glob("template/lib/*/site-packages/stand_in*")]:
@@ -152,7 +152,7 @@ def builds(checkout: Path) -> int:
 
 
 def tools_without_python(folder: Path, *more: str) -> Path:
-    """A PATH of the few programs that the scripts use, and no Python."""
+    """A PATH with the few programs that the scripts need, and no Python."""
     folder.mkdir()
     for name in ("sh", "dirname", "uname", "cksum", "wc", *more):
         found = shutil.which(name)

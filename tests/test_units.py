@@ -1,4 +1,4 @@
-"""Amounts with units, read and written."""
+"""Amounts with units: reading and writing."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_what_is_no_amount_is_refused_with_an_example(text: str, message: str) -
 
 
 @given(st.text(max_size=12))
-def test_any_text_is_an_amount_or_a_user_s_error(text: str) -> None:
+def test_any_text_is_an_amount_or_a_user_error(text: str) -> None:
     try:
         quantity, amount = parse_quantity(text)
     except TinyError:

@@ -1,4 +1,4 @@
-"""A run small enough for a test: its text, its configuration, its folder, and a listener that remembers."""
+"""A run small enough for tests: text, configuration, folder, and a listener that records."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ RATES = {"matrix_rate": 0.02, "embedding_rate": 0.01, "head_rate": 0.003, "scala
 
 
 def subprocess_environment(**changes: str) -> dict[str, str]:
-    """This process's environment, in which a child imports what this process can, tests and their helpers included."""
+    """An environment in which a child process can import everything that this process can."""
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)]), **changes}
 
 
 def story(number: int) -> str:
-    """A few sentences with something to learn, different for each number."""
+    """A few sentences that can be learned, different for each number."""
     chance = random.Random(number)
     names = ["Ann", "Ben", "Cleo", "Dan", "Eve", "Finn", "Gus", "Hana"]
     things = ["ball", "boat", "cake", "cart", "drum", "fish", "frog", "hill", "kite", "lamp"]
@@ -55,7 +55,7 @@ def story(number: int) -> str:
 
 
 def tiny_data(folder: Path) -> DataConfig:
-    """Settings for a small text file in `folder`, which is written if it is not there."""
+    """Settings for a small text file in `folder`, which is written if it does not exist."""
     path = folder / "stories.txt"
     if not path.exists():
         path.write_text("\n<|endoftext|>\n".join(story(number) for number in range(400)), encoding="utf-8")
@@ -70,7 +70,7 @@ def tiny_config(
     schedule: dict[str, Any] | None = None,
     **train: Any,
 ) -> RunConfig:
-    """A configuration for the text in `folder`: uncompiled, without samples, 40 steps unless told otherwise."""
+    """A configuration for the text in `folder`: uncompiled, without samples, 40 steps by default."""
     defaults = {
         "budget": f"{40 * STEP_TOKENS}tok",
         "batch_size": BATCH,
@@ -95,7 +95,7 @@ def tiny_corpus(config: RunConfig) -> PreparedCorpus:
 
 
 def create_run(path: Path, config: RunConfig) -> RunFolder:
-    """A fresh run folder at `path`."""
+    """A new run folder at `path`."""
     corpus = tiny_corpus(config)
     return RunFolder.create(
         path,
@@ -106,7 +106,7 @@ def create_run(path: Path, config: RunConfig) -> RunFolder:
 
 
 class Recorder:
-    """A listener that remembers what it was told."""
+    """A listener that keeps everything it is told."""
 
     def __init__(self) -> None:
         self.messages: list[str] = []
@@ -135,7 +135,7 @@ def tiny_trainer(
 
 
 def train_whole(path: Path, config: RunConfig) -> tuple[RunFolder, Outcome, Recorder]:
-    """Create a run and spend its budget."""
+    """Create a run and train until its budget is spent."""
     run, recorder = create_run(path, config), Recorder()
     return run, tiny_trainer(run, recorder).train(), recorder
 
@@ -156,7 +156,7 @@ def assert_same_runs(whole: RunFolder, broken: RunFolder) -> None:
 
 
 def timeless(run: RunFolder) -> list[dict]:
-    """Metrics without what depends on the clock."""
+    """Metrics without the fields that depend on the clock."""
     clocked = ("seconds", "tokens_per_s")
     records = map(to_plain, run.read_metrics())
     return [{key: value for key, value in record.items() if key not in clocked} for record in records]

@@ -1,4 +1,4 @@
-"""The micro preset among the real ones."""
+"""Adds the micro preset to the presets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A preset small enough for a test, with everything that shapes can tell apart, and plausible peaks."""
+"""A preset small enough for tests, whose dimensions all differ, and plausible peaks."""
 
 from __future__ import annotations
 
@@ -68,12 +68,12 @@ SETTINGS = Settings(
 
 
 def spread(median: float, width: float = 0.15, overloaded: bool = False) -> Spread:
-    """Figures whose tenths are so far apart, as a part of their middle."""
+    """Numbers with this relative spread."""
     return Spread(median, median * (1 - width / 3), median * (1 + 2 * width / 3), 5, overloaded)
 
 
 def timed(**changes: Any) -> Result:
-    """A result of `bench kernels` as it would be measured."""
+    """A result of `bench kernels` with these times."""
     result = Result(
         benchmark="kernels",
         preset="micro",
@@ -96,5 +96,5 @@ def timed(**changes: Any) -> Result:
 
 
 def absent(outcome: str, reason: str, **changes: Any) -> Result:
-    """The same without a time."""
+    """A result of `bench kernels` without a time."""
     return timed(time_s=None, share_of_bound=None, outcome=outcome, reason=reason, **changes)

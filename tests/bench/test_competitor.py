@@ -1,4 +1,4 @@
-"""The process of a competitor: what it answers, and that it ends."""
+"""The process of a competitor: its answers and its end."""
 
 from __future__ import annotations
 

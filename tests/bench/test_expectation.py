@@ -1,4 +1,4 @@
-"""How long a benchmark is expected to take: at least what was asked for, and longer where the machine is slow."""
+"""The expected duration of a benchmark: at least what was asked for, and more on a slow machine."""
 
 from __future__ import annotations
 

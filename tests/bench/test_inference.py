@@ -1,4 +1,4 @@
-"""`bench inference`: lengths that fit, figures that follow from the times, no time without right scores."""
+"""`bench inference`: lengths that fit, numbers that follow from the times, and no time for wrong logits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`bench kernels`: no time without a right result, and records that say all that they must."""
+"""`bench kernels`: no time for a wrong result, and complete records."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def mlp(**functions: Callable[..., mx.array]) -> Timed:
-    """The MLP both ways, with other implementations than its own beside the plain one."""
+    """The MLP with gradients, with the plain implementation and other ones."""
     (timed,) = [timed for timed in of_preset(MICRO, "float32", ["mlp"]) if timed.direction == BOTH]
     others = {name: Implementation(function) for name, function in functions.items()}
     implementations = {"plain": timed.operation.implementations["plain"], **others}
@@ -123,7 +123,7 @@ def test_a_device_that_fails_is_a_reason(kind: type[Exception]) -> None:
 
 
 def planted(monkeypatch: pytest.MonkeyPatch, **durations: list[float]) -> dict[str, Result]:
-    """Records as they would be with these durations."""
+    """Records with these durations."""
     monkeypatch.setattr(kernels, "interleaved", lambda tasks, **_: {name: durations[name] for name in tasks})
     return records(mlp(mlx=transform))
 

@@ -1,4 +1,4 @@
-"""The counter of launches: on chains, views, kernels and trees whose count is known."""
+"""The counter of launches, on graphs whose number of launches is known."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_nothing_is_left_behind() -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_a_kernel_or_two_each_way_instead_of_many_and_little_beside_them(dtype: str) -> None:
-    """As kernels/README.md has it."""
+    """The numbers are those of kernels/README.md."""
     case = Case(model_of(context=64, heads=4, key_value_heads=2, head_width=32), 2, dtype)
 
     def launches(operation: Operation, implementation: str) -> list[Counter[str]]:

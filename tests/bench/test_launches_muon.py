@@ -1,4 +1,4 @@
-"""How many kernels an optimizer step launches for the default model: ours, with and without kernels, and MLX's own."""
+"""Launches of an optimizer step for the default model: with kernels, without, and of MLX's optimizers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def matrices(specs: Specs) -> Specs:
 
 
 def ours(specs: Specs, muon: str) -> Counter[str]:
-    """The whole update of these parameters."""
+    """The update of these parameters by the project's optimizer."""
     config = OptimizerConfig()
     optimizer = Optimizer(config, specs, Choice(MUON, muon, AS_ASKED))
     arrays = {name: mx.zeros(spec.shape) for name, spec in specs.items()}
@@ -41,7 +41,7 @@ def ours(specs: Specs, muon: str) -> Counter[str]:
 
 
 def theirs(specs: Specs) -> Counter[str]:
-    """MLX's Muon on every matrix by itself, and its AdamW on the rest."""
+    """MLX's Muon on every matrix, and its AdamW on the others."""
     single: list[tuple[int, ...]] = [
         (rows, spec.shape[2]) for spec in matrices(specs).values() for rows in spec.blocks * spec.shape[0]
     ]
@@ -77,7 +77,7 @@ def test_a_bank_takes_few_launches(shape: tuple[int, ...], dtype: mx.Dtype, impl
 
 
 def launches(specs: Specs) -> dict[str, int]:
-    """How many each launches, by the names of README's rows."""
+    """Number of launches, by the names of the rows in kernels/README.md."""
     return {
         "with these kernels": ours(specs, "metal").total(),
         "plain": ours(specs, "plain").total(),
@@ -86,7 +86,7 @@ def launches(specs: Specs) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_the_kernels_are_at_most_a_fifth_of_the_launches_of_mlx_s_optimizers(name: str) -> None:
+def test_kernels_launch_at_most_a_fifth_of_mlx_optimizers(name: str) -> None:
     specs = parameter_specs(MODELS[name])
     assert ours(matrices(specs), "metal")["CustomKernel"] == 1 + 2 * 2 * 5, "one packs, and two banks take two a step"
     for part in (matrices(specs), specs):

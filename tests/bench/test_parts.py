@@ -1,4 +1,4 @@
-"""The parts that have no implementations to choose: their formulas, and what they cost."""
+"""The parts of a step that have no choice of implementations: formulas and costs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MODEL = model_of(context=3, width=4, hidden=6)
 
 
 @pytest.mark.parametrize(("activation", "matrices"), [("relu2", 1), ("swiglu", 2)])
-def test_the_mlp_s_formula_has_the_gradients_of_its_output(activation: str, matrices: int) -> None:
+def test_formula_of_the_mlp_has_right_gradients(activation: str, matrices: int) -> None:
     case, generator = Case(replace(MODEL, activation=activation)), np.random.default_rng(0)
     inputs, cotangents = ({n: to_float64(a) for n, a in arrays.items()} for arrays in numbers(MLP, case))
     settings = MLP.proof.settings(case)
@@ -37,7 +37,7 @@ def test_the_mlp_s_formula_has_the_gradients_of_its_output(activation: str, matr
     assert least_bytes(MLP, case, True) == 4 * 2 * (6 * 4 + weights + 6 * 4)
 
 
-def test_adamw_s_formula_by_hand() -> None:
+def test_formula_of_adamw_by_hand() -> None:
     case = Case(MODEL)
     (name, spec), *_ = ADAMW.proof.settings(case)["specs"].items()
     inputs = {f"weight.{name}": 3.0, f"gradient.{name}": 2.0, f"first.{name}": 0.5, f"second.{name}": 0.25}
@@ -51,7 +51,7 @@ def test_adamw_s_formula_by_hand() -> None:
     assert least_bytes(ADAMW, one, False) == 4 * 7 * spec.size and ADAMW.proof.flops(one, False) == 12 * spec.size
 
 
-def test_what_is_timed_is_the_step_s_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_functions_of_a_step_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     case = Case(MODEL)
     assert all(result.passed for part in (MLP, ADAMW) for result in check(part, "plain", case))
     mlp, update = forward.mlp, Optimizer.update

@@ -1,4 +1,4 @@
-"""Where a step's time goes: parts that are the model's own, an account that adds up or says so, drift, traces."""
+"""`mlx-tiny profile`: parts of the step, their sum, drift and traces."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ def test_a_step_that_takes_too_long_is_refused_after_it(monkeypatch: pytest.Monk
 
 
 class SlowingStep:
-    """A step whose machine slows down after so many seconds, by a clock of its own."""
+    """A step that becomes slower after some seconds of a clock that it moves itself."""
 
     now = 0.0
 
@@ -222,7 +222,7 @@ def test_a_step_across_a_moment_counts_by_its_part() -> None:
 
 @pytest.fixture
 def recording(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A Metal GPU that may be recorded is pretended; what happens to the capture."""
+    """Pretends a Metal GPU that can be recorded, and notes what happens to the recording."""
     events: list[str] = []
     monkeypatch.setattr(metal, "why_not_metal", lambda: None)
     monkeypatch.setenv("MTL_CAPTURE_ENABLED", "1")

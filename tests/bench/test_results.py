@@ -1,4 +1,4 @@
-"""The file of results: what it holds, what it warns of, and what ends with code 3."""
+"""The results file of `mlx-tiny bench`: content, warnings, and exit code 3."""
 
 from __future__ import annotations
 

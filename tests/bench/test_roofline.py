@@ -1,4 +1,4 @@
-"""The picture: drawn where matplotlib is."""
+"""The picture of the roofline, where matplotlib is installed."""
 
 from __future__ import annotations
 

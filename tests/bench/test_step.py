@@ -1,4 +1,4 @@
-"""`bench step`: competitors in turn, checked against plain operations before they are timed."""
+"""`bench step`: competitors take turns, and are checked before they are timed."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_competitor_that_cannot_start_has_a_reason() -> None:
 
 
 class Doomed(Competitor):
-    """A competitor that is gone after so many requests, others of this class being well."""
+    """A competitor that ends after some requests."""
 
     def __init__(self, lives: int) -> None:
         self.lives, self.peak_memory_bytes = lives, 1
@@ -122,7 +122,7 @@ def test_expected_losses_ask_for_plain_operations_alone(monkeypatch: pytest.Monk
 
 @TORCH
 @pytest.mark.parametrize("activation", ["swiglu", "relu2"])
-def test_expected_losses_are_the_reference_s_in_float64(activation: str) -> None:
+def test_expected_losses_equal_the_reference_in_float64(activation: str) -> None:
     import torch
 
     from mlx_tiny.reference.step import initial_state, training_step

@@ -1,4 +1,4 @@
-"""The table that a person reads."""
+"""The printed table of `mlx-tiny bench`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The operations of a preset: shapes, every implementation and rival right, whatever the number of lanes."""
+"""The operations of a preset: shapes, and right results of all implementations with any number of lanes."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def plain(timed: Timed) -> Any:
 
 
 def found_by(timed: Timed, compiled: bool = False) -> dict[str, str | None]:
-    """What is wrong with the results of each implementation and rival that can run here."""
+    """Errors of the results of each implementation and rival that can run here."""
     made = {name: make() for name, make in runners(timed, compiled=compiled) if not isinstance(make, str)}
     expected = timed.expected()
     return {name: checked(timed, name, runner.results(), expected, "float32").fault for name, runner in made.items()}
 
 
-def test_every_operation_is_there_in_its_directions_with_the_preset_s_shapes() -> None:
+def test_operations_have_their_directions_and_the_shapes_of_the_preset() -> None:
     everything = list(of_preset(MICRO, "bfloat16"))
     ways = [(name, way) for name in BOTH_WAYS for way in (FORWARD, BOTH)] + [(name, UPDATE) for name in UPDATES]
     assert sorted((t.name[0], t.direction) for t in everything) == sorted(ways)

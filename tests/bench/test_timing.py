@@ -1,4 +1,4 @@
-"""Turn-taking, and ratios round by round."""
+"""Interleaved timing, and ratios of each round."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The statistics, the table and the verdict of paired runs, and the study's order, records and resumption."""
+"""The paired study: statistics, table, verdict, order, records and continuation."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def test_ours_is_read_without_its_folders(tmp_path: Path) -> None:
 
 
 def test_every_file_of_results_is_read() -> None:
-    """What is quoted stays readable: each file under `results/` is a record of this version."""
+    """Each file under `results/` is a record that this version can read."""
     kinds = {record.kind: record for record in (Benchmarks, Profile, Scaling, StudyFile)}
     files = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
     assert len(files) >= 8

@@ -1,4 +1,4 @@
-"""The baseline: its shape, its schedule, its measure, and one tiny run from text to record."""
+"""The baseline: model, schedule, evaluation, and a tiny run from text to record."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The chart of the paired study is drawn from its results."""
+"""The chart of the paired study."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two files of `mlx-tiny bench` side by side."""
+"""The comparison of two files of `mlx-tiny bench`."""
 
 from __future__ import annotations
 

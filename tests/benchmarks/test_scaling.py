@@ -1,4 +1,4 @@
-"""The study of cost against context, batch, width and depth: what varies, what is concluded, what is written."""
+"""The study of cost against context, batch, width and depth."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_machine_too_loaded_decides_nothing() -> None:
 
 
 def small(axis: str, value: int) -> RunConfig:
-    """The axis `depth` of a model that takes no time."""
+    """The axis `depth` of a model that is computed within a moment."""
     config = MICRO.config()
     return replace(
         config, model=replace(config.model, layers=value), train=replace(config.train, batch_size=2, compile=False)
@@ -120,7 +120,7 @@ def test_points_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def planted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Costs that grow beyond what is allowed, without measuring."""
+    """Costs that grow more than is allowed, without a measurement."""
 
     def measure(axis: str, values: Any, *_: Any) -> list[Point]:
         return [point(axis, value, 2.0 * number, 1.0) for number, value in enumerate(values, 1)]

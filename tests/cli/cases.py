@@ -1,4 +1,4 @@
-"""What a bad input is, and how it must be answered."""
+"""Cases of bad input with the expected answer."""
 
 from __future__ import annotations
 
@@ -43,6 +43,6 @@ def assert_explained(finished: Finished, case: Case) -> None:
 
 
 def everything(folder: Path) -> dict[str, bytes]:
-    """All files in a folder, and all folders but those that the cache is made of."""
+    """All files in a folder, and all folders except the empty ones of the cache."""
     folders = {str(path.relative_to(folder)): b"" for path in folder.rglob("*") if path.is_dir()}
     return {**{name: b"" for name in folders if name not in ("home", "home/prepared")}, **files_below(folder)}

@@ -1,4 +1,4 @@
-"""The command line as a test calls it: in this process, or as a process of its own where signals or start-up matter."""
+"""Calls the command line in this process, or in a process of its own for signals and start-up."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FEW_PAUSES = ("--evaluations", "2", "--checkpoints", "0", "--samples", "0", "--n
 
 @dataclass(frozen=True)
 class Finished:
-    """What a command left behind."""
+    """Result of a command: exit code and output."""
 
     code: int
     out: str
@@ -45,7 +45,7 @@ class Finished:
 
 
 def call(*arguments: str | Path, stdin: str = "") -> Finished:
-    """Run `mlx-tiny ARGUMENTS` in this process; an exception that `main` lets pass fails the test."""
+    """Run `mlx-tiny ARGUMENTS` in this process; an exception that `main` does not handle fails the test."""
     streams = [io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="") for _ in range(2)]
     code = 0
     with pytest.MonkeyPatch.context() as patch:
@@ -67,7 +67,7 @@ def text_of(stream: io.TextIOWrapper) -> str:
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """The environment for a process that finds this checkout from any folder."""
+    """An environment in which a process finds this checkout from any folder."""
     return {**os.environ, "PYTHONPATH": str(ROOT), **changes}
 
 
@@ -85,7 +85,7 @@ def call_process(*arguments: str | Path, limit_s: float = 60) -> Finished:
 
 
 def succeeded(finished: Finished) -> Finished:
-    """The same, after a check that the command was content."""
+    """The result of a command, after a check that the command succeeded."""
     assert finished.code == 0, finished.err
     return finished
 

@@ -1,4 +1,4 @@
-"""A folder and a cache of its own for each test, and one trained run for those that only look at it."""
+"""An empty folder and cache for each test, and one trained run for tests that only read it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .command_line import TINY, call, succeeded, workplace, write_notes
 
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path) -> Iterator[Path]:
-    """The current folder, which holds notes.txt and, once it is needed, the cache `home`."""
+    """The current folder, with notes.txt and, if it is needed, the cache `home`."""
     with workplace(tmp_path):
         write_notes(tmp_path / "notes.txt")
         yield tmp_path
@@ -20,13 +20,13 @@ def place(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture(autouse=True)
 def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs of single tests draw no loss.png, which takes as long as their training; those of fixtures do."""
+    """Runs of single tests draw no loss.png, which takes as long as their training."""
     monkeypatch.setattr("mlx_tiny.report.report._plot", lambda *_: None)
 
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished run on a notes.txt beside it; tests must leave it as it is."""
+    """The folder of a finished run, beside its notes.txt; tests must not change it."""
     with workplace(tmp_path_factory.mktemp("trained")) as folder:
         write_notes(folder / "notes.txt")
         succeeded(call("train", "--data", "notes.txt", *TINY, "--budget", "9000tok", "--run", "run"))

@@ -1,4 +1,4 @@
-"""What `--backend` says where PyTorch is missing, broken or too old, and where a name is wrong."""
+"""`--backend` where PyTorch is missing, broken or too old, and with a wrong name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ INSTALL = ("pip install 'torch>=2.6,<2.14'", "https://download.pytorch.org/whl/c
 
 
 def refused(place: Path, *words: str, arguments: tuple[str, ...] = TORCH) -> None:
-    """The command explains itself, and leaves nothing behind."""
+    """Check that the command fails with these words and leaves no files."""
     before, case = everything(place), Case(arguments, words)
     finished = call(*arguments)
     assert_explained(finished, case)

@@ -1,4 +1,4 @@
-"""Every bad input has its exit code, one paragraph that helps, and no traceback; and leaves nothing behind."""
+"""Bad input gives an exit code and one helpful paragraph, no traceback, and leaves no files."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ def test_tinystories_out_of_reach_says_so_at_once(place: Path, monkeypatch: pyte
 
 @contextlib.contextmanager
 def unprivileged() -> Iterator[None]:
-    """Lay down the rights of root, which no file mode stops; for others nothing changes."""
+    """Give up the rights of root, who may access every file; for other users nothing changes."""
     if os.geteuid() != 0:
         yield
         return
@@ -218,7 +218,7 @@ def unprivileged() -> Iterator[None]:
 
 @pytest.fixture
 def guarded(trained: Path, open_folder: Path) -> Iterator[Path]:
-    """A folder for everyone with one to read only (`closed`), one to keep out of (`secret`), and an unreadable file."""
+    """A folder with a read-only folder (`closed`), an inaccessible folder (`secret`), and an unreadable file."""
     folder = open_folder
     modes = {".": 0o777, "closed": 0o555, "secret": 0o000, "mixed": 0o777}
     for name in modes:

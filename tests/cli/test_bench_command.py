@@ -1,4 +1,4 @@
-"""`mlx-tiny bench`: what it prints and writes, and what it refuses before it measures."""
+"""`mlx-tiny bench`: output, files, and errors before anything is measured."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ KERNELS = ("bench", "kernels", *QUICK, "--operation", "adamw")
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Peaks that need no measuring, and no PyTorch."""
+    """Constant peaks, and no PyTorch."""
     monkeypatch.setattr(
         peaks, "measure", lambda dtypes: peaks.Peaks(dict.fromkeys(dtypes, 1e11), 1e10, 1e-6, 1e-5, "float32")
     )
@@ -151,7 +151,7 @@ def test_an_implementation_of_ours_that_fails_ends_with_code_3(monkeypatch: pyte
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """No step is measured; what was asked for is kept."""
+    """Replaces the measurement of steps; its arguments are kept."""
     found: dict[str, Any] = {}
 
     def run(presets: Any, dtype: str, _: Any, *, change: Any, cores: Any, **others: Any) -> Any:

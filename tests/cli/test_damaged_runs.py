@@ -1,4 +1,4 @@
-"""A run that was damaged, or that the disk has no room for, is explained, and what was whole before stays whole."""
+"""Damaged runs and full disks are explained, and complete files stay complete."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .command_line import (
 
 @pytest.fixture
 def copied(trained: Path, place: Path) -> Path:
-    """A copy of the trained run for the test to damage."""
+    """A copy of the trained run that the test may damage."""
     return Path(shutil.copytree(trained, place / "copied"))
 
 
@@ -119,7 +119,7 @@ def test_a_bad_budget_leaves_a_resumed_run_as_it_was(copied: Path, budget: str) 
 
 @contextlib.contextmanager
 def files_up_to(size: int) -> Iterator[None]:
-    """Let the system refuse to write a file beyond `size` bytes, as a full disk would."""
+    """Make the system refuse files larger than `size` bytes, as a full disk would."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:

@@ -31,7 +31,7 @@ def text(place: Path) -> Path:
 
 
 def measure(run: Path, *arguments: str | Path) -> dict[str, float]:
-    """What `eval --json` says."""
+    """The output of `eval --json`."""
     finished = succeeded(call("eval", run, *arguments, "--json"))
     assert finished.err == "" and len(finished.out.splitlines()) == 1
     return dict(json.loads(finished.out))

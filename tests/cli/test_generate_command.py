@@ -21,7 +21,7 @@ Write = Callable[..., str]
 
 @pytest.fixture
 def write(trained: Path) -> Write:
-    """Output of `generate` on the trained run, without its last line end; the run is left as it was."""
+    """Output of `generate` on the trained run, without the last line end."""
 
     def run(*arguments: str | int | float, stdin: str = "") -> str:
         before = files_below(trained)
@@ -34,7 +34,7 @@ def write(trained: Path) -> Write:
 
 
 def by_hand(trained: Path, prompt: str, **sampling: Any) -> str:
-    """What `generate` should write, from the parts that it is made of."""
+    """The text that `generate` should write, computed from its parts."""
     run = RunFolder(trained)
     tokenizer = Tokenizer.load(run.tokenizer_model)
     ids = [tokenizer.bos, *tokenizer.encode(prompt)]

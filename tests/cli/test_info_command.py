@@ -84,7 +84,7 @@ def test_text_is_the_same_facts_a_line_each() -> None:
 
 
 def test_help_is_quick() -> None:
-    """By the processor's clock, which other tests do not hold up."""
+    """In processor time, which does not depend on other tests."""
     durations = []
     for _ in range(3):
         before = os.times()
@@ -151,7 +151,7 @@ def test_train_has_a_flag_for_every_setting_with_its_default() -> None:
 
 
 def test_help_names_the_preset_where_that_decides() -> None:
-    """A run's settings differ from the plain defaults in these fields, in some preset, and in no other."""
+    """In exactly these fields some preset differs from the plain defaults."""
     plain, differing = to_plain(RunConfig()), set()
     for preset in PRESETS.values():
         for section, settings in to_plain(preset.config()).items():

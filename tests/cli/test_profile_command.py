@@ -1,4 +1,4 @@
-"""`mlx-tiny profile`: the account of a step, what it warns of, and what it refuses."""
+"""`mlx-tiny profile`: output, warnings and errors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STEP = Spread(5e-3, 4.9e-3, 5.2e-3, 9, False)
 
 
 def result(**changes: Any) -> Profile:
-    """A finished account."""
+    """A finished profile."""
     made = Profile(
         preset="mini",
         shape="B8 T256",
@@ -52,7 +52,7 @@ def result(**changes: Any) -> Profile:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Nothing is measured; what was asked for is kept, and `result` can be replaced."""
+    """Replaces the measurement; its arguments are kept, and `result` can be replaced."""
     found: dict[str, Any] = {"result": result()}
 
     def profile(config: Any, _: Any, **others: Any) -> Any:

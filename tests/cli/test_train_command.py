@@ -62,7 +62,7 @@ TRAIN = ("train", "--data", "notes.txt", *TINY)
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A finished run and what it said."""
+    """A finished run with its output."""
 
     folder: Path
     finished: Finished
@@ -79,7 +79,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture
 def own_run(run: Run, place: Path) -> Path:
-    """A copy of the run that the test may change; its data is that of the original."""
+    """A copy of the run that the test may change; it uses the data of the original."""
     return Path(shutil.copytree(run.folder, place / "r"))
 
 
@@ -132,7 +132,7 @@ def test_the_header_shows_every_setting_and_stars_what_was_changed(run: Run) -> 
 
 @pytest.mark.torch
 def test_given_flags_reach_the_saved_configuration(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every setting once with a value that is not its default; training itself is left out."""
+    """Every setting with a value that is not its default; nothing is trained."""
     values: dict[str, dict[str, Any]] = {
         "data": {"source": "notes.txt", "validation": "other.txt", "text_column": "body", "vocabulary_size": 520},
         "model": {"activation": "swiglu", "context": 40, "width": 48, "heads": 6, "key_value_heads": 3, "layers": 1}
@@ -279,7 +279,7 @@ def test_the_way_on_names_a_budget_that_was_changed(own_run: Path, monkeypatch: 
 
 
 def on_terminal(columns: int) -> str:
-    """All that a run shows on a terminal of this width; 0 where it does not tell."""
+    """Everything that a run shows on a terminal of this width; 0 means an unknown width."""
     terminal, inner = pty.openpty()
     fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     process = subprocess.Popen(
@@ -318,7 +318,7 @@ def test_what_a_young_model_writes_does_not_reach_the_terminals_controls(capsys:
 
 
 def read_terminal(terminal: int, limit_s: float) -> str:
-    """All that appears until the other side is closed."""
+    """Everything that appears until the terminal is closed."""
     parts, until = [], time.monotonic() + limit_s
     while time.monotonic() < until:
         if not select.select([terminal], [], [], 1.0)[0]:

@@ -1,4 +1,4 @@
-"""`mlx-tiny validate`, as a user calls it."""
+"""`mlx-tiny validate` from the command line."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ WITHOUT_METAL = pytest.mark.skipif(mx.metal.is_available(), reason="there is a M
 
 @pytest.fixture(autouse=True)
 def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the command sets for its process does not outlive the test."""
+    """Restores the environment variables that the command sets."""
     monkeypatch.delenv("MLX_ENABLE_TF32", raising=False)
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
 
@@ -57,7 +57,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def operations_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first layer, and both sides' curves without a training."""
+    """Only the first layer, and made-up losses of both trainings."""
     from mlx_tiny.validate import suite, trajectory
 
     for part in (suite.models, suite.optimizers, suite.strength):
@@ -67,7 +67,7 @@ def operations_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def strict(text: str) -> dict[str, Any]:
-    """JSON without the words that are no JSON."""
+    """Parse JSON, and refuse NaN and infinities, which JSON does not have."""
     return dict(json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is no JSON")))
 
 
@@ -88,7 +88,7 @@ def test_the_kernels_alone_need_metal() -> None:
 
 
 def with_kernels(monkeypatch: pytest.MonkeyPatch, error: float) -> None:
-    """Metal, and one case whose first kernel is off by `error`."""
+    """Pretends Metal, and one case whose first kernel has the error `error`."""
 
     def asked(name: str, error: float) -> Comparison:
         off = Result("output", np.array([1.0 + error, 1.0]), np.ones(2), Bounds(1e-3, 0.0, "for a test"))
@@ -241,7 +241,7 @@ def test_a_run_is_held_against_the_reference(trained: Path) -> None:
 def test_weights_that_mlx_misreads_are_found(
     weights: bool, trained: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both sides would compute alike with them; so the reference reads the file too."""
+    """Both would compute the same from wrong weights, so the reference reads the file itself."""
     from mlx_tiny.validate import suite
     from mlx_tiny.validate.trajectory import Training
 
@@ -282,7 +282,7 @@ def test_the_tables_of_a_sound_machine() -> None:
 @pytest.mark.usefixtures("operations_only")
 @pytest.mark.parametrize("as_json", [True, False])
 def test_a_fault_ends_with_3_and_names_where(as_json: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Attention that gives NaN in bfloat16 only, and the rest of the table behind it."""
+    """Attention that returns NaN only in bfloat16, and the rest of the table."""
     genuine = ATTENTION.implementations["plain"]
 
     def wrong(query: mx.array, *others: Any, **settings: Any) -> mx.array:
@@ -309,7 +309,7 @@ def test_a_fault_ends_with_3_and_names_where(as_json: bool, monkeypatch: pytest.
 def test_a_training_that_breaks_is_a_row_that_fails(
     error: Exception, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It breaks once, not once a row; the plot is left out, and the exit code is still that of the check."""
+    """The training runs once, not once per row; the plot is left out, and the exit code is 3."""
     pytest.importorskip("matplotlib", reason="matplotlib is not installed (the extra `plot`)")
     from mlx_tiny.validate import suite
     from mlx_tiny.validate.trajectory import Training

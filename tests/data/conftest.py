@@ -1,4 +1,4 @@
-"""Small texts and a small tokenizer for the tests of the data floor."""
+"""Small texts and a small tokenizer."""
 
 from __future__ import annotations
 

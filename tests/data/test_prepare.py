@@ -75,7 +75,7 @@ def entries(home: Path) -> list[str]:
 
 
 def check_whole(prepared: PreparedCorpus, stories: list[str], held_out: float = 0.02) -> None:
-    """The token files hold exactly the corpus, in its order."""
+    """The token files contain exactly the corpus, in its order."""
     tokenizer = prepared.tokenizer
     for tokens, side in ((prepared.train, False), (prepared.valid, True)):
         texts = [text for text in stories if (split_fraction(text) < held_out) is side]

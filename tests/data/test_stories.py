@@ -1,4 +1,4 @@
-"""The generated corpus: one derivation for each text, its knobs, its streams, and the form of what it says."""
+"""The generated stories: one derivation per text, options, streams, and the form of the text."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_text_outside_the_language_is_told(grammar: StoryGrammar) -> None:
 
 
 def test_what_was_set_up_binds_what_comes_later(grammar: StoryGrammar) -> None:
-    """A name or colour changed in its last place leaves the language: the text truly depends on its beginning."""
+    """If a name or colour is changed where it last occurs, the text has no derivation any more."""
     tables = lexicon.tables(1.0)
     names = set(tables["children"].keys) | set(tables["colours"].keys)
     changed = 0
@@ -175,7 +175,7 @@ def test_scale_lowers_the_entropy() -> None:
 
 
 def reaches(derivation: Derivation) -> list[tuple[int, int]]:
-    """Characters and sentences between each set-up and its payoff."""
+    """Characters and sentences between each cause and its effect."""
     opened = {name: place for kind, name, place in derivation.marks if kind == "set"}
     between = [derivation.text[opened[name] : place] for kind, name, place in derivation.marks if kind == "pay"]
     return [(len(text), len(re.findall(r"[.!?]", text))) for text in between]
@@ -196,7 +196,7 @@ def test_dependency_lengthens_the_way_from_set_up_to_payoff() -> None:
 
 
 def test_speed() -> None:
-    """At least 1 MB/s; about 20 were measured on one core, so that only a true loss fails here."""
+    """At least 1 MB/s; about 20 MB/s were measured on one core, so that only a large loss fails here."""
     grammar = StoryGrammar()
     best = 0.0
     for attempt in range(3):

@@ -1,4 +1,4 @@
-"""The engine of the generated stories: exact probabilities, derivations, enumeration, and the notation's checks."""
+"""The grammar of the generated stories: exact probabilities, derivations, enumeration, and checks of the notation."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def compiled(text: str, *, dependency: int = 0, scale: float = 1.0) -> Program:
 
 
 def assert_exact(program: Program) -> int:
-    """Every text of the program has one derivation, and their probabilities add up to 1; returns how many."""
+    """Check that every text has one derivation and that probabilities add up to 1; returns the number of texts."""
     derivations = list(enumerate_texts(program))
     texts = [derivation.text for derivation in derivations]
     assert len(set(texts)) == len(texts), Counter(texts).most_common(2)

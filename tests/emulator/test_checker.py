@@ -64,7 +64,7 @@ def test_several_faults_and_the_lines_of_a_header() -> None:
     assert [fault.kind for fault in caught.value.faults] == [Kind.UNINITIALISED, Kind.OUT_OF_BOUNDS]
 
 
-def test_the_project_s_own_text_is_named_by_its_file() -> None:
+def test_findings_in_project_kernels_name_the_file() -> None:
     text = (kernel_folder() / "simdgroup.h").read_text()
     line = 1 + text.count("\n", 0, text.index("simd_shuffle_xor"))
     with pytest.raises(KernelFault, match=rf"kernels/simdgroup\.h:{line}: .* returning"):

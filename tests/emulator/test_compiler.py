@@ -125,7 +125,7 @@ def test_what_nobody_has_used_for_a_month_is_forgotten(monkeypatch: pytest.Monke
     _forget()
 
 
-def test_lines_are_told_to_the_calls_of_the_kernel_s_own_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_calls_in_the_kernel_get_their_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     text = """
     .file 1 "folder" "kernel.metal"
     .file 2 "folder" "vectors.h"

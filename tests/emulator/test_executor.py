@@ -26,7 +26,7 @@ def numbers(size: int = 32, seed: int = 0) -> mx.array:
     return mx.array(np.random.default_rng(seed).standard_normal(size).astype(np.float32))
 
 
-def test_the_text_is_mlx_s_own_with_shapes_strides_and_templates() -> None:
+def test_the_text_is_that_of_mlx_with_shapes_strides_and_templates() -> None:
     body = THREAD + "o[i] = T(a[i]) * N + a_shape[0] * 100 + a_strides[0] * 10 + a_ndim + (FLAG ? 0.5f : 0.0f);"
     template = [("T", mx.float32), ("N", 3), ("FLAG", True)]
     got = run_kernel(body, mx.arange(32).reshape(4, 8), template=template)

@@ -111,7 +111,7 @@ def test_it_is_right_and_clean(T: int, dtype: str, bound: float, checking: bool)
         np.testing.assert_allclose(to_float64(got), right, rtol=0, atol=bound)
 
 
-def test_its_lane_map_is_apple_s() -> None:
+def test_its_lane_map_is_that_of_apple() -> None:
     """It knows the map by heart, so under another one it must be wrong: the map of the emulator has an effect."""
     arrays, exact = inputs(64, "float32")
     with emulated_metal(lane_map="other"):

@@ -135,7 +135,7 @@ def test_what_it_does_not_know_is_refused() -> None:
         pass
 
 
-def test_the_other_lane_map_s_text_defines_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_other_lane_map_defines_the_same_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     header = (kernel_folder() / "simdgroup.h").read_text()
     for lane_map in ("apple", "other"):
         body = """

@@ -1,4 +1,4 @@
-"""MLX multiplies by a fast BLAS, rightly, from any thread, after a fork, without a crash."""
+"""MLX multiplies by a fast BLAS: right results, from any thread, after a fork, without a crash."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def status() -> blas.BlasStatus:
 
 
 def run(code: str, **environment: str) -> str:
-    """Output of a fresh Python; its own process, because a replaced BLAS stays replaced."""
+    """Output of a new Python process, because a replaced BLAS stays replaced."""
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, **environment},

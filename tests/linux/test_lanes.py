@@ -1,4 +1,4 @@
-"""How MLX computes here: whether it compiles, and the lanes."""
+"""Compilation on a CPU, and lanes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ASK = "from mlx_tiny.linux.lanes import why_not_compiled; print(why_not_compiled
 
 
 def asked(folder: Path, **environment: str) -> str:
-    """What a fresh process, whose g++ is found in `folder` alone, says of compilation."""
+    """Output about compilation of a new process that finds g++ only in `folder`."""
     changed = {**os.environ, "TMPDIR": str(folder), "PATH": str(folder), **environment}
     finished = subprocess.run([sys.executable, "-c", ASK], env=changed, capture_output=True, text=True, check=True)
     return finished.stdout.strip()

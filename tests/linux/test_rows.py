@@ -1,4 +1,4 @@
-"""Sums and maxima of rows, and the CPU's exponential."""
+"""Sums and maxima of rows, and the exponential for the CPU."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_sums_and_maxima(n: int) -> None:
 
 @pytest.mark.parametrize("n", [1000, 2048])
 def test_what_is_small_beside_the_first_is_not_lost(n: int) -> None:
-    """Added one by one to 1 in float32, each of these would vanish, and the sum be 1."""
+    """Added one by one to 1 in float32, each of these numbers would be lost, and the sum would be 1."""
     small = 2.9e-8
     x = mx.concatenate([mx.ones((1, 1)), mx.full((1, n - 1), small)], axis=1)
     assert row_sum(x).item() - 1 == pytest.approx((n - 1) * small, rel=0.1)

@@ -1,4 +1,4 @@
-"""Kernels compiled ahead: what the first step then finds, and what happens where nothing can or need be compiled."""
+"""Compilation ahead: the first step finds the kernels; nothing happens where nothing can or need be compiled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The machine is described, measured, and refused with a remedy where MLX cannot run."""
+"""The description of the machine, and explanations where MLX cannot run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The machine's peaks, and the bound that follows from them."""
+"""Measured peaks, and the bounds that follow from them."""
 
 from __future__ import annotations
 

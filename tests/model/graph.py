@@ -1,4 +1,4 @@
-"""What a graph of MLX multiplies, counted from the graph itself."""
+"""Counts the multiplications in a graph of MLX."""
 
 from __future__ import annotations
 
@@ -29,6 +29,6 @@ def multiply_adds_of(function: Callable[[Parameters], list[mx.array]], parameter
 
 
 def beyond_the_diagonal(config: ModelConfig, rows: int) -> int:
-    """What dense scores and their product with the values cost above the causal half."""
+    """Multiply-adds of dense scores and their product with the values, beyond the causal half."""
     T = config.context
     return rows * config.layers * 2 * config.heads * config.head_width * T * (T - 1) // 2

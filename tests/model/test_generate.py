@@ -1,4 +1,4 @@
-"""Sampling: the cache changes nothing, and temperature, nucleus, seed and limits do what they say."""
+"""Generation: the cache does not change results; temperature, top-p, seed and limits work."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def generate(prompt: list[int], sampling: Sampling, **kwargs) -> list[int]:
 
 
 def naive_greedy(prompt: list[int], count: int) -> Iterator[int]:
-    """The likeliest token by a whole float64 pass each time; a full context is cut to its last half."""
+    """The likeliest tokens, each by a whole pass in float64; a full context is cut to its last half."""
     window = list(prompt)
     for _ in range(count):
         if len(window) > CONFIG.context:
@@ -140,7 +140,7 @@ def softmax(scores: np.ndarray) -> np.ndarray:
 
 
 def assert_frequencies(got: np.ndarray, expected: np.ndarray) -> None:
-    """Within five standard deviations each, and never where the probability is 0."""
+    """Frequencies are within five standard deviations, and zero where the probability is 0."""
     assert (np.abs(got - expected) <= 5 * np.sqrt(expected * (1 - expected) / DRAWS) + 1e-12).all(), (got, expected)
 
 

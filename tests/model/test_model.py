@@ -190,7 +190,7 @@ def test_a_fresh_model_knows_nothing(config: ModelConfig, dtype: mx.Dtype) -> No
 
 @each_config
 def test_every_parameter_of_a_fresh_model_comes_to_learn(config: ModelConfig) -> None:
-    """Zero output projections pass no gradient at first; after a small step or two all parameters have one."""
+    """Zero output projections pass no gradient at first; after a step or two all parameters have a gradient."""
     parameters = initialize(config, seed=0)
     gradient = mx.grad(lambda weights: losses(weights, config).mean())
     for _ in range(3):

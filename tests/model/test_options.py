@@ -1,4 +1,4 @@
-"""Every option of the architecture: beside its twin in PyTorch, in counts, from a cache, and in runs that resume."""
+"""Every option of the architecture: against PyTorch, in counts, with a cache, and in resumed runs."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ CONFIG = ModelConfig(
 
 
 def folded(parameters: Arrays, c: ModelConfig) -> Arrays:
-    """The parameters under qwen3's names, the scales of the stream divided out of the output projections."""
+    """The parameters with the names of qwen3, with the residual scales folded into the output projections."""
     query_rows, key_rows = c.heads * c.head_width, c.key_value_heads * c.head_width
     weights = {
         "embed_tokens": normalized(parameters["embedding"], c.norm_epsilon),
@@ -55,7 +55,7 @@ def folded(parameters: Arrays, c: ModelConfig) -> Arrays:
 
 
 def qwen3_logits(weights: Arrays, c: ModelConfig, tokens: np.ndarray) -> np.ndarray:
-    """Scores [T, V] of qwen3's forward pass."""
+    """Logits [T, V] of the forward pass of qwen3."""
     T, K = len(tokens), c.head_width
     x = weights["embed_tokens"][tokens]
     for layer in range(c.layers):

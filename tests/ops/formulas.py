@@ -1,4 +1,4 @@
-"""Every operation once more, in plain PyTorch by the functions of the reference."""
+"""Every operation in plain PyTorch, by the functions of the reference."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def newton_schulz(inputs: Named, case: Case, settings: Settings) -> Named:
 
 
 def muon(inputs: Named, case: Case, settings: Settings) -> Named:
-    """The directions as the reference moves weights of zero by them, matrix by matrix, put into the layout's banks."""
+    """The directions, from the reference's update of zero weights, matrix by matrix, arranged in banks."""
     layout, results = settings["layout"], muon_pack(inputs, case, settings)
     banks: dict[int, list[Tensor]] = {}
     config = OptimizerConfig(matrix_rate=1.0, matrix_decay=0.0, coefficients=settings["coefficients"])

@@ -1,4 +1,4 @@
-"""What operations are not defined for is refused by every implementation, before anything is computed."""
+"""Every implementation refuses wrong arguments before it computes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PROJECTED, WEIGHT, TABLE = (2, 3, 4, 6), (6,), (3, 1, 3)
 
 
 def zeros(shape: tuple[int, ...], dtype: str = "float32") -> mx.array:
-    """Never evaluated, whatever their number."""
+    """An array of zeros that is never evaluated, so that it may be huge."""
     return mx.zeros(shape, dtype=getattr(mx, dtype))
 
 

@@ -1,4 +1,4 @@
-"""What attention must do beyond its cases: caches with room, the future, neighbours, large outputs, and its memory."""
+"""Attention beyond its cases: caches with unused positions, the future, neighbouring heads, large outputs, memory."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_the_future_has_no_weight_at_all(implementation: str) -> None:
 
 @each_implementation
 def test_a_neighbouring_sequence_does_not_leak_into_the_tails(implementation: str) -> None:
-    """NaN follows each array's last row in memory; a zero weight would not stop it."""
+    """NaN follows the last row of each array in memory; a zero weight would not hide it."""
     two = case(33, 2, 1, 32, batch=2)
     both = numbers(ATTENTION, two)
     poisoned = (
@@ -89,7 +89,7 @@ def test_a_neighbouring_sequence_does_not_leak_into_the_tails(implementation: st
 
 @pytest.mark.parametrize("dtype", SIXTEEN)
 def test_the_rounding_of_large_outputs_does_not_reach_the_gradients(dtype: str) -> None:
-    """delta is a sum over the output, of which 16 bits round away as much as values near 300 differ by."""
+    """delta is a sum over the output; in 16 bits it is rounded by as much as values near 300 differ."""
 
     def large(arrays: conformance.Named) -> conformance.Named:
         value = rounded(300 + 0.5 * to_float64(arrays["value"]), dtype)[0]
@@ -106,7 +106,7 @@ def test_the_rounding_of_large_outputs_does_not_reach_the_gradients(dtype: str) 
 
 @pytest.mark.skipif(ON_GPU, reason="the emulator tells of launches")
 def test_no_matrix_of_scores_is_in_device_memory() -> None:
-    """Of every buffer of every launch: an input or result of the operation, or B H T numbers a few times."""
+    """Every buffer of every launch is an input or result of the operation, or has a few times B H T numbers."""
     B, T, H, G, K = 2, 257, 2, 1, 32
     of = case(T, H, G, K, "float16", batch=B)
     with able_to_run("metal") as launches:
@@ -123,7 +123,7 @@ def test_no_matrix_of_scores_is_in_device_memory() -> None:
 
 
 def test_a_compiled_step_builds_the_same_launches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The emulator does not run inside `mx.compile`; what a launch returns is made up here, its graph is not."""
+    """The emulator does not run inside `mx.compile`; the results of launches are made up, the graph is real."""
     names = []
 
     def stand_in(name: str, **_: Any) -> Callable[..., list[mx.array]]:

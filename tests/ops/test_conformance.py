@@ -1,4 +1,4 @@
-"""Every implementation of every operation is what its float64 formula says; the check finds one that is not."""
+"""Every implementation of every operation agrees with its formula in float64; the check finds one that does not."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_formulas_have_the_gradients_of_their_own_outputs(name: str, case: Case)
 @pytest.mark.torch
 @pytest.mark.parametrize(("name", "case"), FORMULA_CASES.values(), ids=FORMULA_CASES)
 def test_formulas_equal_the_reference(name: str, case: Case) -> None:
-    """Outputs and gradients beside plain PyTorch and its autograd."""
+    """Outputs and gradients against plain PyTorch with autograd."""
     import torch
     from formulas import FORMULAS
 
@@ -129,7 +129,7 @@ def test_formulas_equal_the_reference(name: str, case: Case) -> None:
 
 
 def first_changed(change: Callable[[mx.array], mx.array]) -> Callable[..., object]:
-    """From what an implementation gives to the same with its first array changed."""
+    """Changes the first array of an implementation's result."""
 
     def changed(results: Any) -> Any:
         if isinstance(results, mx.array):
@@ -142,7 +142,7 @@ def first_changed(change: Callable[[mx.array], mx.array]) -> Callable[..., objec
 
 
 def with_other_slope(x: mx.array) -> mx.array:
-    """The same numbers, with a gradient that is a hundredth larger."""
+    """The same numbers, with a gradient that is 1 % larger."""
     return mx.stop_gradient(x - 1.01 * x) + 1.01 * x
 
 

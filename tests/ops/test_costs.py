@@ -1,4 +1,4 @@
-"""FLOPs and bytes of the operations, by their formulas and counted one by one."""
+"""FLOPs and bytes of the operations: by formula, and counted."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def case(T: int = 7, **changes: Any) -> Case:
 
 
 def flops(operation: Operation, at: Case) -> tuple[float, float]:
-    """Forward, and with gradients."""
+    """FLOPs forward, and with gradients."""
     return operation.proof.flops(at, False), operation.proof.flops(at, True)
 
 

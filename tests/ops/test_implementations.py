@@ -1,4 +1,4 @@
-"""What computes which operation: what `auto` stands for, what is asked for, and the check before a kernel is used."""
+"""Which implementation computes which operation: `auto`, named ones, and the check before a kernel is used."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def chosen_attention(situation: Situation) -> str:
 
 
 def test_a_kernel_is_checked_once_and_a_wrong_one_is_warned_of_once() -> None:
-    """A verdict holds for an operation, a type and what its kernels are compiled for, whatever the length."""
+    """A verdict is kept per operation, dtype and compiled kernel, for all lengths."""
     with mock.patch.object(implementations, "failure", return_value="output is off") as check:
         with pytest.warns(UserWarning, match=r"of causal attention are not used: output is off.*validate --kernels"):
             choice = automatic(OPERATIONS["attention"], attention())
@@ -278,7 +278,7 @@ def test_the_device_is_named() -> None:
 
 
 def test_what_no_part_of_the_step_would_use_is_refused() -> None:
-    """AdamW trains the matrices, so that an implementation of Muon would be ignored; and no name counts twice."""
+    """AdamW trains the matrices, so an implementation of Muon would be ignored; and no operation may be named twice."""
     with pytest.raises(TinyError, match="no matrix is trained by Muon"):
         decide(MODEL, asked="muon=metal", device=MAC)
     assert decide(MODEL, asked="muon=plain", device=MAC).muon.implementation == "plain"

@@ -1,4 +1,4 @@
-"""Kernel files become what MLX takes, in a checkout and in an installed package."""
+"""Kernel files are read, in a checkout and in an installed package."""
 
 from __future__ import annotations
 

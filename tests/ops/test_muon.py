@@ -1,4 +1,4 @@
-"""What Muon's operations must do beyond their cases: layouts, sizes of entries, symmetry, singular values, launches."""
+"""Muon's operations beyond their cases: layouts, magnitudes, symmetry, singular values, launches."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_every_layout_is_packed(layout: Layout, implementation: str) -> None:
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_each_matrix_lies_in_one_place_of_the_bank_of_its_shape(name: str) -> None:
-    """Matrices are cut out one by one; of a layer neighbours stay neighbours."""
+    """Each matrix is cut out of its parameter; neighbours in a layer are neighbours in the bank."""
     (shapes, blocks), layout = PARAMETERS[name], LAYOUTS[name]
     numbers = iter(range(1, 10**6))
     parameters = [np.zeros(shape, np.float32) for shape in shapes]
@@ -88,7 +88,7 @@ def test_equal_matrices_of_a_model_share_a_bank(name: str) -> None:
 @pytest.mark.parametrize("scale", [1e-37, 1e-30, 1e30, 1e37])
 @each_implementation
 def test_the_scale_of_the_gradients_does_not_matter(implementation: str, scale: float) -> None:
-    """Squares of the one would vanish, of the other overflow, in the parts that norms are made of."""
+    """Squares of the small gradients would be 0, and those of the large ones would overflow."""
     layout, generator = LAYOUTS["around the tile"], np.random.default_rng(0)
     exact = [generator.uniform(-1, 1, shape) for shape in layout.shapes]
     zeros = [mx.zeros(shape) for shape in layout.shapes]
@@ -163,7 +163,7 @@ def assert_symmetric(product_NRR: mx.array) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("blocks", [2, 4])
 def test_products_of_the_kernel_are_symmetric_to_the_bit(blocks: int, dtype: str) -> None:
-    """Of an addend that is not symmetric, one triangle is read."""
+    """Only one triangle of an addend is read, even if the addend is not symmetric."""
     generator = np.random.default_rng(0)
     with able_to_run("metal"):
         for R in (1, 7, 33, 65, 130):
@@ -196,7 +196,7 @@ def test_the_triangle_is_computed_in_tiles_by_the_size_of_the_matrix() -> None:
 
 @emulated
 def test_what_a_step_launches() -> None:
-    """One launch packs everything, and each iteration is two products of each bank beside MLX's own."""
+    """One launch packs everything; each iteration has two symmetric products per bank, and a product by MLX."""
     layout = LAYOUTS["around the tile"]
     arrays = [mx.ones(shape) for shape in layout.shapes]
     with able_to_run("metal") as launches:

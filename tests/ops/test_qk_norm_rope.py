@@ -1,4 +1,4 @@
-"""What QK-norm with rotary positions must do beyond its cases: widths, sizes, zeros, tables, and its memory."""
+"""QK-norm with rotary positions beyond its cases: widths, magnitudes, zeros, tables, memory."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_an_offset_continues_where_the_last_positions_ended() -> None:
 
 @pytest.mark.skipif(ON_GPU, reason="the emulator tells of launches")
 def test_memory_is_that_of_the_heads_and_small_sums() -> None:
-    """Beside outputs and gradients there are only the terms of the weights' gradients, one row per group of tokens."""
+    """Apart from outputs and gradients, only terms of the weights' gradients are stored, a row per group of tokens."""
     B, T, K, H, G = 2, 33, 64, 4, 2
     of = replace(case(T, H, G, K), batch=B)
     with able_to_run("metal") as launches:

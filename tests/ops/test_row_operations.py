@@ -1,4 +1,4 @@
-"""Norms, activations and the cross-entropy at their ends."""
+"""Norms, activations and the cross-entropy with extreme inputs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_rows_of_zeros_stay_zero(implementation: str) -> None:
 
 @pytest.mark.parametrize("implementation", implementations(ACTIVATION))
 def test_swiglu_at_its_ends(implementation: str) -> None:
-    """A gate far below zero closes, one far above lets through what it gates; zero gives zero."""
+    """A gate far below zero gives zero, and one far above zero gives gate times x."""
     hidden = mx.array([[-1e4, -80.0, 0.0, 80.0, 1e4, 1.0, 1.0, 3.0, 1.0, 1.0]])
     outputs, gradients = mx.vjp(
         lambda x: ACTIVATION(implementation, x, activation="swiglu"), [hidden], [mx.ones((1, 5))]
@@ -43,7 +43,7 @@ def test_swiglu_at_its_ends(implementation: str) -> None:
 
 @pytest.mark.parametrize("implementation", implementations(CROSS_ENTROPY))
 def test_extreme_logits(implementation: str) -> None:
-    """Logits of plus and minus 1000: sure hits cost nothing, sure misses their distance."""
+    """Logits of plus and minus 1000: the loss is zero for a right prediction, and the difference for a wrong one."""
     hidden, head = np.array([[1000.0], [-1000.0], [0.0]]), np.array([[1.0], [-1.0], [0.5]])
     arrays = [rounded(array, "float32")[0] for array in (hidden, head)]
     for target in ([0, 1, 2], [1, 0, 2], [2, 2, 0]):

@@ -1,4 +1,4 @@
-"""Muon and AdamW against float64 textbooks, and who belongs to whom."""
+"""Muon and AdamW against textbook versions in float64, and which parameters each trains."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def random_arrays(model: ModelConfig, generator: np.random.Generator, scale: flo
 
 
 def matrices(bank: np.ndarray, spec: ParameterSpec) -> Iterator[tuple[tuple[int, slice], np.ndarray]]:
-    """Every single matrix of a parameter with its place: layer, and rows."""
+    """Every matrix of a parameter with its layer and rows."""
     ends = np.cumsum(spec.blocks)
     assert ends[-1] == bank.shape[1], "the blocks make up the parameter"
     for layer in range(len(bank)):
@@ -102,7 +102,7 @@ class Textbook:
 
 
 def follow(model: ModelConfig, config: OptimizerConfig, gradient_scale: float = 1e-2) -> None:
-    """Twenty steps of both, on gradients with a drift, under a changing rate and momentum."""
+    """Twenty steps of both, on random gradients with a constant part, with changing rate and momentum."""
     generator = np.random.default_rng(0)
     exact, drift = random_arrays(model, generator), random_arrays(model, generator, gradient_scale)
     (optimizer, state), textbook = start(config, model), Textbook(config, model)
@@ -154,7 +154,7 @@ def test_the_scale_of_the_gradients_hardly_matters(kind: str, scale: float) -> N
 
 
 def one_at_a_time(model: ModelConfig, config: OptimizerConfig, weights: dict, gradients: dict, state: State) -> tuple:
-    """Muon's step without any bank, in the float32 operations of version 0.1: new weights and momenta."""
+    """Muon's step for one matrix at a time, in the float32 operations of version 0.1: new weights and momenta."""
     rate, momentum = mx.array(0.7) * config.matrix_rate, mx.array(0.9)
     keep, changed, averages = 1 - rate * config.matrix_decay, {}, {}
     for name, spec in parameter_specs(model).items():
@@ -274,7 +274,7 @@ def test_a_rate_of_zero_changes_no_weight(kind: str) -> None:
 
 
 def test_muon_equals_that_of_mlx_where_the_variant_is_the_same() -> None:
-    """MLX's has the quintic, one momentum from the start, a fixed rate; its decay is another, so there is none."""
+    """MLX's has the quintic, constant momentum and rate, and another kind of weight decay, which is therefore 0."""
     config, model = OptimizerConfig(coefficients="quintic", matrix_decay=0.0), CONFIGS["grouped"]
     specs = {name: spec for name, spec in parameter_specs(model).items() if spec.blocks}
     generator = np.random.default_rng(7)
@@ -307,7 +307,7 @@ def test_muon_equals_that_of_mlx_where_the_variant_is_the_same() -> None:
 
 @pytest.mark.parametrize("name", ["relu2", "grouped", "odd sizes"])
 def test_the_kernels_update_as_the_plain_path_does(name: str) -> None:
-    """Three steps: parameters and all of the state, names and shapes included."""
+    """Three steps: equal parameters and state, with equal names and shapes."""
     model, config = CONFIGS[name], OptimizerConfig(matrix_decay=0.5, clip_norm=1.0)
     generator = np.random.default_rng(8)
     exact = random_arrays(model, generator)

@@ -1,4 +1,4 @@
-"""Schedules are continuous functions of the fraction of the budget, with known ends."""
+"""Schedules are continuous functions of the fraction of the budget, with known values at both ends."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_multiplier_is_continuous(config: ScheduleConfig, fraction: float, s
 
 
 @given(schedules())
-def test_the_multiplier_s_ends(config: ScheduleConfig) -> None:
+def test_values_of_the_multiplier_at_both_ends(config: ScheduleConfig) -> None:
     assert rate_multiplier(config, 0.0) == (0.0 if config.warmup else pytest.approx(1.0))
     if config.cooldown:
         assert rate_multiplier(config, 1.0) == pytest.approx(config.floor)
@@ -88,7 +88,7 @@ def test_the_momentum_is_continuous(config: OptimizerConfig, fraction: float, st
 
 
 @given(optimizers())
-def test_the_momentum_s_ends(config: OptimizerConfig) -> None:
+def test_values_of_the_momentum_at_both_ends(config: OptimizerConfig) -> None:
     if config.momentum_warmup:
         assert muon_momentum(config, 0.0) == config.momentum_start
         middle = muon_momentum(config, config.momentum_warmup / 2)

@@ -1,4 +1,4 @@
-"""Tests of the PyTorch reference, all of them skipped where PyTorch is missing."""
+"""Tests of the PyTorch reference, skipped where PyTorch is missing."""
 
 import pytest
 

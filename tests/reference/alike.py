@@ -1,4 +1,4 @@
-"""The same weights, batches and states for both sides."""
+"""The same weights, batches and states for MLX and PyTorch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def to_torch(arrays: dict[str, np.ndarray], dtype: torch.dtype = torch.float32) 
 
 
 def to_numpy(array: torch.Tensor | mx.array | np.ndarray | float) -> np.ndarray:
-    """The numbers of either side in float64."""
+    """The numbers of an array of MLX or PyTorch, in float64."""
     if isinstance(array, torch.Tensor):
         return array.detach().double().numpy()
     return np.array(array).astype(np.float64)
@@ -28,11 +28,11 @@ def random_batch(config: ModelConfig, rows: int = 2, seed: int = 0) -> np.ndarra
 
 
 def weights(config: ModelConfig, seed: int = 0) -> dict[str, np.ndarray]:
-    """Numbers of a sensible scale everywhere, exact in float32."""
+    """Random weights for all parameters, exact in float32."""
     return random_parameters(config, seed)
 
 
 def assert_alike(got, expected, operation: str, what: str = "", dtype: str = "float32") -> None:
-    """Hold one side against the other, by the table's bounds."""
+    """Compare arrays of MLX and PyTorch by the bounds of the table."""
     excess = bounds(operation, dtype).excess(to_numpy(got), to_numpy(expected))
     assert excess <= 1, f"{what or operation} is off by {excess:.3g} times what {operation!r} allows"

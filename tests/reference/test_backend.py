@@ -1,4 +1,4 @@
-"""The training loop with PyTorch under it: budget, checkpoints, kills, and runs that change sides."""
+"""The training loop with PyTorch: budget, checkpoints, kills, and runs that change the backend."""
 
 from __future__ import annotations
 

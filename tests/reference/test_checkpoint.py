@@ -1,4 +1,4 @@
-"""Checkpoints of either side are read by the other bit for bit, and what is none is refused."""
+"""MLX and PyTorch read each other's checkpoints bit for bit, and refuse other files."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def run(tmp_path: Path, request: pytest.FixtureRequest) -> RunFolder:
 
 
 def odd_numbers(shape: tuple[int, ...], seed: int) -> np.ndarray:
-    """Float32 numbers with the smallest, negative zero, and random ones."""
+    """Float32 numbers: the smallest, negative zero, and random ones."""
     values = np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
     values.flat[0], values.flat[-1] = 1e-45, -0.0
     return values
@@ -57,7 +57,7 @@ def odd_state(run: RunFolder) -> TrainingState:
 
 
 def bits(arrays: dict) -> dict[str, tuple]:
-    """Type, shape and bytes of the arrays of either side."""
+    """Dtype, shape and bytes of arrays of MLX or PyTorch."""
     return {name: (np.asarray(a).dtype, tuple(a.shape), np.asarray(a).tobytes()) for name, a in arrays.items()}
 
 

@@ -1,4 +1,4 @@
-"""Bits per byte of the same weights by both sides."""
+"""Bits per byte of the same weights by MLX and PyTorch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The likeliest tokens are those of the other side, one by one; draws follow the probabilities."""
+"""MLX and PyTorch generate the same likeliest tokens; random tokens follow the probabilities."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DRAWS = 4000
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_both_sides_write_the_same_tokens(config: ModelConfig, dtype: torch.dtype) -> None:
-    """Further than the context reaches, so that the window is cut on the way."""
+    """More tokens than the context, so that the window is cut."""
     arrays = weights(config, seed=4)
     got = list(generate_tokens(to_torch(arrays, dtype), config, PROMPT, max_tokens=LENGTH))
     greedy = mlx_generate.Sampling(temperature=0, max_tokens=LENGTH)

@@ -1,4 +1,4 @@
-"""The reference against finite differences, float64 numpy, and the MLX side: scores, losses and every gradient."""
+"""The reference against finite differences, float64 numpy and MLX: logits, losses and every gradient."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_gradients_are_the_slopes_of_the_loss(config: ModelConfig) -> None:
 
 @each_config
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_torch_s_own_attention_is_the_plain_one(config: ModelConfig, dtype: torch.dtype) -> None:
+def test_fused_attention_equals_plain_attention(config: ModelConfig, dtype: torch.dtype) -> None:
     parameters, batch = to_torch(weights(config), dtype), random_batch(config)
     loss, gradients = loss_and_gradients(parameters, config, batch, attention="fused")
     other_loss, others = loss_and_gradients(parameters, config, batch, attention="plain")
@@ -149,7 +149,7 @@ def test_a_record_holds_every_step_in_order_and_gradients_reach_it() -> None:
 
 
 def test_a_fault_shows_first_where_it_was_made() -> None:
-    """What a comparison in lockstep rests on: before a changed weight, no recorded number differs."""
+    """The comparison in lockstep relies on this: before a changed weight, no recorded number differs."""
     arrays, batch = weights(SMALL), torch.from_numpy(random_batch(SMALL)).long()
     sound, faulty = ({} for _ in range(2))
     model.logits(to_torch(arrays), SMALL, batch, record=sound)
@@ -182,7 +182,7 @@ def test_scores_of_any_size_overflow_nothing() -> None:
 
 @pytest.mark.parametrize("attention", [model.plain_attention, model.fused_attention])
 def test_attention_of_extreme_scores(attention) -> None:
-    """Scores of some 10,000: the softmax is a choice of the largest."""
+    """With scores near 10,000 the softmax selects the largest."""
     query = torch.zeros(1, 3, 1, 4)
     query[..., 0] = 200.0
     key, value = torch.zeros(1, 3, 1, 4), torch.randn(1, 3, 1, 4, generator=torch.Generator().manual_seed(0))

@@ -1,4 +1,4 @@
-"""Muon, AdamW and the schedule of both sides: twenty steps from identical states with identical gradients."""
+"""Muon, AdamW and the schedule of MLX and PyTorch: twenty steps from equal states with equal gradients."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def random_arrays(model: ModelConfig, generator: np.random.Generator, scale: flo
 
 
 def follow(model: ModelConfig, config: OptimizerConfig, dtype: torch.dtype, scale: float = 1e-2) -> None:
-    """Twenty steps of both, on gradients with a drift, under a changing rate and momentum."""
+    """Twenty steps of both, on random gradients with a constant part, with changing rate and momentum."""
     generator = np.random.default_rng(0)
     start, drift = random_arrays(model, generator), random_arrays(model, generator, scale)
     specs = parameter_specs(model)

@@ -1,4 +1,4 @@
-"""Steps of both sides side by side, and a run that one begins and the other ends."""
+"""Training steps of MLX and PyTorch compared, and runs that change the backend."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HALF = 30
 
 
 class Both:
-    """One run's batches and schedule, and each side's way to take steps from a checkpoint to a checkpoint."""
+    """Batches and schedule of a run, and steps by MLX and by PyTorch from one checkpoint to the next."""
 
     def __init__(self, folder: Path, **changes: Any) -> None:
         self.run = create_run(folder / "run", tiny_config(folder, **changes))
@@ -62,7 +62,7 @@ class Both:
         return losses
 
     def begin(self) -> RunFolder:
-        """The run with a first checkpoint of fresh weights."""
+        """A run with a first checkpoint of new weights."""
         self.run.save_checkpoint("last", TrainingStep(self.config, compiled=False).initial_state(), Progress())
         return self.run
 
@@ -123,7 +123,7 @@ def test_a_step_leaves_the_old_state_as_it_is(tmp_path: Path) -> None:
 
 
 def test_types_of_a_step(tmp_path: Path) -> None:
-    """The state keeps its type; activations follow the run's, unless the state is float64."""
+    """The state keeps its dtype; activations have that of the run, unless the state is float64."""
     both = Both(tmp_path)
     half = replace(both.config, train=replace(both.config.train, dtype="bfloat16"))
     losses = {}

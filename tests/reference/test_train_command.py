@@ -1,4 +1,4 @@
-"""`mlx-tiny train --backend torch`, as a user calls it."""
+"""`mlx-tiny train --backend torch` from the command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report's numbers are those of the run and fit together: as JSON, in Markdown, on the terminal, in the picture."""
+"""The numbers of a report are those of the run and agree: in JSON, Markdown, terminal and picture."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SESSION = report.Session(
 
 @dataclasses.dataclass(frozen=True)
 class Ended:
-    """A run and its data."""
+    """A finished run and its data."""
 
     run: RunFolder
     corpus: PreparedCorpus
@@ -157,7 +157,7 @@ def write(ended: Ended, folder: Path) -> Report:
 
 
 class StandIn:
-    """Records what is drawn, in place of a figure and its axes."""
+    """Replaces a figure and its axes, and records what is drawn."""
 
     def __init__(self) -> None:
         self.lines: dict[str, tuple[list[float], list[float]]] = {}
@@ -175,7 +175,7 @@ class StandIn:
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, StandIn]:
-    """What is drawn, by the name of its file; matplotlib may be missing."""
+    """The drawn lines, by file name; works without matplotlib."""
     found: dict[str, StandIn] = {}
 
     @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Presets hold together and cost more in their order, and a larger budget never buys a smaller model."""
+"""Presets are valid and cost more in their order; a larger budget never gives a smaller model."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def tokens_within(budget: Budget, name: str) -> float:
-    """Training tokens that a preset sees within a budget, on the machine of the tests."""
+    """Tokens that a preset is trained on within a budget, on the machine of the tests."""
     if budget.quantity == "tokens":
         return budget.amount
     flops = budget.amount * (MEASURED_FLOPS_PER_S if budget.quantity == "seconds" else 1.0)
@@ -128,7 +128,7 @@ def test_an_unknown_preset_is_refused(name: str) -> None:
 
 
 def test_the_measurement_is_a_rate_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three steps, of half, a quarter, and three quarters of a second by a clock of our own."""
+    """Three steps of half, a quarter and three quarters of a second, by a made-up clock."""
     monkeypatch.setitem(PRESETS, "mini", PRESETS["tiny"])  # which is quicker to run
     monkeypatch.setattr(plan, "_MEASURED_SECONDS", 1.0)
     clock = iter([0.0, 0.0, 0.5, 0.5, 0.75, 0.75, 0.75, 1.5, 1.5])

@@ -1,4 +1,4 @@
-"""Tables fit their width, and say what their columns mean and which had no room."""
+"""Tables fit their width; the legend explains the columns and names those left out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Other processes: what they answer, what is said of those that fail, and how much memory one held."""
+"""Child processes: answers, errors and memory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ print(peak_memory_bytes())
 
 @pytest.fixture
 def child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Starts a program as a child that is to answer, and ends it after the test."""
+    """Starts a program as a child process, and ends it after the test."""
     started: list[Child] = []
 
     def start(program: str) -> Child:

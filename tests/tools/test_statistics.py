@@ -1,4 +1,4 @@
-"""Spreads and means of known figures."""
+"""Spreads and means of known numbers."""
 
 from __future__ import annotations
 

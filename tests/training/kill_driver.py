@@ -24,7 +24,7 @@ def say(word: str) -> None:
 
 
 def announced(owner: Any, method: str, word: str) -> None:
-    """Say `word` before each call of the method, and "done" after it."""
+    """Print `word` before each call of the method, and "done" after it."""
     inner = getattr(owner, method)
 
     def call(*args: Any, **kwargs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The account of a run, kept by a clock that a test can turn."""
+"""The account of a run, with a clock that tests control."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mlx_tiny.training.budget import Budget
 
 
 class Clock:
-    """Shows the time that it was set to."""
+    """A clock that shows the time to which it was set."""
 
     def __init__(self) -> None:
         self.now = 1000.0

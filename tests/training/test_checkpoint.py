@@ -1,4 +1,4 @@
-"""Checkpoints come back bit for bit, and what is not a checkpoint of this run is refused."""
+"""Checkpoints are read back bit for bit, and those of another run are refused."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def run(tmp_path: Path) -> RunFolder:
 
 @pytest.fixture
 def state(run: RunFolder) -> TrainingState:
-    """Every array full of odd numbers: the smallest, negative zero, and random ones."""
+    """A state whose arrays contain the smallest number, negative zero, and random numbers."""
     state = TrainingStep(run.config, compiled=False).initial_state()
     generator = np.random.default_rng(0)
 
@@ -91,7 +91,7 @@ def test_a_checkpoint_before_the_first_loss_comes_back(run: RunFolder, state: Tr
 
 
 def test_parameters_come_back_in_their_order(run: RunFolder, state: TrainingState) -> None:
-    """The gradients' norm adds up in the order of the parameters: another order is another rounding."""
+    """The norm of the gradients is added up in this order; another order would round differently."""
     run.save_checkpoint("last", state, PROGRESS)
     assert list(run.load_checkpoint("last")[0].parameters) == list(state.parameters)
 

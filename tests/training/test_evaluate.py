@@ -1,4 +1,4 @@
-"""Bits per byte against a naive float64 loop."""
+"""Bits per byte against a simple loop in float64."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def random_tokens(count: int) -> np.ndarray:
 
 
 def naive_nats(parameters: dict[str, np.ndarray], tokens: np.ndarray, predicted: int) -> list[float]:
-    """Each token after the first, from those before it in its window, one after the other."""
+    """Each token after the first, predicted from those before it in its window, one by one."""
     nats = []
     for index in range(1, predicted + 1):
         start = (index - 1) // T * T
@@ -79,7 +79,7 @@ def test_the_batch_does_not_matter(batch_tokens: int) -> None:
 
 @pytest.mark.parametrize("count", [2, T + 1, 5 * T + 3])
 def test_every_token_counts_once(count: int) -> None:
-    """Under a model that knows nothing each costs ln V, so the total counts them."""
+    """With a model that knows nothing, each token costs ln V, so the total counts them."""
     parameters = {**to_mlx(random_parameters(CONFIG)), "head": mx.zeros((CONFIG.vocabulary_size, CONFIG.width))}
     got = evaluate(parameters, CONFIG, random_tokens(count), 3.0)
     assert got.nats == pytest.approx((count - 1) * math.log(CONFIG.vocabulary_size), rel=1e-7)
@@ -88,7 +88,7 @@ def test_every_token_counts_once(count: int) -> None:
 
 
 def test_each_token_weighs_the_same_wherever_it_stands() -> None:
-    """A model without context (zero values) gives each token a price of its own: the total adds the prices up."""
+    """In a model without attention (zero values) the loss depends on one token only, so the total is a known sum."""
     parameters = random_parameters(CONFIG)
     parameters = {
         n: 0 * a if n in ("attention_output", "mlp_output", "embedding") else a for n, a in parameters.items()

@@ -35,7 +35,7 @@ RUNS: dict[str, dict[str, Any]] = {
 
 
 class Lives:
-    """All lives of one run, in a cache and a folder of its own."""
+    """All sessions of one run, in a folder and cache of its own."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.folder, self.chance = folder, random.Random(name)

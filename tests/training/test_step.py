@@ -1,4 +1,4 @@
-"""A step is the same however it is cut: into micro-batches, over lanes, compiled or not."""
+"""A step gives the same result in micro-batches, over lanes, and compiled or not."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def lane_count(count: int) -> Iterator[None]:
 
 
 def some_steps() -> dict[str, np.ndarray]:
-    """Gradients of one batch, and where six steps end."""
+    """Gradients of a batch, and the state after six steps."""
     loss, gradients = TrainingStep(CONFIG, compiled=False).loss_and_gradients(PARAMETERS, random_batch())
     state, losses = train(CONFIG, 6)
     arrays = {f"gradient.{name}": np.array(gradient) for name, gradient in gradients.items()}
@@ -104,7 +104,7 @@ def some_steps() -> dict[str, np.ndarray]:
 
 @on_a_cpu
 def test_lanes_change_nothing_but_rounding_and_their_number_gives_the_same_bits(tmp_path) -> None:
-    """Five lanes do not divide a batch of eight, and sixteen are more than it has."""
+    """Five lanes do not divide a batch of eight, and sixteen lanes are more than the batch has sequences."""
     with lane_count(1):
         one = some_steps()
     with lane_count(2), lanes.one_lane():
@@ -147,7 +147,7 @@ def test_compiling_changes_nothing_but_rounding(micro_batches: int) -> None:
 @on_a_cpu
 @compiles
 def test_a_cold_start_compiles_few_kernels() -> None:
-    """Each costs g++ a quarter of a second or more at the first step on a machine, which is to come within 15 s."""
+    """Each costs g++ a quarter of a second or more at the first step on a machine, which must come within 15 s."""
     step = TrainingStep(PRESETS["mini"].config(), compiled=True)
     state = step.initial_state()
     batch = np.zeros((step.config.train.batch_size, step.config.model.context + 1), dtype=np.int32)

@@ -1,4 +1,4 @@
-"""The training loop: it learns, ends with its budget, and loses nothing on the way."""
+"""The training loop: it learns, ends with its budget, and loses nothing."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def tokens(steps: float) -> str:
 
 
 class Presser(Recorder):
-    """Presses Ctrl-C in the middle of a step's report."""
+    """Presses Ctrl-C while a step is reported."""
 
     def __init__(self, at_step: int) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ def test_the_loss_falls_and_everything_is_reported(tmp_path: Path) -> None:
 
 
 class Growing(BatchStream):
-    """A stream whose batches become larger and shorter along the run."""
+    """A stream whose batches get more and shorter sequences during the run."""
 
     def next_batch(self) -> np.ndarray:
         batch = super().next_batch()
@@ -100,7 +100,7 @@ class Growing(BatchStream):
 
 
 def test_the_account_is_charged_with_what_each_step_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shapes that vary along a run; every figure is that of the moment when the step was built."""
+    """Shapes vary during the run; the recorded numbers are those from the start of each step."""
     monkeypatch.setattr(trainer, "BatchStream", Growing)
     run, recorder = create_run(tmp_path / "run", tiny_config(tmp_path, budget=tokens(8), evaluations=2)), Recorder()
     session = tiny_trainer(run, recorder)
@@ -181,7 +181,7 @@ def test_a_second_interruption_ends_at_once(tmp_path: Path) -> None:
 
 
 def poison(trainer, at_step: int, what: str) -> None:
-    """Let the update of one step go wrong: its weights or its loss."""
+    """Make the update of one step wrong: its weights or its loss."""
     sound, calls = trainer.step, [0]
 
     def step(state, batch, multiplier, momentum):
@@ -304,7 +304,7 @@ def test_a_full_disk_is_told_and_the_old_checkpoint_stays(tmp_path: Path, monkey
 
 
 def drive(run: Path, die_at: int | None = None) -> None:
-    """One session in a process of its own, which kills itself with SIGKILL when a step is told."""
+    """A session in a process of its own, which kills itself by SIGKILL when a certain step is reported."""
     command = [sys.executable, str(DRIVER), str(run)] + ([] if die_at is None else [str(die_at)])
     done = subprocess.run(command, env=subprocess_environment(), capture_output=True, text=True, timeout=120)
     assert done.returncode == (0 if die_at is None else -signal.SIGKILL), done.stderr

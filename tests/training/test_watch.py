@@ -1,4 +1,4 @@
-"""Divergence, interruption, and the device's errors."""
+"""Divergence, interruption, and errors of the device."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from mlx_tiny.training.checkpoint import RunFolder
 
 
 class Mortal(Recorder):
-    """Kills its own process when a certain step is told."""
+    """Kills its own process when a certain step is reported."""
 
     def __init__(self, die_at: int) -> None:
         super().__init__()

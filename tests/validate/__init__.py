@@ -1,4 +1,4 @@
-"""Tests of `mlx-tiny validate` beside its command, all of them skipped where PyTorch is missing."""
+"""Tests of `mlx-tiny validate`, skipped where PyTorch is missing."""
 
 import pytest
 

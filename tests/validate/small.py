@@ -1,4 +1,4 @@
-"""A model that is validated in a moment."""
+"""A model that is validated within a moment."""
 
 from __future__ import annotations
 

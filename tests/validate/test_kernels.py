@@ -1,4 +1,4 @@
-"""The table of `mlx-tiny validate --kernels`, through the emulator: what it asks, and that it can fail."""
+"""The table of `mlx-tiny validate --kernels` in the emulator: its cases, and that it finds errors."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_every_kernel_is_within_its_bounds() -> None:
 
 
 def cases_of(kernel: str) -> tuple[Operation, list[Case]]:
-    """The smallest operation that a kernel has a part in, and its cases."""
+    """The smallest operation that uses a kernel, and its cases."""
     with emulated_metal():
         for operation in everything():
             if kernel in operation.proof.kernels.values():

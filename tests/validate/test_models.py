@@ -1,4 +1,4 @@
-"""Layer 2: whole models, and the stage at which two of them part."""
+"""Layer 2: whole models, and which stage of a wrong model fails."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_stages_in_lockstep_come_in_the_order_of_computation(dtype: str) -> None
 
 
 def test_each_stage_is_blamed_for_its_own_fault_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault in one layer leaves all numbers of all other layers right, before it and after it."""
+    """A fault in one layer changes no number of the other layers."""
     genuine = model.layers_of
 
     def wrong(*arguments) -> list:
@@ -106,7 +106,7 @@ def test_every_preset_is_asked_and_what_none_of_them_has() -> None:
 
 
 def test_a_fresh_model_proves_something() -> None:
-    """As training starts, output projections and head are zero, and with them every gradient but the head's."""
+    """At the start of training, output projections and head are zero, so that most gradients would be zero."""
     weights = small_case().weights
     assert {name: array.shape for name, array in weights.items()} == {
         name: spec.shape for name, spec in parameter_specs(CONFIG.model).items()

@@ -1,4 +1,4 @@
-"""Layer 1: every implementation that runs here is asked, in every type, and keeps its bounds."""
+"""Layer 1: every implementation that runs here is checked, in every dtype."""
 
 from __future__ import annotations
 

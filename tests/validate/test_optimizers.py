@@ -1,4 +1,4 @@
-"""Layer 3: the optimizers of both sides, and those of other people."""
+"""Layer 3: the optimizers against the reference and against other libraries."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_the_gradients_meet_zero_and_epsilon() -> None:
 
 
 def epsilon_inside_the_root(self, name, weight, gradient, state, new_state, rate):
-    """Adam as some write it: sqrt(v + epsilon^2) has the same scale as sqrt(v) + epsilon, and is another number."""
+    """Another variant of Adam: sqrt(v + epsilon^2) has the same magnitude as sqrt(v) + epsilon, but is not equal."""
     c, step = self.config, new_state["step"].astype(mx.float32)
     first = c.adam_beta1 * state[f"first.{name}"] + (1 - c.adam_beta1) * gradient
     second = c.adam_beta2 * state[f"second.{name}"] + (1 - c.adam_beta2) * gradient**2
@@ -85,7 +85,7 @@ def test_another_adamw_is_found(name: str, wrong, monkeypatch: pytest.MonkeyPatc
 def test_where_gradients_are_large_an_epsilon_inside_the_root_is_the_same(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So that it is the epsilon, and no mistake in the wrong version, that is found above."""
+    """So the test above finds the epsilon, and not another mistake of the wrong version."""
     monkeypatch.setattr(optimizers, "_SMALL", optimizers._SCALE)
     monkeypatch.setattr(Optimizer, "_adamw_step", epsilon_inside_the_root)
     assert [row.verdict for row in rows(name)] == [OK]

@@ -1,4 +1,4 @@
-"""Layer 6: a validator that cannot fail is worthless."""
+"""Layer 6: planted faults are found in the right place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layer 5: bits per byte and the likeliest text."""
+"""Layer 5: bits per byte and the likeliest tokens."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def written(token: int):
 
 
 def test_a_tie_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two equal rows of the head, of which each side takes another, at the first place where they are the likeliest."""
+    """Two rows of the head are equal and the likeliest, and MLX and the reference take different ones."""
     subject = trained()
     first = next(
         iter(
@@ -101,7 +101,7 @@ def test_a_tie_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("apart", "verdict"), [(1e-5, OK), (4e-4, OK), (6e-4, FAILED)])
 def test_a_tie_is_measured_by_the_largest_score(apart: float, verdict: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two likeliest tokens whose scores are near zero, where others' are near -100, and with them the rounding."""
+    """The two likeliest tokens have scores near zero, others near -100, and these decide the rounding errors."""
     scores = np.full(VOCABULARY, -100.0)
     scores[1], scores[2] = 1e-5, 1e-5 + apart
     monkeypatch.setattr(strength.generate, "generate_tokens", written(1))
@@ -142,7 +142,7 @@ def test_another_token_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("length", [1, CONTEXT, CONTEXT + 1, CONTEXT + CONTEXT // 2, 200])
 def test_scores_are_those_of_the_window_that_generation_reads(length: int) -> None:
-    """The token that the reference writes after a text has the highest of the scores there."""
+    """The token that the reference writes after a text has the highest score there."""
     subject = trained()
     prompt = [int(token) for token in subject.tokens[:CONTEXT]]
     parameters = in_float32(subject)

@@ -1,4 +1,4 @@
-"""The table of `mlx-tiny validate`, and what else of it needs no PyTorch."""
+"""The table of `mlx-tiny validate`, and its other parts that need no PyTorch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layer 4: a short training by both sides."""
+"""Layer 4: a short training by MLX and by the reference."""
 
 from __future__ import annotations
 
