@@ -36,7 +36,8 @@ DOCUMENTS = [
 ]
 SHELLS = ("", "bash", "sh", "shell", "console")
 SMALL = (
-    "--preset tiny --vocabulary-size 512 --context 32 --train-bytes 300000 --validation-bytes 30000 --evaluations 1"
+    "--preset tiny --vocabulary-size 512 --context 32 --train-bytes 200000 --validation-bytes 20000 --evaluations 1 "
+    "--no-compile --width 32 --batch-size 4 --samples 1"
 ).split()
 MEASURING = ("bench", "profile")
 TOKENS_MORE = 640
@@ -170,12 +171,13 @@ def test_the_commands_run_in_their_order(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def validate_little(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No preset and a few steps; all of `mlx-tiny validate` has a test of its own."""
+    """Operations and a few steps; all of `mlx-tiny validate` has a test of its own."""
     import functools
 
-    from mlx_tiny.validate import models, trajectory
+    from mlx_tiny.validate import suite, trajectory
 
-    monkeypatch.setattr(models, "comparisons", functools.partial(models.comparisons, presets=()))
+    for part in (suite.models, suite.optimizers, suite.strength):
+        monkeypatch.setattr(part, "comparisons", lambda *_: iter(()))
     monkeypatch.setattr(trajectory, "Training", functools.partial(trajectory.Training, 21))
 
 

@@ -311,7 +311,6 @@ def drive(run: Path, die_at: int | None = None) -> None:
 
 
 RESUMED: dict[str, dict[str, Any]] = {
-    "plain": {},
     "clipped": {"optimizer": {"clip_norm": 0.5}},
     "adamw, swiglu, tied": {
         "optimizer": {"matrix_optimizer": "adamw"},
