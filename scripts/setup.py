@@ -35,7 +35,7 @@ def main(level):
     try:
         refuse_unsupported()
         if level != "check":
-            # A file of ours serves as the lock: the system opens it again whenever a holder dies.
+            # This file is the lock: the system unlocks it when its holder ends.
             with open(os.path.abspath(__file__), "ab") as lock:
                 wait_for(lock)
                 if level not in complete_levels():
@@ -95,7 +95,7 @@ def is_wanted_version():
 
 
 def build(level, lock):
-    """Make or mend .venv, install the project into it, and stamp it as complete."""
+    """Make or repair .venv, install the project into it, and mark it as complete."""
     began = time.time()
     before = complete_levels()
     if os.path.exists(UNFINISHED) or not (is_wanted_version() and has_pip()):
@@ -153,7 +153,7 @@ def make_environment(lock):
         why = " ".join(output.split())[-300:] or "no reason given"
         raise Refusal(
             f"Python {VERSION} ({sys.executable}) cannot make a virtual environment: {why}. On Debian "
-            f"and Ubuntu, `apt install python{VERSION}-venv` mends that; or name another Python by PYTHON=."
+            f"and Ubuntu, `apt install python{VERSION}-venv` solves that; or name another Python by PYTHON=."
         )
 
 
@@ -195,7 +195,7 @@ def explain_pip(code):
             "or point pip at a registry that can be reached (PIP_INDEX_URL, PIP_PROXY, or PIP_FIND_LINKS and "
             f"PIP_NO_INDEX for a folder of wheels), then start again. The log is {LOG}."
         )
-    return f"pip ended with exit code {code}; its reason is above, its log is {LOG}. Mend it, then start again."
+    return f"pip ended with exit code {code}; its reason is above, its log is {LOG}. Solve that, then start again."
 
 
 def run(command, lock):

@@ -259,7 +259,8 @@ def _header(run: RunFolder, corpus: PreparedCorpus, reason: str, backend: Backen
         for field in dataclasses.fields(settings):
             value = getattr(settings, field.name)
             star = "*" if value != getattr(standard, field.name) else ""
-            words.append(f"{flag_name(section, field.name)[2:]} {value}{star}")
+            shown = "none" if value in (None, "") else value
+            words.append(f"{flag_name(section, field.name)[2:]} {shown}{star}")
         lines.append(f"{section}: {', '.join(words)}")
     return lines
 

@@ -95,7 +95,7 @@ class Table(Generic[R]):
 
 
 def readable(values: Mapping[str, Any]) -> dict[str, str]:
-    """Plain values as a person reads them; those that are None are left out."""
+    """Plain values as text, without those that are None."""
     lines = {}
     for name, value in values.items():
         if isinstance(value, dict):
@@ -108,7 +108,7 @@ def readable(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def block(values: Mapping[str, Any]) -> str:
-    """The `key: value` lines that end a command's output, which a script can read."""
+    """Lines `key: value`, which a script can read."""
     return "\n".join(f"{name}: {text}" for name, text in readable(values).items())
 
 

@@ -80,8 +80,8 @@ def test_text_is_the_same_numbers_and_the_run_is_left_as_it_was(trained: Path, t
     measured = measure(trained, text)
     shown = succeeded(call("eval", trained, text)).results()
     assert shown == {
-        "bits_per_byte": f"{measured['bits_per_byte']:.4f}",
-        "perplexity_per_token": f"{measured['perplexity_per_token']:.4f}",
+        "bits_per_byte": f"{measured['bits_per_byte']:.6g}",
+        "perplexity_per_token": f"{measured['perplexity_per_token']:.6g}",
         "tokens": str(measured["tokens"]),
         "bytes": str(measured["bytes"]),
     }

@@ -122,7 +122,8 @@ def test_the_header_shows_every_setting_and_stars_what_was_changed(run: Run) -> 
     defaults = to_plain(RunConfig())
     for section, settings in saved.items():
         words = [
-            f"{flag_name(section, name)[2:]} {value}{'*' if value != defaults[section][name] else ''}"
+            f"{flag_name(section, name)[2:]} {'none' if value in (None, '') else value}"
+            f"{'*' if value != defaults[section][name] else ''}"
             for name, value in settings.items()
         ]
         assert f"{section}: {', '.join(words)}" in lines

@@ -1,7 +1,7 @@
-"""Rules for kernel text that neither a compiler nor the emulator sees.
+"""Rules for the text of kernels that neither a compiler nor the emulator checks.
 
-They are about what MLX's generator trips over, what only Apple's compiler refuses, and the house's own ways. Text is
-read as text here; types are the type gate's concern, behaviour the emulator's.
+They are about text that MLX's generator cannot handle or only Apple's compiler refuses, and about the project's rules.
+The type gate checks types, and the emulator checks behaviour.
 """
 
 from __future__ import annotations
