@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -142,8 +143,9 @@ class StoryGrammar(Language):
         return hashlib.sha256(repr(content).encode()).hexdigest()
 
 
+@functools.cache
 def compile_plots(names: tuple[str, ...], scale: float, dependency: int) -> dict[str, Program]:
-    """The programs of the plots `names`, with word lists and phrases cut to `scale`."""
+    """The programs of the plots `names`, with word lists and phrases cut to `scale`; half a second, once per setting."""
     rules = {name: Rule(PARAMETERS.get(name, ()), text) for name, text in RULES.items()}
     rules["interlude"] = Rule((), INTERLUDE)
     compiler = Compiler(lexicon.tables(scale), rules, scale, dependency, lexicon.QUALIFIERS)
