@@ -124,7 +124,7 @@ class ModelConfig:
         chosen: dict[str, float] = {}
         for pair in filter(None, self.options.split(",")):
             name, _, value = (part.strip() for part in pair.partition("="))
-            expected = "pairs of a name and a number, such as logit_soft_cap=15,value_embeddings=2, each name once"
+            expected = "pairs NAME=NUMBER, such as logit_soft_cap=15,value_embeddings=2, each name once"
             _require(bool(name) and name not in chosen and _is_number(value), "options", expected, self.options)
             chosen[name] = float(value)
         return chosen

@@ -212,6 +212,20 @@ def hash_text(*parts: object) -> str:
     return hashlib.sha256("\x1f".join(str(part) for part in parts).encode()).hexdigest()
 
 
+class DocumentHash:
+    """SHA-256 of documents in their order. The same bytes cut into other documents give another hash."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+
+    def add(self, text: bytes) -> None:
+        self._hash.update(len(text).to_bytes(8, "little"))
+        self._hash.update(text)
+
+    def value(self) -> str:
+        return self._hash.hexdigest()
+
+
 @contextlib.contextmanager
 def explained(path: Path) -> Iterator[None]:
     """Turn errors of the file system inside the block into a TinyError with a remedy."""

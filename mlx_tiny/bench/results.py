@@ -46,8 +46,8 @@ def changed_peaks(before: Peaks, after: Peaks) -> list[str]:
     for what, (first, last, unit) in pairs.items():
         if max(first, last) > PEAKS_AGREE_WITHIN * min(first, last):
             return [
-                f"The peak of {what} was {first / 1e9:.0f} {unit} before and {last / 1e9:.0f} {unit} after: what is "
-                "said of shares, all of the first, and of bounds is uncertain by as much."
+                f"The peak of {what} was {first / 1e9:.0f} {unit} before and {last / 1e9:.0f} {unit} after: shares "
+                "of the peak and of the bound may be wrong by as much."
             ]
     return []
 

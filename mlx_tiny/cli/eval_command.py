@@ -32,7 +32,7 @@ def command(run: Path, text: str, text_column: str | None, as_json: bool) -> Non
     folder = RunFolder(run)
     parameters, tokenizer = folder.load_weights(), Tokenizer.load(folder.tokenizer_model)
     texts = (document for path in find_files(text) for document in read_texts(path, text_column))
-    result = evaluate_texts(
+    result, fingerprint = evaluate_texts(
         parameters,
         folder.config.model,
         tokenizer,
@@ -44,5 +44,6 @@ def command(run: Path, text: str, text_column: str | None, as_json: bool) -> Non
         "perplexity_per_token": result.perplexity,
         "tokens": result.tokens,
         "bytes": int(result.bytes),
+        "fingerprint": fingerprint,
     }
     click.echo(to_json(values) if as_json else block(values))

@@ -124,7 +124,7 @@ def _lines(result: Profile) -> Iterator[str]:
     yield from wrapped(
         f"{result.preset}, {result.shape}, {result.dtype}: step {time_cell(step)} ({format_duration(step.p10)} to "
         f"{format_duration(step.p90)}), {result.tokens_per_s:,.0f} tokens/s, {result.utilisation:.0%} of the peak, "
-        f"{result.launches} launches on a GPU"
+        f"{result.launches} launches if it ran on a GPU"
     )
     table = Table[str](
         str,

@@ -89,11 +89,12 @@ def _resume(path: Path, run_path: Path | None, flags: dict[str, Any]) -> None:
     if budget is not None:
         Budget(budget)  # raises the error of a wrong budget now
     run = RunFolder(path)
-    changes = {"backend": backend} if backend not in (None, run.config.train.backend) else {}
-    if changes or asked:
+    before = run.config.train
+    changes: dict[str, Any] = {"budget": budget or before.budget, "backend": backend or before.backend}
+    if asked or changes["backend"] != before.backend:
         # The implementations of one backend are not those of the other.
-        train = dataclasses.replace(run.config.train, **changes, implementation=asked or "auto")
-        run.config = dataclasses.replace(run.config, train=train)
+        changes["implementation"] = asked or "auto"
+    run.config = dataclasses.replace(run.config, train=dataclasses.replace(before, **changes))
     _backend_kind(run.config.train.backend)  # raises the error of a missing PyTorch now
     _require_possible(run.config)
     source = resolve(run.config.data)
@@ -137,7 +138,7 @@ def _fit_swiglu(preset: dict[str, Any], asked: dict[str, Any]) -> str:
         return ""
     two = preset["hidden"]
     preset["hidden"] = max(1, round(2 / 3 * two / _HIDDEN_MULTIPLE)) * _HIDDEN_MULTIPLE
-    return f"; hidden {preset['hidden']}, of which swiglu's three matrices are as large as relu2's two of {two}"
+    return f"; hidden {preset['hidden']}: about as many parameters in three matrices as relu2 has in two with {two}"
 
 
 def _require_possible(config: RunConfig) -> None:
@@ -231,7 +232,6 @@ def _train(
             display,
             Interruption(),
             resume=resume,
-            budget=budget,
             backend=backend,
             compile_s=compile_s,
         )
@@ -281,9 +281,8 @@ def _report(
     samples = [
         backend.sample(outcome.state, corpus.tokenizer, max_tokens=200, seed=seed) for seed in range(_FINAL_SAMPLES)
     ]
-    spent = budget or run.config.train.budget
     session = report.Session(
-        spent,
+        run.config.train.budget,
         backend.description,
         backend.implementations,
         peak,

@@ -8,7 +8,6 @@ end of a document adds nats but no bytes.
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from mlx_tiny.data.sources import Source, resolve
 from mlx_tiny.data.tokenizer import Tokenizer
 from mlx_tiny.errors import TinyError
 from mlx_tiny.files import (
+    DocumentHash,
     atomic_folder,
     cache_home,
     discard_folder,
@@ -203,7 +203,7 @@ class _TokenFile:
     def __init__(self, file: IO[bytes], tokenizer: Tokenizer) -> None:
         self.file, self.tokenizer = file, tokenizer
         self.documents = self.bytes = self.tokens = 0
-        self._text = hashlib.sha256()
+        self._text = DocumentHash()
         self.bits: float | None = 0.0
         self._bos = np.array([tokenizer.bos], TOKEN_DTYPE).tobytes()
 
@@ -216,9 +216,7 @@ class _TokenFile:
         self.documents += 1
         self.tokens += 1 + len(encoded) // 2
         raw = text.encode()
-        # The length comes first, so that the same bytes cut into other documents give another hash.
-        self._text.update(len(raw).to_bytes(8, "little"))
-        self._text.update(raw)
+        self._text.add(raw)
         self.bytes += len(raw)
         self.bits = None if self.bits is None or document.bits is None else self.bits + document.bits
         return len(raw)
@@ -231,4 +229,4 @@ class _TokenFile:
     def counts(self) -> dict[str, int | str]:
         """What `meta.json` records about this file."""
         counts = {"tokens": self.tokens, "documents": self.documents, "bytes": self.bytes}
-        return {**counts, "text_hash": self._text.hexdigest()}
+        return {**counts, "text_hash": self._text.value()}

@@ -89,7 +89,7 @@ class Table(Generic[R]):
         parts += [f"{sign}: {meaning}" for sign, meaning in self._marks if sign in self._signs]
         missing = ", ".join(title for title in self._left_out if title not in self._shown)
         if missing:
-            parts.append(f"left out to save space, see --json: {missing}")
+            parts.append(f"columns that only --json has: {missing}")
         if parts:
             yield from wrapped("; ".join(parts), indent=2, width=self._width)
 

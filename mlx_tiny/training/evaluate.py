@@ -19,7 +19,7 @@ from mlx_tiny.config import ModelConfig
 from mlx_tiny.data.batches import validation_windows
 from mlx_tiny.data.tokenizer import Tokenizer
 from mlx_tiny.errors import TinyError
-from mlx_tiny.files import hash_text
+from mlx_tiny.files import DocumentHash, hash_text
 from mlx_tiny.linux.lanes import lane, lanes
 from mlx_tiny.model.forward import token_losses
 from mlx_tiny.model.parameters import Parameters
@@ -101,21 +101,24 @@ def evaluate(
 
 def evaluate_texts(
     parameters: Parameters, config: ModelConfig, tokenizer: Tokenizer, texts: Iterable[str], *, asked: str = AUTO
-) -> Evaluation:
-    """Bits per byte of documents that are not prepared data, by the same protocol.
+) -> tuple[Evaluation, str]:
+    """Bits per byte of documents that are not prepared data, by the same protocol; and their `fingerprint`.
 
     Raises:
         TinyError: there is no text.
     """
     boundary = np.array([tokenizer.bos], dtype=np.uint16)
-    parts, size = [], 0
+    parts, size, text_hash = [], 0, DocumentHash()
     for text in texts:
         parts += [boundary, np.array(tokenizer.encode(text), dtype=np.uint16)]
-        size += len(text.encode())
+        raw = text.encode()
+        text_hash.add(raw)
+        size += len(raw)
     if not size:
         raise TinyError("There is no text to evaluate", expected="at least one document that is not empty")
     tokens = np.concatenate([*parts, boundary])
-    return evaluate(parameters, config, tokens, size / (len(tokens) - 1), asked=asked)
+    evaluation = evaluate(parameters, config, tokens, size / (len(tokens) - 1), asked=asked)
+    return evaluation, fingerprint(text_hash.value())
 
 
 def fingerprint(text_hash: str) -> str:
@@ -124,6 +127,6 @@ def fingerprint(text_hash: str) -> str:
     Vocabulary and context are not part of it: they belong to the model.
 
     Args:
-        text_hash: of the validation documents, from the prepared data.
+        text_hash: of the documents.
     """
     return hash_text(PROTOCOL, text_hash)[:12]

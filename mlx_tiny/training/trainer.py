@@ -150,6 +150,8 @@ class Trainer:
             self.run.rewind_metrics(progress.step)
             self.listener.message(f"resumed at step {progress.step}, after {progress.tokens:,} tokens")
             return state, progress
+        if resume:
+            self.listener.message("the run has no checkpoint yet: it starts again at step 0")
         self.run.rewind_metrics(-1)
         return self.backend.initial_state(), Progress()
 

@@ -83,7 +83,7 @@ def test_implementations_that_there_are_not_are_refused(place: Path, asked: str,
     ("options", "words"),
     [
         ("fast=1", ("Unknown option 'fast'", ", ".join(all_options()))),
-        ("idea", ("options is out of range", "a name and a number")),
+        ("idea", ("options is out of range", "NAME=NUMBER")),
         ("idea=nan", ("options is out of range",)),
         ("idea=15,idea=15", ("options is out of range", "each name once")),
     ],

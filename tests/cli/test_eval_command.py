@@ -73,6 +73,7 @@ def test_the_validation_documents_measure_what_the_report_says(trained: Path, pl
     assert measured["bits_per_byte"] == pytest.approx(report["bits_per_byte"], rel=1e-9)
     assert measured["perplexity_per_token"] == pytest.approx(report["perplexity_per_token"], rel=1e-9)
     assert measured["tokens"] == report["evaluated_tokens"]
+    assert measured["fingerprint"] == report["evaluation_fingerprint"]
 
 
 def test_text_is_the_same_numbers_and_the_run_is_left_as_it_was(trained: Path, text: Path) -> None:
@@ -84,6 +85,7 @@ def test_text_is_the_same_numbers_and_the_run_is_left_as_it_was(trained: Path, t
         "perplexity_per_token": f"{measured['perplexity_per_token']:.6g}",
         "tokens": str(measured["tokens"]),
         "bytes": str(measured["bytes"]),
+        "fingerprint": measured["fingerprint"],
     }
     assert files_below(trained) == before
 

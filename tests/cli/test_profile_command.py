@@ -106,7 +106,8 @@ def test_the_table(asked: dict[str, Any]) -> None:
     lines = finished.out.splitlines()
     begin = next(number for number, line in enumerate(lines) if line.startswith("mini, "))
     assert " ".join(map(str.strip, lines[begin : begin + 2])) == (
-        "mini, B8 T256, float32: step 5 ms (4.9 ms to 5.2 ms), 12,345 tokens/s, 41% of the peak, 270 launches on a GPU"
+        "mini, B8 T256, float32: step 5 ms (4.9 ms to 5.2 ms), 12,345 tokens/s, 41% of the peak, "
+        "270 launches if it ran on a GPU"
     )
     rows = {line[2:12].strip(): line.split() for line in lines if line.startswith(("  attention", "  data"))}
     assert rows["attention"][1:] == "2 ms 40.0% 50% 1M 7 1.9 ms 2.1 ms 1MB".split()

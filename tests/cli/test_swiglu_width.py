@@ -21,7 +21,7 @@ from .command_line import FEW_PAUSES, TINY, call, succeeded, workplace, write_no
 def test_its_matrices_are_as_large_as_those_of_the_preset(name: str) -> None:
     model = PRESETS[name].model_config()
     values = to_plain(model)
-    assert f"hidden {round(model.hidden * 2 / 24) * 8}," in train_command._fit_swiglu(values, {"activation": "swiglu"})
+    assert f"hidden {round(model.hidden * 2 / 24) * 8}:" in train_command._fit_swiglu(values, {"activation": "swiglu"})
     wide = replace(model, activation="swiglu", hidden=values["hidden"])
 
     def mlp(config: ModelConfig) -> int:

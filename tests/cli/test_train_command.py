@@ -202,6 +202,7 @@ def test_a_finished_run_goes_on_with_a_larger_budget(own_run: Path) -> None:
     report = read_report(own_run)
     assert f"resumed at step {first['steps']}, after {first['tokens']:,} tokens" in finished.err
     assert abs(report["tokens"] - 3600) <= STEP_TOKENS / 2 < report["tokens"] - first["tokens"]
+    assert "budget 3600tok*" in finished.err
     assert report["seconds"] > first["seconds"]
     assert report["budget"] == "3600tok" and "3600tok" in (own_run / "report.md").read_text()
     records = read_metrics(own_run)

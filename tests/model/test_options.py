@@ -228,5 +228,5 @@ def test_the_reference_refuses_an_option_that_it_lacks() -> None:
     "options", ["logit_soft_cap", "logit_soft_cap=high", "=2", "logit_soft_cap=2,logit_soft_cap=3"]
 )
 def test_options_are_pairs_of_a_name_and_a_number(options: str) -> None:
-    with pytest.raises(TinyError, match="pairs of a name and a number"):
+    with pytest.raises(TinyError, match="pairs NAME=NUMBER"):
         replace(SMALL, options=options)

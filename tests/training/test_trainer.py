@@ -221,6 +221,8 @@ def test_a_rate_beyond_reason_is_told_in_time(tmp_path: Path) -> None:
         tiny_trainer(run, recorder).train()
     assert len(recorder.steps) < 100
     assert not run.checkpoint("last").exists()
+    tiny_trainer(run, recorder, resume=True)
+    assert "no checkpoint yet: it starts again at step 0" in recorder.messages[-1]
 
 
 def test_the_best_checkpoint_is_used_when_the_loss_got_worse(tmp_path: Path) -> None:
