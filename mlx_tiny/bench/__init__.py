@@ -1,1 +1,1 @@
-"""How fast this machine computes what training and writing are made of, against other ways to compute the same."""
+"""Measures the speed of operations, training steps and generation, compared with other libraries."""

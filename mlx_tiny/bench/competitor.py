@@ -1,4 +1,4 @@
-"""One competitor of `bench step`: a process of its own, asked for steps over a pipe."""
+"""A competitor of `bench step`: a process of its own, which takes steps on request."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from mlx_tiny.config import RunConfig
 from mlx_tiny.records import to_plain
 from mlx_tiny.tools.processes import Child
 
-# torch.compile takes minutes for large models; what has said nothing for longer will not.
+# torch.compile takes minutes for large models; after this time no answer is expected any more.
 _PATIENCE_S = 600.0
-# glibc's malloc gives large blocks back after each use; what MLX keeps for itself, torch is given too.
+# By default glibc's malloc returns large blocks to the system after each use. MLX keeps them, so PyTorch may too.
 _KEEP_BLOCKS = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 32)}
 _KEEPING = ("torch tuned", "torch compiled")
 
@@ -19,11 +19,11 @@ class Competitor:
     """A process that takes steps.
 
     Args:
-        name: out of `worker.COMPETITORS`.
+        name: in `worker.COMPETITORS`.
         weights: a file of arrays.
-        log: file that gets what it prints.
-        products: precision of MLX's float32 products, as `Peaks` has it.
-        cores: how many to keep to; by default all.
+        log: file for its output.
+        products: precision of MLX's float32 products, as in `Peaks`.
+        cores: number of cores that it may use; by default all.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Whether a machine slows down while it trains, as one does that becomes too hot."""
+"""Finds out whether the machine slows down while it trains, for example because it gets hot."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def drift(config: RunConfig, seconds: float, clock: Callable[[], float] = time.p
     """Train without a pause and compare the last seconds with the first.
 
     Args:
-        seconds: how long; the ends are ten seconds each, or a third where that is less.
-        clock: gives the time in seconds.
+        seconds: how long to train; ten seconds at each end are compared, or a third of the time if that is less.
+        clock: returns the time in seconds.
     """
     step = TrainingStep(config, compiled=decide_compilation(config.train.compile)[0])
     training, stream = step.initial_state(), mapped_stream(config)
@@ -49,7 +49,7 @@ def drift(config: RunConfig, seconds: float, clock: Callable[[], float] = time.p
 
 
 def _rate(ends: list[float], start: float, end: float) -> float:
-    """Steps per second between two moments; a step that lies across one counts by its part inside."""
+    """Steps per second between two moments; a step that is partly inside counts by that part."""
     steps = 0.0
     for began, ended in zip([0.0, *ends], ends, strict=False):
         inside = min(ended, end) - max(began, start)

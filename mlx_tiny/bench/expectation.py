@@ -1,4 +1,4 @@
-"""How long a measurement will take, roughly, from what is asked and what the machine can do."""
+"""Estimates how long `bench` will take."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from mlx_tiny.bench.worker import COMPETITORS
 from mlx_tiny.machine.peaks import Peaks
 from mlx_tiny.model.parameters import training_flops_per_token
 
-# Of the peak, what a step may reach; and what a competitor needs to load, to compile and to be checked.
+# The share of the peak that a step reaches, and seconds in which a competitor starts, compiles and is checked.
 _UTILISATION, _START_S = 0.4, 15.0
-# Forward alone and both ways, by about so many implementations each.
+# Forward, and with gradients; and about so many implementations of each operation.
 _DIRECTIONS, _IMPLEMENTATIONS = 2, 4
 
 
 def expected_seconds(settings: Settings, peaks: Peaks) -> float:
-    """Seconds for all that the settings of `bench` ask; right within a factor of two or three."""
+    """Seconds for everything that the settings ask for, within a factor of two or three."""
     total, seconds = 0.0, settings.seconds
     for preset in map(preset_called, settings.presets):
         config = preset.config()

@@ -1,4 +1,4 @@
-"""`bench inference`: how fast a preset's model reads a prompt, and writes after it, one token at a time."""
+"""`bench inference`: measures how fast the model of a preset reads a prompt and writes text."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def run(
     change: Callable[[RunConfig], RunConfig] = lambda config: config,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Iterator[list[Result]]:
-    """The results of one preset at a time, checked first: `prompt` and `decode`.
+    """Yield the results of each preset, `prompt` and `decode`, which are checked before they are timed.
 
     Args:
         peaks: measured in the same run.
-        lengths: tokens of the prompt, by default half of the context, and to write, by default what is left of it.
-        seconds: time to spend on each preset, about.
-        change: makes another configuration of a preset's.
+        lengths: tokens of the prompt, by default half of the context; and to write, by default the rest of it.
+        seconds: about how long to measure each preset.
+        change: changes the configuration of a preset.
 
     Raises:
         TinyError: an unknown preset, or lengths that do not fit its context.
@@ -54,14 +54,14 @@ def run(
 
 
 def fitting(config: ModelConfig, prompt_tokens: int | None, max_tokens: int | None) -> tuple[int, int]:
-    """The lengths that are meant.
+    """The lengths with their defaults.
 
     Raises:
         TinyError: they do not fit the context.
     """
     prompt = config.context // 2 if prompt_tokens is None else prompt_tokens
     written = max(1, config.context - prompt) if max_tokens is None else max_tokens
-    # The first token comes with the prompt's scores, so that the last one of all is not read.
+    # The first new token comes from the scores of the prompt, so the last new token is not read.
     if prompt < 1 or written < 1 or prompt + written - 1 > config.context:
         raise TinyError(
             "The prompt and the text after it do not fit the model's context",
@@ -72,14 +72,14 @@ def fitting(config: ModelConfig, prompt_tokens: int | None, max_tokens: int | No
 
 
 def measure(name: str, config: ModelConfig, prompt: int, written: int, peaks: Peaks, seconds: float) -> list[Result]:
-    """The results of one model with random weights; that of `decode` where more than one token is written."""
+    """The results of a model with random weights; `decode` only if more than one token is written."""
     generator = np.random.default_rng(0)
     held = mx.get_active_memory()
     parameters = nonzero_parameters(config)
     tokens = generator.integers(0, config.vocabulary_size, prompt).tolist()
     excess = _cache_excess(parameters, config, tokens)
-    # Tokens, and the window whose tokens meet as many keys on average: the i-th written after the first meets
-    # prompt + i, and a token of a window of T meets (T + 1) / 2.
+    # Number of tokens, and a context in which a token has as many keys on average: the i-th written token after the
+    # first has prompt + i keys, and a token in a context of T has (T + 1) / 2.
     parts = {"prompt": (prompt, prompt), "decode": (written - 1, 2 * prompt + written - 1)}
     results = []
     for part, (count, window) in parts.items():
@@ -112,7 +112,7 @@ def measure(name: str, config: ModelConfig, prompt: int, written: int, peaks: Pe
 def _durations(
     parameters: Parameters, config: ModelConfig, tokens: list[int], written: int, seconds: float
 ) -> dict[str, list[float]]:
-    """Of the way to the first token, and of all after it, text by text."""
+    """Durations up to the first token, and of all tokens after it, per text."""
     durations: dict[str, list[float]] = {"prompt": [], "decode": []}
 
     def write(seed: int) -> None:
@@ -137,7 +137,7 @@ def _durations(
 
 
 def _cache_excess(parameters: Parameters, config: ModelConfig, tokens: list[int]) -> float:
-    """How far scores by the cache lie from those of the whole window, as a multiple of what is allowed."""
+    """The error of scores with a cache, compared with the whole window, as a multiple of what is allowed."""
     window = mx.array([(tokens * _CHECKED_TOKENS)[: max(2, min(len(tokens), config.context))]])
     T = window.shape[1]
     kept = max(1, T - _CHECKED_TOKENS)

@@ -1,4 +1,4 @@
-"""`bench kernels`: each operation by each implementation, first checked against its formula, then timed in turn."""
+"""`bench kernels`: every implementation of every operation, checked against its formula and then timed in turn."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from mlx_tiny.tools.statistics import Spread
 BASES = ("plain", "mlx", TORCH)
 """Implementations that the others are compared with."""
 OWN = ("plain", "cpu", "metal")
-"""Implementations whose wrong result is a fault of this project."""
+"""Implementations of this project, whose wrong results are errors of this project."""
 
 CALLS_AROUND = 3
-"""Computations of an operation that are not timed: to check it, to see its memory, and to warm it up."""
-# So many computations per evaluation on a GPU, whose start and end would otherwise be most of a short one.
+"""Computations of an operation that are not timed: for the check, for its memory, and as warm-up."""
+# Computations per evaluation on a GPU, for short operations, whose time would otherwise be mostly start and end.
 _CALLS_ON_GPU, _SHORT_S = 8, 0.01
-# An operation longer than this is left out: five rounds of all implementations would take minutes.
+# Longer operations are left out, because five rounds of all implementations would take minutes.
 _LONGEST_S = 4.0
-# Multiply-adds with operands of ten bits are as exact as float16's; Newton-Schulz has no bounds in that type.
+# Products of factors with ten bits are as exact as in float16; Newton-Schulz has no bounds for float16.
 _TF32_AS = {"newton_schulz": "bfloat16", "adamw": "float32"}
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is wrong with results, or how near their bounds the worst one is."""
+    """What is wrong with results, or the largest error relative to its bound."""
 
     fault: str | None
     excess: float
@@ -56,16 +56,16 @@ def run(
     compiled: bool | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Iterator[list[Result]]:
-    """Check and time; the results of one operation and direction at a time, one per implementation.
+    """Check and time; yields the results of all implementations for each operation and direction.
 
     Args:
-        preset_names: whose shapes to take.
-        dtypes: of activations; the optimizers' operations are measured once, in float32.
+        preset_names: presets whose shapes are used.
+        dtypes: of activations; operations of the optimizer are measured once, in float32.
         peaks: measured in the same run, in float32 too.
         names: operations, all by default.
-        seconds: time to spend on each implementation of an operation, about.
-        compiled: whether MLX compiles; by default where it can.
-        tell: told in a line what is being measured.
+        seconds: about how long to measure each implementation of an operation.
+        compiled: whether to compile with MLX; by default if possible.
+        tell: called with a line about what is being measured.
 
     Raises:
         TinyError: an unknown preset or operation.
@@ -82,7 +82,7 @@ def run(
 
 
 def measure(timed: Timed, peaks: Peaks, *, seconds: float, compiled: bool) -> list[Result]:
-    """The results of one operation, one per implementation; those that cannot run here have a reason."""
+    """The results of an operation, one per implementation; if it cannot run here, with a reason."""
     operation, case = timed.operation, timed.case
     least = bound(peaks, case.dtype, flops=timed.flops, moved_bytes=timed.least_bytes, launches=timed.least_launches)
     name, direction, preset, dtype = timed.name
@@ -121,7 +121,7 @@ def measure(timed: Timed, peaks: Peaks, *, seconds: float, compiled: bool) -> li
 
 
 def _prepared(timed: Timed, results: dict[str, Result], products: str, compiled: bool, calls: int) -> dict[str, Runner]:
-    """A runner for each implementation whose result is right; `results` says of the others why they have no time."""
+    """A runner for each implementation whose result is right; the others get a reason in `results`."""
     expected = timed.expected()
     ready: dict[str, Runner] = {}
     for name, make in runners(timed, compiled=compiled, calls=calls):
@@ -131,7 +131,7 @@ def _prepared(timed: Timed, results: dict[str, Result], products: str, compiled:
         try:
             runner = make()
             verdict = checked(timed, name, runner.results(), expected, products)
-        except (RuntimeError, ValueError, MemoryError) as error:  # the device, MLX or Metal's compiler refused
+        except (RuntimeError, ValueError, MemoryError) as error:  # of the device, MLX or Metal's compiler
             results[name] = results[name].without_time(FAILED, f"failed: {first_line(error)}")
             continue
         results[name] = replace(results[name], error=verdict.excess)
@@ -143,12 +143,12 @@ def _prepared(timed: Timed, results: dict[str, Result], products: str, compiled:
 
 
 def checked(timed: Timed, implementation: str, results: Exact, expected: Exact, products: str) -> Verdict:
-    """Check the checked sequences of all results against the formula; everything else must be finite.
+    """Compare the checked sequences of all results with the formula; everything else must be finite.
 
     Args:
-        results: as a runner gives them.
-        expected: as `timed` gives it.
-        products: precision of float32 products, as `Peaks` names it.
+        results: from a runner.
+        expected: from `timed`.
+        products: precision of float32 products, as in `Peaks`.
     """
     worst = 0.0
     for name, right in expected.items():

@@ -1,12 +1,11 @@
-"""How many kernels a GPU launches for a function that `mx.compile` has compiled, read from MLX's own graph.
+"""Counts the launches on a GPU of a function compiled by `mx.compile`, from MLX's graph, on any machine.
 
-The graph is that of the compiled function, unevaluated, on any machine, with one lane as on every GPU. What a GPU has a
-kernel for but a CPU spells out (`mx.fast.rms_norm`, and every `mx.fast.metal_kernel`) is replaced while the graph is
-built by one opaque node. As `mx.compile` cannot fuse such a node either, the rest is fused as on a GPU. Other functions
-of `mx.fast` are counted as their plain operations where no GPU is at hand. Which implementations are counted is the
-caller's matter: `mac` is the device to choose them for.
+The graph is not evaluated, and has one lane as on a GPU. Functions for which a GPU has a kernel, and for which a CPU
+uses several operations (`mx.fast.rms_norm`, and every `mx.fast.metal_kernel`), are replaced by one opaque node when the
+graph is built. `mx.compile` cannot fuse such a node, so the rest is fused as on a GPU. Other functions of `mx.fast` are
+counted as their plain operations if there is no GPU. The caller chooses the implementations, for the device `mac`.
 
-What is counted is a lower bound: MLX also copies arrays that a kernel or a reshape needs contiguous and are not, and
+The count is a lower bound: MLX also copies arrays that are not contiguous where a kernel or a reshape needs that, and
 sums large arrays in two launches.
 """
 
@@ -30,7 +29,7 @@ from mlx_tiny.ops.operation import Device, generation_here
 from mlx_tiny.training.step import TrainingState, fresh_state
 
 VIEWS = {
-    # Another shape or other strides over the same bytes.
+    # These give another shape or other strides of the same memory.
     "AsStrided",
     "Broadcast",
     "BroadcastAxes",
@@ -43,14 +42,14 @@ VIEWS = {
     "Transpose",
     "Unflatten",
     "View",
-    # The same array, with something to say to `grad` or to the scheduler.
+    # These return the same array, and matter for gradients or the scheduler only.
     "Copy",
     "CustomTransforms",
     "StopGradient",
 }
 """Primitives that launch nothing."""
 
-# The node that stands for a kernel. mx.checkpoint uses the same primitive; nothing that is counted here does.
+# The node that replaces a kernel. mx.checkpoint uses the same primitive, but is not used in what is counted.
 _OPAQUE = "Depends"
 
 _NODE = re.compile(r'\{ (?P<node>\d+) \[label ="(?P<primitive>[^"]+)"')
@@ -58,10 +57,10 @@ _EDGE = re.compile(r'"\w+" -> (?P<node>\d+)')
 
 
 def count_launches(function: Callable[..., Any], *arrays: Any) -> Counter[str]:
-    """The launches of `mx.compile(function)(*arrays)` by the primitive's name.
+    """The launches of `mx.compile(function)(*arrays)`, by name of the primitive.
 
     A fused chain counts as one "Compiled", a kernel of `mx.fast.rms_norm` or `mx.fast.metal_kernel` as one
-    "CustomKernel", a concatenation once an input, because each is copied to its place, views not at all.
+    "CustomKernel", a concatenation once per input, because each is copied to its place, and views do not count.
 
     Args:
         function: takes and returns arrays, or trees of them; it is traced, not evaluated.
@@ -94,12 +93,12 @@ def _leaves(tree: Any) -> list[mx.array]:
 
 
 def mac() -> Device:
-    """A Mac with Metal, of this machine's generation where it is one."""
+    """A Mac with Metal; of the generation of this machine, if that is a Mac."""
     return Device("metal", generation_here())
 
 
 def step_launches(config: RunConfig, take: Callable[[TrainingState, np.ndarray], list[mx.array]]) -> int:
-    """The launches of a function of a training state and a batch, at the shapes of a configuration."""
+    """The launches of a function of training state and batch, with the shapes of a configuration."""
     state = fresh_state(config)
     batch = np.zeros((config.train.batch_size, config.model.context + 1), dtype=np.int32)
 
@@ -111,7 +110,7 @@ def step_launches(config: RunConfig, take: Callable[[TrainingState, np.ndarray],
 
 @contextlib.contextmanager
 def _opaque_kernels() -> Iterator[None]:
-    """Let kernels be single nodes inside the block; they compute nothing there."""
+    """Replace kernels by single nodes inside the block; they compute nothing."""
     changes = {"metal_kernel": _metal_kernel, "rms_norm": _rms_norm}
     kept = {name: getattr(mx.fast, name) for name in changes}
     for dtype in (mx.float32, mx.float16, mx.bfloat16):
@@ -126,7 +125,7 @@ def _opaque_kernels() -> Iterator[None]:
 
 
 def _launch(inputs: list[mx.array], outputs: list[tuple[tuple[int, ...], mx.Dtype]]) -> list[mx.array]:
-    """One node from `inputs` to arrays of these shapes and types."""
+    """One node from `inputs` to arrays of these shapes and dtypes."""
     blank = [mx.broadcast_to(_zero(dtype), shape) for shape, dtype in outputs]
     nodes: list[mx.array] = mx.depends(blank, inputs)
     return nodes
@@ -148,7 +147,7 @@ def _metal_kernel(**_: Any) -> Callable[..., list[mx.array]]:
 
 
 def _rms_norm(x: mx.array, weight: mx.array | None, eps: float) -> mx.array:
-    """As on a GPU: a kernel forward, one backward, and a sum over rows for the weight's gradient."""
+    """As on a GPU: a kernel forward, one backward, and a sum over rows for the gradient of the weight."""
 
     @mx.custom_function
     def norm(x: mx.array, weight: mx.array | None) -> mx.array:

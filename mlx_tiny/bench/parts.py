@@ -1,6 +1,6 @@
-"""Two parts of a training step that are timed although no implementation is chosen for them: the MLP, and AdamW.
+"""Two further parts of a training step that are timed: the MLP and AdamW. They have no choice of implementations.
 
-What is timed is the forward pass's own MLP and the optimizer's own AdamW.
+The timed functions are those of the forward pass and of the optimizer.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _transform_by(name: str) -> Function:
 
     def transform(x_BTD: mx.array, *weights: mx.array, model: ModelConfig) -> mx.array:
         layer = dict(zip(("mlp_input", "mlp_output"), weights, strict=True))
-        # Of the operations the MLP asks for the activation alone.
+        # The MLP uses the activation only.
         chosen = decide(model, asked=f"activation={name}", device=here())
         return forward.mlp(layer, model, x_BTD, chosen, lambda _, array: array)
 
@@ -65,7 +65,7 @@ def _stream(case: Case) -> ArraySpec:
 
 
 def _mlp_formula(inputs: Exact, cotangents: Exact, settings: Settings) -> Exact:
-    """The activation's formula between two products."""
+    """The formula of the activation between two products."""
     x_BTD, first, second = inputs.values()
     x_ND, cotangent_ND = (array.reshape(-1, array.shape[-1]) for array in (x_BTD, cotangents["output"]))
     between = ACTIVATION.proof.formula(
@@ -83,7 +83,7 @@ def _mlp_formula(inputs: Exact, cotangents: Exact, settings: Settings) -> Exact:
 
 
 def _mlp_flops(case: Case, both: bool) -> float:
-    """Both products; the activation is not counted, as in the model's FLOPs."""
+    """Both products; as in the FLOPs of the model, the activation does not count."""
     matrices = (array for array in _mlp_inputs(case).values() if not array.by_sequence)
     return float((3 if both else 1) * 2 * case.rows * sum(math.prod(array.shape) for array in matrices))
 
@@ -115,10 +115,10 @@ MLP = Operation(
         rivals={"torch": Rival(_mlp_by_torch)},
     ),
 )
-"""A layer's MLP: a product, the activation, and a product; its implementations are the activation's."""
+"""The MLP of a layer; its implementations are those of the activation."""
 
-# A step in the midst of training, whose corrections of the moments are neither 0 nor 1. All parameters are AdamW's,
-# with one rate and no decay, which all libraries spell alike.
+# A step in the middle of training, where the bias corrections are neither 0 nor 1. All parameters are trained by AdamW,
+# with one rate and without decay, which is the same in all libraries.
 _STEP, _RATE = 10, 0.003
 _SETTINGS = OptimizerConfig(
     matrix_optimizer="adamw",
@@ -132,7 +132,7 @@ _BETAS, _EPSILON = (_SETTINGS.adam_beta1, _SETTINGS.adam_beta2), _SETTINGS.adam_
 
 
 def _specs(case: Case) -> Specs:
-    """The parameters that are updated, all of the model's by default."""
+    """The parameters that are updated; by default all of the model."""
     specs: Specs | None = case.options.get("specs")
     return parameter_specs(case.model) if specs is None else specs
 
@@ -152,7 +152,7 @@ def _run_adamw(function: Function, inputs: Named, settings: Settings) -> Named:
 
 
 def _of(arrays: Mapping[str, Any], role: str) -> dict[str, Any]:
-    """The arrays of one role, under the parameters' own names."""
+    """The arrays of one role, by the names of the parameters."""
     return {name.partition(".")[2]: array for name, array in arrays.items() if name.startswith(f"{role}.")}
 
 
@@ -175,7 +175,7 @@ def _squares(shape: tuple[int, ...]) -> Any:
 
 
 def _adamw_formula(inputs: Exact, cotangents: Exact, settings: Settings) -> Exact:
-    """Loshchilov and Hutter 2019, both moments corrected, without decay."""
+    """Loshchilov and Hutter 2019, with bias corrections and without decay."""
     results: Exact = {}
     for name, weight in _of(inputs, "weight").items():
         gradient = inputs[f"gradient.{name}"]
@@ -188,7 +188,7 @@ def _adamw_formula(inputs: Exact, cotangents: Exact, settings: Settings) -> Exac
 
 
 def _adamw_flops(case: Case, both: bool) -> float:
-    """Per number: 3 for the first moment, 4 for the second, 2 for its root and epsilon, 3 for the update."""
+    """Per entry 3 for the first moment, 4 for the second, 2 for its root and epsilon, and 3 for the update."""
     return float(12 * sum(spec.size for spec in _specs(case).values()))
 
 
@@ -206,7 +206,7 @@ def _adamw_by_mlx(inputs: Named, case: Case) -> Named:
 
 
 def _adamw_by_torch(inputs: dict[str, Any], case: Case) -> dict[str, Any]:
-    """By what `torch.optim.AdamW` calls; it changes weights and moments in place."""
+    """By the function that `torch.optim.AdamW` calls; it changes weights and moments in place."""
     import torch
     from torch.optim.adamw import adamw
 

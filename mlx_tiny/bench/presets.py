@@ -1,4 +1,4 @@
-"""The preset that a user names."""
+"""Finds presets by name."""
 
 from __future__ import annotations
 

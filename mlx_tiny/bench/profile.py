@@ -1,8 +1,8 @@
-"""Where the time of a training step goes: groups of operations, timed alone and by leaving them out.
+"""Measures where the time of a training step goes, by groups of operations.
 
-Two steps of different parts tell what their difference costs. A group's time is the mean of two such differences: what
-it adds to a step of nothing but the embedding and the residual stream (alone), and what the whole step lacks without
-it (left out). The first is too large where parts share work, the second where they run side by side.
+The time of a group is the mean of two differences: how much longer a step of only the embedding and the residual stream
+takes with the group (alone), and how much shorter the whole step is without it (left out). The first is too large if
+groups share work, and the second if they run at the same time.
 """
 
 from __future__ import annotations
@@ -46,29 +46,29 @@ from mlx_tiny.tools.statistics import Spread
 from mlx_tiny.training.step import TrainingState, TrainingStep, fresh_state, step_implementations
 
 GROUPS = ("attention", "mlp", "head and loss", "norms", "optimizer")
-"""Parts of a step that can be left out. QK-norm and rotary positions are attention's."""
+"""Groups that can be left out. QK-norm and rotary positions belong to attention."""
 
 ALL, NOTHING = frozenset(GROUPS), frozenset[str]()
 ADDS_UP_WITHIN = 0.10
-"""Of the step's time, the largest part that may stay unexplained."""
+"""The largest share of the time of a step that may be unexplained."""
 DATA_WITHIN = 0.01
-"""Of a step, the most that reading its data may take."""
-# A profile takes about a hundred steps and parts of steps.
+"""The largest share of a step that reading its data may take."""
+# A profile has about a hundred steps and parts of steps.
 _LONGEST_STEP_S = 3.0
-# Sublayers add so little to the stream that it keeps its size without the norms: infinities would take other paths.
+# Attention and MLP add so little that the residual stream stays finite without norms; infinities change the speed.
 _SMALL = 0.01
 
 Durations = NDArray[np.float64]
 
 
 class PartialStep:
-    """A training step of which only some groups are kept, with cheap things for the others.
+    """A training step with only some groups; the others are replaced by cheap functions.
 
-    A norm becomes the identity, a sublayer a small part of it, so that numbers keep their size, and the head a mean.
+    A norm becomes the identity, attention and MLP a small multiple of their input, and the head a mean.
 
     Args:
-        kept: names out of `GROUPS`; without the optimizer the step ends with the gradients.
-        implementations: what computes each operation; by default what the configuration asks for.
+        kept: names in `GROUPS`; without the optimizer the step ends with the gradients.
+        implementations: of the operations; by default those that the configuration asks for.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class PartialStep:
         self.step = TrainingStep(config, compiled=compiled, implementations=implementations, stand_ins=stand_ins)
 
     def __call__(self, state: TrainingState, batch: np.ndarray) -> list[mx.array]:
-        """Build the step; all that has to be evaluated of it."""
+        """Build the step; returns everything that has to be evaluated."""
         if "optimizer" in self.kept:
             changed, loss = self.step(state, batch, MULTIPLIER, MOMENTUM)
             return [loss, *changed.arrays()]
@@ -112,11 +112,11 @@ def profile(
     """Time a step and its parts, in turn.
 
     Args:
-        config: of the run; micro-batches are left aside.
+        config: of the run; its micro-batches are ignored.
         peaks: measured in the same run, in float32 too.
-        seconds: time to spend, about.
-        compiled: by default where that works.
-        tell: told in a line what is being done.
+        seconds: about how long to measure.
+        compiled: by default if possible.
+        tell: called with a line about what is being done.
 
     Raises:
         TinyError: a step takes too long here.
@@ -166,13 +166,13 @@ def _require_short(config: RunConfig, step_s: float, words: str = "") -> None:
 
 
 def _account(config: RunConfig, durations: dict[Any, Durations], peaks: Peaks, compiled: bool) -> Profile:
-    """The report on measured times, round by round the same in each."""
+    """The profile, from the times of each round."""
 
     def computing(kept: frozenset[str]) -> Durations:
         return durations["run", kept] - durations["host", kept]
 
     def difference(more: frozenset[str], less: frozenset[str]) -> float:
-        # Within a round first: what slows the machine for longer than that cancels.
+        # Differences within a round, so that whatever slows the machine for longer cancels.
         return float(np.median(computing(more) - computing(less)))
 
     launches, work, whole = _launches(config), costs(config), Spread.of(durations["step"].tolist())
@@ -214,7 +214,7 @@ def _account(config: RunConfig, durations: dict[Any, Durations], peaks: Peaks, c
 
 
 def costs(config: RunConfig) -> dict[str, dict[str, float]]:
-    """Model FLOPs of each group in one step, and the least bytes that its operations move, one by one."""
+    """Model FLOPs of each group per step, and the bytes that its operations must move, each for itself."""
     c, specs = config.model, parameter_specs(config.model)
     case = Case(c, config.train.batch_size, config.train.dtype)
     muon = muon_parameters(config.optimizer, specs)
@@ -230,7 +230,7 @@ def costs(config: RunConfig) -> dict[str, dict[str, float]]:
     for matrix in ("query_key_value", "attention_output"):
         rows, columns = specs[matrix].shape[1:]
         numbers = case.rows * (rows + columns) + rows * columns
-        # With its two gradients a product is three, and each array is moved once more.
+        # With gradients there are three products, and each array is moved once more.
         add("attention", c.layers, 3 * 2.0 * case.rows * rows * columns, 2.0 * numbers * getattr(mx, case.dtype).size)
     add_operation("attention", c.layers, QK_NORM_ROPE)
     add_operation("attention", c.layers, ATTENTION)
@@ -242,13 +242,13 @@ def costs(config: RunConfig) -> dict[str, dict[str, float]]:
     if muon:
         layout, steps = muon_layout(config.optimizer, specs), config.optimizer.newton_schulz_steps
         add_operation("optimizer", 1, MUON, Case(c, options={"layout": layout, "steps": steps}))
-        # Weight and direction in, weight out.
+        # Reads weight and direction, and writes the weight.
         add("optimizer", 1, 0.0, 3.0 * mx.float32.size * sum(specs[name].size for name in muon))
     return {name: {"flops": flops, "least_bytes": moved} for name, (flops, moved) in found.items()}
 
 
 def _launches(config: RunConfig) -> dict[str, int]:
-    """Launches on a GPU: of the step, of the step less each group, and of what no group has."""
+    """Launches on a GPU of the step, of each group (by leaving it out), and of everything else."""
     implementations = step_implementations(config, device=mac())
 
     def count(kept: frozenset[str]) -> int:
@@ -263,7 +263,7 @@ def trace(config: RunConfig, path: Path) -> None:
     """Record one training step for Xcode's Metal debugger.
 
     Raises:
-        TinyError: there is no Metal, captures are not enabled, or the file is named wrongly or there already.
+        TinyError: there is no Metal, captures are not enabled, or the name of the file is wrong or exists.
     """
     if (reason := metal.why_not_metal()) is not None:
         raise TinyError("A trace of the GPU cannot be recorded here", expected="a Mac with Apple silicon", got=reason)

@@ -1,4 +1,4 @@
-"""What a benchmark leaves: one result per implementation, and the file that holds them."""
+"""Records of `bench` and `profile`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LONG_NAMES = {"step": "training step", "inference": "generation"}
 
 @dataclass(frozen=True)
 class Result:
-    """One implementation of one thing: what was measured of it, or why nothing was."""
+    """A measurement of one implementation, or the reason why there is none."""
 
     benchmark: str
     """`kernels`, `step` or `inference`."""
@@ -28,58 +28,58 @@ class Result:
     operation: str | None = None
     direction: str | None = None
     part: str | None = None
-    """Of generation: `prompt` or `decode`."""
+    """`prompt` or `decode`, for `inference`."""
     description: str | None = None
-    """What computes it, where its name does not say that."""
+    """Version and device, if the name does not say that."""
     compiled: bool | None = None
     outcome: str = "timed"
-    """Or `left out`, `failed` or `wrong`."""
+    """Another value is `left out`, `failed` or `wrong`."""
     reason: str | None = None
-    """Why it has no time."""
+    """Why there is no time."""
     error: float | None = None
-    """Its largest error, as a multiple of what is allowed; None where it was not checked, or is no number."""
+    """Largest error as a multiple of what is allowed; None if it was not checked or is not a number."""
     flops: float = 0.0
     """Model FLOPs of one computation."""
     executed_flops: float | None = None
-    """What the implementation does for it, where that is known."""
+    """FLOPs that the implementation executes, if known."""
     least_bytes: float | None = None
     """Each input read once and each output written once."""
     tokens: int | None = None
     launches: int | None = None
-    """Of kernels on a GPU."""
+    """Number of launches on a GPU."""
     bound_s: float | None = None
-    """The least time that the machine's peaks allow."""
+    """The shortest time that the peaks of the machine allow."""
     bound_by: str | None = None
     """`compute`, `memory` or `launch`."""
     time_s: Spread | None = None
     """Of one computation."""
     share_of_bound: float | None = None
-    """The least time over the median."""
+    """`bound_s` divided by the median time."""
     tokens_per_s: float | None = None
     peak_memory_bytes: int | None = None
     speed_up: dict[str, Spread] = field(default_factory=dict)
-    """How many times faster than another implementation, round by round."""
+    """How many times faster than each other implementation, as ratios of rounds."""
     state: State | None = None
-    """Of the machine, when it was measured."""
+    """State of the machine when it was measured."""
 
     @property
     def title(self) -> str:
-        """What is measured, without who measured it: "attention, forward, mini"."""
+        """What is measured, such as "attention, forward, mini"."""
         words = [] if self.operation else [_LONG_NAMES[self.benchmark]]
         return ", ".join([*words, *filter(None, (self.operation, self.direction, self.part, self.preset))])
 
     @property
     def name(self) -> tuple[str, ...]:
-        """What tells this result from all others of its file."""
+        """The name of this result, which is unique in its file."""
         parts = (self.operation, self.direction, self.part, self.preset, self.shape, self.dtype, self.implementation)
         return (self.benchmark, *filter(None, parts))
 
     def without_time(self, outcome: str, reason: str) -> Result:
-        """The same with the reason why there is no time."""
+        """A copy with the reason why there is no time."""
         return replace(self, outcome=outcome, reason=reason)
 
     def timed(self, time_s: Spread, speed_up: dict[str, Spread], peak_memory_bytes: int | None) -> Result:
-        """The same with its time and what follows from it, in the state in which the machine is now."""
+        """A copy with its time, numbers that follow from it, and the present state of the machine."""
         return replace(
             self,
             time_s=time_s,
@@ -93,14 +93,14 @@ class Result:
 
 @dataclass(frozen=True)
 class Settings:
-    """What was asked of `mlx-tiny bench`."""
+    """The settings of `mlx-tiny bench`."""
 
     benchmarks: list[str]
     presets: list[str]
     operations: list[str] | None
     dtypes: list[str]
     changes: dict[str, dict[str, Any]]
-    """By section of a run's configuration, what differs from the presets."""
+    """Changes to the presets, by section of the configuration."""
     cores: list[int]
     prompt_tokens: int | None
     max_tokens: int | None
@@ -116,11 +116,11 @@ class Benchmarks(Record):
 
     created: str
     complete: bool
-    """Whether the measurement had ended."""
+    """Whether all measurements are finished."""
     settings: Settings
     machine: Machine
     peaks: Peaks
-    """What the results' shares are of."""
+    """The peaks with which the results are compared."""
     peaks_after: Peaks | None
     """The same, measured again at the end."""
     warnings: list[str]
@@ -129,15 +129,15 @@ class Benchmarks(Record):
 
 @dataclass(frozen=True)
 class Group:
-    """One group of operations of a training step."""
+    """A group of operations of a training step."""
 
     time_s: float
     share: float
-    """Of the step's time."""
+    """Share of the time of the step."""
     alone_s: float | None = None
-    """What it adds to a step of nothing but the embedding and the residual stream."""
+    """Time that it adds to a step of only the embedding and the residual stream."""
     left_out_s: float | None = None
-    """What the whole step lacks without it."""
+    """Time that the whole step saves without it."""
     launches: int | None = None
     flops: float | None = None
     least_bytes: float | None = None
@@ -146,17 +146,17 @@ class Group:
 
 @dataclass(frozen=True)
 class Drift:
-    """How the speed of a training changed while it went on without a pause."""
+    """How the speed of a training changed over time."""
 
     seconds: float
     ends_s: float
-    """Length of the first and of the last seconds that are compared."""
+    """How many seconds at the beginning and at the end are compared."""
     first_tokens_per_s: float
     last_tokens_per_s: float
     ratio: float
     throttled: bool
     tokens_per_s: list[float]
-    """Second by second."""
+    """For each second."""
     state_before: State
     state_after: State
 
@@ -180,7 +180,7 @@ class Profile(Record):
     unexplained_s: float
     adds_up: bool
     data_within: bool
-    """Whether reading the data takes no more than it may."""
+    """Whether reading the data is within its allowed share."""
     peaks: Peaks
     machine: Machine
     drift: Drift | None = None

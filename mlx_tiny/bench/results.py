@@ -1,4 +1,4 @@
-"""The file that a benchmark leaves, and what must be said about its results."""
+"""The results file of `bench`, and warnings about its results."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from mlx_tiny.machine.description import describe
 from mlx_tiny.machine.peaks import Peaks
 
 PEAKS_AGREE_WITHIN = 1.15
-"""Factor between the peaks before and after, beyond which shares of them are doubtful."""
+"""If the peaks before and after differ by more than this factor, shares of them are doubtful."""
 
 
 def assemble(results: Sequence[Result], before: Peaks, after: Peaks | None, settings: Settings) -> Benchmarks:
     """The whole file.
 
     Args:
-        before: the peaks that the results were compared with.
-        after: the same, measured again at the end; None while there is more to measure.
+        before: the peaks with which the results are compared.
+        after: the same, measured again at the end; None before the end.
     """
     unfinished = [] if after else ["This is not complete: the measurement had not ended when it was written."]
     return Benchmarks(
@@ -37,7 +37,7 @@ def assemble(results: Sequence[Result], before: Peaks, after: Peaks | None, sett
 
 
 def changed_peaks(before: Peaks, after: Peaks) -> list[str]:
-    """What must be said where the machine could do more, or less, at the end than at the beginning; one sentence."""
+    """Warnings, a sentence each, if the peaks at the end differ from those at the beginning."""
     pairs = {
         f"{dtype} products": (first, after.matmul_flops_per_s[dtype], "GFLOP/s")
         for dtype, first in before.matmul_flops_per_s.items()
@@ -53,7 +53,7 @@ def changed_peaks(before: Peaks, after: Peaks) -> list[str]:
 
 
 def warnings(results: Sequence[Result]) -> list[str]:
-    """What a reader must know before trusting the figures; a sentence each."""
+    """Warnings about the results, a sentence each."""
     found = []
     timed = [result for result in results if result.time_s is not None]
     wide = [result.time_s.relative for result in timed if result.time_s and result.time_s.overloaded]
@@ -75,10 +75,10 @@ def warnings(results: Sequence[Result]) -> list[str]:
 
 
 def require_right(results: Sequence[Result]) -> None:
-    """Raise where one of the project's own implementations failed, or computed something wrong.
+    """Check that no implementation of this project failed or was wrong.
 
     Raises:
-        CheckFailed: naming the first.
+        CheckFailed: one was; the error names the first.
     """
     faults = [r for r in results if r.outcome in (FAILED, WRONG) and is_own(r.implementation)]
     if faults:
@@ -91,5 +91,5 @@ def require_right(results: Sequence[Result]) -> None:
 
 
 def is_own(implementation: str) -> bool:
-    """Whether an implementation is this project's."""
+    """Whether an implementation belongs to this project."""
     return implementation in OWN or implementation.startswith(OURS)

@@ -1,6 +1,6 @@
-"""A roofline: what was reached over the arithmetic intensity, below what the machine's peaks allow from memory.
+"""Draws a roofline: FLOP/s against arithmetic intensity, with the limit that the peaks of the machine allow.
 
-What lies in a cache may stand above it.
+The limit is that of memory, so operations whose data fits into a cache may be above it.
 """
 
 from __future__ import annotations
@@ -49,5 +49,5 @@ def _intensity(result: Result) -> float:
 
 
 def _signs(keys: Iterable[K], signs: Iterable[str]) -> dict[K, str]:
-    """A sign for each key, in the order of their appearance, over again where signs run out."""
+    """A sign for each key, in order of appearance; signs are used again if there are too few."""
     return dict(zip(dict.fromkeys(keys), itertools.cycle(signs), strict=False))

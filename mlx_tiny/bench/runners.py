@@ -1,4 +1,4 @@
-"""An implementation of an operation, or a rival, made ready to be checked and timed."""
+"""Prepares implementations and rivals of an operation to be checked and timed."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from mlx_tiny.ops.conformance import GRADIENT, by_name, to_float64, with_gradien
 from mlx_tiny.ops.operation import Exact, Named, here
 
 TORCH = "torch"
-"""The rival in PyTorch, which runs operation by operation; `bench step` has a compiled one too."""
+"""Name of the rival in PyTorch, which is not compiled; `bench step` has a compiled one too."""
 
 
 class MlxRunner:
-    """A function of MLX, run as a training step would run it: some sequences on each lane, compiled where that works.
+    """A function of MLX that runs as in a training step: some sequences on each lane, compiled if possible.
 
     Args:
-        run: from inputs to outputs, by name.
-        calls: how many times one evaluation computes the operation.
+        run: takes inputs and returns outputs, by name.
+        calls: how many times an evaluation computes the operation.
     """
 
     def __init__(self, timed: Timed, run: Callable[[Named], Named], *, compiled: bool, calls: int = 1) -> None:
@@ -44,7 +44,7 @@ class MlxRunner:
         return {name: np.concatenate([to_float64(part) for part in parts]) for name, parts in results.items()}
 
     def peak_memory_bytes(self) -> int:
-        """Most memory that MLX held during one computation, beyond what it held before."""
+        """Peak memory of MLX during one computation, beyond the memory before it."""
         mx.clear_cache()
         mx.reset_peak_memory()
         before = mx.get_active_memory()
@@ -53,7 +53,7 @@ class MlxRunner:
         return max(0, mx.get_peak_memory() - before)
 
     def _by_lane(self, arrays: Named) -> list[Named]:
-        """One dictionary per lane, with its own sequences and what all share."""
+        """A dictionary per lane, with its sequences and the arrays that all lanes share."""
         counts, B = self.timed.lane_sequences, self.timed.case.batch
         parts: list[Named] = [{} for _ in counts]
         for name, array in arrays.items():
@@ -73,7 +73,7 @@ class MlxRunner:
                 found = with_gradients(self.timed.operation, self._run, self.timed.case, inputs, cotangent)
                 for name, array in found.items():
                     results.setdefault(name, []).append(array)
-        # Gradients of what all lanes share are added up, as in a step.
+        # Gradients of shared arrays are summed, as in a step.
         return {
             name: arrays if self.timed.by_sequence(name) or len(arrays) == 1 else [sum(arrays[1:], start=arrays[0])]
             for name, arrays in results.items()
@@ -81,7 +81,7 @@ class MlxRunner:
 
 
 class TorchRunner:
-    """The rival in PyTorch on its best device, as `MlxRunner`; its results are to be asked for before it is timed."""
+    """Like `MlxRunner`, for the rival in PyTorch on its best device; call `results` before it is timed."""
 
     def __init__(self, timed: Timed, calls: int = 1) -> None:
         from mlx_tiny.reference.backend import choose_device
@@ -104,7 +104,7 @@ class TorchRunner:
         return {name: to_float64(array) for name, array in self._compute(cotangents).items()}
 
     def peak_memory_bytes(self) -> int | None:
-        """Most memory of the device during one computation, beyond what was held before; None on other than CUDA."""
+        """Peak memory of the device during one computation, beyond the memory before it; None except on CUDA."""
         import torch
 
         if self.device.type != "cuda":
@@ -156,7 +156,7 @@ Runner = MlxRunner | TorchRunner
 
 
 def runners(timed: Timed, *, compiled: bool, calls: int = 1) -> Iterator[tuple[str, Callable[[], Runner] | str]]:
-    """By the name of each implementation and rival: what makes its runner, or why it cannot run here."""
+    """For each implementation and rival: its name, and a function that makes its runner or why it cannot run here."""
     operation, case = timed.operation, timed.case
 
     def of_mlx(run: Callable[[Named], Named]) -> Callable[[], Runner]:
@@ -177,7 +177,7 @@ def runners(timed: Timed, *, compiled: bool, calls: int = 1) -> Iterator[tuple[s
 
 
 def why_no_torch() -> str | None:
-    """Why PyTorch cannot be measured here, or None where it can."""
+    """Why PyTorch cannot be measured here; None if it can."""
     from mlx_tiny.reference.requirement import require_torch
 
     try:

@@ -1,4 +1,4 @@
-"""`bench step`: the training step of a preset against the same in PyTorch, each in its own process, in turn."""
+"""`bench step`: the training step of a preset compared with PyTorch; each has a process of its own and takes turns."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from mlx_tiny.tools.statistics import Spread
 from mlx_tiny.training.step import TrainingState, TrainingStep, fresh_state, step_implementations
 
 _CHECKED_STEPS = 3
-# A turn takes at least this long, so that handing over costs nothing beside it.
+# A turn takes at least this long, so that the time to switch is negligible.
 _TURN_S = 0.3
 LONGEST_S = 10.0
-"""A step that must take longer is left out: all competitors and rounds together would take minutes."""
+"""Longer steps are left out, because all competitors and rounds together would take minutes."""
 
 
 def run(
@@ -46,15 +46,15 @@ def run(
     cores: Iterable[int] = (),
     tell: Callable[[str], None] = lambda _: None,
 ) -> Iterator[list[Result]]:
-    """The results of one preset at a time, one for each competitor, checked first.
+    """Yield the results of each preset, one per competitor, which are checked before they are timed.
 
     Args:
         dtype: of activations.
         peaks: measured in the same run.
-        seconds: time to spend on each competitor, about.
-        change: makes another configuration of a preset's.
-        competitors: out of `worker.COMPETITORS`.
-        cores: instead of these, our own on one core and on so many each.
+        seconds: about how long to measure each competitor.
+        change: changes the configuration of a preset.
+        competitors: names in `worker.COMPETITORS`.
+        cores: numbers of cores; mlx_tiny is then compared on these, instead of the competitors.
 
     Raises:
         TinyError: an unknown preset.
@@ -70,7 +70,7 @@ def run(
 
 
 def shape_of(config: RunConfig) -> str:
-    """The dimensions of a step by the legend of `model.py`."""
+    """The dimensions of a step, in the letters of `model/forward.py`."""
     c = config.model
     return (
         f"B{config.train.batch_size} T{c.context} L{c.layers} D{c.width} H{c.heads} G{c.key_value_heads} "
@@ -81,10 +81,10 @@ def shape_of(config: RunConfig) -> str:
 def measure(
     config: RunConfig, peaks: Peaks, *, seconds: float, competitors: dict[str, tuple[str, int | None]]
 ) -> list[Result]:
-    """The results of one configuration, one for each competitor; one that cannot run has a reason instead of figures.
+    """The results of a configuration, one per competitor; if it cannot run, with a reason.
 
     Args:
-        competitors: by the name of the record one out of `worker.COMPETITORS`, and the cores to keep it to.
+        competitors: by name in the results: a name in `worker.COMPETITORS`, and the number of cores to use.
     """
     tokens = config.train.batch_size * config.model.context
     flops = tokens * training_flops_per_token(config.model)
@@ -128,7 +128,7 @@ def measure(
 def _prepared(
     config: RunConfig, results: dict[str, Result], weights: dict[str, np.ndarray], start: Callable[[str], Competitor]
 ) -> dict[str, Competitor]:
-    """The competitors whose first losses are those expected, each warmed up."""
+    """The competitors whose first losses are right, after a warm-up."""
     expected = expected_losses(config, weights, batches(config)[:_CHECKED_STEPS], MULTIPLIER, MOMENTUM)
     without_torch = why_no_torch()
     running: dict[str, Competitor] = {}
@@ -136,7 +136,7 @@ def _prepared(
         if not name.startswith(OURS) and without_torch is not None:
             results[name] = result.without_time(LEFT_OUT, without_torch)
             continue
-        # One after the other: that one compiles must not disturb another's first steps.
+        # One after the other, so that compilation of one does not disturb the first steps of another.
         competitor = start(name)
         try:
             competitor.prepared()
@@ -156,7 +156,7 @@ def _prepared(
 
 
 def _time(running: dict[str, Competitor], results: dict[str, Result], seconds: float) -> None:
-    """Let them take turns; one that dies meanwhile has a reason, and the others go on."""
+    """Time the competitors in turn; if one fails, it gets a reason, and the others continue."""
     turns: dict[str, int] = {}
     taken: dict[str, list[float]] = {name: [] for name in running}
 
@@ -186,7 +186,7 @@ def _time(running: dict[str, Competitor], results: dict[str, Result], seconds: f
 
 
 def _launches(config: RunConfig) -> int:
-    """Of a GPU, in one step."""
+    """Launches on a GPU per step."""
     step = TrainingStep(config, compiled=False, implementations=step_implementations(config, device=mac()))
 
     def take(state: TrainingState, batch: np.ndarray) -> list[mx.array]:
@@ -201,8 +201,8 @@ def expected_losses(
 ) -> list[float]:
     """The losses of the first steps, one per batch, by plain operations in float32, uncompiled.
 
-    Gradients are MLX's own, so that no `cpu` or `metal` code is checked by itself. The optimizer is the step's;
-    PyTorch's competitors, checked against the same losses, vouch for it.
+    Gradients come from MLX, so that `cpu` and `metal` code is not checked against itself. The optimizer is that of the
+    step, but the competitors in PyTorch have their own, and must give the same losses.
     """
     train = replace(config.train, implementation="plain", dtype="float32", micro_batches=1)
     config = replace(config, train=train)

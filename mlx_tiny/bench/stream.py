@@ -1,4 +1,4 @@
-"""Random tokens to measure with, read as a run reads its own."""
+"""Random tokens for measurements, read from a file as in a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TOKENS = 1 << 18
 
 
 def mapped_stream(config: RunConfig) -> BatchStream:
-    """Batches from a mapped file, as `data.prepare` leaves one."""
+    """Batches from a memory-mapped file, as in a run."""
     tokens = np.random.default_rng(0).integers(0, config.model.vocabulary_size, _TOKENS, dtype=np.uint16)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "train.bin"

@@ -1,4 +1,4 @@
-"""Results as plain text: one block per measurement, one line per implementation."""
+"""Prints results: a block per measurement, with a line per implementation."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ MARKS = (
 
 
 class Blocks:
-    """All results of a run of `bench`, printed as they come."""
+    """The tables of a run of `bench`."""
 
     def __init__(self) -> None:
         self._tables: dict[str, Table[Result]] = {}
 
     def lines(self, results: Sequence[Result]) -> Iterator[str]:
-        """Some results, those of one measurement below a heading with what it is."""
+        """Lines of some results; those of one measurement have a common heading."""
         for _, group in itertools.groupby(results, key=lambda r: (r.benchmark, r.title, r.dtype)):
             block = list(group)
             yield ""
@@ -45,7 +45,7 @@ class Blocks:
             yield from self._table(block[0].benchmark).lines(block)
 
     def legend(self) -> Iterator[str]:
-        """What the columns of all blocks so far mean."""
+        """Lines that explain the columns of all blocks so far."""
         for table in self._tables.values():
             yield ""
             yield from table.legend()
@@ -58,7 +58,7 @@ class Blocks:
 
 
 def heading(result: Result) -> str:
-    """What is measured, and what the machine's peaks say of it."""
+    """What is measured, and the shortest time that the peaks allow."""
     parts = [f"{result.title} ({result.shape}), {result.dtype}"]
     if result.bound_s is not None:
         work = [f"{format_count(result.flops)}FLOP"]
@@ -69,7 +69,7 @@ def heading(result: Result) -> str:
 
 
 def machine_line(machine: Machine) -> str:
-    """On what, in which state, and with which versions was measured."""
+    """Machine, its state, and versions."""
     state = machine.state
     states = {"power": state.power, "thermal state": state.thermal, "load": state.load_average}
     parts = [f"{machine.chip}, {machine.cores} cores, {machine.device}", machine.system, f"BLAS {machine.blas}"]
@@ -80,7 +80,7 @@ def machine_line(machine: Machine) -> str:
 
 
 def peaks_line(peaks: Peaks) -> str:
-    """The machine's peaks."""
+    """The peaks of the machine."""
     rates = ", ".join(f"{format_count(rate)}FLOP/s {dtype}" for dtype, rate in peaks.matmul_flops_per_s.items())
     caches = peaks.cached_bytes_per_s.items()
     cached = [f"{format_bytes(rate)}/s within {format_bytes(int(size))}" for size, rate in caches]

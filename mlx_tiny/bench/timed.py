@@ -1,4 +1,4 @@
-"""What `bench kernels` times: the operations of a training step at the shapes of a preset."""
+"""The operations that `bench kernels` times, with the shapes of a preset."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ OPERATIONS = {
     operation.name: operation
     for operation in (NORM, QK_NORM_ROPE, ATTENTION, ACTIVATION, MLP, CROSS_ENTROPY, NEWTON_SCHULZ, ADAMW)
 }
-"""What can be timed, in the order of a step."""
+"""Operations that can be timed, in the order of a step."""
 
 
 @dataclass(frozen=True)
 class Timed:
-    """An operation as a training step of a preset meets it, in one direction."""
+    """An operation with the shapes of a preset's training step, in one direction."""
 
     operation: Operation
     case: Case
@@ -47,12 +47,12 @@ class Timed:
 
     @property
     def name(self) -> tuple[str, str, str, str]:
-        """What tells it from all others."""
+        """Its unique name."""
         return self.operation.name, self.direction, self.preset, self.case.dtype
 
     @property
     def backward(self) -> bool:
-        """Whether gradients are computed too."""
+        """Whether gradients are included."""
         return self.direction == BOTH
 
     @property
@@ -67,27 +67,27 @@ class Timed:
 
     @property
     def least_launches(self) -> int:
-        """Launches that no implementation can save: one, and one more for gradients."""
+        """The fewest launches: one, and another one for gradients."""
         return 2 if self.backward else 1
 
     @property
     def lane_sequences(self) -> list[int]:
-        """How many sequences each lane takes; one lane takes all where there are none to share."""
+        """Number of sequences per lane; one lane takes everything if the operation has no sequences."""
         shared = any(array.by_sequence for array in self.operation.proof.inputs(self.case).values())
         return shares(self.case.batch) if shared else [self.case.batch]
 
     @property
     def checked_sequences(self) -> list[int]:
-        """Those whose results are checked, so that the formula stays cheap: the first, and the last of each lane."""
+        """The sequences whose results are checked, to save time: the first, and the last of each lane."""
         return sorted({0, *(end - 1 for end in itertools.accumulate(self.lane_sequences))})
 
     def by_sequence(self, result: str) -> bool:
-        """Whether a result, or an input, has one part per sequence."""
+        """Whether a result or input has a part per sequence."""
         proof = self.operation.proof
         return {**proof.inputs(self.case), **proof.outputs(self.case)}[result.removeprefix(GRADIENT)].by_sequence
 
     def of_sequences(self, name: str, array: Any, chosen: Sequence[int]) -> Any:
-        """An array of numpy, of some of the sequences where it has one part per sequence."""
+        """The part of a numpy array for these sequences; the whole array if it has no part per sequence."""
         if not self.by_sequence(name):
             return array
         return array.reshape(self.case.batch, -1, *array.shape[1:])[chosen].reshape(-1, *array.shape[1:])
@@ -98,17 +98,17 @@ class Timed:
 
     @property
     def inputs(self) -> Named:
-        """All sequences'."""
+        """The inputs of all sequences."""
         return self._numbers[0]
 
     @property
     def cotangents(self) -> Named:
-        """Of the outputs; none where no gradients are computed."""
+        """Cotangents of the outputs; empty without gradients."""
         return self._numbers[1] if self.backward else {}
 
     @property
     def checking_cotangents(self) -> Named:
-        """Zero outside the checked sequences, so that the gradients of what all share come from those alone."""
+        """Zero outside of the checked sequences, so that the gradients of shared arrays can be checked."""
         chosen, kept = np.isin(np.arange(self.case.batch), self.checked_sequences), {}
         for name, array in self.cotangents.items():
             rows = mx.array(chosen.repeat(len(array) // len(chosen)))
@@ -116,7 +116,7 @@ class Timed:
         return kept
 
     def expected(self) -> Exact:
-        """What the float64 formula gives for the checked sequences alone."""
+        """Results of the formula in float64 for the checked sequences."""
         inputs, cotangents = (
             {name: self.of_sequences(name, to_float64(array), self.checked_sequences) for name, array in arrays.items()}
             for arrays in self._numbers
@@ -129,8 +129,8 @@ def of_preset(preset: Preset, dtype: str, names: Iterable[str] | None = None) ->
     """The operations of a preset's training step.
 
     Args:
-        dtype: of activations; the optimizers' is always float32.
-        names: only these, out of `OPERATIONS`; all by default.
+        dtype: of activations; the optimizer always uses float32.
+        names: names in `OPERATIONS`; by default all.
 
     Raises:
         TinyError: an unknown name.

@@ -1,4 +1,4 @@
-"""Durations of tasks that are measured in turn, and what may be said of them."""
+"""Interleaved timing of tasks."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ def interleaved(
     seconds: float,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
-    """Durations of each task in seconds, all tasks taking turns, so that what slows the machine slows them alike.
+    """Durations of each task in seconds. The tasks take turns, so that whatever slows the machine affects all of them.
 
-    Every other round goes backwards, so that no task always follows the same one. Nothing is warmed up here.
+    Every other round is in reverse order, so that no task always follows the same one. There is no warm-up.
 
     Args:
         tasks: by name; each returns when its work is done.
-        seconds: time to spend, about; at least `LEAST_ROUNDS` rounds are made, however long they take.
-        clock: gives the time in seconds.
+        seconds: about how long to measure; there are at least `LEAST_ROUNDS` rounds.
+        clock: returns the time in seconds.
 
     Returns:
-        For each task as many durations as there were rounds, in the order of the rounds.
+        For each task a duration per round, in the order of the rounds.
     """
     durations: dict[str, list[float]] = {name: [] for name in tasks}
     collecting = gc.isenabled()
@@ -49,12 +49,12 @@ def interleaved(
 
 
 def speed_ups(durations: Mapping[str, Sequence[float]], own: str, bases: Iterable[str]) -> dict[str, Spread]:
-    """How many times faster a task is than others, round by round of the same turn-taking.
+    """How many times faster a task is than others, as ratios of the same rounds.
 
     Args:
-        durations: of all tasks.
-        own: name of the task in question.
-        bases: what to compare it with; names without durations, and its own, are left aside.
+        durations: of all tasks, from `interleaved`.
+        own: name of the task.
+        bases: names to compare it with; its own name and names without durations are ignored.
     """
     compared = [base for base in bases if base in durations and base != own]
     return {base: Spread.of_ratios(durations[base], durations[own]) for base in compared}

@@ -1,6 +1,6 @@
-"""The training step as one who knows PyTorch would write it: fused norms, attention and AdamW, Muon by banks.
+"""A fast training step in PyTorch: fused norms, attention and AdamW, Muon by banks.
 
-What it computes is the reference's step; that one is written to be read.
+It computes the same as the step of the reference, which is written to be read.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Parameters = dict[str, Any]
 
 
 def orthogonalize_bank(bank_NRC: Any, steps: int, coefficients: str) -> Any:
-    """`reference.optim.orthogonalize` for all matrices of a bank at once, in products that add on the way.
+    """`reference.optim.orthogonalize` for all matrices of a bank at once, by fused products and sums.
 
     Args:
         bank_NRC: wide or square matrices.
@@ -40,11 +40,11 @@ def orthogonalize_bank(bank_NRC: Any, steps: int, coefficients: str) -> Any:
 
 
 def next_token_scores(parameters: Parameters, config: ModelConfig, token_BT: Any, dtype: Any, rotation: Any) -> Any:
-    """`reference.model.logits` by the fused functions of torch, [B, T, V], float32.
+    """`reference.model.logits` by the fused functions of PyTorch, [B, T, V], float32.
 
     Args:
         dtype: of activations and products.
-        rotation: as `reference.model.rotation_tables` gives it, in that type.
+        rotation: from `reference.model.rotation_tables`, in that dtype.
     """
     from torch.nn.functional import embedding, linear, relu, rms_norm, scaled_dot_product_attention, silu
 
@@ -79,11 +79,11 @@ def next_token_scores(parameters: Parameters, config: ModelConfig, token_BT: Any
 
 
 class TunedStep:
-    """The step of one run on torch's best device; parameters and moments change in place.
+    """The step of a run on the best device of PyTorch; parameters and moments change in place.
 
     Args:
-        parameters: as the reference's checkpoints name them, float32.
-        compiled: pass forward, backward and Muon's banks through torch.compile.
+        parameters: with the names of the reference, float32.
+        compiled: use torch.compile for forward, backward and Muon's banks.
 
     Raises:
         TinyError: the model has options, which this step does not have.
@@ -102,7 +102,7 @@ class TunedStep:
         tables = rotation_tables(config.model, config.model.context)
         self._rotation = tuple(table.to(self._dtype).to(device) for table in tables)
         self.parameters = {name: array.to(device).requires_grad_() for name, array in parameters.items()}
-        # Shapes do not change from step to step, and those of the banks are few.
+        # Shapes are the same at every step, and there are few banks.
         wrap: Callable[..., Any] = (
             functools.partial(torch.compile, dynamic=False) if compiled else lambda function: function
         )
@@ -132,7 +132,7 @@ class TunedStep:
         return torch.optim.AdamW(groups, betas=(c.adam_beta1, c.adam_beta2), eps=c.adam_epsilon, fused=True)
 
     def __call__(self, batch: np.ndarray, multiplier: float, momentum: float) -> float:
-        """One step on a batch [B, T+1]; the mean loss before the update, whose reading waits for the device."""
+        """One step on a batch [B, T+1]; returns the mean loss before the update, which is read when it is done."""
         import torch
 
         token_BT1 = torch.from_numpy(batch.astype(np.int64)).to(self.device)
@@ -156,7 +156,7 @@ class TunedStep:
         return cross_entropy(scores.flatten(0, 1), token_BT1[:, 1:].flatten())
 
     def _step_muon(self, multiplier: float, momentum: float) -> None:
-        """Muon for all matrices of one shape at a time, as `reference.optim.muon` has it one by one."""
+        """The same as `reference.optim.muon`, for all matrices of equal shape at once."""
         import torch
 
         from mlx_tiny.reference.model import parameters_of

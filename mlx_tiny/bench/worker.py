@@ -1,7 +1,7 @@
-"""A process that takes training steps when it is told to: one competitor of `bench step`.
+"""The process of a competitor of `bench step`, which takes training steps on request.
 
-Each competitor has its own process, because settings of the allocator and threads hold for a whole one, and because
-only so can the memory of a step be told from that of its rivals. Requests and answers are JSON, one object per line.
+Each competitor has a process of its own, because settings of allocator and threads hold for a whole process, and to
+measure its memory. Requests and answers are JSON, one object per line.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from mlx_tiny.machine.hardware import usable_cores
 from mlx_tiny.records import from_plain
 
 MULTIPLIER, MOMENTUM = 1.0, 0.95
-"""Of every step: as in the middle of a run."""
+"""For every step, as in the middle of a run."""
 DISTINCT_BATCHES = 4
 
 Step = Callable[[np.ndarray], float]
-"""Takes a batch [B, T+1], changes the state, and gives the loss before that when all is computed."""
+"""Takes a batch [B, T+1], changes the state, and returns the loss before that when everything is computed."""
 Prepared = tuple[Step, str, Callable[[], int]]
-"""A step, what computes it, and the most bytes of memory that were held for it."""
+"""A step, a description of what computes it, and a function that returns its peak memory in bytes."""
 
 
 def batches(config: RunConfig) -> list[np.ndarray]:
@@ -40,7 +40,7 @@ def batches(config: RunConfig) -> list[np.ndarray]:
 
 
 def of_mlx(config: RunConfig, weights: dict[str, np.ndarray]) -> Prepared:
-    """The step as `mlx-tiny train` takes it, compiled where that works."""
+    """The step of `mlx-tiny train`, compiled if possible."""
     import mlx.core as mx
 
     from mlx_tiny.training.backend import MlxBackend
@@ -63,7 +63,7 @@ def of_mlx(config: RunConfig, weights: dict[str, np.ndarray]) -> Prepared:
 
 
 def of_torch(config: RunConfig, weights: dict[str, np.ndarray], compiled: bool = False) -> Prepared:
-    """The step as one who knows PyTorch would write it."""
+    """The fast step in PyTorch."""
     import torch
 
     from mlx_tiny.bench.torch_step import TunedStep
@@ -79,13 +79,13 @@ def of_torch(config: RunConfig, weights: dict[str, np.ndarray], compiled: bool =
 
 
 def of_compiled_torch(config: RunConfig, weights: dict[str, np.ndarray]) -> Prepared:
-    """The same through torch.compile."""
+    """The fast step in PyTorch with torch.compile."""
     step, description, memory = of_torch(config, weights, compiled=True)
     return step, f"{description}; torch.compile", memory
 
 
 def of_reference(config: RunConfig, weights: dict[str, np.ndarray]) -> Prepared:
-    """The step as `mlx-tiny train --backend torch` takes it, which is written to be read."""
+    """The step of `mlx-tiny train --backend torch`, which is written to be read."""
     import torch
 
     from mlx_tiny.reference.backend import TorchBackend
@@ -116,16 +116,16 @@ COMPETITORS: dict[str, Callable[[RunConfig, dict[str, np.ndarray]], Prepared]] =
     "torch compiled": of_compiled_torch,
     "reference": of_reference,
 }
-"""What takes the step. `torch` has torch's defaults; the next two have an allocator that keeps memory, as MLX does."""
+"""All competitors. `torch` has PyTorch's defaults; the next two have an allocator that keeps memory, as MLX has."""
 
 
 def on_cores(count: int) -> str:
-    """Name of our own step on so many cores."""
+    """Name of the step of mlx_tiny on so many cores."""
     return f"{OURS}, {count} core{'s' if count > 1 else ''}"
 
 
 def _give_equal_terms(products: str) -> str:
-    """Let torch use all cores, and multiply in TF32 where MLX does; what that changed, for the description."""
+    """Let PyTorch use all cores, and TF32 if MLX does; returns a note for the description."""
     import torch
 
     torch.set_num_threads(usable_cores())
@@ -136,19 +136,19 @@ def _give_equal_terms(products: str) -> str:
 
 
 def _keep_to(cores: int) -> None:
-    """Keep this process, and what it starts, to so many cores, where the system lets it."""
+    """Limit this process and its children to so many cores, if the system supports that."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
     os.environ["MLX_TINY_LANES"] = str(cores)
 
 
-def serve(request: dict[str, Any], commands: Any, answer: Callable[[dict[str, Any]], None]) -> None:
-    """Prepare a competitor, answer what it is, then take as many steps as each further line says and answer their time.
+def answer_requests(request: dict[str, Any], commands: Any, answer: Callable[[dict[str, Any]], None]) -> None:
+    """Prepare a competitor, answer with its description, and then take as many steps as each further line says.
 
     Args:
-        request: `competitor` out of `COMPETITORS`, `config`, `weights` (a file of arrays), `products` as `Peaks` has
-            it, and `cores` to keep to, or None.
-        commands: lines, each a number of steps; the end of them ends the work.
+        request: `competitor` (in `COMPETITORS`), `config`, `weights` (a file of arrays), `products` (as in `Peaks`),
+            and `cores` (how many to use, or None).
+        commands: lines, each a number of steps, until the end of the input.
         answer: sends one object.
     """
     config = from_plain(RunConfig, request["config"])
@@ -171,7 +171,7 @@ def serve(request: dict[str, Any], commands: Any, answer: Callable[[dict[str, An
 
 
 def main() -> None:
-    """Serve on the standard streams; what libraries print goes to stderr."""
+    """Read requests from stdin and answer on stdout; the output of libraries goes to stderr."""
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
@@ -179,7 +179,7 @@ def main() -> None:
         print(json.dumps(reply), file=replies, flush=True)
 
     try:
-        serve(json.loads(sys.stdin.readline()), sys.stdin, answer)
+        answer_requests(json.loads(sys.stdin.readline()), sys.stdin, answer)
     except (TinyError, RuntimeError, ValueError, MemoryError) as error:
         answer({"failed": first_line(error)})
         sys.exit(1)

@@ -166,7 +166,7 @@ def serve(config: RunConfig, folder: Path, competitor: str, steps: list[int]) ->
     answers: list[dict[str, Any]] = []
     request = {"competitor": competitor, "config": to_plain(config), "weights": str(folder / "weights.npz")}
     request |= {"products": "float32", "cores": None}
-    worker.serve(request, io.StringIO("".join(f"{count}\n" for count in steps)), answers.append)
+    worker.answer_requests(request, io.StringIO("".join(f"{count}\n" for count in steps)), answers.append)
     return answers
 
 
