@@ -181,7 +181,7 @@ def test_the_lowest_floor_loads_with_the_standard_library_and_numpy() -> None:
     assert not heavy
 
 
-def test_the_reference_shares_no_code_with_the_side_that_it_checks() -> None:
+def test_the_reference_shares_no_code_with_what_it_checks() -> None:
     allowed = {*sys.stdlib_module_names, "numpy", "torch"}
     for found in all_imports():
         if found.room != "reference":

@@ -294,7 +294,7 @@ def test_json_comes_back(tmp_path: Path) -> None:
         (b"[1, 2]", "malformed. Expected a JSON object, got list"),
     ],
 )
-def test_json_that_is_none_is_refused(tmp_path: Path, content: bytes | None, message: str) -> None:
+def test_invalid_json_is_refused(tmp_path: Path, content: bytes | None, message: str) -> None:
     path = tmp_path / "file.json"
     if content is not None:
         path.write_bytes(content)
@@ -321,7 +321,7 @@ def test_hashes_of_files(tmp_path: Path) -> None:
         hash_file(tmp_path / "no")
 
 
-def test_hashes_of_texts_keep_their_parts_apart() -> None:
+def test_hashes_of_texts_depend_on_where_parts_end() -> None:
     variants = [("ab", "c"), ("a", "bc"), ("abc",), ("abc", ""), ("", "abc"), ("a", "b", "c"), ("ab", "C")]
     assert len({hash_text(*parts) for parts in variants}) == len(variants)
     assert hash_text("a", 1, None) == hash_text("a", 1, None)
@@ -383,7 +383,7 @@ def test_a_file_that_can_be_written_is_left_alone(tmp_path: Path) -> None:
         ("refused/a.json", r"cannot be written\. Got Read-only file system\. Name a file in another folder"),
     ],
 )
-def test_what_cannot_be_written_later_is_said_now(
+def test_an_output_that_cannot_be_written_is_refused_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, words: str
 ) -> None:
     def refuse(dir: Path) -> object:  # permissions do not hold for root

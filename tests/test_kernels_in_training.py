@@ -78,7 +78,7 @@ def test_auto_takes_the_kernels_on_a_mac_and_says_so(monkeypatch: pytest.MonkeyP
         assert [line for line in told if line.startswith(f"{name}: metal (")], told
 
 
-def test_evaluation_takes_what_the_steps_take() -> None:
+def test_evaluation_uses_the_implementations_of_the_steps() -> None:
     tokens, results = np.arange(100, dtype=np.uint16), []
     for implementation in ("metal", "plain"):
         with emulated_metal() as launches:
@@ -90,7 +90,7 @@ def test_evaluation_takes_what_the_steps_take() -> None:
     assert_close(nats, plain_nats, "model", "float32")
 
 
-def test_what_cannot_run_is_refused_before_the_first_step() -> None:
+def test_implementations_that_cannot_run_are_refused_before_the_first_step() -> None:
     narrow = replace(config(implementation="metal"), model=replace(MODEL, head_width=24))
     with emulated_metal(), pytest.raises(TinyError, match=r"a head width K of 32, 48.*K = 24"):
         TrainingStep(narrow, compiled=False)

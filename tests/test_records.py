@@ -56,7 +56,7 @@ def test_its_json_begins_with_what_it_is() -> None:
     assert "kind" not in to_plain(Part(1))
 
 
-def test_what_is_no_number_is_null() -> None:
+def test_nan_is_null() -> None:
     infinite = dataclasses.replace(WHOLE, error=-float("inf"))
     plain = to_plain({"a": [float("nan"), 1.0], "b": (float("inf"), "text"), "c": infinite})
     assert plain["a"] == [None, 1.0] and plain["b"] == [None, "text"] and plain["c"]["error"] is None

@@ -210,7 +210,7 @@ def test_the_tests_run_from_any_folder(complete: Path, tmp_path: Path) -> None:
         assert said(start(complete, "test", *given, folder=tmp_path))["arguments"] == [*fixed, *given, *added]
 
 
-def test_larger_extras_and_a_changed_project_are_installed_and_serve_the_smaller(checkout: Path) -> None:
+def test_larger_extras_and_a_changed_project_are_installed_and_include_the_smaller(checkout: Path) -> None:
     for name, expected in (("test", 1), ("train", 1), ("check", 2), ("lint", 2)):
         start(checkout, name)
         assert builds(checkout) == expected
@@ -240,7 +240,7 @@ def test_a_vanished_python_is_replaced(complete: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGINT])
-def test_what_an_interruption_left_is_not_trusted(checkout: Path, signal_number: signal.Signals) -> None:
+def test_leftovers_of_an_interruption_are_not_used(checkout: Path, signal_number: signal.Signals) -> None:
     (checkout / "wait").touch()
     command = subprocess.Popen(
         [str(checkout / "scripts" / "train")],
@@ -291,7 +291,7 @@ def test_an_environment_of_ones_own_is_kept(checkout: Path) -> None:
     assert (checkout / ".venv" / "mine").exists()
 
 
-def test_a_machine_that_cannot_run_mlx_is_told_so_before_anything_is_made(checkout: Path) -> None:
+def test_a_machine_that_cannot_run_mlx_is_refused_before_anything_is_created(checkout: Path) -> None:
     reason = "This Linux has glibc 2.31, and MLX needs 2.35 or later."
     (checkout / "mlx_tiny" / "machine" / "support.py").write_text(f"def unsupported_reason():\n    return {reason!r}\n")
     done = start(checkout, "train", succeeds=False)
@@ -300,7 +300,7 @@ def test_a_machine_that_cannot_run_mlx_is_told_so_before_anything_is_made(checko
 
 
 @pytest.mark.parametrize("system", ["MINGW64_NT-10.0-22631", "MSYS_NT-10.0", "CYGWIN_NT-10.0"])
-def test_windows_is_told_so(checkout: Path, tmp_path: Path, system: str) -> None:
+def test_windows_is_refused(checkout: Path, tmp_path: Path, system: str) -> None:
     path = tools_without_python(tmp_path / "bin")
     make_program(path, "uname", f"echo {system}")
     done = start(checkout, "train", succeeds=False, PATH=str(path), PYTHON="")

@@ -69,7 +69,7 @@ def test_amounts_are_read(text: str, quantity: str, amount: float) -> None:
         ("٥m", "Cannot read"),
     ],
 )
-def test_what_is_no_amount_is_refused_with_an_example(text: str, message: str) -> None:
+def test_an_invalid_amount_is_refused_with_an_example(text: str, message: str) -> None:
     with pytest.raises(TinyError, match=re.escape(message)) as raised:
         parse_quantity(text)
     assert str(raised.value).endswith(".")

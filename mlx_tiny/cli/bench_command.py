@@ -100,8 +100,8 @@ def command(
     """Measure the speed of single operations (kernels), of training steps (step), or of generation (inference).
 
     PyTorch is measured too if it is installed. Every result is checked before it is timed; a wrong one gets no time.
-    What is compared takes turns in one run. The file of --output is complete after each measurement, so you can stop
-    at any time.
+    Competitors are timed in turns, in the same run. The file of --output is complete after each measurement, so you
+    can stop at any time.
 
     \b
       mlx-tiny bench kernels --operation attention --preset mini

@@ -34,7 +34,7 @@ def test_lengths_that_do_not_fit(asked: tuple[int | None, int | None]) -> None:
         inference.fitting(MICRO.model_config(), *asked)
 
 
-def test_prompt_and_decode_are_measured_apart() -> None:
+def test_prompt_and_decode_are_measured_separately() -> None:
     told: list[str] = []
     ((prompt, decode),) = inference.run(["micro"], PEAKS, lengths=(30, 5), seconds=0, tell=told.append)
     assert told == ["generation, micro (30 tokens read, 5 written)"]

@@ -128,7 +128,7 @@ def planted(monkeypatch: pytest.MonkeyPatch, **durations: list[float]) -> dict[s
     return records(mlp(mlx=transform))
 
 
-def test_ratios_are_paired_and_a_machine_too_loaded_to_measure_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ratios_are_paired_and_an_overloaded_machine_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     found = planted(monkeypatch, plain=[2.0] * 5, mlx=[1.0, 1.0, 1.0, 2.0, 2.0])
     assert not found["plain"].time_s.overloaded
     assert found["mlx"].time_s.overloaded and found["mlx"].time_s.relative == pytest.approx(1.0)

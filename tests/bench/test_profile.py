@@ -52,7 +52,7 @@ MATTERS = {
 
 
 @pytest.mark.parametrize("group", MATTERS)
-def test_what_is_left_out_does_not_matter_any_more(group: str) -> None:
+def test_parts_left_out_have_no_effect(group: str) -> None:
     losses = []
 
     def unused(kept: frozenset[str]) -> set[str]:
@@ -107,7 +107,7 @@ def test_shares_of_the_peak_are_of_the_groups_own_type() -> None:
 
 
 @pytest.mark.parametrize(("step_ms", "adds_up"), [(12.8, True), (13.0, False), (10.6, True), (10.4, False)])
-def test_what_stays_unexplained_is_other_and_said(step_ms: float, adds_up: bool) -> None:
+def test_unexplained_time_is_reported_as_other(step_ms: float, adds_up: bool) -> None:
     found = account(step_ms / 1e3)
     assert found.adds_up is adds_up and found.unexplained_s == found.groups["other"].time_s
     assert found.unexplained_s == pytest.approx(step_ms / 1e3 - 11.6e-3)

@@ -27,7 +27,7 @@ def test_a_file_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert "not complete" in whole.warnings[0] and whole.created.endswith("+00:00")
 
 
-def test_names_tell_results_apart() -> None:
+def test_names_of_results_are_unique() -> None:
     inference = {"benchmark": "inference", "operation": None, "direction": None}
     found = [
         timed(),
@@ -88,6 +88,6 @@ def test_a_fault_of_our_own_fails_the_check_and_is_not_hidden(implementation: st
 
 
 @pytest.mark.parametrize("implementation", ["mlx", "torch", "torch tuned", "reference"])
-def test_a_fault_of_others_is_only_said(implementation: str) -> None:
+def test_a_fault_of_others_is_reported_without_failing(implementation: str) -> None:
     faults = {WRONG: TOO_FAR, FAILED: "failed: out of memory"}
     results.require_right([absent(outcome, why, implementation=implementation) for outcome, why in faults.items()])

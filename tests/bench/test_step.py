@@ -102,7 +102,7 @@ def test_one_that_dies_while_it_is_timed_has_a_reason_and_the_others_go_on(lives
     assert ours.time_s.median == pytest.approx(0.1) and ours.time_s.count == 5 and set(ours.speed_up) == {"reference"}
 
 
-def test_where_all_die_nothing_is_timed() -> None:
+def test_nothing_is_timed_if_all_competitors_die() -> None:
     results = {"mlx_tiny": timed(time_s=None)}
     step._time({"mlx_tiny": Doomed(0)}, results, seconds=0)
     assert results["mlx_tiny"].outcome == FAILED
@@ -170,7 +170,7 @@ def serve(config: RunConfig, folder: Path, competitor: str, steps: list[int]) ->
     return answers
 
 
-def test_a_worker_takes_the_steps_that_it_is_told(tmp_path: Path) -> None:
+def test_a_worker_takes_the_requested_steps(tmp_path: Path) -> None:
     first, once, twice = serve(uncompiled(MICRO.config()), tmp_path, "mlx_tiny", [1, 2])
     assert "description" in first
     assert len(once["losses"]) == 1 and len(twice["losses"]) == 2

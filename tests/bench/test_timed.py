@@ -69,7 +69,7 @@ def test_flops_are_the_models() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_every_implementation_and_rival_that_can_run_here_is_right(dtype: str) -> None:
+def test_every_implementation_and_competitor_that_can_run_here_is_right(dtype: str) -> None:
     # Sequences of several blocks too: in a short one no query looks beyond its own block.
     T = LONG.model_config().context
     assert attention_cpu.block_count(T) == 3 and T % 3 != 0
@@ -95,7 +95,7 @@ def test_a_compiled_operation_is_right() -> None:
 
 @pytest.mark.torch
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_a_rival_in_torch_that_is_wrong_is_named(name: str) -> None:
+def test_a_wrong_competitor_in_torch_is_named(name: str) -> None:
     timed = the(name, UPDATE if name in UPDATES else BOTH)
     proof = timed.operation.proof
     rival: Any = proof.rivals[TORCH]
@@ -167,7 +167,7 @@ def test_only_checked_sequences_have_cotangents(name: str, monkeypatch: pytest.M
     assert timed.expected()[result].size == whole[[0, 1, 3]].size
 
 
-def test_one_run_computes_as_often_as_it_is_told() -> None:
+def test_one_run_computes_as_often_as_requested() -> None:
     timed, built = the("mlp", FORWARD), []
     count = functools.partial(lambda run, inputs: built.append(None) or run(inputs), plain(timed))
     runner = MlxRunner(timed, count, compiled=False, calls=3)

@@ -105,7 +105,7 @@ def test_verdict(differences: tuple[float, ...], expected: str) -> None:
     assert pairs.verdict(made).startswith(expected)
 
 
-def test_the_sides_take_turns_in_going_first() -> None:
+def test_the_competitors_take_turns_in_going_first() -> None:
     order = list(schedule([5, 6, 7]))
     assert order == [(5, OURS), (5, BASELINE), (6, BASELINE), (6, OURS), (7, OURS), (7, BASELINE)]
 
@@ -117,7 +117,7 @@ def test_seeds() -> None:
             parse_seeds(wrong)
 
 
-def test_commands_carry_the_options_of_their_side(tmp_path: Path) -> None:
+def test_commands_have_the_options_of_their_model(tmp_path: Path) -> None:
     ours, baseline = (study().command(side, 7, tmp_path) for side in (OURS, BASELINE))
     for command in (ours, baseline):
         assert " ".join(command).count("--data folder/train-*.txt --budget 5m --seed 7 --validation folder/valid.txt")

@@ -31,7 +31,7 @@ def test_ratios_by_result_whatever_the_order() -> None:
     assert built_in.name[-1] == "mlx" and built_in.speed_up == pytest.approx(3)
 
 
-def test_what_only_one_file_has_is_named() -> None:
+def test_rows_that_only_one_file_has_are_named() -> None:
     metal = timed(implementation="metal")
     here, there = file(timed(), absent(LEFT_OUT, "no GPU", implementation="metal")), file(metal)
     plain, kernel = read_results.compare(here, there)
@@ -41,7 +41,7 @@ def test_what_only_one_file_has_is_named() -> None:
     assert "  plain  first: 2 ms; second: not measured" in lines and "  metal  first: no GPU; second: 2 ms" in lines
 
 
-def test_what_neither_has_a_time_of_is_left_out_of_the_table() -> None:
+def test_rows_without_a_time_are_left_out_of_the_table() -> None:
     both = file(timed(), absent(LEFT_OUT, "PyTorch is not installed", implementation="torch"))
     lines = list(read_results.lines(both, both))
     assert not any("PyTorch" in line for line in lines) and len(read_results.compare(both, both)) == 2

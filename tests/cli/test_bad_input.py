@@ -292,7 +292,7 @@ def test_a_narrow_encoding_of_the_output_is_no_error(trained: Path, monkeypatch:
     assert text_of(out).startswith("? storm")
 
 
-def test_a_reader_that_went_away_hears_no_complaint(trained: Path) -> None:
+def test_a_closed_pipe_is_no_error(trained: Path) -> None:
     command = [*MODULE, "generate", str(trained), "--max-tokens", "20"]
     process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None and process.stderr is not None

@@ -111,7 +111,7 @@ def test_what_was_measured_before_an_interruption_is_kept(place: Path, monkeypat
     assert {result.operation for result in kept.results} == {"adamw"}
 
 
-def test_a_loaded_machine_is_said_and_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loaded_machine_is_reported_without_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, "interleaved", lambda tasks, **_: {n: [1.0, 1.0, 1.0, 2.0, 2.0] for n in tasks})
     finished = succeeded(call(*KERNELS))
     assert "1 s!  ±50%" in finished.out
@@ -218,7 +218,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_measured_is_explained(place: Path, name: str) -> None:
+def test_refused_commands_are_explained_and_change_nothing(place: Path, name: str) -> None:
     before = everything(place)
     assert_explained(call(*REFUSED[name].arguments), REFUSED[name])
     assert everything(place) == before

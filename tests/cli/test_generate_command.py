@@ -96,7 +96,7 @@ def test_interactive_asks_until_the_end_of_input(trained: Path) -> None:
     assert succeeded(call(*arguments)).out == ""
 
 
-def test_the_last_checkpoint_serves_where_the_run_has_not_ended(
+def test_the_last_checkpoint_is_used_before_the_run_has_ended(
     trained: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy = place / "copy"

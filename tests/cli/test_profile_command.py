@@ -126,7 +126,7 @@ def test_settings_reach_the_step(asked: dict[str, Any]) -> None:
     assert asked["seconds"] == 3 and asked["dtypes"] == ["float32", "bfloat16"]
 
 
-def test_what_is_not_to_be_trusted_is_said(asked: dict[str, Any]) -> None:
+def test_unreliable_results_are_marked(asked: dict[str, Any]) -> None:
     groups = {**result().groups, "data": Group(1e-4, 0.02)}
     asked["result"] = result(
         step_s=Spread(5e-3, 4e-3, 6.2e-3, 9, True), adds_up=False, unexplained_s=1e-3, data_within=False, groups=groups
@@ -139,7 +139,7 @@ def test_what_is_not_to_be_trusted_is_said(asked: dict[str, Any]) -> None:
     assert "warning: Reading the data takes 2.0% of a step, more than 1 %." in finished.err
 
 
-def test_what_is_no_number_is_null(asked: dict[str, Any]) -> None:
+def test_nan_is_null(asked: dict[str, Any]) -> None:
     asked["result"] = result(utilisation=float("inf"))
     assert json.loads(succeeded(call("profile", "--json")).out)["utilisation"] is None
 
@@ -168,7 +168,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_profiled_is_explained(place: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_profile_that_is_impossible_is_explained(place: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     slow = peaks.Peaks({"float32": 1e9}, 1e10, 1e-6, 1e-5, "float32")
     monkeypatch.setattr(peaks, "measure", lambda dtypes: slow)
     before = everything(place)

@@ -39,7 +39,7 @@ def test_its_matrices_are_as_large_as_those_of_the_preset(name: str) -> None:
         (("--activation", "relu2"), 256, ""),
     ],
 )
-def test_a_given_width_stays_and_another_is_told(tmp_path: Path, flags, hidden: int, told: str) -> None:
+def test_the_header_reports_a_changed_hidden_width(tmp_path: Path, flags, hidden: int, told: str) -> None:
     with workplace(tmp_path):
         notes = ("--data", write_notes(tmp_path / "notes.txt"), "--budget", "200tok", "--run", "r")
         finished = succeeded(call("train", *TINY, *FEW_PAUSES, *notes, *flags))

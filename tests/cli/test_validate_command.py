@@ -75,7 +75,7 @@ ALONE = [("--kernels", "--self-test"), ("--kernels", "r"), ("--self-test", "r"),
 
 
 @pytest.mark.parametrize("arguments", ALONE, ids=" ".join)
-def test_what_goes_alone_is_a_matter_of_usage(arguments: tuple[str, ...]) -> None:
+def test_kernels_and_self_test_cannot_be_combined(arguments: tuple[str, ...]) -> None:
     case = Case(("validate", *arguments), ("--kernels and --self-test cannot be combined",), USAGE)
     assert_explained(call(*case.arguments), case)
 
@@ -158,7 +158,7 @@ def of_version(path: Path, version: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["absent", "notes.txt", "."])
-def test_what_is_no_run_is_explained(name: str) -> None:
+def test_a_folder_that_is_not_a_run_is_explained(name: str) -> None:
     case = Case(("validate", name), ("contains no run", "the folder that `mlx-tiny train` wrote"), USER)
     assert_explained(call(*case.arguments), case)
 
@@ -206,7 +206,7 @@ def test_a_plot_that_cannot_be_is_refused_before_anything_is_computed(monkeypatc
 
 @pytest.mark.torch
 @pytest.mark.usefixtures("quick")
-def test_a_run_is_held_against_the_reference(trained: Path) -> None:
+def test_a_run_is_checked_against_the_reference(trained: Path) -> None:
     before = files_below(trained)
     finished = succeeded(call("validate", trained, "--json"))
     values = strict(finished.out)
@@ -365,7 +365,7 @@ def test_float32_is_asked_for_where_products_would_be_rounded(
 
 
 @pytest.mark.torch
-def test_the_self_test_says_what_it_planted_and_whom_it_blamed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_self_test_names_each_fault_and_what_found_it(monkeypatch: pytest.MonkeyPatch) -> None:
     from mlx_tiny.validate import faults, self_test
 
     prepared = []

@@ -24,13 +24,13 @@ shapes = st.tuples(st.integers(1, 9), st.integers(0, 300), st.integers(1, 7), st
 
 @given(shape=shapes, epoch=st.integers(0, 3))
 @settings(max_examples=200, deadline=None)
-def test_an_epoch_holds_every_window_once(shape: tuple[int, int, int, int], epoch: int) -> None:
+def test_an_epoch_contains_every_sequence_once(shape: tuple[int, int, int, int], epoch: int) -> None:
     context, length, _, seed = shape
     stream = BatchStream(counting(length), batch_size=1, context=context, seed=seed)
     stream.seek(epoch * stream.sequences_per_epoch)
-    windows = [stream.next_batch()[0] for _ in range(stream.sequences_per_epoch)]
-    starts = sorted(int(window[0]) for window in windows)
-    assert all(np.array_equal(window, np.arange(window[0], window[0] + context + 1)) for window in windows)
+    sequences = [stream.next_batch()[0] for _ in range(stream.sequences_per_epoch)]
+    starts = sorted(int(window[0]) for window in sequences)
+    assert all(np.array_equal(window, np.arange(window[0], window[0] + context + 1)) for window in sequences)
     assert set(np.diff(starts)) <= {context}
     assert 0 <= starts[0] < context
     assert starts[-1] + context < length
@@ -51,9 +51,9 @@ def test_resuming_anywhere_equals_going_on(shape: tuple[int, int, int, int], ste
         assert np.array_equal(first.next_batch(), second.next_batch())
 
 
-def test_batches_cut_one_sequence_of_windows(tmp_path: Path) -> None:
-    windows = BatchStream(counting(103), batch_size=1, context=10, seed=3)
-    flat = np.concatenate([windows.next_batch() for _ in range(84)])
+def test_batches_divide_one_order_of_sequences(tmp_path: Path) -> None:
+    sequences = BatchStream(counting(103), batch_size=1, context=10, seed=3)
+    flat = np.concatenate([sequences.next_batch() for _ in range(84)])
     for batch_size in (4, 7, 12, 28):
         stream = BatchStream(counting(103), batch_size=batch_size, context=10, seed=3)
         batches = np.concatenate([stream.next_batch() for _ in range(84 // batch_size)])

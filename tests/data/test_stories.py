@@ -50,20 +50,20 @@ def test_stories_have_one_derivation_among_all_plots(scale: float, dependency: i
     assert grammar.bits(story.text) == story.bits
 
 
-def test_a_planted_ambiguity_in_a_plot_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_planted_ambiguity_in_a_plot_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PLOTS, "race", PLOTS["race"].replace("[Dust flew.|", "[Hats flew off.|"))
     program = compile_plots(("race",), 1.0, 1)["race"]
     counts = {len(derive(program, generate(program, Random(seed).random)[0])) for seed in range(20)}
     assert counts == {1, 2}
 
 
-def test_a_text_outside_the_language_is_told(grammar: StoryGrammar) -> None:
+def test_a_text_outside_the_language_has_no_probability(grammar: StoryGrammar) -> None:
     story = grammar.story(0, 0)
     assert grammar.bits("Once upon a time there was nothing.") == inf
     assert grammar.derivations(story.text + "\n") == []
 
 
-def test_what_was_set_up_binds_what_comes_later(grammar: StoryGrammar) -> None:
+def test_changing_a_later_mention_leaves_no_derivation(grammar: StoryGrammar) -> None:
     """If a name or colour is changed where it last occurs, the text has no derivation any more."""
     tables = lexicon.tables(1.0)
     names = set(tables["children"].keys) | set(tables["colours"].keys)
@@ -131,7 +131,7 @@ def test_settings_out_of_range_are_refused(settings: dict[str, float]) -> None:
         StoryGrammar(**settings)  # type: ignore[arg-type]
 
 
-def test_fingerprint_tells_settings_and_content_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fingerprint_depends_on_settings_and_content(monkeypatch: pytest.MonkeyPatch) -> None:
     first = StoryGrammar(scale=0.1).fingerprint()
     assert first == StoryGrammar(scale=0.1).fingerprint() and re.fullmatch(r"[0-9a-f]{64}", first)
     assert first != StoryGrammar(scale=0.2).fingerprint()
@@ -175,13 +175,13 @@ def test_scale_lowers_the_entropy() -> None:
 
 
 def reaches(derivation: Derivation) -> list[tuple[int, int]]:
-    """Characters and sentences between each cause and its effect."""
+    """Number of characters and of sentences between each set-up and its payoff."""
     opened = {name: place for kind, name, place in derivation.marks if kind == "set"}
     between = [derivation.text[opened[name] : place] for kind, name, place in derivation.marks if kind == "pay"]
     return [(len(text), len(re.findall(r"[.!?]", text))) for text in between]
 
 
-def test_dependency_lengthens_the_way_from_set_up_to_payoff() -> None:
+def test_dependency_lengthens_the_distance_from_set_up_to_payoff() -> None:
     means: list[tuple[float, float]] = []
     for dependency in range(4):
         found: list[tuple[int, int]] = []

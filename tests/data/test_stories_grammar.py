@@ -98,7 +98,7 @@ def test_words_are_drawn_without_replacement() -> None:
         Table("a", [1], ["a"], strict=True).options(["a"])
 
 
-def test_a_phrase_keeps_its_words_to_itself() -> None:
+def test_words_of_a_phrase_are_local() -> None:
     rules = {"noise": Rule((), "{A _toy=toys} fell.")}
     program = Compiler(LISTS, rules, 1.0, 0, {}).compile("{A _toy=colours} one. {@noise} It was {_toy}.", "test")
     for derivation in enumerate_texts(program):
@@ -110,7 +110,7 @@ def test_flags_open_and_close_alternatives() -> None:
     assert texts == {"A", "D"}
 
 
-def test_once_lets_nothing_come_twice_until_all_have_come() -> None:
+def test_once_repeats_nothing_until_all_have_been_used() -> None:
     program = compiled("{hero=children}{@sad hero}{@sad hero}{@sad hero}")
     for derivation in enumerate_texts(program):
         name = derivation.text.split(" ")[0].removeprefix("Poor")
@@ -125,7 +125,7 @@ def test_once_lets_nothing_come_twice_until_all_have_come() -> None:
         ("{hero=children} {hero=children}", "second time"),
         ("[{hero=children}|Nobody] {hero}", "no hero. here"),
         ("{hero=nothings}", "no list"),
-        ("{hero=children.kid}", "need not tell"),
+        ("{hero=children.kid}", "may leave open"),
         ("{hero=children.size}", "no hero.size"),
         ("{@sad}", "no phrase sad about 0"),
         ("<jump>", "unknown stage direction"),
@@ -192,7 +192,7 @@ def test_a_whole_plot_with_few_words_is_exact_by_enumeration(plot: str, monkeypa
     assert assert_exact(compile_plots((plot,), 0.34, 0)[plot]) > 100
 
 
-def test_what_is_not_in_the_language_has_no_derivation() -> None:
+def test_a_text_that_is_not_in_the_language_has_no_derivation() -> None:
     language = Language(compiled(STORY))
     story = language.story(1, 1)
     for text in ("", story.text + " ", story.text[:-1], story.text.lower(), "Once upon a time."):

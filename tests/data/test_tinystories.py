@@ -115,7 +115,7 @@ def test_out_of_reach(fake: Hub) -> None:
     assert len(texts(config(500))[0]) == 10
 
 
-def test_out_of_reach_is_said_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_server_is_reported_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setenv("HF_ENDPOINT", "https://hub.invalid")
     start = time.monotonic()

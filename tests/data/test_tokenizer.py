@@ -129,7 +129,7 @@ def test_save_and_load(tokenizer: Tokenizer, tmp_path: Path) -> None:
     assert loaded.encode("Ann found") == tokenizer.encode("Ann found")
 
 
-def test_load_refuses_what_is_no_tokenizer(tmp_path: Path) -> None:
+def test_load_refuses_a_file_that_is_not_a_tokenizer(tmp_path: Path) -> None:
     (tmp_path / "bad").write_bytes(b"garbage")
     with pytest.raises(TinyError, match="bad is not a tokenizer"):
         Tokenizer.load(tmp_path / "bad")

@@ -46,7 +46,7 @@ def test_every_kind_of_fault_is_among_the_cases_or_met_without_checks() -> None:
     assert set(Kind) - among == {Kind.READ_ONLY, Kind.BAD_ADDRESS, Kind.STACK_OVERFLOW, Kind.TOO_LONG}
 
 
-def test_a_fault_says_who_where_and_what() -> None:
+def test_a_fault_names_kernel_line_and_cause() -> None:
     with pytest.raises(KernelFault) as caught:
         run(case_of("a barrier for the other memory"))
     assert str(caught.value) == (

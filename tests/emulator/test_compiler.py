@@ -50,7 +50,7 @@ def _forget() -> None:
 @pytest.mark.parametrize(
     "case", [case for case in (*CLEAN, *FAULTY) if case.name in BY_ZIG], ids=lambda case: case.name
 )
-def test_ziglang_serves_where_there_is_no_other(case: Case) -> None:
+def test_ziglang_is_used_without_another_compiler(case: Case) -> None:
     assert "ziglang" in compiler.compiler().command
     arguments: dict[str, Any] = {"threads": case.threads, "threadgroups": (2, 1, 1), "checking": True}
     inputs = mx.arange(64).astype(mx.float32) - 30, mx.array([1.0, 2.0])
@@ -64,7 +64,7 @@ def test_ziglang_serves_where_there_is_no_other(case: Case) -> None:
 
 
 @pytest.mark.usefixtures("without_a_system_compiler")
-def test_no_compiler_at_all_is_said_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_compiler_is_reported_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(CompileError, match="pip install ziglang"):
         run_kernel(SQUARE, mx.ones(32))
@@ -88,7 +88,7 @@ def test_compilers_that_cannot_fill_variables_are_passed_over(said: str, usable:
     assert (compiler._version(str(script)) is not None) == usable
 
 
-def test_an_error_of_the_text_is_told_with_its_line() -> None:
+def test_an_error_of_the_text_is_reported_with_its_line() -> None:
     with pytest.raises(CompileError, match=r"body of sample, line 2:\d+: error: .*missing"):
         run_kernel("\no[0] = missing;")
 
@@ -108,7 +108,7 @@ def test_a_kernel_is_compiled_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     _forget()
 
 
-def test_what_nobody_has_used_for_a_month_is_forgotten(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_entries_unused_for_a_month_are_removed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MLX_TINY_EMULATOR_CACHE", str(tmp_path))
     old, recent = tmp_path / "old.so", tmp_path / "recent.so"
     for path, days in ((old, 31), (recent, 29)):

@@ -144,7 +144,7 @@ def test_a_store_where_none_belongs_is_reported(
     assert driver.memory == {}
 
 
-def test_the_drivers_error_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_drivers_error_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     driver = FakeDriver(squares)
     monkeypatch.setattr(driver, "cuCtxSynchronize", lambda: 719, raising=False)
     with pytest.raises(CardError, match=r"cuCtxSynchronize with CUDA_ERROR_OF_THIS_TEST \(719\)"):

@@ -123,7 +123,7 @@ def test_metal_takes_31_buffers() -> None:
     assert "y is buffer 31" in finding
 
 
-def test_what_is_no_kernel_is_said_to_be_none() -> None:
+def test_a_text_without_a_kernel_is_reported() -> None:
     assert "not the text of a kernel" in lint("void f() {}")[0]
 
 

@@ -58,7 +58,7 @@ def assert_close(got: mx.array, left: np.ndarray, right: np.ndarray, added: np.n
 
 
 @on_linux
-def test_openblas_serves_the_slot_of_libmlx() -> None:
+def test_openblas_replaces_the_blas_of_libmlx() -> None:
     assert "OpenBLAS" in status().name
     slots = elf.Image.of_library("libmlx.so").import_slots("cblas_", elf.SLOT_TYPES[os.uname().machine])
     assert {"cblas_sgemm", "cblas_dgemm", "cblas_cgemm"} <= set(slots)

@@ -81,7 +81,7 @@ def test_one_lane_is_what_a_gpu_has() -> None:
 
 
 @pytest.mark.parametrize("text", ["abc", "2.5", "-3", "0"])
-def test_a_number_of_lanes_that_is_none_is_explained(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_number_of_lanes_is_explained(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLX_TINY_LANES", text)
     with pytest.raises(TinyError, match=r"MLX_TINY_LANES.*whole number.*Unset it"):
         lanes._asked_lanes()

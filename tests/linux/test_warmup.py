@@ -81,7 +81,7 @@ def test_closing_ends_the_processes_and_leaves_nothing(folder: Path) -> None:
 
 
 @compiles
-def test_where_kernels_are_none_are_compiled(folder: Path) -> None:
+def test_nothing_is_compiled_where_kernels_exist(folder: Path) -> None:
     kernels = folder / "mlx" / metadata.version("mlx") / "cpu"
     kernels.mkdir(parents=True)
     for number in range(warmup._WARM):
@@ -90,7 +90,7 @@ def test_where_kernels_are_none_are_compiled(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("train", [{"compile": False}, {"backend": "torch"}], ids=str)
-def test_what_compiles_nothing_starts_nothing(train: dict, folder: Path) -> None:
+def test_without_compilation_no_process_starts(train: dict, folder: Path) -> None:
     assert not CompilingAhead(replace(CONFIG, train=replace(CONFIG.train, **train))).busy
 
 

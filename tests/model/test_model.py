@@ -179,7 +179,7 @@ def test_multiply_adds_of_a_context() -> None:
 
 @each_config
 @pytest.mark.parametrize("dtype", [mx.float32, mx.bfloat16], ids=str)
-def test_a_fresh_model_knows_nothing(config: ModelConfig, dtype: mx.Dtype) -> None:
+def test_a_fresh_model_has_the_loss_of_uniform_logits(config: ModelConfig, dtype: mx.Dtype) -> None:
     found = losses(initialize(config, seed=0), config, dtype=dtype)
     assert found.dtype == mx.float32 and found.shape == (2, config.context)
     if config.tied:

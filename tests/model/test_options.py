@@ -61,7 +61,7 @@ def test_it_is_off_by_default_and_shows_where_it_is_on(name: str) -> None:
 
 
 @each_option
-def test_changed_logits_are_computed_plainly_and_it_is_said(name: str) -> None:
+def test_changed_logits_are_computed_plainly_and_this_is_reported(name: str) -> None:
     config = RunConfig(model=MODELS[name])
     changed = "logits" in all_options()[name].changes
     chosen = step_implementations(config, device=Device("metal")).cross_entropy
@@ -211,7 +211,7 @@ def test_a_run_goes_on_with_the_other_backend(tmp_path: Path, first: str) -> Non
         ("value_embeddings=3", "a whole number of layers, 1 to 2"),
     ],
 )
-def test_what_is_no_option_is_refused(options: str, message: str) -> None:
+def test_an_unknown_option_is_refused(options: str, message: str) -> None:
     with pytest.raises(TinyError, match=message):
         options_of(replace(SMALL, options=options))
 

@@ -104,7 +104,7 @@ REFUSED = {
 @pytest.mark.parametrize(
     ("name", "call", "message"), [(name, *pair) for name, pairs in REFUSED.items() for pair in pairs]
 )
-def test_what_an_operation_is_not_defined_for_is_refused(name: str, call, message: str) -> None:
+def test_inputs_without_a_definition_are_refused(name: str, call, message: str) -> None:
     with emulated_metal() as launches:
         for implementation in ALL[name].implementations:
             with pytest.raises(TinyError, match=message):

@@ -50,7 +50,7 @@ def test_each_key_head_has_its_own_neighbouring_query_heads(implementation: str)
 
 @pytest.mark.parametrize(("T", "filled", "S"), [(1, 1, 9), (1, 6, 9), (3, 6, 9), (1, 9, 9), (4, 4, 4)])
 @pytest.mark.parametrize("implementation", ["plain", "mlx"])
-def test_room_that_nothing_fills_weighs_nothing(implementation: str, T: int, filled: int, S: int) -> None:
+def test_unfilled_places_of_the_cache_have_no_weight(implementation: str, T: int, filled: int, S: int) -> None:
     generator = np.random.default_rng(S)
     query, key, value = (normal(generator, (2, n, h, 32))[0] for n, h in ((T, 4), (S, 2), (S, 2)))
     empty = mx.full((2, S - filled, 2, 32), 1e6)

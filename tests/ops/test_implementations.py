@@ -79,7 +79,7 @@ def with_attention(implementation: str) -> str:
         (CUDA, {"context": 1, "past": 63, "dtype": "bfloat16"}, PLAIN),
     ],
 )
-def test_what_auto_stands_for(device: Device, changes: dict[str, Any], expected: str) -> None:
+def test_what_auto_chooses(device: Device, changes: dict[str, Any], expected: str) -> None:
     other = {name: changes[name] for name in ("dtype", "past") if name in changes}
     model = replace(MODEL, **{name: value for name, value in changes.items() if name not in other})
     chosen = decide(model, muon=LAYOUT, device=device, **other)
@@ -140,7 +140,7 @@ def test_one_name_or_pairs_can_be_asked_for(asked: str, expected: dict[str, str]
         ("attention=", r"Unknown implementation ''"),
     ],
 )
-def test_what_is_unknown_is_refused(asked: str, message: str) -> None:
+def test_unknown_names_are_refused(asked: str, message: str) -> None:
     with pytest.raises(TinyError, match=message):
         parse(asked)
 
@@ -158,7 +158,9 @@ def test_what_is_unknown_is_refused(asked: str, message: str) -> None:
         (MAC, {"head_width": 258}, "qk_norm_rope=metal", "a head width K of at most 256"),
     ],
 )
-def test_what_cannot_run_is_refused(device: Device, changes: dict[str, Any], asked: str, message: str) -> None:
+def test_implementations_that_cannot_run_are_refused(
+    device: Device, changes: dict[str, Any], asked: str, message: str
+) -> None:
     other = {name: changes[name] for name in ("dtype", "past") if name in changes}
     model = replace(MODEL, **{name: value for name, value in changes.items() if name not in other})
     with pytest.raises(TinyError, match=message):

@@ -157,7 +157,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
         train(other, resume=True)
 
 
-def test_what_is_not_done_as_asked_is_told(tmp_path: Path) -> None:
+def test_compilation_that_is_not_done_is_reported(tmp_path: Path) -> None:
     told: list[str] = []
     TorchBackend(torch_config(tmp_path, compile=True), told.append)
     assert len(told) == 1 and "not compiled" in told[0]
@@ -183,7 +183,7 @@ def test_devices_are_taken_in_their_order(monkeypatch: pytest.MonkeyPatch) -> No
     assert backend.choose_device().type == "cpu"
 
 
-def test_samples_are_drawn_as_on_the_other_side() -> None:
+def test_samples_are_drawn_as_by_the_reference() -> None:
     assert (Sampling().temperature, Sampling().top_p) == (backend._TEMPERATURE, backend._TOP_P)
 
 

@@ -213,7 +213,7 @@ def test_moments_that_do_not_fit_are_refused(run: RunFolder, change, words: str,
 
 
 @pytest.mark.parametrize("kind", ["muon", "adamw"])
-def test_both_sides_remember_the_same(kind: str) -> None:
+def test_initial_moments_are_those_of_the_reference(kind: str) -> None:
     config = OptimizerConfig(matrix_optimizer=kind)
     fresh = initial_moments(config, parameter_specs(MODEL))
     assert state_shapes(MODEL, config) == {name: array.shape for name, array in fresh.items()}

@@ -20,7 +20,7 @@ TOKENS = np.random.default_rng(0).integers(0, 256, 1000).astype(np.uint16)
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
-def test_both_sides_measure_the_same_bits(config: ModelConfig) -> None:
+def test_mlx_and_the_reference_measure_the_same_bits(config: ModelConfig) -> None:
     arrays = weights(config)
     got = evaluate(to_torch(arrays), config, TOKENS, 2.5)
     expected = mlx_evaluate.evaluate(to_mlx(arrays), config, TOKENS, 2.5)

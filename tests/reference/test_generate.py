@@ -24,7 +24,7 @@ DRAWS = 4000
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
-def test_both_sides_write_the_same_tokens(config: ModelConfig, dtype: torch.dtype) -> None:
+def test_mlx_and_the_reference_write_the_same_tokens(config: ModelConfig, dtype: torch.dtype) -> None:
     """More tokens than the context, so that the window is cut."""
     arrays = weights(config, seed=4)
     got = list(generate_tokens(to_torch(arrays, dtype), config, PROMPT, max_tokens=LENGTH))

@@ -39,7 +39,7 @@ def implementations(config: ModelConfig, batch: np.ndarray, asked: str = "auto")
 
 
 @each_config
-def test_parameters_are_described_as_on_the_other_side_in_their_order(config: ModelConfig) -> None:
+def test_parameters_are_those_of_the_reference_in_their_order(config: ModelConfig) -> None:
     fields = ("shape", "std", "start", "rate", "decays", "layers", "blocks")
     ours, theirs = (
         [(name, *(getattr(parameter, field) for field in fields)) for name, parameter in described.items()]
@@ -59,7 +59,7 @@ def test_scores_in_float64_are_those_of_numpy(config: ModelConfig) -> None:
 
 @each_config
 @pytest.mark.parametrize("asked", ["plain", "auto"])
-def test_both_sides_agree_in_float32(config: ModelConfig, asked: str) -> None:
+def test_mlx_and_the_reference_agree_in_float32(config: ModelConfig, asked: str) -> None:
     arrays, batch = weights(config), random_batch(config)
     scores, _ = mlx_model.logits(to_mlx(arrays), config, mx.array(batch[:, :-1]), implementations(config, batch))
     token_BT = torch.from_numpy(batch[:, :-1]).long()

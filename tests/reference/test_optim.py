@@ -68,13 +68,13 @@ def follow(model: ModelConfig, config: OptimizerConfig, dtype: torch.dtype, scal
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
-def test_both_sides_take_the_same_twenty_steps(settings: dict, dtype: torch.dtype) -> None:
+def test_mlx_and_the_reference_take_the_same_twenty_steps(settings: dict, dtype: torch.dtype) -> None:
     follow(CONFIGS["grouped"], OptimizerConfig(**settings), dtype)
 
 
 @pytest.mark.parametrize("kind", ["muon", "adamw"])
 @pytest.mark.parametrize("name", CONFIGS)
-def test_every_shape_of_model_is_served(name: str, kind: str) -> None:
+def test_optimizers_agree_for_every_shape_of_model(name: str, kind: str) -> None:
     follow(CONFIGS[name], OptimizerConfig(matrix_optimizer=kind), torch.float32)
 
 
@@ -85,7 +85,7 @@ def test_the_scale_of_the_gradients_hardly_matters(scale: float) -> None:
 
 @pytest.mark.parametrize("coefficients", ["quintic", "polar_express"])
 @pytest.mark.parametrize("shape", [(5, 9), (9, 5), (1, 4), (8, 8)])
-def test_orthogonal_matrices_of_both_sides(shape: tuple[int, int], coefficients: str) -> None:
+def test_orthogonal_matrices_of_mlx_and_the_reference(shape: tuple[int, int], coefficients: str) -> None:
     matrix = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
     got = optim.orthogonalize(torch.from_numpy(matrix).double(), steps=5, coefficients=coefficients)
     other = NEWTON_SCHULZ("plain", mx.array(matrix)[None], steps=5, coefficients=coefficients)[0]
@@ -138,7 +138,7 @@ FRACTIONS = [-0.1, 0.0, 0.001, 0.02999, 0.03, 0.1, 0.25, 0.5, 0.50001, 0.9, 0.99
     [{}, {"warmup": 0.0}, {"cooldown": 0.0}, {"warmup": 0.4, "cooldown": 0.6, "floor": 0.2}, {"floor": 1.0}],
     ids=str,
 )
-def test_rates_of_both_sides(settings: dict) -> None:
+def test_rates_of_mlx_and_the_reference(settings: dict) -> None:
     config = ScheduleConfig(**settings)
     for fraction in FRACTIONS:
         expected = mlx_schedule.rate_multiplier(config, fraction)
@@ -146,7 +146,7 @@ def test_rates_of_both_sides(settings: dict) -> None:
 
 
 @pytest.mark.parametrize("warmup", [0.0, 0.1, 0.9])
-def test_momenta_of_both_sides(warmup: float) -> None:
+def test_momenta_of_mlx_and_the_reference(warmup: float) -> None:
     config = replace(OptimizerConfig(), momentum_warmup=warmup, momentum_start=0.6)
     for fraction in FRACTIONS:
         expected = mlx_schedule.muon_momentum(config, fraction)

@@ -78,7 +78,7 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize("changes", SETTINGS.values(), ids=SETTINGS)
-def test_a_run_begun_by_one_side_is_ended_by_the_other(tmp_path: Path, changes: dict) -> None:
+def test_a_run_begun_with_either_backend_ends_with_either(tmp_path: Path, changes: dict) -> None:
     both = Both(tmp_path, **changes)
     first, second = range(HALF), range(HALF, 2 * HALF)
     losses = {}
@@ -97,7 +97,7 @@ def test_a_run_begun_by_one_side_is_ended_by_the_other(tmp_path: Path, changes: 
 
 
 @pytest.mark.parametrize("micro_batches", [1, 2])
-def test_one_step_of_both_sides(tmp_path: Path, micro_batches: int) -> None:
+def test_one_step_of_mlx_and_the_reference(tmp_path: Path, micro_batches: int) -> None:
     both = Both(tmp_path, micro_batches=micro_batches)
     state = TrainingStep(both.config, compiled=False).initial_state()
     both.run.save_checkpoint("last", state, Progress())

@@ -64,7 +64,7 @@ def test_presets_stand_in_the_order_of_their_cost() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_matrix_parameters_are_all_but_lookups_and_gains(name: str) -> None:
+def test_matrix_parameters_are_all_but_tables_and_norm_weights(name: str) -> None:
     model = PRESETS[name].config().model
     specs = parameter_specs(model)
     lookups = {"embedding", "query_norm_weight", "key_norm_weight", "residual_scale"}
@@ -81,7 +81,7 @@ def test_a_larger_budget_buys_a_larger_model(unit: str) -> None:
 @pytest.mark.usefixtures("machine")
 @pytest.mark.parametrize("unit", LADDERS)
 @pytest.mark.parametrize(("smaller", "name"), list(itertools.pairwise(NAMES)))
-def test_a_preset_is_taken_from_its_tokens_a_parameter_on(unit: str, smaller: str, name: str) -> None:
+def test_a_preset_needs_enough_tokens_per_parameter(unit: str, smaller: str, name: str) -> None:
     model = PRESETS[name].config().model
     tokens = TOKENS_PER_PARAMETER * matrix_parameters(model)
     flops = tokens * training_flops_per_token(model)
@@ -95,7 +95,7 @@ def test_a_preset_is_taken_from_its_tokens_a_parameter_on(unit: str, smaller: st
 @pytest.mark.parametrize(
     ("text", "words"), [("5m", "5m00s of wall-clock time at a measured 50 GFLOP/s"), ("20Mtok", "")]
 )
-def test_the_reason_says_what_was_reckoned(text: str, words: str) -> None:
+def test_the_reason_has_the_numbers(text: str, words: str) -> None:
     choice = choose("auto", Budget(text))
     tokens = tokens_within(Budget(text), choice.preset.name)
     ratio = tokens / matrix_parameters(choice.preset.config().model)

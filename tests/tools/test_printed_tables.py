@@ -37,7 +37,7 @@ def test_columns_are_aligned_and_a_note_takes_the_rest_of_its_line() -> None:
     assert list(table.legend()) == ["time: median; !: loaded"]
 
 
-def test_what_does_not_fit_is_left_out_from_the_end_and_named() -> None:
+def test_columns_beyond_the_width_are_left_out_and_named() -> None:
     table = made(width=20)
     assert list(table.lines(["plain", "mlx"])) == ["          time", "  plain   1 s!", "  mlx    22 ms"]
     assert " ".join(map(str.strip, table.legend())).endswith("columns that only --json has: words")

@@ -82,7 +82,7 @@ def test_the_output_of_a_program_that_fails_is_nothing() -> None:
     assert output(sys.executable, "-c", "print(1); raise SystemExit(1)") == output("no such program") == ""
 
 
-def test_what_a_parent_held_is_not_counted_and_what_was_given_back_is() -> None:
+def test_memory_of_the_parent_is_not_counted_and_freed_memory_is() -> None:
     held = np.ones(_HELD_BYTES, np.uint8)
     child = subprocess.run(
         [sys.executable, "-c", _PROGRAM], env=environment(), capture_output=True, text=True, check=True

@@ -48,7 +48,7 @@ def test_the_mean_of_known_figures() -> None:
     assert found.margin_95 == pytest.approx(4.303 * math.sqrt(7) / 3)
 
 
-def test_one_figure_has_no_deviation_and_many_take_the_last_quantile() -> None:
+def test_one_number_has_no_std_and_many_take_the_last_quantile() -> None:
     lone, many = Mean.of([0.7]), Mean.of([float(n) for n in range(40)])
     assert (lone.std, lone.standard_error, lone.margin_95) == (None, None, None)
     assert many.margin_95 == pytest.approx(2.228 * (many.standard_error or 0))

@@ -85,7 +85,7 @@ def test_joules_are_refused_with_a_remedy() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "5", "-5m", "0tok", "5m3tok"])
-def test_what_is_no_amount_is_refused(text: str) -> None:
+def test_an_invalid_amount_is_refused(text: str) -> None:
     with pytest.raises(TinyError):
         Budget(text)
 

@@ -210,7 +210,7 @@ def test_another_format_is_refused(run: RunFolder, state: TrainingState, monkeyp
             rewrite_config(run, format_version=version)
 
 
-def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TinyError, match="contains no run"):
         RunFolder(tmp_path / "nothing")
     (tmp_path / "empty").mkdir()
@@ -244,7 +244,7 @@ ACTIONS: dict[str, Callable[[RunFolder, TrainingState], None]] = {
 
 @pytest.mark.parametrize("action", ACTIONS)
 @pytest.mark.parametrize(("number", "words"), [(errno.ENOSPC, "disk is full"), (errno.EACCES, "No permission")])
-def test_what_the_system_refuses_leaves_what_was_there(
+def test_a_refused_write_leaves_the_old_content(
     run: RunFolder, state: TrainingState, monkeypatch: pytest.MonkeyPatch, action: str, number: int, words: str
 ) -> None:
     run.save_checkpoint("last", state, PROGRESS)

@@ -212,7 +212,7 @@ def test_a_nan_stops_the_run_and_spares_the_checkpoint(tmp_path: Path, at_step: 
     assert tiny_trainer(run, resume=True).train().progress.step == 40
 
 
-def test_a_rate_beyond_reason_is_told_in_time(tmp_path: Path) -> None:
+def test_a_far_too_high_rate_stops_the_run_early(tmp_path: Path) -> None:
     rare: dict[str, Any] = {"checkpoints": 0, "evaluations": 1, "budget": tokens(400)}
     rates = {"matrix_rate": 1e6, "embedding_rate": 1e6, "head_rate": 1e6, "scalar_rate": 1e6}
     config = tiny_config(tmp_path, optimizer=rates, schedule={"warmup": 0.0}, **rare)
@@ -288,7 +288,7 @@ def test_a_run_that_starts_again_forgets_the_old_one(tmp_path: Path) -> None:
     assert [r.step for r in run.read_metrics() if r.kind == "step"] == [1, 2, 3, 4, 5]
 
 
-def test_a_full_disk_is_told_and_the_old_checkpoint_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_and_the_old_checkpoint_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, recorder = create_run(tmp_path / "run", tiny_config(tmp_path, checkpoints=3)), Recorder()
     sound = os.fsync
 

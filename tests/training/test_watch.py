@@ -22,7 +22,7 @@ def see_all(losses: list[float]) -> LossWatch:
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("before", [[], [3.0] * 5])
-def test_what_is_no_number_stops_the_run(bad: float, before: list[float]) -> None:
+def test_nan_stops_the_run(bad: float, before: list[float]) -> None:
     with pytest.raises(Diverged, match=f"became {bad} at step {len(before) + 1}"):
         see_all([*before, bad])
 

@@ -53,7 +53,7 @@ def test_a_fault_that_is_blamed_on_another_part_is_found_but_not_localised() -> 
     assert (verdict.found, verdict.localised) == (True, False)
 
 
-def test_a_fault_in_the_code_itself_is_told_before_any_other() -> None:
+def test_a_fault_in_the_code_itself_is_reported_first() -> None:
     with FAULTS[0].planted():
         sound = next(self_test.verdicts(()))
     assert not sound.found and not sound.localised and sound.blamed.startswith("norm")

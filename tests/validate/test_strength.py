@@ -32,7 +32,7 @@ def rows(subject: Trained) -> dict[str, Row]:
     return {q.operation: q.row() for q in strength.comparisons("weights", lambda: subject)}
 
 
-def test_both_sides_agree() -> None:
+def test_mlx_and_the_reference_agree() -> None:
     found = rows(trained(1200))
     assert [row.lines() for row in found.values() if not row.passed] == []
     assert found["bits per byte"].absolute <= 1e-6
@@ -47,11 +47,11 @@ def test_bits_are_alike_to_a_millionth_of_a_short_text_too(tokens: int) -> None:
 
 # Nothing to halve, one window and a bit, and less than a prompt.
 @pytest.mark.parametrize("tokens", [2, 5, CONTEXT + 3])
-def test_short_validation_data_serves(tokens: int) -> None:
+def test_short_validation_data_is_enough(tokens: int) -> None:
     assert all(row.passed for row in rows(trained(tokens)).values())
 
 
-def test_other_weights_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_weights_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     genuine = strength.as_torch
     monkeypatch.setattr(
         strength,

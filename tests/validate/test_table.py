@@ -38,7 +38,7 @@ def asked(*results: Result, **changes: Any) -> Comparison:
     return Comparison(**{**values, "run": lambda: list(results), **changes})
 
 
-def test_an_error_is_told_in_both_measures() -> None:
+def test_an_error_is_reported_in_both_measures() -> None:
     found = result([1.0, 2.0, -3.9], [1.0, 2.5, -4.0])
     assert (found.error, found.magnitude, found.allowed) == (0.5, 4.0, 1e-3 + 1e-2 / 4)
     assert not found.passed and replace(found, bounds=Bounds(0.125, 0.0, "")).passed
@@ -52,7 +52,7 @@ def test_where_zeros_are_expected_errors_are_absolute() -> None:
 
 
 @pytest.mark.parametrize("wrong", [*NOT_NUMBERS, 1e30])
-def test_what_is_no_number_fails_and_is_null_in_json(wrong: float) -> None:
+def test_nan_fails_and_is_null_in_json(wrong: float) -> None:
     row = asked(result([1.0, wrong], [1.0, 1.0])).row()
     assert row.verdict == FAILED and not row.passed
     values = json.loads(to_json(row))
@@ -125,12 +125,12 @@ def test_what_does_not_run_fails(error: Exception, note: str) -> None:
     assert row.note.startswith(note) and row.note[:30] in "\n".join(row.lines()) and row.place == f"sum: {row.note}"
 
 
-def test_a_row_that_compares_nothing_fails() -> None:
+def test_a_row_without_a_comparison_fails() -> None:
     row = asked().row()
     assert (row.verdict, row.note) == (FAILED, "AssertionError: nothing was compared")
 
 
-def test_who_interrupts_is_obeyed() -> None:
+def test_a_keyboard_interrupt_is_not_a_result() -> None:
     def run() -> list[Result]:
         raise KeyboardInterrupt
 
@@ -138,7 +138,7 @@ def test_who_interrupts_is_obeyed() -> None:
         asked(run=run).row()
 
 
-def test_what_cannot_be_asked_is_left_out_with_its_reason() -> None:
+def test_a_row_left_out_has_its_reason() -> None:
     row = asked(run=lambda: pytest.fail("it was asked"), left_out=True, note="there is none").row()
     assert (row.verdict, row.passed) == (LEFT_OUT, True)
     first, second = row.lines()
@@ -157,7 +157,7 @@ def test_lines_stand_below_their_headings_within_80_columns() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
-def test_random_numbers_are_the_same_on_both_sides(dtype: str) -> None:
+def test_random_numbers_are_those_of_the_reference(dtype: str) -> None:
     array = normal(np.random.default_rng(0), (3, 4), dtype, scale=2.0)
     assert str(array.dtype) == f"mlx.core.{dtype}"
     exact = to_float64(array)

@@ -22,7 +22,7 @@ def training() -> Training:
     return Training(STEPS)
 
 
-def test_both_sides_descend_together(training: Training) -> None:
+def test_losses_of_mlx_and_the_reference_fall_together(training: Training) -> None:
     rows = [question.row() for question in training.comparisons()]
     assert [(row.operation, row.verdict) for row in rows] == [
         ("losses of steps 1 to 20", "ok"),
@@ -34,7 +34,7 @@ def test_both_sides_descend_together(training: Training) -> None:
     assert curves.ours[0] == pytest.approx(np.log(256), rel=1e-5) and curves.ours[-1] < curves.ours[0] - 1
 
 
-def test_sides_that_part_are_found_at_the_step_where_they_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_step_that_differs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     genuine = schedule.rate_multiplier
     monkeypatch.setattr(
         schedule, "rate_multiplier", lambda c, fraction: genuine(c, fraction) * (1 - 0.1 * (fraction > 0.2))
@@ -67,7 +67,7 @@ def test_a_training_that_breaks_is_not_tried_again(monkeypatch: pytest.MonkeyPat
     assert {row.note for row in rows} == {"ZeroDivisionError: float division by zero"}
 
 
-def test_who_interrupts_a_training_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_keyboard_interrupt_ends_a_training(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_) -> None:
         raise KeyboardInterrupt
 

@@ -1,8 +1,8 @@
-"""A probabilistic grammar over a small world: its pieces, and how a text is drawn, derived back, or enumerated.
+"""A probabilistic grammar with a memory: its operations, and how texts are drawn, derived and enumerated.
 
-A program is a tuple of operations. Text is emitted by strings, `Slot` and `Draw`; every random decision is the
-choice of one entry of a weighted `Table`, made by `Choice` or `Draw`. What a story remembers is its `State`. So
-the probability of a derivation is the product over its choices, and `derive` finds every derivation of a text.
+A program is a tuple of operations. Strings, `Slot` and `Draw` emit text. Every random decision is made by `Choice` or
+`Draw`, and takes one entry of a weighted `Table`. `State` is what a story remembers. The probability of a derivation is
+the product of the probabilities of its choices, and `derive` finds every derivation of a text.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from math import log2
 from typing import Any
 
 Forms = dict[str, str]
-"""The written forms of one word: `""` as it stands, `"a"` with its article, `"he"` its pronoun, `"^..."` capital."""
+"""Forms of one word: `""` the word, `"a"` with its article, `"he"` its pronoun, `"^..."` the same with a capital."""
 
 
 class State:
@@ -35,12 +35,13 @@ class State:
 class Table:
     """A weighted list: an entry of weight w is chosen with probability w / (sum of the weights not yet used).
 
-    When all have been used, all may come again; not so in a strict table, whose words tell people and things apart.
+    When all entries have been used, all may be chosen again. In a strict table that is an error, because its words
+    distinguish people or things of a story.
 
     Args:
         items: what may be chosen.
-        weights: positive whole numbers, one an item; whole so that sums are exact.
-        keys: names of the items, recorded when one must not come twice in a story; items of one key go together.
+        weights: one positive integer per item; integers, so that sums are exact.
+        keys: one name per item, by which a story remembers what it has used; items with the same key count as one.
         strict: whether it is an error to need more words than there are.
     """
 
@@ -68,7 +69,7 @@ class Table:
         return free or self.total
 
     def pick(self, random: Callable[[], float], used: list[str]) -> tuple[int, float]:
-        """Choose an entry that is not in `used`; gives its number and its bits."""
+        """Choose an entry that is not in `used`; returns its number and its bits."""
         free = self.free(used)
         if free == self.total:
             index = bisect(self.cumulative, random())
@@ -79,7 +80,7 @@ class Table:
                 return index, log2(free / self.weights[index])
 
     def options(self, used: list[str]) -> list[tuple[int, float]]:
-        """Every entry that `pick` can give, with its bits."""
+        """Every entry that `pick` can return, with its bits."""
         free = self.free(used)
         if free == self.total:
             return list(enumerate(self.bits))
@@ -98,7 +99,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Act:
-    """A stage direction: changes the world, emits nothing."""
+    """Change the state of the story; emits nothing."""
 
     verb: Callable[..., None]
     arguments: tuple[str, ...]
@@ -123,7 +124,7 @@ class Draw:
 
 
 class Alternative:
-    """One arm of a choice: its operations, also in reverse for the generator's stack, and how it begins."""
+    """One alternative of a choice: its operations, in reverse too for the stack of `generate`, and its first text."""
 
     __slots__ = ("head", "needs", "operations", "refuses", "reverse")
 
@@ -135,13 +136,13 @@ class Alternative:
 
 
 class Choice:
-    """Choose one alternative among those that the world's flags allow.
+    """Choose one of the alternatives that the flags of the story allow.
 
     Args:
-        alternatives: the arms; an arm whose guard the flags do not meet has no part in the choice.
-        weights: positive whole numbers, one an arm.
-        name: names the choice, so that its arms can be told from all others.
-        once: an arm already taken in this story is left out, unless all have been.
+        alternatives: what may be chosen, if the flags include all that it needs and none that it refuses.
+        weights: one positive integer per alternative.
+        name: name of the choice, unique among all choices.
+        once: whether an alternative already taken in this story is left out, until all have been taken.
     """
 
     __slots__ = ("alternatives", "keys", "name", "once", "plain", "relevant", "tables", "weights")
@@ -158,7 +159,7 @@ class Choice:
         self.plain = None if self.relevant or once else self.table(0)
 
     def table(self, flags: int) -> Table:
-        """The alternatives open under `flags`."""
+        """The alternatives that `flags` allow."""
         seen = flags & self.relevant
         table = self.tables.get(seen)
         if table is None:
@@ -184,7 +185,7 @@ Program = tuple[Operation, ...]
 
 @dataclass(frozen=True)
 class Derivation:
-    """One way in which the grammar gives a text."""
+    """One way in which the grammar produces a text."""
 
     text: str
     bits: float
@@ -199,7 +200,7 @@ def generate(program: Program, random: Callable[[], float]) -> tuple[str, float]
     """Draw a text with the numbers in [0, 1) that `random` gives; returns it with its bits.
 
     Raises:
-        AssertionError: the grammar contradicts itself, for example it gives away what nobody holds.
+        AssertionError: the grammar contradicts itself; for example, somebody gives away a thing that nobody holds.
     """
     state = State()
     bound, used = state.bound, state.used
@@ -245,7 +246,7 @@ _Rest = tuple[Program, int, Any] | None
 
 
 def walk(program: Program, text: str | None = None) -> Iterator[Derivation]:
-    """Every derivation of the program, or only those that give exactly `text`, depth first."""
+    """Every derivation of the program, or only those that produce exactly `text`, depth first."""
     tasks: list[tuple[Program, int, _Rest, str, State, float, tuple[int, ...], tuple[Any, ...]]]
     tasks = [(program, 0, None, "", State(), 0.0, (), ())]
     while tasks:
@@ -285,12 +286,12 @@ def walk(program: Program, text: str | None = None) -> Iterator[Derivation]:
                 table = operation.table(state.flags)
                 following = (operations, place, rest)
                 for index, cost in table.options(state.used if operation.once else _NOTHING):
-                    arm: Alternative = table.items[index]
-                    if text is None or text.startswith(arm.head, len(written)):
+                    alternative: Alternative = table.items[index]
+                    if text is None or text.startswith(alternative.head, len(written)):
                         branch = state.copy()
                         if operation.once and table.keys[index] not in branch.used:
                             branch.used.append(table.keys[index])
-                        step = (arm.operations, 0, following, written, branch, bits + cost, (*choices, index))
+                        step = (alternative.operations, 0, following, written, branch, bits + cost, (*choices, index))
                         tasks.append((*step, marks))
                 break
             if piece:
@@ -300,7 +301,7 @@ def walk(program: Program, text: str | None = None) -> Iterator[Derivation]:
 
 
 def derive(program: Program, text: str) -> list[Derivation]:
-    """All derivations of `text`; none if the program cannot give it."""
+    """All derivations of `text`; none if the program cannot produce it."""
     return list(walk(program, text))
 
 

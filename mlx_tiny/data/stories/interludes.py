@@ -1,4 +1,4 @@
-"""Side scenes between set-up and payoff: they pass the time and bring in people and things not to be confused."""
+"""Scenes between set-up and payoff, with people and things that a reader must not confuse with those of the plot."""
 
 from __future__ import annotations
 

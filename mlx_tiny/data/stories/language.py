@@ -1,4 +1,4 @@
-"""Stories drawn from a program: reproducible streams, exact probabilities, training apart from validation."""
+"""Stories drawn from a program: reproducible streams, exact probabilities, and separate validation stories."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from mlx_tiny.data.stories.plots import PLOTS
 from mlx_tiny.errors import TinyError
 
 VERSION = 1
-"""Raised whenever the engine changes what a seed gives; the words and plots are fingerprinted by themselves."""
+"""Must be raised when the code draws other stories for the same seed; words and plots are in the fingerprint anyway."""
 
 PATIENCE = 10_000
-"""Training stories in a row that may be validation stories before the stream gives up."""
+"""If so many training stories in a row are also validation stories, the stream raises an error."""
 
 _TRAINING, _VALIDATION = 0, 1
 _WORD = (1 << 64) - 1
@@ -45,7 +45,7 @@ class Language:
     """The texts of a program, as reproducible streams with known probabilities.
 
     Args:
-        program: what stories are drawn from; every text it gives must have one derivation only.
+        program: what stories are drawn from; every text must have exactly one derivation.
     """
 
     def __init__(self, program: Program) -> None:
@@ -60,14 +60,14 @@ class Language:
         return (self._draw(_TRAINING, seed, index) for index in count(start))
 
     def validation(self, seed: int, count: int) -> list[Story]:
-        """The first `count` stories of the validation stream `seed`: exact samples, so repeats are kept."""
+        """The first `count` stories of the validation stream `seed`; repeats are kept, so that they are an exact sample."""
         return [self._draw(_VALIDATION, seed, index) for index in range(count)]
 
     def training(self, seed: int, validation: list[Story]) -> Iterator[Story]:
         """The endless stream `seed` without any story whose text is in `validation`.
 
         Raises:
-            TinyError: nothing new has come for a long time, since `validation` holds all but the rarest texts.
+            TinyError: `PATIENCE` stories in a row are in `validation`, which contains all but the rarest texts.
         """
         excluded = {story.text for story in validation}
         skipped = 0
@@ -145,7 +145,7 @@ class StoryGrammar(Language):
 
 @functools.cache
 def compile_plots(names: tuple[str, ...], scale: float, dependency: int) -> dict[str, Program]:
-    """The programs of the plots `names`, with word lists and phrases cut to `scale`; half a second, once per setting."""
+    """The programs of the plots `names`, with word lists and phrases cut to `scale`; takes half a second."""
     rules = {name: Rule(PARAMETERS.get(name, ()), text) for name, text in RULES.items()}
     rules["interlude"] = Rule((), INTERLUDE)
     compiler = Compiler(lexicon.tables(scale), rules, scale, dependency, lexicon.QUALIFIERS)

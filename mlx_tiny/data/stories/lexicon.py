@@ -14,9 +14,9 @@ _SHE |= {"sib": "sister", "young": "daughter"}
 _HE |= {"sib": "brother", "young": "son"}
 
 STRICT = {"children": 8, "colours": 8, "folk": 8, "critters": 6, "vegetables": 6, "treasures": 6, "trades": 6}
-"""Lists that tell people and things apart, so that no word may come twice in a story -> words kept at any scale."""
+"""Lists whose words distinguish people or things, so that a story uses none twice -> words kept at any scale."""
 _LEAST = 3
-"""Words that any other list keeps."""
+"""Words that any other list keeps at any scale."""
 
 _AN = re.compile(r"(?!uni|use|ukul|eu|one)[aeiou]|hour|honest", re.IGNORECASE)
 
@@ -42,7 +42,7 @@ def _capitalised(forms: Forms) -> Forms:
 def noun(entry: str) -> Forms:
     """Forms of a noun written `one` or `one/many`: itself, `a`, `s` (plural); its last word is its key.
 
-    So that a story with a boat has no toy boat, and what is told apart by a word stays told apart.
+    By that key, a story with a boat has no toy boat, so that "the boat" has one meaning.
     """
     one, _, many = entry.partition("/")
     return _capitalised({"": one, "a": article(one), "s": many or plural(one)}) | {"key": one.split()[-1]}

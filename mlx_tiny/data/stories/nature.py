@@ -1,4 +1,4 @@
-"""Animals, plants, and the sky; animals sorted by where they live and how they move."""
+"""Animals (by where they live and how they move), plants, and the sky."""
 
 from __future__ import annotations
 

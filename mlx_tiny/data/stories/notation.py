@@ -4,12 +4,12 @@
     {hero} {hero.him}      a word drawn before, and its other forms; {he} {him} {his} {himself} are the hero's
     {a toy} {A toy}        with its article; a capital makes the written form begin with one; a noun that is drawn
                            with its article or in the plural may get an adjective (see `QUALIFIERS`)
-    [one|two|3*three]      alternatives, one of which may weigh more; [!...] lets none come twice in a story
-    [a walk|?out+day a run]  an alternative open only under these flags of the world (`!night`: not at night)
-    {@sad friend}          a shared phrase, with the words that it is about
-    <take hero toy>        a stage direction (see `world.py`), or flags to set; writes nothing, nor does the space after it
+    [one|two|3*three]      alternatives, the last with three times the weight; with [!...] none comes twice in a story
+    [a walk|?out+day a run]  an alternative that needs these flags of the story (`!night`: not at night)
+    {@sad friend}          a shared phrase, and the words that it is about
+    <take hero toy>        a stage direction (see `world.py`), or flags to set; it and the space after it write nothing
     <set key> <pay key>    marks a set-up and its payoff
-    {~}                    a paragraph of its own: room for interludes between set-up and payoff
+    {~}                    as a paragraph of its own: a place for interludes between set-up and payoff
 
 An empty line begins a new paragraph, and so does // inside an alternative.
 """
@@ -42,7 +42,7 @@ _PRONOUNS = ("he", "him", "his", "himself")
 
 
 def share(scale: float, count: int, least: int = 1) -> int:
-    """How many of `count` entries are in use at `scale`."""
+    """Number of the first entries, of `count`, that are in use at `scale`."""
     return min(count, max(least, ceil(scale * count - 1e-9)))
 
 
@@ -85,16 +85,16 @@ class Compiler:
             name: what the text is called in errors.
 
         Raises:
-            ValueError: the notation is wrong, or it uses a word before that was drawn; says where.
+            ValueError: the notation is wrong, or a word is used before it is drawn; the message says where.
         """
         program = self._program(self._spread(text), name, {})
         hidden = self._verify(program, {}, frozenset(), name)
         if hidden:
-            raise ValueError(f"{name}: the text need not tell which word {sorted(hidden)} is")
+            raise ValueError(f"{name}: the text may leave open which word {sorted(hidden)} is")
         return program
 
     def _spread(self, text: str) -> str:
-        """Put the interludes where {~} stands, in turn, and lay out the paragraphs."""
+        """Distribute the interludes over the places {~}, and join the paragraphs."""
         text = re.sub(r"\s*\n\s*([|\]])", r"\1", text)
         text = re.sub(r"([|\[])[ \t]*\n\s*", r"\1", text)
         paragraphs = [re.sub(r"\s+", " ", p).strip() for p in re.split(r"\n\s*\n", text.strip())]
@@ -162,7 +162,7 @@ class Compiler:
             if tokens[place - 1] == "]":
                 break
         if alternatives[0].needs or alternatives[0].refuses:
-            raise ValueError(f"{name}: the first alternative must be open in every world")
+            raise ValueError(f"{name}: the first alternative must not have conditions")
         kept = share(self.scale, len(alternatives), 4 if name == "interlude" and once else 1)
         if kept == 1:
             return alternatives[0].operations, place
@@ -223,7 +223,7 @@ class Compiler:
         """Check on every path that a word is drawn before it is written, and only once; updates `known`.
 
         Returns:
-            The words of which the text has not told yet which they are, such as a girl without a name.
+            The words that the text so far does not determine, such as a girl whose name has not been written.
         """
         for operation in program:
             if isinstance(operation, Draw):
@@ -272,7 +272,7 @@ def _merged(operations: list[Operation]) -> Program:
 
 
 def zipf_table(words: list[Forms], scale: float, least: int, strict: bool) -> Table:
-    """The words in use at `scale`, the first ones of the list; weights fall slowly with the rank."""
+    """The first words of the list, as many as are in use at `scale`; weights fall slowly with the rank."""
     kept = words[: share(scale, len(words), least)]
     weights = [max(1, round(1200 / (rank + 12))) for rank in range(len(kept))]
     return Table(kept, weights, [forms.get("key", forms[""]) for forms in kept], strict)

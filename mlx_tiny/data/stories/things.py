@@ -1,4 +1,4 @@
-"""Things, sorted by what can be done with them: what is played with, rolls, breaks, is worn, eaten, or built with."""
+"""Things, by what can be done with them: toys, clothes, food, tools, things that roll or break."""
 
 from __future__ import annotations
 

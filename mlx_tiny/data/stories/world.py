@@ -1,4 +1,4 @@
-"""The small world behind a story: where people are, who holds what, and the flags that phrases ask about."""
+"""What a story keeps track of: where people are, who holds what, and the flags that alternatives depend on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _OPPOSITES = {"in": ("out", "snow", "rain", "water", "wood", "walking"), "out": 
 _OPPOSITES |= {"night": ("day",), "child": ("critter",), "critter": ("child",)}
 
 GUARDED = {"holding": "held", "company": "mate", "seeking": "sought"}
-"""A flag, and the word that is bound whenever the flag is set."""
+"""Flag -> the word that is bound whenever the flag is set."""
 
 
 def flag(state: State, *names: str) -> None:
@@ -47,7 +47,7 @@ def drop(state: State, who: str, thing: str) -> None:
 
 
 def give(state: State, giver: str, receiver: str, thing: str) -> None:
-    """`giver` hands `thing` over; both are in one place, as far as the story said where they are."""
+    """`giver` hands `thing` to `receiver`; they must be in the same place, if the story says where they are."""
     here, there = state.bound.get(">" + giver), state.bound.get(">" + receiver)
     assert here is None or there is None or here == there, f"{giver} at {here} gives to {receiver} at {there}"
     drop(state, giver, thing)
@@ -100,4 +100,4 @@ VERBS: dict[str, tuple[Callable[..., None], int]] = {
     "seek": (seek, 1),
     "find": (find, 1),
 }
-"""Stage directions, and how many words each takes."""
+"""Stage direction -> its function and number of words."""

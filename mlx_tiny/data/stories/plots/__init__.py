@@ -1,4 +1,4 @@
-"""All plots of the generated stories, by name; the first ones are those that remain at a small scale."""
+"""All plots of the generated stories, by name; a small scale keeps the first ones."""
 
 from mlx_tiny.data.stories.plots import animals, friends, lost, making, wonders
 

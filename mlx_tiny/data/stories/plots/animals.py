@@ -1,4 +1,4 @@
-"""Plots among animals, who talk, and keep their word more or less as people do."""
+"""Plots about animals that talk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plots about friends: promises, quarrels, presents, and how they are made good."""
+"""Plots about friends: promises, quarrels and presents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plots about what is lost, and about what is found."""
+"""Plots about things that are lost or found."""
 
 from __future__ import annotations
 
