@@ -20,17 +20,17 @@ from mlx_tiny.ops.muon.metal import (
     pack_on_metal,
     polynomial_on_metal,
     symmetric_product_on_metal,
-    update_on_metal,
 )
 from mlx_tiny.ops.muon.plain import (
     orthogonalize,
     orthogonalize_plainly,
     pack_plainly,
     symmetric_product_plainly,
-    update_plainly,
+    update,
 )
 from mlx_tiny.ops.operation import Implementation, Operation, Rule, Situation
 
+_orthogonalize_on_metal = functools.partial(orthogonalize, polynomial=polynomial_on_metal)
 # The first generation whose GPU has matrix units that MLX's products use, and simdgroup matrices do not.
 _MATRIX_UNITS_GENERATION = 5
 
@@ -162,7 +162,7 @@ NEWTON_SCHULZ = Operation(
     summary="Newton-Schulz iterations",
     implementations={
         "plain": Implementation(orthogonalize_plainly),
-        "metal": Implementation(functools.partial(orthogonalize, polynomial=polynomial_on_metal), device="metal"),
+        "metal": Implementation(_orthogonalize_on_metal, device="metal"),
     },
     proof=case.NEWTON_SCHULZ,
     check=check_bank,
@@ -173,8 +173,12 @@ MUON = Operation(
     name="muon",
     summary="Muon's update",
     implementations={
-        "plain": Implementation(update_plainly),
-        "metal": Implementation(update_on_metal, _for_kernels, device="metal"),
+        "plain": Implementation(functools.partial(update, pack=pack_plainly, orthogonalize=orthogonalize_plainly)),
+        "metal": Implementation(
+            functools.partial(update, pack=pack_on_metal, orthogonalize=_orthogonalize_on_metal),
+            _for_kernels,
+            device="metal",
+        ),
     },
     rules=(
         Rule("plain", "the kernels need Metal", lambda s: s.kind != "metal"),

@@ -14,7 +14,7 @@ import numpy as np
 
 from mlx_tiny.ops.metal import MetalKernel
 from mlx_tiny.ops.muon.layout import Layout
-from mlx_tiny.ops.muon.plain import Packed, orthogonalize
+from mlx_tiny.ops.muon.plain import Packed
 
 MOST_PARAMETERS = 4
 """The packing kernel has names for so many parameters."""
@@ -40,23 +40,6 @@ _PACK = MetalKernel(
     (*(f"average{index}" for index in range(MOST_PARAMETERS)), "packed", "partials"),
 )
 _SYMMETRIC_PRODUCT = MetalKernel("symmetric_product", ("x", "addend", "factors"), ("product",))
-
-
-def update_on_metal(
-    gradients: Sequence[mx.array],
-    momenta: Sequence[mx.array],
-    mu: mx.array,
-    *,
-    layout: Layout,
-    steps: int,
-    coefficients: str,
-) -> tuple[list[mx.array], list[mx.array]]:
-    """The operation `muon` by the kernels, and by MLX's product for the others."""
-    packed = pack_on_metal(gradients, momenta, mu, layout=layout)
-    return packed.momenta, [
-        orthogonalize(bank, polynomial_on_metal, steps=steps, coefficients=coefficients, partials_NP2=partials)
-        for bank, partials in zip(packed.banks, packed.partials, strict=True)
-    ]
 
 
 def pack_on_metal(

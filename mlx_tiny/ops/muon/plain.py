@@ -47,7 +47,7 @@ class Packed:
     """The kernel's outputs for absent parameters, which must be a zero each."""
 
 
-def update_plainly(
+def update(
     gradients: Sequence[mx.array],
     momenta: Sequence[mx.array],
     mu: mx.array,
@@ -55,11 +55,13 @@ def update_plainly(
     layout: Layout,
     steps: int,
     coefficients: str,
+    pack: Callable[..., Packed],
+    orthogonalize: Callable[..., mx.array],
 ) -> tuple[list[mx.array], list[mx.array]]:
-    """The operation `muon` in plain MLX."""
-    packed = pack_plainly(gradients, momenta, mu, layout=layout)
+    """The operation `muon`, by an implementation of packing and one of the orthogonalisation."""
+    packed = pack(gradients, momenta, mu, layout=layout)
     return packed.momenta, [
-        orthogonalize_plainly(bank, steps=steps, coefficients=coefficients, partials_NP2=partials)
+        orthogonalize(bank, steps=steps, coefficients=coefficients, partials_NP2=partials)
         for bank, partials in zip(packed.banks, packed.partials, strict=True)
     ]
 
