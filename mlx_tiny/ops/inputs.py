@@ -6,14 +6,12 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import mlx.core as mx
 
 from mlx_tiny.config import ModelConfig
 from mlx_tiny.ops.operation import DTYPES, Named, Special
-
-T = TypeVar("T")
 
 # Constants that are not the defaults, so that code which ignores them fails.
 _MODEL = ModelConfig(vocabulary_size=300, width=48, hidden=80, rope_base=500.0, norm_epsilon=3e-6)
@@ -24,9 +22,26 @@ def model_of(**dimensions: Any) -> ModelConfig:
     return dataclasses.replace(_MODEL, **dimensions)
 
 
-def meetings(widths: Sequence[int], sequences: Sequence[T]) -> Iterator[tuple[int, str, T]]:
-    """Combinations: every sequence in every dtype, and every width in every dtype with several sequences."""
-    for (index, sequence), (shift, dtype) in itertools.product(enumerate(sequences), enumerate(DTYPES)):
+# (T, H, G): lengths around the blocks of attention, of 32 in the kernels and 64 on the CPU; numbers of rows that are
+# multiples of a threadgroup's simdgroups and tokens, and others; and several ratios of query heads to key heads. With 4
+# query heads per key head, a wrong assignment fails.
+_SEQUENCES = (
+    (1, 2, 1),
+    (7, 2, 2),
+    (31, 4, 2),
+    (32, 4, 1),
+    (33, 2, 2),
+    (63, 4, 4),
+    (65, 4, 2),
+    (128, 2, 1),
+    (257, 2, 2),
+    (40, 8, 2),
+)
+
+
+def meetings(widths: Sequence[int]) -> Iterator[tuple[int, str, tuple[int, int, int]]]:
+    """Head width, dtype and (T, H, G): every sequence in every dtype, and every width in every dtype several times."""
+    for (index, sequence), (shift, dtype) in itertools.product(enumerate(_SEQUENCES), enumerate(DTYPES)):
         # Shifted by two, so that a width is combined with other sequences in each dtype.
         yield widths[(index + 2 * shift) % len(widths)], dtype, sequence
 

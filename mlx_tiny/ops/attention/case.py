@@ -15,20 +15,6 @@ from mlx_tiny.ops.attention.metal import WIDTHS
 from mlx_tiny.ops.inputs import SPECIALS, equal, meetings, model_of
 from mlx_tiny.ops.operation import DTYPES, ArraySpec, Case, Exact, Named, Proof, Rival, Settings, Situation, Special
 
-# (T, H, G): lengths around the blocks, of 32 in the kernels and 64 on the CPU, and several ratios of query heads to key
-# heads; with 4 query heads per key head, a wrong assignment fails.
-_SEQUENCES = (
-    (1, 2, 1),
-    (7, 2, 2),
-    (31, 4, 2),
-    (32, 4, 1),
-    (33, 2, 2),
-    (63, 4, 4),
-    (65, 4, 2),
-    (128, 2, 1),
-    (257, 2, 2),
-    (40, 8, 2),
-)
 # Two blocks and a rest, two query heads per key head, and the width for which the special scores are computed.
 _SPECIAL = (65, 2, 1, 64)
 # Query rows per tile of the Metal kernels.
@@ -40,7 +26,7 @@ def _case(T: int, H: int, G: int, K: int, dtype: str, special: str = "", past: i
 
 
 def _cases() -> Iterator[Case]:
-    for K, dtype, (T, H, G) in meetings(WIDTHS, _SEQUENCES):
+    for K, dtype, (T, H, G) in meetings(WIDTHS):
         yield _case(T, H, G, K, dtype)
     for dtype in DTYPES:
         yield _case(37, 8, 2, 32, dtype, batch=3)

@@ -18,19 +18,6 @@ Array = NDArray[np.float64]
 
 # Widths with fewer pairs than a simdgroup has lanes, with one per lane, and with several.
 _WIDTHS = (32, 48, 64, 128, 256)
-# (T, H, G): numbers of rows that are multiples of a threadgroup's simdgroups and tokens, and others.
-_SEQUENCES = (
-    (1, 2, 1),
-    (7, 2, 2),
-    (31, 4, 2),
-    (32, 4, 1),
-    (33, 2, 2),
-    (63, 4, 4),
-    (65, 4, 2),
-    (128, 2, 1),
-    (257, 2, 2),
-    (40, 8, 2),
-)
 _SPECIAL = (65, 2, 1, 64)
 # Elementwise work per number: square, sum, scale, weight, and three for the rotation.
 _FLOPS = 7
@@ -41,7 +28,7 @@ def _case(T: int, H: int, G: int, K: int, dtype: str, special: str = "", batch: 
 
 
 def _cases() -> Iterator[Case]:
-    for K, dtype, (T, H, G) in meetings(_WIDTHS, _SEQUENCES):
+    for K, dtype, (T, H, G) in meetings(_WIDTHS):
         yield _case(T, H, G, K, dtype)
     for dtype in DTYPES:
         yield _case(37, 8, 2, 32, dtype, batch=3)
