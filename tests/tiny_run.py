@@ -128,9 +128,16 @@ class Recorder:
 
 
 def tiny_trainer(
-    run: RunFolder, listener: Any = None, interruption: Interruption | None = None, **kwargs: Any
+    run: RunFolder,
+    listener: Any = None,
+    interruption: Interruption | None = None,
+    *,
+    budget: str | None = None,
+    **kwargs: Any,
 ) -> Trainer:
-    """A session of `run` on its own text."""
+    """A session of `run` on its own text, with another budget if given."""
+    if budget is not None:
+        run.config = replace(run.config, train=replace(run.config.train, budget=budget))
     return Trainer(run, prepare(run.config.data), listener or Recorder(), interruption or Interruption(), **kwargs)
 
 

@@ -100,7 +100,6 @@ class Trainer:
         listener: shows every step, evaluation and sample.
         interruption: tells after every step whether to stop.
         resume: continue from the run's last checkpoint, where there is one.
-        budget: instead of that of the configuration, to continue a finished run.
         backend: the framework; MLX by default.
         compile_s: seconds of compilation before this session, to be reported.
     """
@@ -113,7 +112,6 @@ class Trainer:
         interruption: Interruption,
         *,
         resume: bool = False,
-        budget: str | None = None,
         backend: Backend | None = None,
         compile_s: float = 0.0,
     ) -> None:
@@ -130,7 +128,7 @@ class Trainer:
         )
         self.state, progress = self._start(resume)
         self.stream.seek(progress.sequences)
-        self.budget = Budget(budget or self.config.train.budget, progress.tokens, progress.flops, progress.seconds)
+        self.budget = Budget(self.config.train.budget, progress.tokens, progress.flops, progress.seconds)
         self.step_number, self.best = progress.step, progress.best_bits_per_byte
         self.watch = LossWatch(**progress.losses)
         self.phases: dict[str, float] = dict(progress.phases)
