@@ -79,7 +79,7 @@ def initialize(config: ModelConfig, seed: int) -> Parameters:
             drawn = keys[name] if name in keys else mx.random.key(zlib.crc32(f"{seed} {name}".encode()))
             parameters[name] = spec.std * mx.random.normal(spec.shape, key=drawn)
         else:
-            parameters[name] = mx.ones(spec.shape) if spec.start == 1 else mx.full(spec.shape, spec.start)
+            parameters[name] = mx.full(spec.shape, spec.start)
     return parameters
 
 
