@@ -157,7 +157,7 @@ def token_losses(
         losses_N: mx.array = implementations.cross_entropy(hidden_ND, head_VD, target_BT.reshape(-1))
         return losses_N.reshape(target_BT.shape)
     logits_BTV = (hidden_ND @ head_VD.T).reshape(*target_BT.shape, -1).astype(mx.float32)
-    logits_BTV = changed("logits", logits_BTV, _place(parameters, config, token_BT, dtype))
+    logits_BTV = _changed_logits(logits_BTV, parameters, config, token_BT, dtype)
     return losses_of_logits(logits_BTV.reshape(-1, config.vocabulary_size), target_BT.reshape(-1)).reshape(
         target_BT.shape
     )
@@ -181,7 +181,7 @@ def as_computed(implementations: Implementations, config: ModelConfig, asked: st
             got=config.options,
             remedy="Leave out the one or the other",
         )
-    reason = "an option of the model changes the logits, which only this one shows"
+    reason = "an option of the model changes the logits, and the other implementations never have all of them"
     return replace(implementations, cross_entropy=Choice(CROSS_ENTROPY, PLAIN, reason))
 
 
@@ -201,10 +201,16 @@ def logits(
     hidden_BTD, grown = hidden_states(
         parameters, config, token_BT, implementations, cache=cache, filled=filled, layers=layers
     )
-    scores_BTV = hidden_BTD @ head_matrix(parameters).T
-    if "logits" in changed_places(config):
-        scores_BTV = changed("logits", scores_BTV, _place(parameters, config, token_BT, mx.float32))
-    return scores_BTV, grown
+    return _changed_logits(hidden_BTD @ head_matrix(parameters).T, parameters, config, token_BT, mx.float32), grown
+
+
+def _changed_logits(
+    logits_BTV: mx.array, parameters: Parameters, config: ModelConfig, token_BT: mx.array, dtype: mx.Dtype
+) -> mx.array:
+    """The logits after the options, if any changes them."""
+    if "logits" not in changed_places(config):
+        return logits_BTV
+    return changed("logits", logits_BTV, _place(parameters, config, token_BT, dtype))
 
 
 def _place(parameters: Parameters, config: ModelConfig, token_BT: mx.array, dtype: mx.Dtype) -> Place:
