@@ -282,7 +282,6 @@ def _report(
         backend.sample(outcome.state, corpus.tokenizer, max_tokens=200, seed=seed) for seed in range(_FINAL_SAMPLES)
     ]
     session = report.Session(
-        run.config.train.budget,
         backend.description,
         backend.implementations,
         peak,

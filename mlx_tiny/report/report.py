@@ -27,10 +27,10 @@ from mlx_tiny.units import format_bytes, format_count, format_seconds
 class Session:
     """What the command line knows about a session, and the folder of the run does not contain."""
 
-    budget: str
     backend: str
-    implementations: dict[str, str]
     """Framework, version and device."""
+    implementations: dict[str, str]
+    """The implementation of each operation."""
     peak_flops_per_s: float
     peak_memory_bytes: int
     prepare_s: float
@@ -54,7 +54,7 @@ def build(run: RunFolder, corpus: PreparedCorpus, outcome: Outcome, session: Ses
         weights_from=outcome.weights_from,
         interrupted=outcome.interrupted,
         data=corpus.description,
-        budget=session.budget,
+        budget=run.config.train.budget,
         steps=progress.step,
         tokens=progress.tokens,
         epochs=progress.tokens / len(corpus.train),

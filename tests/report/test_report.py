@@ -25,7 +25,6 @@ from mlx_tiny.training.trainer import Outcome
 STEPS = 12
 SECTIONS = ["Strength", "Cost", "Size", "Time in each phase", "Machine", "Samples"]
 SESSION = report.Session(
-    budget="1536tok",
     backend="A | B",
     implementations={"attention": "plain"},
     peak_flops_per_s=1e11,
@@ -69,7 +68,7 @@ def test_the_numbers_are_the_runs_and_fit_together(ended: Ended) -> None:
     assert built.phases_s == {"prepare data": 0.5, **ended.outcome.phases}
     assert built.training_flops_per_s == pytest.approx(built.flops / built.phases_s["training"])
     assert built.utilisation == pytest.approx(built.training_flops_per_s / 1e11)
-    assert (built.budget, built.samples, built.backend) == (SESSION.budget, SESSION.samples, SESSION.backend)
+    assert (built.budget, built.samples, built.backend) == ("1536tok", SESSION.samples, SESSION.backend)
     assert built.config == ended.run.config and built.data == ended.corpus.description
 
 
