@@ -16,23 +16,16 @@ from mlx_tiny.config import OptimizerConfig
 from mlx_tiny.errors import TinyError
 from mlx_tiny.linux.lanes import shares
 from mlx_tiny.model.parameters import parameter_specs
-from mlx_tiny.ops.activation import ACTIVATION
-from mlx_tiny.ops.attention import ATTENTION
 from mlx_tiny.ops.conformance import GRADIENT, numbers, to_float64
-from mlx_tiny.ops.cross_entropy import CROSS_ENTROPY
 from mlx_tiny.ops.muon import NEWTON_SCHULZ
-from mlx_tiny.ops.norm import NORM
 from mlx_tiny.ops.operation import Case, Exact, Named, Operation, least_bytes
-from mlx_tiny.ops.qk_norm_rope import QK_NORM_ROPE
+from mlx_tiny.ops.registry import everything
 from mlx_tiny.optim.optimizer import muon_layout
 from mlx_tiny.study.plan import Preset
 
 FORWARD, BOTH, UPDATE = "forward", "forward and backward", "update"
-OPERATIONS = {
-    operation.name: operation
-    for operation in (NORM, QK_NORM_ROPE, ATTENTION, ACTIVATION, MLP, CROSS_ENTROPY, NEWTON_SCHULZ, ADAMW)
-}
-"""Operations that can be timed, in the order of a step."""
+OPERATIONS = {operation.name: operation for operation in (*everything(), MLP, ADAMW) if operation.proof.rivals}
+"""What can be timed: the operations that another library computes too, and two larger parts of a step."""
 
 
 @dataclass(frozen=True)
