@@ -112,7 +112,7 @@ def _line(run: Run) -> str:
 
 
 @click.command()
-@click.option("--data", default=DataConfig.source, show_default=True, help="File, folder, glob, or a named corpus.")
+@click.option("--data", default=DataConfig.sources[0], show_default=True, help="File, folder, glob, or a named corpus.")
 @click.option("--validation", help="Validation file; without it a share of the documents is held out.")
 @click.option("--budget", default=TrainConfig.budget, show_default=True, help="Budget of each run: time or tokens.")
 @click.option("--seeds", default="0,1,2,3,4", show_default=True, help="Seeds; each gives a pair of runs.")

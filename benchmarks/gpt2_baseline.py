@@ -289,7 +289,7 @@ def _finite(loss: float, step: int) -> float:
 
 
 @click.command()
-@click.option("--data", default=DataConfig.source, show_default=True, help="File, folder, glob, or a named corpus.")
+@click.option("--data", default=DataConfig.sources[0], show_default=True, help="File, folder, glob, or a named corpus.")
 @click.option("--validation", help="Validation file; without it a share of the documents is held out.")
 @click.option("--budget", default=DEFAULTS.budget, show_default=True, help="Wall-clock time or tokens.")
 @click.option("--rate", default=DEFAULTS.rate, show_default=True, help="Peak learning rate.")
@@ -311,7 +311,7 @@ def _finite(loss: float, step: int) -> float:
 def command(data: str, validation: str | None, output: Path | None, **settings: Any) -> None:
     """Train the baseline within a budget, and report how good it is."""
     config = BaselineConfig(**settings)
-    report = run(config, DataConfig(source=data, validation=validation, vocabulary_size=config.vocabulary_size))
+    report = run(config, DataConfig(sources=(data,), validation=validation, vocabulary_size=config.vocabulary_size))
     if output is not None:
         write(output, report)
     click.echo("\n\n".join(report.samples) + "\n")

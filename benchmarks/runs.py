@@ -114,9 +114,9 @@ def read_ours(folder: Path) -> dict[str, Any]:
     if report.interrupted:
         raise TinyError("The run was interrupted", remedy="Start the study again; finished runs are kept")
     settings = to_plain(report.config)
-    for key in ("source", "validation"):
-        if settings["data"][key]:
-            settings["data"][key] = Path(settings["data"][key]).name
+    data = settings["data"]
+    data["sources"] = [Path(source).name for source in data["sources"]]
+    data["validation"] = data["validation"] and Path(data["validation"]).name
     return {**_common(report), "settings": settings}
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from mlx_tiny.errors import TinyError
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 DTYPES = ("float32", "bfloat16")
 BACKENDS = ("mlx", "torch")
 SMALLEST_VOCABULARY, LARGEST_VOCABULARY = 512, 32768
@@ -25,13 +25,22 @@ def _require(condition: bool, name: str, expected: str, got: object) -> None:
 class DataConfig:
     """Which text the model learns, and how it becomes tokens."""
 
-    source: str = "auto"
-    """Training text: `stories` (generated), `tinystories` (downloaded once), the path of a file or folder, or a glob.
-    `auto` takes TinyStories where it is in the cache, and `stories` elsewhere."""
+    sources: tuple[str, ...] = ("auto",)
+    """Training text: `stories` (generated), `tinystories` (downloaded once), or files of your own, named by a path, a
+    folder or a glob, and again for more. `auto` takes TinyStories where it is in the cache, and `stories` elsewhere."""
     validation: str | None = None
     """Path of validation text; without it a share of the documents is held out."""
     text_column: str | None = None
     """Column of a table, or key of JSON lines, that contains the text; needed only where several could."""
+    documents: str = "auto"
+    """How a text file becomes documents: `lines`, `blank-lines`, `files` or `whole` (each file is one), or the text of
+    the lines between two documents. `auto` finds it."""
+    header: bool = True
+    """The first line of a table names its columns; without a header `text_column` is a number, from 1."""
+    suffix: tuple[str, ...] = ()
+    """Also read files with this suffix in folders, such as `.py`."""
+    include: tuple[str, ...] = ()
+    """Also read files of this name that are left out in folders, such as `README.md`."""
     held_out: float = 0.02
     """Share of your own documents that is held out for validation where no validation text is named."""
     vocabulary_size: int = 2048

@@ -49,7 +49,8 @@ REJECTED: list[tuple[Any, str, list[Any]]] = [
     (ModelConfig, "options", ["logit_soft_cap", "=15", "logit_soft_cap=", "logit_soft_cap=inf", "a=1,a=1", "a=b"]),
 ]
 # Any value of the type will do: text, paths, seeds, switches.
-FREE = {"source", "validation", "text_column", "seed", "tied", "budget", "preset", "compile", "implementation"}
+FREE = {"sources", "validation", "text_column", "documents", "header", "suffix", "include"}
+FREE |= {"seed", "tied", "budget", "preset", "compile", "implementation"}
 
 
 def test_defaults_are_valid() -> None:

@@ -15,7 +15,7 @@ from mlx_tiny.errors import TinyError
 from mlx_tiny.records import Record, from_plain, read, to_json, to_plain, write
 
 CHANGED = RunConfig(
-    data=DataConfig(source="stories", validation="x.txt", held_out=0.1 + 0.2, seed=2**40),
+    data=DataConfig(sources=("stories",), validation="x.txt", held_out=0.1 + 0.2, seed=2**40),
     model=ModelConfig(layers=7, tied=True, activation="swiglu", rope_base=12345.678),
     optimizer=OptimizerConfig(matrix_rate=1 / 3, matrix_optimizer="adamw"),
     schedule=ScheduleConfig(warmup=0.0),

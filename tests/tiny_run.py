@@ -59,7 +59,7 @@ def tiny_data(folder: Path) -> DataConfig:
     path = folder / "stories.txt"
     if not path.exists():
         path.write_text("\n<|endoftext|>\n".join(story(number) for number in range(400)), encoding="utf-8")
-    return DataConfig(source=str(path), held_out=0.1, vocabulary_size=VOCABULARY)
+    return DataConfig(sources=(str(path),), held_out=0.1, vocabulary_size=VOCABULARY)
 
 
 def tiny_config(

@@ -26,7 +26,7 @@ SECTIONS: dict[str, type] = {
 }
 
 # Fields whose flag has another name, and fields without a flag.
-_RENAMED = {("data", "source"): "data", ("data", "seed"): "data-seed"}
+_RENAMED = {("data", "sources"): "data", ("data", "seed"): "data-seed"}
 _WITHOUT_FLAG = {("model", "vocabulary_size")}
 # Fields that `mlx-tiny train` takes from the preset, unless the user sets them.
 OF_PRESET = {
@@ -34,11 +34,11 @@ OF_PRESET = {
     ("train", "batch_size"),
     *(("model", name) for name in ("context", "layers", "width", "heads", "key_value_heads", "head_width", "hidden")),
 }
-_TYPES: dict[str, Any] = {"int": int, "float": float, "str": str, "str | None": str}
+_TYPES: dict[str, Any] = {"int": int, "float": float, "str": str, "str | None": str, "tuple[str, ...]": str}
 
 
 def config_options(*sections: str) -> Callable[[F], F]:
-    """Add a flag for every setting of these sections; a flag that the user leaves out is None."""
+    """Add a flag for every setting of these sections; a flag that the user leaves out is None, or () if repeatable."""
 
     def decorate(function: F) -> F:
         for section in reversed(sections):
@@ -55,7 +55,7 @@ def user_settings(values: dict[str, Any], section: str) -> dict[str, Any]:
     found = {}
     for field in dataclasses.fields(SECTIONS[section]):
         value = values.get(_parameter(section, field.name))
-        if value is not None:
+        if value is not None and value != ():
             found[field.name] = value
     return found
 
@@ -76,7 +76,10 @@ def _option(section: str, field: dataclasses.Field[Any]) -> Callable[[F], F]:
     if str(field.type) == "bool":
         names[1] += f"/--no{names[1][1:]}"
         return click.option(*names, default=None, help=help_text)
-    return click.option(*names, type=_TYPES[str(field.type)], default=None, help=help_text)
+    repeatable = str(field.type).startswith("tuple")
+    return click.option(
+        *names, type=_TYPES[str(field.type)], default=None, multiple=repeatable, show_default=False, help=help_text
+    )
 
 
 def shown_default(section: str, field: dataclasses.Field[Any]) -> str:
@@ -85,7 +88,14 @@ def shown_default(section: str, field: dataclasses.Field[Any]) -> str:
         return "that of the preset"
     if isinstance(field.default, bool):
         return "on" if field.default else "off"
-    return "none" if field.default in (None, "") else str(field.default)
+    return shown(field.default)
+
+
+def shown(value: Any) -> str:
+    """The value of a setting as a header or a help text shows it."""
+    if isinstance(value, tuple):
+        value = " ".join(value)
+    return "none" if value in (None, "") else str(value)
 
 
 @functools.cache

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlx_tiny.cli.options import config_options, flag_name, user_settings
+from mlx_tiny.cli.options import config_options, flag_name, shown, user_settings
 from mlx_tiny.config import RunConfig, TrainConfig
 from mlx_tiny.errors import TinyError
 from mlx_tiny.records import from_plain, to_plain
@@ -65,7 +65,7 @@ def _start(path: Path, flags: dict[str, Any]) -> None:
     config, reason = _planned(flags)
     source = resolve(config.data)
     # So that a resumed run uses the same data even if TinyStories has been downloaded in between.
-    config = dataclasses.replace(config, data=dataclasses.replace(config.data, source=source.name))
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, sources=source.names))
     click.echo(f"data: {source.description}", err=True)
     with contextlib.closing(CompilingAhead(config)) as ahead:
         corpus, prepare_s = _prepared(config, source)
@@ -106,6 +106,7 @@ def _resume(path: Path, run_path: Path | None, flags: dict[str, Any]) -> None:
 
 def _planned(flags: dict[str, Any]) -> tuple[RunConfig, str]:
     """The configuration of the preset, changed by the user's flags, and the reason for the preset."""
+    from mlx_tiny.data.sources import NAMED
     from mlx_tiny.study.plan import choose, measured_flops_per_s, text_bytes
     from mlx_tiny.training.budget import Budget
 
@@ -123,8 +124,7 @@ def _planned(flags: dict[str, Any]) -> tuple[RunConfig, str]:
         values[section].update(settings)
     values["model"]["vocabulary_size"] = values["data"]["vocabulary_size"]
     values["train"]["preset"] = choice.preset.name
-    if values["data"]["source"] not in ("auto", "stories", "tinystories"):
-        values["data"]["source"] = _absolute(values["data"]["source"])
+    values["data"]["sources"] = [name if name in NAMED else _absolute(name) for name in values["data"]["sources"]]
     if values["data"]["validation"] is not None:
         values["data"]["validation"] = _absolute(values["data"]["validation"])
     config = from_plain(RunConfig, values)
@@ -259,8 +259,7 @@ def _header(run: RunFolder, corpus: PreparedCorpus, reason: str, backend: Backen
         for field in dataclasses.fields(settings):
             value = getattr(settings, field.name)
             star = "*" if value != getattr(standard, field.name) else ""
-            shown = "none" if value in (None, "") else value
-            words.append(f"{flag_name(section, field.name)[2:]} {shown}{star}")
+            words.append(f"{flag_name(section, field.name)[2:]} {shown(value)}{star}")
         lines.append(f"{section}: {', '.join(words)}")
     return lines
 

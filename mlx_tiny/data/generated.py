@@ -18,7 +18,7 @@ _FIRST_COUNT = 256
 class StoriesSource:
     """Stories of the grammar: first validation stories, then training stories that differ from all of them."""
 
-    name = "stories"
+    names = ("stories",)
     shuffled = True
 
     def __init__(self, config: DataConfig) -> None:

@@ -110,35 +110,34 @@ class _Sample:
 
 
 def _require_both_sides(counts: dict[bool, int], smallest: float, config: DataConfig) -> None:
+    named = ", ".join(config.sources)
     total = sum(counts.values())
     if total == 0:
-        raise TinyError(
-            f"{config.source} contains no documents: all its texts are empty", remedy="Name a file with text"
-        )
+        raise TinyError(f"{named} contains no documents: all its texts are empty", remedy="Name a file with text")
     if config.validation is not None:
         _require_named_sides(counts, config)
     elif total == 1:
         raise TinyError(
-            f"{config.source} contains a single document, so none can be held out for validation",
+            f"{named} contains a single document, so none can be held out for validation",
             expected="at least two, separated by lines of <|endoftext|> or else by blank lines",
             remedy="Separate the documents, or name a validation file (--validation)",
         )
     elif counts[True] == 0:
         raise TinyError(
-            f"No document of {config.source} is held out for validation",
+            f"No document of {named} is held out for validation",
             expected=f"a share held out above {smallest:.6f}".rstrip("0"),
             got=f"{config.held_out} of {total} documents",
             remedy="Hold out a larger share, give more text, or name a validation file (--validation)",
         )
     elif counts[False] == 0:
         raise TinyError(
-            f"Every document of {config.source} is held out for validation",
+            f"Every document of {named} is held out for validation",
             got=f"a share of {config.held_out} of {total} documents",
             remedy="Hold out a smaller share, give more text, or name a validation file (--validation)",
         )
 
 
 def _require_named_sides(counts: dict[bool, int], config: DataConfig) -> None:
-    for held_out, name in ((False, config.source), (True, config.validation)):
+    for held_out, name in ((False, ", ".join(config.sources)), (True, config.validation)):
         if counts[held_out] == 0:
             raise TinyError(f"{name} contains no documents: all its texts are empty", remedy="Name a file with text")

@@ -15,13 +15,16 @@ from mlx_tiny.errors import TinyError
 from mlx_tiny.files import hash_file, hash_text
 from mlx_tiny.units import format_bytes
 
+NAMED = ("auto", "stories", "tinystories")
+"""Values of `--data` that are no files."""
+
 
 class Source(Protocol):
     """A corpus that has a name and a hash, and can be read from the start as often as needed."""
 
     @property
-    def name(self) -> str:
-        """The value of `DataConfig.source` that means this source, now and in a resumed run."""
+    def names(self) -> tuple[str, ...]:
+        """The value of `DataConfig.sources` that means this source, now and in a resumed run."""
 
     @property
     def description(self) -> str:
@@ -51,19 +54,23 @@ def resolve(config: DataConfig) -> Source:
     Raises:
         TinyError: it does not exist, or has no file that can be read.
     """
-    if config.source in ("stories", "tinystories", "auto"):
-        _reject_validation(config)
-    if config.source == "stories":
-        return _stories(config)
-    if config.source in ("tinystories", "auto"):
-        return _tinystories(config)
-    return FileSource(config)
+    named = next((name for name in config.sources if name in NAMED), None)
+    if named is None:
+        return FileSource(config)
+    _require_alone(named, config)
+    return _stories(config) if named == "stories" else _tinystories(config)
 
 
-def _reject_validation(config: DataConfig) -> None:
+def _require_alone(named: str, config: DataConfig) -> None:
+    if len(config.sources) > 1:
+        raise TinyError(
+            f"{named} cannot be combined with other text",
+            got=", ".join(config.sources),
+            remedy="Name it alone, or only your own files",
+        )
     if config.validation is not None:
         raise TinyError(
-            f"A validation file can only be used with your own text, and the data is {config.source!r}",
+            f"A validation file can only be used with your own text, and the data is {named!r}",
             remedy="Name your text with --data, or leave the validation file out",
         )
 
@@ -77,7 +84,7 @@ def _stories(config: DataConfig) -> Source:
 def _tinystories(config: DataConfig) -> Source:
     from mlx_tiny.data.tinystories import TinyStoriesSource, cached
 
-    if config.source == "tinystories":
+    if "tinystories" in config.sources:
         return TinyStoriesSource(config)
     if cached(config) is None:
         return _stories(config)
@@ -90,10 +97,10 @@ class FileSource:
     shuffled = False
 
     def __init__(self, config: DataConfig) -> None:
-        self.name = config.source
+        self.names = config.sources
         self._config = config
         self._validation = find_files(config.validation) if config.validation is not None else []
-        self._train = _without(find_files(config.source), self._validation, config)
+        self._train = _without(_find_all(config.sources), self._validation, config)
         self.size_bytes = _text_bytes([*self._train, *self._validation])
         self.description = self._describe()
 
@@ -125,7 +132,12 @@ class FileSource:
             if self._validation
             else f"{self._config.held_out:.3g} of the documents held out by hash"
         )
-        return f"own text: {self._config.source} ({count} file{'s' * (count > 1)}, {size}; {split})"
+        return f"own text: {', '.join(self.names)} ({count} file{'s' * (count > 1)}, {size}; {split})"
+
+
+def _find_all(names: tuple[str, ...]) -> list[Path]:
+    """The files of several names, each once, in the order in which they are named."""
+    return list({path.resolve(): path for name in names for path in find_files(name)}.values())
 
 
 def find_files(named: str) -> list[Path]:
@@ -189,7 +201,7 @@ def _without(paths: list[Path], removed: list[Path], config: DataConfig) -> list
     rest = [path for path in paths if path.resolve() not in resolved]
     if not rest:
         raise TinyError(
-            f"Every file of {config.source} is a validation file ({config.validation})",
+            f"Every file of {', '.join(config.sources)} is a validation file ({config.validation})",
             remedy="Name other text for training, or leave the validation file out",
         )
     return rest

@@ -70,7 +70,7 @@ class TinyStoriesSource:
     def __init__(self, config: DataConfig, *, cached_only: bool = False) -> None:
         self._config = config
         # A resumed run with the name "tinystories" would download what the cache lacks.
-        self.name = "auto" if cached_only else "tinystories"
+        self.names = ("auto" if cached_only else "tinystories",)
         self._part = cached(config)
         self._to_fetch = False
         self._note = ""

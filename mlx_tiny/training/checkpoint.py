@@ -53,7 +53,9 @@ from mlx_tiny.training.step import TrainingState
 # Settings that may change when a run is resumed.
 _HOW_OFTEN = ("evaluations", "evaluation_tokens", "checkpoints", "samples")
 _BY_WHAT = ("backend", "implementation", "compile")
-_OTHER_VERSION = "Use the version that wrote it (format 1: mlx_tiny 0.1), or train anew with this one"
+_OTHER_VERSION = (
+    "Use the version that wrote it (format 1: mlx_tiny 0.1; format 2: commit dfd339b), or train anew with this one"
+)
 
 
 class RunFolder:

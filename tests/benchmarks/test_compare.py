@@ -164,12 +164,12 @@ def test_disturbed_pairs_can_be_forgotten(tmp_path: Path) -> None:
 def test_ours_is_read_without_its_folders(tmp_path: Path) -> None:
     plain = {"float": 0.7, "int": 1, "str": "x", "bool": False, "list[str]": ["Once"], "float | None": None}
     values: dict[str, Any] = {field.name: plain.get(str(field.type), {}) for field in dataclasses.fields(Report)}
-    config = RunConfig(data=DataConfig(source="/a/b.txt"))
+    config = RunConfig(data=DataConfig(sources=("/a/b.txt",)))
     report = Report(**{**values, "machine": MACHINE, "config": config, "data": "own text: /a/b.txt"})
     write(tmp_path / "report.json", report)
     fields = runs.read_ours(tmp_path)
     assert fields["bits_per_byte"] == 0.7 and fields["samples"] == ["Once"] and fields["machine"] == MACHINE
-    assert "/a" not in to_json(fields) and fields["settings"]["data"]["source"] == "b.txt"
+    assert "/a" not in to_json(fields) and fields["settings"]["data"]["sources"] == ["b.txt"]
     write(tmp_path / "report.json", dataclasses.replace(report, interrupted=True))
     with pytest.raises(TinyError, match="interrupted"):
         runs.read_ours(tmp_path)

@@ -138,7 +138,7 @@ def test_a_tiny_run_from_text_to_record(text: Path, tmp_path: Path) -> None:
 
 
 def test_the_same_seed_gives_the_same_model_and_the_warm_up_leaves_no_trace(text: Path) -> None:
-    data = DataConfig(source=str(text), vocabulary_size=512)
+    data = DataConfig(sources=(str(text),), vocabulary_size=512)
     config = BaselineConfig(
         budget="2ktok", layers=1, heads=2, width=16, context=32, batch_size=4, device="cpu", threads=1
     )
@@ -153,7 +153,7 @@ def test_the_same_seed_gives_the_same_model_and_the_warm_up_leaves_no_trace(text
 
 
 def test_a_time_budget_is_kept_within_a_step(text: Path) -> None:
-    data = DataConfig(source=str(text), vocabulary_size=512)
+    data = DataConfig(sources=(str(text),), vocabulary_size=512)
     config = BaselineConfig(budget="0.5s", layers=1, heads=2, width=16, context=32, batch_size=2, device="cpu")
     trainer = baseline.Trainer(config, prepare(data))
     trainer.warm_up()

@@ -24,7 +24,7 @@ import pytest
 
 from mlx_tiny.cli import train_command
 from mlx_tiny.cli.display import Display, printable
-from mlx_tiny.cli.options import SECTIONS, flag_name
+from mlx_tiny.cli.options import SECTIONS, flag_name, shown
 from mlx_tiny.config import RunConfig
 from mlx_tiny.data.tokenizer import Tokenizer
 from mlx_tiny.model import options
@@ -122,7 +122,7 @@ def test_the_header_shows_every_setting_and_stars_what_was_changed(run: Run) -> 
     defaults = to_plain(RunConfig())
     for section, settings in saved.items():
         words = [
-            f"{flag_name(section, name)[2:]} {'none' if value in (None, '') else value}"
+            f"{flag_name(section, name)[2:]} {shown(tuple(value) if isinstance(value, list) else value)}"
             f"{'*' if value != defaults[section][name] else ''}"
             for name, value in settings.items()
         ]
@@ -135,7 +135,8 @@ def test_the_header_shows_every_setting_and_stars_what_was_changed(run: Run) -> 
 def test_given_flags_reach_the_saved_configuration(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every setting with a value that is not its default; nothing is trained."""
     values: dict[str, dict[str, Any]] = {
-        "data": {"source": "notes.txt", "validation": "other.txt", "text_column": "body", "vocabulary_size": 520},
+        "data": {"sources": ["notes.txt", "more.txt"], "validation": "other.txt", "text_column": "body"}
+        | {"vocabulary_size": 520, "header": False, "documents": "lines", "suffix": [".py"], "include": ["LICENSE"]},
         "model": {"activation": "swiglu", "context": 40, "width": 48, "heads": 6, "key_value_heads": 3, "layers": 1}
         | {"rope_base": 500.0, "head_width": 8, "hidden": 96, "tied": True, "options": "idea=15"},
         "optimizer": {"matrix_optimizer": "adamw", "coefficients": "quintic", "newton_schulz_steps": 3},
@@ -154,11 +155,18 @@ def test_given_flags_reach_the_saved_configuration(place: Path, monkeypatch: pyt
                 )
             value = values[section][field.name]
             flag = flag_name(section, field.name)
-            flags += [flag if value else flag.replace("--", "--no-")] if isinstance(value, bool) else [flag, str(value)]
+            if isinstance(value, bool):
+                flags.append(flag if value else flag.replace("--", "--no-"))
+            else:
+                flags += [
+                    word for item in (value if isinstance(value, list) else [value]) for word in (flag, str(item))
+                ]
     values["model"]["vocabulary_size"] = 520
     values["data"] |= {
-        name: str(place / f"{file}.txt") for name, file in (("source", "notes"), ("validation", "other"))
+        "sources": [str(place / "notes.txt"), str(place / "more.txt")],
+        "validation": str(place / "other.txt"),
     }
+    write_notes(place / "more.txt", 20)
     write_notes(place / "other.txt", 20)
     monkeypatch.setattr(train_command, "_train", lambda *_, **__: None)
     monkeypatch.setattr(train_command, "_backend_kind", lambda *_: None)
@@ -180,7 +188,7 @@ def test_generated_stories_are_the_default_and_have_a_floor_and_an_excess(place:
     finished = succeeded(call("train", *TINY, *sizes, *FEW_PAUSES, "--budget", "1000tok", "--run", "r"))
     report, shown = read_report(place / "r"), finished.results()
     assert finished.err.startswith("data: stories: generated, 200kB for training and 20kB for validation")
-    assert report["config"]["data"]["source"] == "stories", "what `auto` meant"
+    assert report["config"]["data"]["sources"] == ["stories"], "what `auto` meant"
     floor, excess = report["entropy_floor_bits_per_byte"], report["excess_bits_per_byte"]
     assert 0 < floor < report["bits_per_byte"] and excess == pytest.approx(report["bits_per_byte"] - floor)
     assert (shown["entropy_floor"], shown["excess"]) == (f"{floor:.4f}", f"{excess:.4f}")

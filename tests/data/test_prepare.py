@@ -44,7 +44,7 @@ if sys.argv[2] == "after rename":
     os.rename = lambda *given: (rename(*given), die())
 if sys.argv[2] == "fsync":
     os.fsync = lambda *given: die()
-print(prepare(DataConfig(source=sys.argv[1], vocabulary_size=512), progress=progress).key)
+print(prepare(DataConfig(sources=(sys.argv[1],), vocabulary_size=512), progress=progress).key)
 """
 MOMENTS = [
     "read True",
@@ -58,7 +58,7 @@ MOMENTS = [
 
 
 def config(path: Path, **settings: Any) -> DataConfig:
-    return DataConfig(source=str(path), **{"vocabulary_size": 512, **settings})  # type: ignore[arg-type]
+    return DataConfig(sources=(str(path),), **{"vocabulary_size": 512, **settings})  # type: ignore[arg-type]
 
 
 def child(path: Path, moment: str) -> subprocess.Popen[str]:
@@ -144,7 +144,7 @@ def test_text_and_settings_make_the_key(text_file: TextFile, stories: list[str])
 
 
 def test_generated_stories_carry_their_entropy() -> None:
-    stories_config = DataConfig(source="stories", vocabulary_size=600, train_bytes=200_000, validation_bytes=20_000)
+    stories_config = DataConfig(sources=("stories",), vocabulary_size=600, train_bytes=200_000, validation_bytes=20_000)
     prepared = prepare(stories_config)
     assert 15_000 < prepared.valid_bytes <= 20_000
     assert 195_000 < prepared.train_bytes <= 200_000
@@ -156,7 +156,7 @@ def test_generated_stories_carry_their_entropy() -> None:
 
 
 def test_beginning_of_generated_stories_is_not_lost_or_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    stories_config = DataConfig(source="stories", vocabulary_size=600, train_bytes=200_000, validation_bytes=20_000)
+    stories_config = DataConfig(sources=("stories",), vocabulary_size=600, train_bytes=200_000, validation_bytes=20_000)
     whole = prepare(stories_config)
     text = whole.tokenizer.decode(whole.train)
     monkeypatch.setattr(sampling, "SAMPLE_BYTES", 50_000)

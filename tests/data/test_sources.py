@@ -50,7 +50,7 @@ class TestFiles:
             "b.txt",
             "deep/er/c.csv.gz",
         ]
-        texts = [document.text for document in FileSource(DataConfig(source=str(tmp_path))).documents()]
+        texts = [document.text for document in FileSource(DataConfig(sources=(str(tmp_path),))).documents()]
         assert texts == ["In a.jsonl", "In b.txt", "In deep/er/c.csv.gz"]
 
     def test_glob_and_home(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,6 +59,12 @@ class TestFiles:
         assert [path.name for path in find_files(f"{tmp_path}/*")] == ["a.jsonl", "b.txt", "c.csv.gz"]
         assert [path.name for path in find_files("~/**/*.gz")] == ["c.csv.gz"]
         assert [path.name for path in find_files("~/b.txt")] == ["b.txt"]
+
+    def test_several_names_are_read_in_their_order_and_each_file_once(self, tmp_path: Path) -> None:
+        fill(tmp_path)
+        names = tuple(f"{tmp_path}/{name}" for name in ("b.txt", "a.jsonl", "*.txt"))
+        texts = [document.text for document in FileSource(DataConfig(sources=names)).documents()]
+        assert texts == ["In b.txt", "In a.jsonl"]
 
     def test_a_file_whose_name_looks_like_a_glob(self, text_file: TextFile) -> None:
         path = text_file(["One"], "a[1].txt")
@@ -92,7 +98,7 @@ class TestFiles:
 class TestSplit:
     def test_hash_decides_whatever_the_order(self, text_file: TextFile, stories: list[str]) -> None:
         def held_out(texts: list[str]) -> set[str]:
-            source = FileSource(DataConfig(source=str(text_file(texts)), held_out=0.2))
+            source = FileSource(DataConfig(sources=(str(text_file(texts)),), held_out=0.2))
             return {document.text for document in source.documents() if document.held_out}
 
         chosen = held_out(stories)
@@ -102,8 +108,8 @@ class TestSplit:
 
     def test_validation_files_are_never_trained_on(self, tmp_path: Path, text_file: TextFile) -> None:
         train, valid = text_file(["One", "Two"], "a.txt"), text_file(["Three"], "b.txt")
-        config = DataConfig(source=str(tmp_path), validation=f"{tmp_path}/x/../b*")
-        assert list(FileSource(DataConfig(source=str(train), validation=str(valid))).documents()) == [
+        config = DataConfig(sources=(str(tmp_path),), validation=f"{tmp_path}/x/../b*")
+        assert list(FileSource(DataConfig(sources=(str(train),), validation=str(valid))).documents()) == [
             Document("One", False),
             Document("Two", False),
             Document("Three", True),
@@ -111,11 +117,11 @@ class TestSplit:
         (tmp_path / "x").mkdir()
         assert [document.held_out for document in FileSource(config).documents()] == [False, False, True]
         with pytest.raises(TinyError, match=r"Every file of .* is a validation file"):
-            FileSource(DataConfig(source=str(valid), validation=str(valid)))
+            FileSource(DataConfig(sources=(str(valid),), validation=str(valid)))
 
     def test_each_side_needs_a_document(self, text_file: TextFile, stories: list[str]) -> None:
         def look(texts: list[str], **settings: Any) -> None:
-            config = DataConfig(source=str(text_file(texts)), **settings)  # type: ignore[arg-type]
+            config = DataConfig(sources=(str(text_file(texts)),), **settings)  # type: ignore[arg-type]
             survey(FileSource(config), config, quiet)
 
         with pytest.raises(TinyError, match=r"contains no documents: all its texts are empty"):
@@ -131,7 +137,7 @@ class TestSplit:
 
     def test_named_validation_without_documents(self, text_file: TextFile) -> None:
         train, valid = text_file(["One", "Two"], "a.txt"), text_file([" "], "b.txt")
-        config = DataConfig(source=str(train), validation=str(valid))
+        config = DataConfig(sources=(str(train),), validation=str(valid))
         with pytest.raises(TinyError, match=r"b\.txt contains no documents"):
             survey(FileSource(config), config, quiet)
 
@@ -142,7 +148,7 @@ class TestFingerprint:
             path = tmp_path / name
             path.parent.mkdir(exist_ok=True)
             path.write_text(content)
-            return FileSource(DataConfig(source=str(path), **settings)).fingerprint()  # type: ignore[arg-type]
+            return FileSource(DataConfig(sources=(str(path),), **settings)).fingerprint()  # type: ignore[arg-type]
 
         first = fingerprint("a.txt", "One\n\nTwo")
         assert fingerprint("elsewhere/b.txt", "One\n\nTwo") == first
@@ -160,7 +166,7 @@ class TestSample:
         self, text_file: TextFile, stories: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("mlx_tiny.data.sampling.SAMPLE_BYTES", 20_000)
-        config = DataConfig(source=str(text_file(stories)), held_out=0.1)
+        config = DataConfig(sources=(str(text_file(stories)),), held_out=0.1)
         first = survey(FileSource(config), config, quiet)
         positions = [stories.index(text) for text in first.sample]
         assert 10_000 < sum(map(len, first.sample)) <= 20_000
@@ -181,7 +187,9 @@ class TestSample:
             [*stories, *["same"] * 10_000],
             ["same"] * 10_000,
         ):
-            config = DataConfig(source=str(text_file(texts)), held_out=0.1, validation=str(text_file(["x"], "v.txt")))
+            config = DataConfig(
+                sources=(str(text_file(texts)),), held_out=0.1, validation=str(text_file(["x"], "v.txt"))
+            )
             assert 15_000 < sum(map(len, survey(FileSource(config), config, quiet).sample)) <= 20_000
 
 
@@ -210,7 +218,7 @@ class TestStories:
         monkeypatch.setattr(generated, "StoryGrammar", FakeGrammar)
 
     def test_bounds_and_bits(self) -> None:
-        source = StoriesSource(DataConfig(source="stories", train_bytes=105, validation_bytes=12_349, seed=7))
+        source = StoriesSource(DataConfig(sources=("stories",), train_bytes=105, validation_bytes=12_349, seed=7))
         documents = list(source.documents())
         valid = [document for document in documents if document.held_out]
         assert [len(valid), len(documents) - len(valid)] == [1234, 10]
@@ -234,7 +242,7 @@ class TestStories:
 
     def test_sample_is_the_beginning(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("mlx_tiny.data.sampling.SAMPLE_BYTES", 55)
-        config = DataConfig(source="stories", train_bytes=1000, validation_bytes=100)
+        config = DataConfig(sources=("stories",), train_bytes=1000, validation_bytes=100)
         source = StoriesSource(config)
         surveyed = survey(source, config, quiet)
         assert surveyed.sample == [f"t000{number:06}" for number in range(6)]
@@ -247,8 +255,8 @@ class TestResolve:
             (tmp_path / name).mkdir()
         text_file(["One"], "stories/a.txt")
         monkeypatch.chdir(tmp_path)
-        assert resolve(DataConfig(source="stories")).description.startswith("stories: generated, 40MB")
-        described = resolve(DataConfig(source="./stories")).description
+        assert resolve(DataConfig(sources=("stories",))).description.startswith("stories: generated, 40MB")
+        described = resolve(DataConfig(sources=("./stories",))).description
         assert described == "own text: ./stories (1 file, 18B; 0.02 of the documents held out by hash)"
 
     def test_auto_without_a_cache_means_stories(self) -> None:
@@ -257,10 +265,12 @@ class TestResolve:
     def test_validation_files_go_with_own_text_only(self) -> None:
         for name in ("auto", "stories", "tinystories"):
             with pytest.raises(TinyError, match="validation file can only be used with your own text"):
-                resolve(DataConfig(source=name, validation="x.txt"))
+                resolve(DataConfig(sources=(name,), validation="x.txt"))
+            with pytest.raises(TinyError, match=f"{name} cannot be combined with other text"):
+                resolve(DataConfig(sources=("x.txt", name)))
 
     def test_sources_have_one_interface(self, text_file: TextFile) -> None:
-        source: sources.Source = resolve(DataConfig(source=str(text_file(["One"]))))
+        source: sources.Source = resolve(DataConfig(sources=(str(text_file(["One"])),)))
         source.make_ready(quiet)
         assert "\n" not in source.description
         assert source.size_bytes > 0

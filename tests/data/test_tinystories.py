@@ -49,7 +49,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Hub:
 
 
 def config(train: int, valid: int = 100, source: str = "tinystories") -> DataConfig:
-    return DataConfig(source=source, train_bytes=train, validation_bytes=valid)
+    return DataConfig(sources=(source,), train_bytes=train, validation_bytes=valid)
 
 
 def texts(given: DataConfig) -> tuple[list[str], list[str]]:

@@ -122,7 +122,7 @@ def test_a_fingerprint_is_that_of_the_text_whatever_the_vocabulary(tmp_path: Pat
     def prepared(words: str, vocabulary: int) -> str:
         path = tmp_path / f"{words}.txt"
         path.write_text("\n<|endoftext|>\n".join(story(n).replace("The end", words) for n in range(400)))
-        corpus = prepare(DataConfig(source=str(path), held_out=0.1, vocabulary_size=vocabulary))
+        corpus = prepare(DataConfig(sources=(str(path),), held_out=0.1, vocabulary_size=vocabulary))
         return fingerprint(corpus.valid_text_hash)
 
     assert prepared("The end", 512) == prepared("The end", 600) != prepared("An end", 512)
