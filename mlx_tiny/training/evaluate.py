@@ -8,15 +8,17 @@ predicted too, but have no bytes.
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import mlx.core as mx
 import numpy as np
+from numpy.typing import NDArray
 
 from mlx_tiny.config import ModelConfig
-from mlx_tiny.data.batches import validation_windows
+from mlx_tiny.data.batches import ValidationWindows, validation_windows
 from mlx_tiny.data.tokenizer import Tokenizer
 from mlx_tiny.errors import TinyError
 from mlx_tiny.files import DocumentHash, hash_text
@@ -82,9 +84,34 @@ def evaluate(
     """
     windows = validation_windows(tokens, config.context, limit_tokens)
     rows = max(1, batch_tokens // config.context)
-    implementations = decide(config, batch=rows, dtype=dtype_name(dtype), asked=asked)
-    slices = [slice(start, start + rows) for start in range(0, len(windows.inputs), rows)]
     total = 0.0
+    for part, losses_BT in window_losses(parameters, config, windows, rows, dtype=dtype, asked=asked):
+        total += float(np.sum(losses_BT * windows.mask[part]))
+    count = int(windows.mask.sum())
+    return Evaluation(nats=total, tokens=count, bytes=count * bytes_per_token)
+
+
+def window_losses(
+    parameters: Parameters,
+    config: ModelConfig,
+    windows: ValidationWindows,
+    rows: int,
+    *,
+    dtype: mx.Dtype = mx.float32,
+    asked: str = AUTO,
+) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+    """Negative log-likelihoods of the targets of `windows`, in nats, computed on all lanes.
+
+    Args:
+        windows: of one length, at most the model's context.
+        rows: windows that are computed at once.
+
+    Yields:
+        Which windows, and float64 [B, T]; what `windows.mask` leaves out has no meaning.
+    """
+    window = dataclasses.replace(config, context=windows.inputs.shape[1])
+    implementations = decide(window, batch=rows, dtype=dtype_name(dtype), asked=asked)
+    slices = [slice(start, start + rows) for start in range(0, len(windows.inputs), rows)]
     for first in range(0, len(slices), len(lanes())):
         group = slices[first : first + len(lanes())]
         losses = []
@@ -94,9 +121,7 @@ def evaluate(
                 losses.append(token_losses(parameters, config, input_BT, target_BT, implementations, dtype=dtype))
         mx.eval(losses)
         for part, losses_BT in zip(group, losses, strict=True):
-            total += float(np.sum(np.asarray(losses_BT, dtype=np.float64) * windows.mask[part]))
-    count = int(windows.mask.sum())
-    return Evaluation(nats=total, tokens=count, bytes=count * bytes_per_token)
+            yield part, np.asarray(losses_BT, dtype=np.float64)
 
 
 def evaluate_texts(

@@ -1,0 +1,102 @@
+"""Log-probability of each document and of each of its tokens.
+
+A document is scored alone, by the protocol of `evaluate.py`: a BOS before it and one after it, consecutive windows of
+the model's context, every token but the first predicted once. So its score does not depend on the documents around it,
+and its nats are those that `evaluate_texts` gives for it alone.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlx_tiny.config import ModelConfig
+from mlx_tiny.data.batches import ValidationWindows, validation_windows
+from mlx_tiny.data.tokenizer import Tokenizer
+from mlx_tiny.model.parameters import Parameters
+from mlx_tiny.ops.implementations import AUTO
+from mlx_tiny.training.evaluate import window_losses
+
+_DOCUMENTS_AT_ONCE = 512
+_BATCH_TOKENS = 4096
+
+
+@dataclass(frozen=True)
+class Score:
+    """How likely a document is."""
+
+    tokens: NDArray[np.uint16]
+    """[n] what is predicted: the tokens of the text, and the BOS that ends it."""
+    log_probabilities: NDArray[np.float64]
+    """[n] natural logarithm of the probability of each token, given those before it in its window."""
+    bytes: int
+    """UTF-8 bytes of the text."""
+
+    @property
+    def log_probability(self) -> float:
+        """Of the whole document, its end included."""
+        return float(self.log_probabilities.sum())
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Infinite for an empty text, whose end is predicted too."""
+        return -self.log_probability / math.log(2) / self.bytes if self.bytes else math.inf
+
+
+def score_texts(
+    parameters: Parameters, config: ModelConfig, tokenizer: Tokenizer, texts: Iterable[str], *, asked: str = AUTO
+) -> Iterator[Score]:
+    """Score documents, in their order; memory is that of a few hundred documents.
+
+    Args:
+        parameters: float32.
+        texts: one per document.
+        asked: implementations of the operations, in the form of `--implementation`.
+    """
+    boundary = np.array([tokenizer.bos], dtype=np.uint16)
+    remaining = iter(texts)
+    while chunk := list(itertools.islice(remaining, _DOCUMENTS_AT_ONCE)):
+        documents = [
+            np.concatenate([boundary, np.array(tokenizer.encode(text), dtype=np.uint16), boundary]) for text in chunk
+        ]
+        losses = _document_losses(parameters, config, documents, asked)
+        for text, tokens, nats in zip(chunk, documents, losses, strict=True):
+            yield Score(tokens[1:], -nats, len(text.encode()))
+
+
+def _document_losses(
+    parameters: Parameters, config: ModelConfig, documents: list[NDArray[np.uint16]], asked: str
+) -> list[NDArray[np.float64]]:
+    """Nats of every token after the first of each document."""
+    T = config.context
+    losses = [np.empty(len(tokens) - 1) for tokens in documents]
+    # Of each window: the length to which it is padded, its document, and its place there.
+    places = sorted(
+        (_padded(count - start, T), index, slice(start, min(start + T, count)))
+        for index, count in enumerate(map(len, losses))
+        for start in range(0, count, T)
+    )
+    # Windows of about the same length are computed together, so that little is computed for nothing.
+    for length, members in itertools.groupby(places, lambda place: place[0]):
+        group = [(index, place) for _, index, place in members]
+        windows = _stacked([documents[index][place.start : place.stop + 1] for index, place in group], length)
+        for part, losses_BT in window_losses(parameters, config, windows, max(1, _BATCH_TOKENS // length), asked=asked):
+            for (index, place), losses_T in zip(group[part], losses_BT, strict=True):
+                losses[index][place] = losses_T[: place.stop - place.start]
+    return losses
+
+
+def _stacked(texts: list[NDArray[np.uint16]], length: int) -> ValidationWindows:
+    """A window for each text, of which every token after the first is predicted."""
+    inputs, targets, masks = zip(*(validation_windows(tokens, length) for tokens in texts), strict=True)
+    return ValidationWindows(np.concatenate(inputs), np.concatenate(targets), np.concatenate(masks))
+
+
+def _padded(length: int, context: int) -> int:
+    """The next power of two, at most the context: few different lengths, for each of which `decide` is asked once."""
+    return min(context, 1 << (length - 1).bit_length())
