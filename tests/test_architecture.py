@@ -48,7 +48,7 @@ WITHOUT_TORCH = ("validate/__init__.py", "validate/kernels.py", "validate/table.
 """What `mlx-tiny validate --kernels` loads, which needs no PyTorch."""
 
 OWNERS = {
-    "sentencepiece": ("data/tokenizer.py",),
+    "sentencepiece": ("data/tokenizers/byte_pair.py",),
     "click": ("cli/", "__main__.py"),
     "tqdm": ("cli/",),
     "torch": ("reference/", "validate/", "bench/", "ops/"),

@@ -22,7 +22,7 @@ def command(run: Path, text: str, text_column: str | None, as_json: bool) -> Non
     """
     from mlx_tiny.data.readers import read_texts
     from mlx_tiny.data.sources import find_files
-    from mlx_tiny.data.tokenizer import Tokenizer
+    from mlx_tiny.data.tokenizer import load_tokenizer
     from mlx_tiny.ops.implementations import beyond_training
     from mlx_tiny.records import to_json
     from mlx_tiny.tools.tables import block
@@ -30,7 +30,7 @@ def command(run: Path, text: str, text_column: str | None, as_json: bool) -> Non
     from mlx_tiny.training.evaluate import evaluate_texts
 
     folder = RunFolder(run)
-    parameters, tokenizer = folder.load_weights(), Tokenizer.load(folder.tokenizer_model)
+    parameters, tokenizer = folder.load_weights(), load_tokenizer(folder.tokenizer_model)
     texts = (document for path in find_files(text) for document in read_texts(path, text_column))
     result, fingerprint = evaluate_texts(
         parameters,

@@ -46,13 +46,13 @@ def command(
     \b
       mlx-tiny generate runs/notes --prompt "Once upon a time"
     """
-    from mlx_tiny.data.tokenizer import Tokenizer
+    from mlx_tiny.data.tokenizer import load_tokenizer
     from mlx_tiny.model.generate import Sampling
     from mlx_tiny.training.checkpoint import RunFolder
 
     sampling = Sampling(temperature, top_p, seed, max_tokens)
     folder = RunFolder(run)
-    parameters, tokenizer = folder.load_weights(), Tokenizer.load(folder.tokenizer_model)
+    parameters, tokenizer = folder.load_weights(), load_tokenizer(folder.tokenizer_model)
     if not interactive:
         _write(folder, parameters, tokenizer, prompt, sampling)
         return

@@ -21,7 +21,8 @@ from mlx_tiny.data.batches import require_tokens
 from mlx_tiny.data.documents import Document, Progress
 from mlx_tiny.data.sampling import Survey, survey
 from mlx_tiny.data.sources import Source, resolve
-from mlx_tiny.data.tokenizer import Tokenizer
+from mlx_tiny.data.tokenizer import Tokenizer, load_tokenizer
+from mlx_tiny.data.tokenizers.byte_pair import BytePairTokenizer
 from mlx_tiny.errors import TinyError
 from mlx_tiny.files import (
     DocumentHash,
@@ -69,7 +70,7 @@ class PreparedCorpus:
     @functools.cached_property
     def tokenizer(self) -> Tokenizer:
         """The tokenizer, loaded at first use."""
-        return Tokenizer.load(self.directory / "tokenizer.model")
+        return load_tokenizer(self.directory / "tokenizer.model")
 
 
 def prepare(config: DataConfig, *, progress: Progress | None = None, source: Source | None = None) -> PreparedCorpus:
@@ -155,7 +156,7 @@ def _open(directory: Path, meta: dict[str, Any], description: str) -> PreparedCo
 def _write(folder: Path, config: DataConfig, source: Source, report: Progress) -> None:
     surveyed = survey(source, config, report)
     report("tokenizer", 0, 1)
-    tokenizer = Tokenizer.train(surveyed.sample, config.vocabulary_size)
+    tokenizer = BytePairTokenizer.train(surveyed.sample, config.vocabulary_size)
     report("tokenizer", 1, 1)
     (folder / "tokenizer.model").write_bytes(tokenizer.model)
     train, valid = _write_tokens(folder, surveyed, tokenizer, report)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from mlx_tiny.config import DataConfig
 from mlx_tiny.data.documents import Document, Progress, byte_length, split_fraction
 from mlx_tiny.data.sources import Source
-from mlx_tiny.data.tokenizer import SAMPLE_BYTES
+from mlx_tiny.data.tokenizers.byte_pair import SAMPLE_BYTES
 from mlx_tiny.errors import TinyError
 
 _PART_CHARACTERS = 50_000

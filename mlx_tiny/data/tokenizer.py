@@ -1,251 +1,76 @@
-"""Byte-pair tokenizer, by sentencepiece: encodes any text, and decodes it byte for byte."""
+"""What a tokenizer is, which kinds there are, and how one is read from a file."""
 
 from __future__ import annotations
 
-import codecs
-import hashlib
-import io
-import re
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from mlx_tiny.config import SMALLEST_VOCABULARY
+from mlx_tiny.data.tokenizers.byte_pair import BytePairTokenizer
+from mlx_tiny.data.tokenizers.characters import ByteTokenizer, CharacterTokenizer
+from mlx_tiny.data.tokenizers.pieces import PieceTokenizer
 from mlx_tiny.errors import TinyError
-from mlx_tiny.files import atomic_write, explained
+from mlx_tiny.files import explained
 
-if TYPE_CHECKING:
-    from sentencepiece import SentencePieceProcessor
-
-SAMPLE_BYTES = 8_000_000
-"""Amount of text that the tokenizer is trained on; on TinyStories 4 MB give 0.2 % more tokens, and 12 MB no fewer."""
-TRAINING_THREADS = 2
-"""A constant, because the number is written into the model and so changes its hash."""
-CHARACTER_COVERAGE = 0.9995
-"""Share of the text's characters that the alphabet covers (sentencepiece's advice); the rest is spelled in bytes."""
-LARGEST_CACHED_WORDS = 500_000
-LONGEST_WORD = 2_000
-"""In characters; a longer run without a space is encoded in parts of this length."""
-
-META_SPACE = "\u2581"
-"""sentencepiece writes a space as this character, and therefore reads the character itself as a space."""
-_UNLEARNABLE = re.compile("[\0\u2581\u2585]+")
-"""sentencepiece ignores a whole sentence that contains U+2585 or U+0000, so the sample is cut there."""
-_TOO_HIGH = re.compile(r"value <= (\d+)")
+KINDS: dict[str, type[PieceTokenizer]] = {
+    "bpe": BytePairTokenizer,
+    "bytes": ByteTokenizer,
+    "characters": CharacterTokenizer,
+}
+"""Every kind of tokenizer. The file of a kind other than `bpe` is a JSON object whose `kind` is its name here."""
 
 
-class Tokenizer:
-    """Encodes any text as ids below `size`, each of which stands for some bytes, and decodes them exactly.
+class Tokenizer(Protocol):
+    """Encodes any text as ids below `size`, each of which stands for some bytes, and decodes them exactly."""
 
-    A space belongs to the word after it; newlines and control characters are kept; characters that the alphabet
-    lacks are spelled in bytes. The id `bos` separates documents and is never produced from text.
-    """
-
-    def __init__(self, model: bytes) -> None:
-        self.model = model
-        self.hash = hashlib.sha256(model).hexdigest()
-        self._processor = _load_processor(model)
-        self.size: int = self._processor.get_piece_size()
-        self.bos: int = self._processor.bos_id()
-        self.piece_bytes: list[bytes] = [_piece_bytes(self._processor, index) for index in range(self.size)]
-        """The UTF-8 bytes of each id; empty for control symbols."""
-        self._byte_ids = [self._processor.piece_to_id(f"<0x{byte:02X}>") for byte in range(256)]
-        self._words = _WordCache(self)
-
-    @classmethod
-    def train(
-        cls,
-        texts: Iterable[str],
-        vocabulary_size: int,
-        *,
-        sample_bytes: int = SAMPLE_BYTES,
-    ) -> Tokenizer:
-        """Train a tokenizer on the first `sample_bytes` of `texts`; the same texts give the same model.
-
-        Raises:
-            TinyError: the texts are too small for this vocabulary.
-        """
-        return cls(_train(_bounded(texts, sample_bytes), vocabulary_size))
-
-    @classmethod
-    def load(cls, path: Path) -> Tokenizer:
-        """Read what `save` wrote.
-
-        Raises:
-            TinyError: the file is missing or not a tokenizer of this project.
-        """
-        with explained(path):
-            model = path.read_bytes()
-        try:
-            if not model:
-                raise ValueError("empty")  # sentencepiece would print many lines about it
-            tokenizer = cls(model)
-        except (RuntimeError, OSError, ValueError) as error:
-            raise TinyError(f"{path} is not a tokenizer", remedy="Delete it and prepare the data again") from error
-        if tokenizer.bos < 0 or min(tokenizer._byte_ids) == tokenizer._processor.unk_id():
-            raise TinyError(
-                f"The tokenizer {path} was not made by mlx_tiny", expected="a BOS symbol and 256 byte pieces"
-            )
-        return tokenizer
+    model: bytes
+    """Contents of its file."""
+    hash: str
+    """SHA-256 of `model`."""
+    size: int
+    """Number of ids, V."""
+    bos: int
+    """The id that separates documents; it is never produced from text."""
+    piece_bytes: list[bytes]
+    """The UTF-8 bytes of each id; empty for control symbols."""
+    unit: str
+    """What strength is measured per, in addition to the byte: "byte" (nothing else) or "event"."""
+    markers: dict[str, int]
+    """The id of each role's marker, such as "user" for the text `<|user|>`; no other ids encode this text."""
 
     def save(self, path: Path) -> None:
-        """Write the serialized model to `path`, atomically."""
-        with atomic_write(path) as file:
-            file.write(self.model)
+        """Write the model to `path`, atomically."""
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of `text`, without BOS.
-
-        Raises:
-            TinyError: `text` contains a lone surrogate, which no encoding can express.
-        """
-        ids: list[int] = np.frombuffer(self.encode_bytes(text), dtype="<u2").tolist()
-        return ids
-
-    def encode_batch(self, texts: Iterable[str]) -> list[NDArray[np.uint16]]:
-        """Token ids of each text, without BOS, as uint16."""
-        return [np.frombuffer(self.encode_bytes(text), dtype="<u2") for text in texts]
+        """Token ids of `text`, without BOS; TinyError where it contains a lone surrogate."""
 
     def encode_bytes(self, text: str) -> bytes:
-        """Token ids of `text` as little-endian 16-bit numbers: the fast path of `prepare`."""
-        # No token crosses the start of a word, so the words can be encoded, and cached, one by one.
-        first, *words = text.split(" ")
-        return b"".join([self._encode_word(first), *map(self._words.__getitem__, words)])
+        """Token ids of `text` as little-endian 16-bit numbers."""
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Text of `ids`; bytes that are not UTF-8, which a model may produce, become U+FFFD."""
-        pieces = self.piece_bytes
-        return b"".join([pieces[index] for index in ids]).decode("utf-8", errors="replace")
+        """Text of `ids`; bytes that are not UTF-8 become U+FFFD."""
 
     def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
-        """Yield the text of `ids` piece by piece, in whole characters; joined, it equals `decode`."""
-        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        for index in ids:
-            if text := decoder.decode(self.piece_bytes[index]):
-                yield text
-        if text := decoder.decode(b"", final=True):
-            yield text
-
-    def _encode_word(self, word: str) -> bytes:
-        if len(word) > LONGEST_WORD:
-            parts = [word[start : start + LONGEST_WORD] for start in range(0, len(word), LONGEST_WORD)]
-            return b"".join(map(self._encode_word, parts))
-        if META_SPACE in word:
-            spelled = np.array([self._byte_ids[byte] for byte in META_SPACE.encode()], dtype="<u2").tobytes()
-            return spelled.join(map(self._encode_word, word.split(META_SPACE)))
-        try:
-            return np.array(self._processor.encode(word), dtype="<u2").tobytes()
-        except (UnicodeError, RuntimeError, TypeError) as error:
-            raise TinyError(
-                "The text cannot be encoded: it contains a lone surrogate, which is half of a character",
-                got=ascii(word[:40]),
-                remedy="Give valid Unicode text",
-            ) from error
+        """Yield the text of `ids` in whole characters; joined, it equals `decode`."""
 
 
-class _WordCache(dict[str, bytes]):
-    """Encoded words, each with the space before it; most words of natural text occur again and again."""
+def load_tokenizer(path: Path) -> Tokenizer:
+    """Read a tokenizer of any kind.
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        super().__init__()
-        self._tokenizer = tokenizer
-
-    def __missing__(self, word: str) -> bytes:
-        encoded = self._tokenizer._encode_word(f" {word}")
-        if len(self) >= LARGEST_CACHED_WORDS:
-            self.clear()
-        if len(word) <= 64:
-            self[word] = encoded
-        return encoded
-
-
-def _load_processor(model: bytes) -> SentencePieceProcessor:
-    import sentencepiece
-
-    return sentencepiece.SentencePieceProcessor(model_proto=model)
-
-
-def _piece_bytes(processor: SentencePieceProcessor, index: int) -> bytes:
-    piece: str = processor.id_to_piece(index)
-    if processor.is_byte(index):
-        return bytes([int(piece[3:5], 16)])
-    if processor.is_control(index) or processor.is_unknown(index):
-        return b""
-    return piece.replace(META_SPACE, " ").encode()
-
-
-def _bounded(texts: Iterable[str], sample_bytes: int) -> list[str]:
-    """The parts of `texts` that sentencepiece accepts, up to `sample_bytes`."""
-    parts: list[str] = []
-    size = 0
-    for text in texts:
-        for part in _UNLEARNABLE.split(text):
-            if part and size < sample_bytes:
-                parts.append(part)
-                size += len(part.encode())
-        if size >= sample_bytes:
-            break
-    return parts
-
-
-def _train(parts: list[str], vocabulary_size: int) -> bytes:
-    import sentencepiece
-
-    model = io.BytesIO()
+    Raises:
+        TinyError: the file is missing or not a tokenizer of this project.
+    """
+    with explained(path):
+        model = path.read_bytes()
     try:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(_learnable(parts, vocabulary_size)),
-            model_writer=model,
-            vocab_size=vocabulary_size,
-            model_type="bpe",
-            normalization_rule_name="identity",
-            add_dummy_prefix=False,
-            remove_extra_whitespaces=False,
-            byte_fallback=True,
-            character_coverage=1.0,
-            bos_id=0,
-            unk_id=1,
-            eos_id=-1,
-            pad_id=-1,
-            max_sentence_length=1 << 30,
-            num_threads=TRAINING_THREADS,
-            minloglevel=2,
-        )
-    except RuntimeError as error:
-        raise _training_error(error, vocabulary_size) from error
-    return model.getvalue()
+        return KINDS[_kind(model)].from_model(model)
+    except (RuntimeError, OSError, ValueError, LookupError, TypeError) as error:
+        raise TinyError(
+            f"{path} is not a tokenizer of mlx_tiny", got=str(error), remedy="Delete it and prepare the data again"
+        ) from error
 
 
-def _learnable(parts: list[str], vocabulary_size: int) -> list[str]:
-    """The parts without their rarest characters: the alphabet takes at most half of what the bytes leave."""
-    counts = np.bincount(np.frombuffer("".join(parts).encode("utf-32-le"), dtype="<u4"))
-    falling = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
-    share = np.cumsum(counts[falling]) / max(1, counts.sum())
-    kept = min(int(np.searchsorted(share, CHARACTER_COVERAGE)) + 1, (vocabulary_size - 256) // 2)
-    rare = "".join(map(chr, falling[kept:]))
-    if not rare:
-        return parts
-    cut = re.compile(f"[{re.escape(rare)}]+")
-    return [piece for part in parts for piece in cut.split(part) if piece]
-
-
-def _training_error(error: RuntimeError, vocabulary_size: int) -> TinyError:
-    supported = _TOO_HIGH.search(str(error))
-    if supported is None:
-        return TinyError(
-            "The text is too small for any vocabulary",
-            expected="some kilobytes of text",
-            got=str(error),
-            remedy="Give more text",
-        )
-    largest = int(supported.group(1))
-    smaller = f"Ask for a vocabulary of {largest} or less, or give" if largest >= SMALLEST_VOCABULARY else "Give"
-    return TinyError(
-        "The text is too small for the vocabulary",
-        expected=f"a vocabulary of at most {largest}",
-        got=vocabulary_size,
-        remedy=f"{smaller} more text",
-    )
+def _kind(model: bytes) -> str:
+    """Name of the kind; a model of sentencepiece never begins with the brace of a JSON object."""
+    return str(json.loads(model)["kind"]) if model.startswith(b"{") else "bpe"

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from mlx_tiny.cli import main, train_command
-from mlx_tiny.data.tokenizer import Tokenizer
+from mlx_tiny.data.tokenizers.byte_pair import BytePairTokenizer
 from mlx_tiny.errors import TinyError
 
 from .cases import NOTES, TRAIN, USAGE, USER, Case, assert_explained, everything
@@ -171,7 +171,7 @@ def test_interrupted_preparation_leaves_nothing(place: Path, monkeypatch: pytest
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Tokenizer, "encode_bytes", interrupted)
+    monkeypatch.setattr(BytePairTokenizer, "encode_bytes", interrupted)
     before = everything(place)
     finished = call(*NOTES)
     assert (finished.code, finished.out) == (130, "") and finished.err.endswith("mlx-tiny: Interrupted.\n")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mlx_tiny.data.sources import FileSource
-from mlx_tiny.data.tokenizer import Tokenizer
+from mlx_tiny.data.tokenizer import load_tokenizer
 from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.evaluate import evaluate
 
@@ -40,7 +40,7 @@ def measure(run: Path, *arguments: str | Path) -> dict[str, float]:
 def test_a_text_is_measured_by_the_protocol(trained: Path, text: Path) -> None:
     """BOS before each document and at the end; every other token predicted once; bytes of the documents' text."""
     run = RunFolder(trained)
-    tokenizer = Tokenizer.load(run.tokenizer_model)
+    tokenizer = load_tokenizer(run.tokenizer_model)
     documents = [document.replace("\r\n", "\n").strip() for document in TEXTS if document]
     tokens = [part for document in documents for part in (tokenizer.bos, *tokenizer.encode(document))]
     size = sum(len(document.encode()) for document in documents)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mlx_tiny.cli import main
-from mlx_tiny.data.tokenizer import Tokenizer
+from mlx_tiny.data.tokenizer import load_tokenizer
 from mlx_tiny.model import generate
 from mlx_tiny.model.generate import Sampling, generate_tokens
 from mlx_tiny.training.checkpoint import RunFolder
@@ -36,7 +36,7 @@ def write(trained: Path) -> Write:
 def by_hand(trained: Path, prompt: str, **sampling: Any) -> str:
     """The text that `generate` should write, computed from its parts."""
     run = RunFolder(trained)
-    tokenizer = Tokenizer.load(run.tokenizer_model)
+    tokenizer = load_tokenizer(run.tokenizer_model)
     ids = [tokenizer.bos, *tokenizer.encode(prompt)]
     drawn = generate_tokens(run.load_weights(), run.config.model, ids, Sampling(**sampling), stop=tokenizer.bos)
     return prompt + tokenizer.decode(list(drawn))

@@ -26,7 +26,7 @@ from mlx_tiny.cli import train_command
 from mlx_tiny.cli.display import Display, printable
 from mlx_tiny.cli.options import SECTIONS, flag_name, shown
 from mlx_tiny.config import RunConfig
-from mlx_tiny.data.tokenizer import Tokenizer
+from mlx_tiny.data.tokenizers.byte_pair import BytePairTokenizer
 from mlx_tiny.model import options
 from mlx_tiny.records import to_plain
 from mlx_tiny.training.watch import Interruption
@@ -197,7 +197,7 @@ def test_generated_stories_are_the_default_and_have_a_floor_and_an_excess(place:
 def test_the_same_data_is_prepared_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     succeeded(call(*TRAIN, *FEW_PAUSES, "--budget", "300tok", "--run", "first"))
     before = {path: path.stat().st_mtime_ns for path in (place / "home").rglob("*")}
-    monkeypatch.setattr(Tokenizer, "train", lambda *_: pytest.fail("a second tokenizer is trained"))
+    monkeypatch.setattr(BytePairTokenizer, "train", lambda *_: pytest.fail("a second tokenizer is trained"))
     succeeded(call(*TRAIN, *FEW_PAUSES, "--budget", "300tok", "--run", "again", "--width", "64"))
     assert {path: path.stat().st_mtime_ns for path in (place / "home").rglob("*")} == before
     # Opening takes a few milliseconds, hashing the text included.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mlx_tiny.data.tokenizer import Tokenizer
+from mlx_tiny.data.tokenizers.byte_pair import BytePairTokenizer
 
 
 def words(text: str) -> list[str]:
@@ -45,8 +45,8 @@ def stories() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def tokenizer(stories: list[str]) -> Tokenizer:
-    return Tokenizer.train(stories, 640)
+def tokenizer(stories: list[str]) -> BytePairTokenizer:
+    return BytePairTokenizer.train(stories, 640)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from mlx_tiny.data import prepare as module
 from mlx_tiny.data import sampling
 from mlx_tiny.data.documents import split_fraction
 from mlx_tiny.data.prepare import PreparedCorpus, prepare, require_sequence
-from mlx_tiny.data.tokenizer import Tokenizer
+from mlx_tiny.data.tokenizers.byte_pair import BytePairTokenizer
 from mlx_tiny.errors import TinyError
 
 TextFile = Callable[..., Path]
@@ -193,7 +193,7 @@ def test_damage_is_noticed_and_mended(text_file: TextFile, stories: list[str], d
             del meta["valid"]["text_hash"]  # as of data that an earlier version prepared
         (folder / "meta.json").write_text(json.dumps(meta))
     elif damage == "tokenizer.model":
-        Tokenizer.train(stories, 513).save(folder / damage)
+        BytePairTokenizer.train(stories, 513).save(folder / damage)
     else:
         (folder / damage).write_bytes((folder / damage).read_bytes()[:-2])
     again = prepare(config(text_file(stories)))

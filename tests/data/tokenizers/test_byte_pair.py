@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlx_tiny.data.tokenizers.byte_pair import LONGEST_WORD, BytePairTokenizer
+from mlx_tiny.errors import TinyError
+
+
+def test_words_one_by_one_give_what_sentencepiece_gives_for_the_whole(
+    tokenizer: BytePairTokenizer, stories: list[str]
+) -> None:
+    for text in [*stories[:50], "  many   spaces \n and\n\n lines  ", "unseen \U0001f600 words, 1234!"]:
+        assert tokenizer.encode(text) == tokenizer._processor.encode(text)
+
+
+@given(text=st.text(st.sampled_from("ab .\nAnn"), max_size=60))
+@settings(max_examples=300, deadline=None)
+def test_word_splitting_is_exact(tokenizer: BytePairTokenizer, text: str) -> None:
+    assert tokenizer.encode(text) == tokenizer._processor.encode(text)
+
+
+def test_runs_without_spaces_of_any_length_round_trip(tokenizer: BytePairTokenizer) -> None:
+    for length in (LONGEST_WORD - 1, LONGEST_WORD, LONGEST_WORD + 1, 2 * LONGEST_WORD + 3):
+        text = "ab\u2581\U0001f600"[: length % 4 + 1] * length
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+def test_spaces_stay_with_their_word_and_compress(tokenizer: BytePairTokenizer, stories: list[str]) -> None:
+    ids = tokenizer.encode(stories[0])
+    assert len(ids) < len(stories[0]) / 2
+    assert b" the" in [tokenizer.piece_bytes[index] for index in ids]
+
+
+def test_training_again_gives_the_same_model(tokenizer: BytePairTokenizer, stories: list[str]) -> None:
+    again = BytePairTokenizer.train(iter(stories), 640)
+    assert again.hash == tokenizer.hash
+    assert again.size == 640
+    assert BytePairTokenizer.train(stories, 600).hash != tokenizer.hash
+
+
+def test_too_large_a_vocabulary_names_the_largest(stories: list[str]) -> None:
+    with pytest.raises(TinyError, match=r"Expected a vocabulary of at most \d+, got 30000") as caught:
+        BytePairTokenizer.train(stories, 30000)
+    largest = int(str(caught.value).split("at most ")[1].split(",")[0])
+    assert BytePairTokenizer.train(stories, largest).size == largest
+    with pytest.raises(TinyError, match=r"Give more text\.$"):
+        BytePairTokenizer.train(["a few words"], 512)
+    with pytest.raises(TinyError, match="too small for any vocabulary"):
+        BytePairTokenizer.train([], 512)
+
+
+def test_large_alphabets_leave_room_for_merges() -> None:
+    texts = ["".join(chr(0x4E00 + (7 * i * j + i) % 3000) for j in range(40)) + " the cat sat" for i in range(200)]
+    trained = BytePairTokenizer.train(texts, 1024)
+    assert trained.decode(trained.encode(texts[0])) == texts[0]
+    assert b" the" in trained.piece_bytes
+
+
+@pytest.mark.parametrize("special", ["\u2585", "\0", "\u2581", "\t", "<s> <unk> <0x41> "])
+def test_characters_that_sentencepiece_reserves_do_not_spoil_training(stories: list[str], special: str) -> None:
+    texts = [special + story.replace(" ", " " + special, 1) for story in stories]
+    trained = BytePairTokenizer.train(texts, 600)
+    assert b" the" in trained.piece_bytes
+    assert [trained.decode(trained.encode(text)) for text in texts[:20]] == texts[:20]
+    assert all(trained.bos not in trained.encode(text) for text in texts[:20])
+
+
+def test_training_is_silent(capfd: pytest.CaptureFixture[str], stories: list[str]) -> None:
+    BytePairTokenizer.train(stories[:200], 512)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_sample_is_bounded(stories: list[str]) -> None:
+    taken = 0
+
+    def texts() -> object:
+        nonlocal taken
+        for story in stories:
+            taken += 1
+            yield story
+
+    BytePairTokenizer.train(texts(), 512, sample_bytes=20_000)  # type: ignore[arg-type]
+    assert taken < 150
+
+
+def test_import_is_light() -> None:
+    heavy = "{'mlx', 'datasets', 'sentencepiece', 'pyarrow'}"
+    code = f"import sys, mlx_tiny.data.prepare, mlx_tiny.data.batches; assert not {heavy} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

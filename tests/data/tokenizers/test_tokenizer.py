@@ -1,0 +1,141 @@
+"""What holds for tokenizers of every kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlx_tiny.data.tokenizer import KINDS, Tokenizer, load_tokenizer
+from mlx_tiny.errors import TinyError
+
+TRAPS = [
+    "",
+    " ",
+    "  two  spaces  ",
+    "\u2581",
+    "a\u2581b \u2581\u2581 c\u2581",
+    "\u2585 and \u2047",
+    "\0",
+    "a\0b",
+    "<s>",
+    "</s> <s>Ann<s>",
+    "<unk>",
+    "<0x41>",
+    "<pad>",
+    "\n",
+    "\n\n a\n",
+    "\r\n\r",
+    "\ta\t",
+    "\n        if a:\n\t\t    b\n\n\n  ",
+    "\ufeff\ufffd\ufffe",
+    "e\u0301 \u00e9 \u00a0 \u3000 \u2028",
+    "\U0001f600\U0010ffff",
+    "\x01\x1f\x7f\x80\x9f",
+    "fi\ufb01 \u212b",
+]
+
+each_kind = pytest.mark.parametrize("kind", KINDS)
+Trained = Callable[[str], Tokenizer]
+
+
+def any_text() -> st.SearchStrategy[str]:
+    plain = st.text(st.characters(exclude_categories=["Cs"]))
+    parts = st.one_of(plain, st.text(" \n\ta:", max_size=12), st.sampled_from([*TRAPS, " ", "Ann found the ball."]))
+    return st.lists(parts).map("".join)
+
+
+@pytest.fixture(scope="session")
+def trained(stories: list[str]) -> Trained:
+    """A tokenizer of each kind, trained once."""
+    tokenizers = {kind: cls.train(stories, 640) for kind, cls in KINDS.items()}
+    return tokenizers.__getitem__
+
+
+@each_kind
+@pytest.mark.parametrize("text", TRAPS)
+def test_traps_round_trip(trained: Trained, kind: str, text: str) -> None:
+    assert trained(kind).decode(trained(kind).encode(text)) == text
+
+
+@each_kind
+@given(text=any_text())
+@settings(max_examples=150)
+def test_any_text_round_trips(trained: Trained, kind: str, text: str) -> None:
+    tokenizer = trained(kind)
+    ids = tokenizer.encode(text)
+    assert b"".join(tokenizer.piece_bytes[index] for index in ids) == text.encode()
+    assert tokenizer.bos not in ids
+    assert tokenizer.decode(ids) == text
+    parts = list(tokenizer.decode_stream(iter(ids)))
+    assert "".join(parts) == text
+    assert all(parts)
+
+
+@each_kind
+def test_stream_waits_for_the_last_byte_of_a_character(trained: Trained, kind: str) -> None:
+    given_so_far: list[int] = []
+
+    def ids() -> object:
+        for index in trained(kind).encode("\U0001f600!"):
+            given_so_far.append(index)
+            yield index
+
+    stream = trained(kind).decode_stream(ids())  # type: ignore[arg-type]
+    assert next(stream) == "\U0001f600"
+    assert len(given_so_far) == 4
+    assert list(stream) == ["!"]
+
+
+@each_kind
+def test_bytes_that_are_no_text_become_the_replacement_character(trained: Trained, kind: str) -> None:
+    tokenizer = trained(kind)
+    broken = tokenizer.encode("\U0001f600")[:2]
+    assert tokenizer.decode(broken) == "\ufffd"
+    assert "".join(tokenizer.decode_stream(broken)) == "\ufffd"
+    assert tokenizer.decode([tokenizer.bos, *tokenizer.encode("a"), tokenizer.bos]) == "a"
+
+
+@each_kind
+def test_lone_surrogates_are_refused(trained: Trained, kind: str) -> None:
+    with pytest.raises(TinyError, match="lone surrogate"):
+        trained(kind).encode("a \ud800")
+
+
+@each_kind
+def test_a_saved_tokenizer_is_loaded_as_it_was(trained: Trained, kind: str, tmp_path: Path) -> None:
+    tokenizer = trained(kind)
+    tokenizer.save(tmp_path / "tokenizer.model")
+    loaded = load_tokenizer(tmp_path / "tokenizer.model")
+    assert type(loaded) is KINDS[kind]
+    assert (loaded.hash, loaded.size, loaded.bos) == (tokenizer.hash, tokenizer.size, tokenizer.bos)
+    assert loaded.piece_bytes == tokenizer.piece_bytes
+    assert loaded.encode("Ann found\n  it") == tokenizer.encode("Ann found\n  it")
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        b"",
+        b"garbage",
+        b"{",
+        b"{}",
+        b'{"kind": "waves"}',
+        b'{"kind": "bytes"}',
+        b'{"kind": "bpe"}',
+        b'{"kind": "characters", "characters": 5, "roles": []}',
+        b'{"kind": "characters", "characters": "a", "roles": [], "more": 1}',
+    ],
+)
+def test_a_file_that_is_not_a_tokenizer_is_refused(model: bytes, tmp_path: Path) -> None:
+    (tmp_path / "bad").write_bytes(model)
+    with pytest.raises(TinyError, match="bad is not a tokenizer"):
+        load_tokenizer(tmp_path / "bad")
+
+
+def test_an_absent_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TinyError, match="absent does not exist"):
+        load_tokenizer(tmp_path / "absent")
