@@ -20,6 +20,8 @@ def command(run: Path, text: str, text_column: str | None, as_json: bool) -> Non
     \b
       mlx-tiny eval runs/notes other.txt
     """
+    from mlx_tiny.data.documents import Rules, Tally
+    from mlx_tiny.data.opening import InputFile
     from mlx_tiny.data.readers import read_texts
     from mlx_tiny.data.sources import find_files
     from mlx_tiny.data.tokenizer import load_tokenizer
@@ -31,7 +33,8 @@ def command(run: Path, text: str, text_column: str | None, as_json: bool) -> Non
 
     folder = RunFolder(run)
     parameters, tokenizer = folder.load_weights(), load_tokenizer(folder.tokenizer_model)
-    texts = (document for path in find_files(text) for document in read_texts(path, text_column))
+    rules, tally = Rules(column=text_column), Tally()
+    texts = (document for path in find_files(text) for document in read_texts(InputFile(path), rules, tally))
     result, fingerprint = evaluate_texts(
         parameters,
         folder.config.model,

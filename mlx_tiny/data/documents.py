@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from mlx_tiny.errors import TinyError
@@ -24,6 +26,32 @@ class Document(NamedTuple):
     """Whether it is validation text."""
     bits: float | None = None
     """Exact information content, where the text was generated."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How files become documents."""
+
+    column: str | None = None
+    """Name of the column or key of the text, or its number (from 1) in a table without a header; None finds it."""
+    documents: str = "auto"
+    """What a document of a text file is: auto, lines, blank-lines, files, whole, or the text of a line between two."""
+    header: bool = True
+    """Whether the first line of a table names its columns."""
+
+
+@dataclass
+class Tally:
+    """What was met while files were read."""
+
+    documents: int = 0
+    """Documents that were yielded."""
+    skipped: Counter[str] = field(default_factory=Counter)
+    """Rows that gave no document, by the reason."""
+    markers: int = 0
+    """Documents whose text contains <|endoftext|> or the marker of a role, although it separates nothing there."""
+    roles: set[str] = field(default_factory=set)
+    """Roles of the chats; their markers <|role|> are in the text."""
 
 
 def clean(text: str) -> str:

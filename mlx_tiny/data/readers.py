@@ -2,34 +2,47 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import gzip
-import io
 import json
-import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 from mlx_tiny.data.columns import TEXT_NAMES, choose_column
-from mlx_tiny.data.documents import LARGEST_DOCUMENT_BYTES, binary_error, clean, decode_document, too_large
+from mlx_tiny.data.documents import (
+    LARGEST_DOCUMENT_BYTES,
+    Rules,
+    Tally,
+    binary_error,
+    clean,
+    decode_document,
+    too_large,
+)
+from mlx_tiny.data.opening import InputFile, readable
 from mlx_tiny.data.tables import read_parquet, read_rows
 from mlx_tiny.errors import TinyError
-from mlx_tiny.files import explained
 
 SEPARATOR = b"<|endoftext|>"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
-_BLOCK_BYTES = 1 << 20
 
 Line = tuple[int, int, bytes]
 """Line number (from 1), byte offset, and the line with its line end."""
 
 
+@dataclass(frozen=True)
+class FileLook:
+    """What the beginning of a file shows."""
+
+    how: str
+    """How its text becomes documents, in one line such as "csv, column 'text'"."""
+
+
 def supported(path: Path) -> bool:
     """Whether `read_texts` can read the file, judging by its name."""
-    return _kind(path) in _READERS
+    file = InputFile(path)
+    return file.suffix in _READERS and not (file.packed and file.suffix == ".parquet")
 
 
 def supported_names() -> str:
@@ -37,7 +50,17 @@ def supported_names() -> str:
     return ", ".join(f"{suffix}" for suffix in _READERS) + " (each but .parquet also with .gz)"
 
 
-def read_texts(path: Path, column: str | None) -> Iterator[str]:
+def look(file: InputFile, rules: Rules) -> FileLook:
+    """Find out from the beginning of a file how its text becomes documents.
+
+    Raises:
+        TinyError: what `read_texts` would raise at its beginning.
+    """
+    next(read_texts(file, rules, Tally()), None)
+    return FileLook(file.suffix.removeprefix("."))
+
+
+def read_texts(file: InputFile, rules: Rules, tally: Tally) -> Iterator[str]:
     """Yield the documents of a file: outer white space stripped, CRLF made LF, empty ones skipped.
 
     `.txt` is split at lines that contain only `<|endoftext|>`, or, in a file without such lines, at blank lines;
@@ -45,94 +68,59 @@ def read_texts(path: Path, column: str | None) -> Iterator[str]:
     at the beginning is dropped.
 
     Args:
-        path: a file whose name `supported` accepts.
-        column: the key or column that contains the text; None finds it.
+        file: a file whose name `supported` accepts.
+        rules: how it becomes documents.
+        tally: counts what is met.
 
     Raises:
         TinyError: the file cannot be read, is not text, or is malformed.
     """
-    with readable(path), _unpacked(path):
-        if path.stat().st_size == 0:
-            raise TinyError(f"{path} is empty", remedy="Name a file that contains text")
-        for text in _READERS[_kind(path)](path, column):
+    with readable(file.path):
+        if file.path.stat().st_size == 0:
+            raise TinyError(f"{file.name} is empty", remedy="Name a file that contains text")
+        for text in _READERS[file.suffix](file, rules.column):
             if "\0" in text:
-                raise binary_error(str(path), "the character U+0000 in a text")
+                raise binary_error(file.name, "the character U+0000 in a text")
             if text := clean(text):
+                tally.documents += 1
                 yield text
+            else:
+                tally.skipped["empty text"] += 1
 
 
-@contextlib.contextmanager
-def readable(path: Path) -> Iterator[None]:
-    """Turn a missing permission to read `path` into a TinyError."""
-    with explained(path):
-        try:
-            yield
-        except PermissionError as error:
-            raise TinyError(f"No permission to read {path}", remedy="Change its permissions (chmod u+r)") from error
-
-
-@contextlib.contextmanager
-def _unpacked(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise TinyError(
-            f"{path} is damaged: it cannot be decompressed as gzip ({error})",
-            remedy="Download or compress the file again",
-        ) from error
-
-
-def _kind(path: Path) -> str:
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes and suffixes[-1] == ".gz":
-        inner = suffixes[-2] if len(suffixes) > 1 else ""
-        return "" if inner == ".parquet" else inner
-    return suffixes[-1] if suffixes else ""
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
-    if path.suffix.lower() != ".gz":
-        with open(path, "rb") as file:
-            yield file
-        return
-    with gzip.open(path, "rb") as packed, io.BufferedReader(cast(io.RawIOBase, packed), _BLOCK_BYTES) as file:
-        yield cast(BinaryIO, file)
-
-
-def _lines(path: Path) -> Iterator[Line]:
+def _lines(file: InputFile) -> Iterator[Line]:
     """Lines of a file without its byte order mark; a line longer than the largest document is cut."""
     offset = 0
-    with _opened(path) as file:
-        for number, line in enumerate(iter(functools.partial(file.readline, LARGEST_DOCUMENT_BYTES), b""), 1):
+    with file.open() as stream:
+        for number, line in enumerate(iter(functools.partial(stream.readline, LARGEST_DOCUMENT_BYTES), b""), 1):
             start = offset
             offset += len(line)
             if start == 0 and line.startswith(_UTF16_MARKS):
-                raise binary_error(str(path), "UTF-16")
+                raise binary_error(file.name, "UTF-16")
             if start == 0 and line.startswith(_BYTE_ORDER_MARK):
                 start, line = len(_BYTE_ORDER_MARK), line[len(_BYTE_ORDER_MARK) :]
             yield number, start, line
 
 
-def _read_text(path: Path, column: str | None) -> Iterator[str]:
-    is_boundary = _is_separator if _has_separator(path) else _is_blank
+def _read_text(file: InputFile, column: str | None) -> Iterator[str]:
+    is_boundary = _is_separator if _has_separator(file) else _is_blank
     lines: list[bytes] = []
     start = size = 0
-    for _, offset, line in _lines(path):
+    for _, offset, line in _lines(file):
         if is_boundary(line):
-            yield decode_document(b"".join(lines), str(path), start)
+            yield decode_document(b"".join(lines), file.name, start)
             lines, size, start = [], 0, offset + len(line)
         else:
             start = start if lines else offset
             lines.append(line)
             size += len(line)
             if size >= LARGEST_DOCUMENT_BYTES:
-                raise too_large(str(path), start)
-    yield decode_document(b"".join(lines), str(path), start)
+                raise too_large(file.name, start)
+    yield decode_document(b"".join(lines), file.name, start)
 
 
-def _has_separator(path: Path) -> bool:
-    return any(_is_separator(line) for _, _, line in _lines(path))
+def _has_separator(file: InputFile) -> bool:
+    return any(_is_separator(line) for _, _, line in _lines(file))
 
 
 def _is_separator(line: bytes) -> bool:
@@ -143,15 +131,15 @@ def _is_blank(line: bytes) -> bool:
     return not line.strip()
 
 
-def _read_json_lines(path: Path, column: str | None) -> Iterator[str]:
-    for number, offset, line in _lines(path):
+def _read_json_lines(file: InputFile, column: str | None) -> Iterator[str]:
+    for number, offset, line in _lines(file):
         if not line.strip():
             continue
-        where = f"Line {number} of {path}"
-        value = _parse_json(decode_document(line, str(path), offset), where)
+        where = f"Line {number} of {file.name}"
+        value = _parse_json(decode_document(line, file.name, offset), where)
         if column is None:
             strings = [key for key, item in value.items() if isinstance(item, str)]
-            column = choose_column(strings, list(value), str(path), "key")
+            column = choose_column(strings, list(value), file.name, "key")
         yield _string_at(value, column, where)
 
 
@@ -184,17 +172,17 @@ def _string_at(value: dict[str, Any], column: str, where: str) -> str:
     return text
 
 
-def _read_csv(path: Path, column: str | None, delimiter: str = ",") -> Iterator[str]:
-    lines = (decode_document(line, str(path), offset) for _, offset, line in _lines(path))
-    return read_rows(lines, path, column, delimiter)
+def _read_csv(file: InputFile, column: str | None, delimiter: str = ",") -> Iterator[str]:
+    lines = (decode_document(line, file.name, offset) for _, offset, line in _lines(file))
+    return read_rows(lines, file.path, column, delimiter)
 
 
-_READERS: dict[str, Callable[[Path, str | None], Iterator[str]]] = {
+_READERS: dict[str, Callable[[InputFile, str | None], Iterator[str]]] = {
     ".txt": _read_text,
     ".jsonl": _read_json_lines,
     ".csv": _read_csv,
     ".tsv": functools.partial(_read_csv, delimiter="\t"),
-    ".parquet": read_parquet,
+    ".parquet": lambda file, column: read_parquet(file.path, column),
 }
 
-__all__ = ["SEPARATOR", "TEXT_NAMES", "read_texts", "readable", "supported", "supported_names"]
+__all__ = ["SEPARATOR", "TEXT_NAMES", "FileLook", "look", "read_texts", "supported", "supported_names"]

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Protocol
 
 from mlx_tiny.config import DataConfig
-from mlx_tiny.data.documents import Document, Progress, split_fraction
-from mlx_tiny.data.readers import read_texts, readable, supported, supported_names
+from mlx_tiny.data.documents import Document, Progress, Rules, Tally, split_fraction
+from mlx_tiny.data.opening import InputFile, readable
+from mlx_tiny.data.readers import read_texts, supported, supported_names
 from mlx_tiny.errors import TinyError
 from mlx_tiny.files import hash_file, hash_text
 from mlx_tiny.units import format_bytes
@@ -115,9 +116,9 @@ class FileSource:
 
     def documents(self) -> Iterator[Document]:
         """Documents of the training files in sorted order, then those of the validation files."""
-        column = self._config.text_column
+        rules = Rules(column=self._config.text_column)
         for path, held_out in self._files():
-            for text in read_texts(path, column):
+            for text in read_texts(InputFile(path), rules, Tally()):
                 yield Document(text, held_out if self._validation else split_fraction(text) < self._config.held_out)
 
     def _files(self) -> Iterator[tuple[Path, bool]]:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from mlx_tiny.config import DataConfig
 from mlx_tiny.data import hub
-from mlx_tiny.data.documents import Document, Progress, clean
+from mlx_tiny.data.documents import Document, Progress, Rules, Tally, clean
+from mlx_tiny.data.opening import InputFile
 from mlx_tiny.data.readers import SEPARATOR, read_texts
 from mlx_tiny.errors import TinyError
 from mlx_tiny.files import (
@@ -104,9 +105,9 @@ class TinyStoriesSource:
 
     def documents(self) -> Iterator[Document]:
         """Validation documents, then training documents, as many bytes of each as the settings ask for."""
-        for text in _up_to(read_texts(self._text("valid"), None), self._config.validation_bytes):
+        for text in _up_to(_read(self._text("valid")), self._config.validation_bytes):
             yield Document(text, True)
-        for text in _up_to(read_texts(self._text("train"), None), self._config.train_bytes):
+        for text in _up_to(_read(self._text("train")), self._config.train_bytes):
             yield Document(text, False)
 
     def _text(self, split: str) -> Path:
@@ -202,6 +203,10 @@ def _text_of(lines: list[str]) -> Iterator[str]:
     text = clean("\n".join(lines))
     if text and "\0" not in text:
         yield text
+
+
+def _read(path: Path) -> Iterator[str]:
+    return read_texts(InputFile(path), Rules(documents=_SEPARATOR_LINE), Tally())
 
 
 def _up_to(texts: Iterable[str], limit_bytes: int) -> Iterator[str]:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from mlx_tiny.data import documents, readers
+from mlx_tiny.data.documents import Rules, Tally
+from mlx_tiny.data.opening import InputFile
 from mlx_tiny.data.readers import read_texts, supported
 from mlx_tiny.errors import TinyError
 
@@ -20,7 +22,7 @@ def write(path: Path, content: str | bytes) -> Path:
 
 
 def read(path: Path, column: str | None = None) -> list[str]:
-    return list(read_texts(path, column))
+    return list(read_texts(InputFile(path), Rules(column), Tally()))
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from mlx_tiny.data.documents import Rules, Tally
+from mlx_tiny.data.opening import InputFile
 from mlx_tiny.data.readers import read_texts
 from mlx_tiny.errors import TinyError
 
@@ -13,7 +15,7 @@ parquet = pytest.importorskip("pyarrow.parquet")
 
 
 def read(path: Path, column: str | None = None) -> list[str]:
-    return list(read_texts(path, column))
+    return list(read_texts(InputFile(path), Rules(column), Tally()))
 
 
 def write(path: Path, content: str) -> Path:
