@@ -13,8 +13,8 @@ from mlx_tiny.errors import TinyError
 
 if TYPE_CHECKING:
     from mlx_tiny.data.tokenizer import Tokenizer
-    from mlx_tiny.model.generate import Sampling
     from mlx_tiny.model.parameters import Parameters
+    from mlx_tiny.model.sampling import Sampling
     from mlx_tiny.training.checkpoint import RunFolder
 
 
@@ -47,10 +47,10 @@ def command(
       mlx-tiny generate runs/notes --prompt "Once upon a time"
     """
     from mlx_tiny.data.tokenizer import load_tokenizer
-    from mlx_tiny.model.generate import Sampling
+    from mlx_tiny.model.sampling import Sampling
     from mlx_tiny.training.checkpoint import RunFolder
 
-    sampling = Sampling(temperature, top_p, seed, max_tokens)
+    sampling = Sampling(temperature=temperature, top_p=top_p, seed=seed, max_tokens=max_tokens)
     folder = RunFolder(run)
     parameters, tokenizer = folder.load_weights(), load_tokenizer(folder.tokenizer_model)
     if not interactive:

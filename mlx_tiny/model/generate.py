@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
@@ -17,28 +16,8 @@ from mlx_tiny.errors import TinyError
 from mlx_tiny.linux.lanes import decide_compilation
 from mlx_tiny.model.forward import Cache, logits
 from mlx_tiny.model.parameters import Parameters, layers_of
+from mlx_tiny.model.sampling import PENALIZED_TOKENS, Sampling, draw
 from mlx_tiny.ops.implementations import AUTO, decide
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How the next token is drawn."""
-
-    temperature: float = 0.8
-    """0 always takes the likeliest token."""
-    top_p: float = 0.95
-    """Draw from the smallest set of tokens whose probabilities add up to this."""
-    seed: int = 0
-    max_tokens: int = 256
-
-    def __post_init__(self) -> None:
-        for name, value, holds, expected in (
-            ("temperature", self.temperature, 0 <= self.temperature < float("inf"), "0 or more"),
-            ("top_p", self.top_p, 0 < self.top_p <= 1, "above 0 to 1"),
-            ("max_tokens", self.max_tokens, self.max_tokens >= 1, "at least 1"),
-        ):
-            if not holds:
-                raise TinyError(f"The setting {name} is out of range", expected=expected, got=value)
 
 
 def generate_tokens(
@@ -78,8 +57,9 @@ def generate_tokens(
             scores_V = reader.read(window)
         elif len(window) > reader.length:
             scores_V = reader.read_next(window[-1])
-        key, draw = mx.random.split(key)
-        token = int(np.asarray(_draw(scores_V, sampling, draw)))
+        key, drawing = mx.random.split(key)
+        recent = [token for token in window[-PENALIZED_TOKENS:] if token != stop]
+        token = int(np.asarray(draw(scores_V, sampling, drawing, recent)))
         if token == stop:
             return
         yield token
@@ -138,25 +118,6 @@ def reading_step(config: ModelConfig, asked: str = AUTO) -> Callable[..., tuple[
     wrap: Callable[[Any], Any] = mx.compile if compiled else lambda function: function
     wrapped: Callable[..., tuple[mx.array, Cache]] = wrap(step)
     return wrapped
-
-
-def _draw(scores_V: mx.array, sampling: Sampling, key: mx.array) -> mx.array:
-    if sampling.temperature == 0:
-        return mx.argmax(scores_V)
-    # The largest score is subtracted first, because large scores divided by a tiny temperature would overflow.
-    scores_V = (scores_V - mx.max(scores_V)) / sampling.temperature
-    if sampling.top_p < 1:
-        scores_V = _nucleus(scores_V, sampling.top_p)
-    return mx.random.categorical(scores_V, key=key)
-
-
-def _nucleus(scores_V: mx.array, top_p: float) -> mx.array:
-    """The scores, with minus infinity outside the smallest set that has `top_p` of the probability."""
-    order = mx.argsort(-scores_V)
-    probabilities = mx.softmax(scores_V[order])
-    # A token is kept if the likelier ones together are below top_p, so the likeliest is always kept.
-    kept = (mx.cumsum(probabilities) - probabilities) < top_p
-    return mx.put_along_axis(mx.full(scores_V.shape, -mx.inf), order, mx.where(kept, scores_V[order], -mx.inf), axis=0)
 
 
 def sample_text(

@@ -12,6 +12,7 @@ import torch
 from mlx_tiny.config import ModelConfig
 from mlx_tiny.model import generate
 from mlx_tiny.model.parameters import Parameters
+from mlx_tiny.model.sampling import Sampling
 from mlx_tiny.ops.conformance import Result, to_float64
 from mlx_tiny.reference import evaluate as reference_evaluate
 from mlx_tiny.reference import generate as reference_generate
@@ -76,7 +77,7 @@ def _tokens(trained: Trained) -> list[Result]:
     config, parameters = trained.config, as_torch(trained.weights, torch.float32)
     length, count = _prompt_and_count(config.context, len(trained.tokens))
     prompt = [int(token) for token in trained.tokens[:length]]
-    greedy = generate.Sampling(temperature=0, max_tokens=count)
+    greedy = Sampling(temperature=0, max_tokens=count)
     ours = list(generate.generate_tokens(trained.weights, config, prompt, greedy))
     theirs = list(reference_generate.generate_tokens(parameters, config, prompt, max_tokens=count))
     allowed = bounds("likeliest token", "float32")

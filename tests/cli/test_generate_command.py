@@ -11,7 +11,8 @@ import pytest
 from mlx_tiny.cli import main
 from mlx_tiny.data.tokenizer import load_tokenizer
 from mlx_tiny.model import generate
-from mlx_tiny.model.generate import Sampling, generate_tokens
+from mlx_tiny.model.generate import generate_tokens
+from mlx_tiny.model.sampling import Sampling
 from mlx_tiny.training.checkpoint import RunFolder
 
 from .command_line import call, files_below, succeeded, text_of

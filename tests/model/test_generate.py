@@ -1,8 +1,7 @@
-"""Generation: the cache does not change results; temperature, top-p, seed and limits work."""
+"""Generation: the cache does not change results; seed and limits work."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,14 +16,14 @@ from tiny_run import MODEL, tiny_config, tiny_corpus
 
 import mlx_tiny.model.generate
 from mlx_tiny.errors import TinyError
-from mlx_tiny.model.generate import Reader, Sampling, _draw, _nucleus, generate_tokens, sample_text
+from mlx_tiny.model.generate import Reader, generate_tokens, sample_text
 from mlx_tiny.model.parameters import initialize
+from mlx_tiny.model.sampling import Sampling
 
 CONFIG = replace(SMALL, key_value_heads=2)
 GREEDY = Sampling(temperature=0, max_tokens=40)
 EXACT = random_parameters(CONFIG, seed=4)
 PARAMETERS = {name: mx.array(array.astype(np.float32)) for name, array in EXACT.items()}
-DRAWS = 4000
 
 
 def generate(prompt: list[int], sampling: Sampling, **kwargs) -> list[int]:
@@ -110,65 +109,6 @@ def test_no_more_tokens_than_asked(count: int) -> None:
 def test_a_prompt_that_does_not_fit_is_refused(length: int) -> None:
     with pytest.raises(TinyError, match="does not fit the model's context"):
         generate([1] * length, GREEDY)
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"temperature": -0.1},
-        {"temperature": math.inf},
-        {"temperature": math.nan},
-        {"top_p": 0.0},
-        {"top_p": 1.1},
-        {"max_tokens": 0},
-    ],
-)
-def test_settings_out_of_range_are_refused(settings: dict) -> None:
-    with pytest.raises(TinyError, match=next(iter(settings))):
-        Sampling(**settings)
-
-
-def frequencies(scores: list[float], sampling: Sampling) -> np.ndarray:
-    keys = mx.random.split(mx.random.key(sampling.seed), DRAWS)
-    drawn = mx.vmap(lambda key: _draw(mx.array(scores), sampling, key))(keys)
-    return np.bincount(np.array(drawn), minlength=len(scores)) / DRAWS
-
-
-def softmax(scores: np.ndarray) -> np.ndarray:
-    exponentials = np.exp(scores - scores.max())
-    return exponentials / exponentials.sum()
-
-
-def assert_frequencies(got: np.ndarray, expected: np.ndarray) -> None:
-    """Frequencies are within five standard deviations, and zero where the probability is 0."""
-    assert (np.abs(got - expected) <= 5 * np.sqrt(expected * (1 - expected) / DRAWS) + 1e-12).all(), (got, expected)
-
-
-SCORES = [2.0, 1.0, 0.5, 0.0, -1.0, -3.0]
-
-
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
-def test_tokens_are_drawn_as_often_as_they_are_likely(temperature: float) -> None:
-    got = frequencies(SCORES, Sampling(temperature=temperature, top_p=1.0))
-    assert_frequencies(got, softmax(np.array(SCORES) / temperature))
-
-
-@pytest.mark.parametrize("top_p", [0.01, 0.5, 0.9, 0.999])
-@pytest.mark.parametrize("temperature", [0.7, 1.3])
-def test_the_nucleus_is_the_smallest_set_that_is_likely_enough(temperature: float, top_p: float) -> None:
-    probabilities = softmax(np.array(SCORES) / temperature)
-    size = int(np.searchsorted(np.cumsum(probabilities), top_p)) + 1
-    inside = np.where(np.arange(len(SCORES)) < size, probabilities, 0)
-    shuffled = np.random.default_rng(0).permutation(len(SCORES))
-    got = frequencies([SCORES[i] for i in shuffled], Sampling(temperature=temperature, top_p=top_p))
-    assert_frequencies(got, (inside / inside.sum())[shuffled])
-
-
-def test_the_nucleus_keeps_scores_and_drops_the_rest() -> None:
-    kept = np.array(_nucleus(mx.array([0.0, 3.0, -1.0, 2.9]), 0.9))
-    np.testing.assert_array_equal(kept, np.array([-np.inf, 3.0, -np.inf, 2.9], dtype=np.float32))
-    ties = np.array(_nucleus(mx.zeros(4), 0.5))
-    assert np.isfinite(ties).sum() == 2
 
 
 def test_a_low_temperature_is_greedy() -> None:

@@ -18,8 +18,8 @@ from tiny_run import STEP_TOKENS, Recorder, create_run, subprocess_environment, 
 
 from mlx_tiny.config import RunConfig
 from mlx_tiny.errors import TinyError
-from mlx_tiny.model.generate import Sampling
 from mlx_tiny.model.parameters import training_flops_per_token
+from mlx_tiny.model.sampling import Sampling
 from mlx_tiny.reference import backend
 from mlx_tiny.reference.backend import TorchBackend
 from mlx_tiny.study.plan import measured_flops_per_s

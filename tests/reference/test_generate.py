@@ -12,6 +12,7 @@ from numpy_model import CONFIGS, SMALL, to_mlx
 from mlx_tiny.config import ModelConfig
 from mlx_tiny.errors import TinyError
 from mlx_tiny.model import generate as mlx_generate
+from mlx_tiny.model.sampling import Sampling
 from mlx_tiny.reference.generate import draw, generate_tokens
 
 from .alike import to_torch, weights
@@ -28,7 +29,7 @@ def test_mlx_and_the_reference_write_the_same_tokens(config: ModelConfig, dtype:
     """More tokens than the context, so that the window is cut."""
     arrays = weights(config, seed=4)
     got = list(generate_tokens(to_torch(arrays, dtype), config, PROMPT, max_tokens=LENGTH))
-    greedy = mlx_generate.Sampling(temperature=0, max_tokens=LENGTH)
+    greedy = Sampling(temperature=0, max_tokens=LENGTH)
     assert got == list(mlx_generate.generate_tokens(to_mlx(arrays), config, PROMPT, greedy))
     assert len(got) == LENGTH > 3 * config.context
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from mlx_tiny.model.sampling import Sampling
 from mlx_tiny.validate import strength
 from mlx_tiny.validate.strength import Trained
 from mlx_tiny.validate.table import FAILED, OK, Row
@@ -81,7 +82,7 @@ def test_a_tie_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
                 subject.weights,
                 subject.config,
                 list(map(int, subject.tokens[:24])),
-                strength.generate.Sampling(temperature=0),
+                Sampling(temperature=0),
             )
         )
     )
