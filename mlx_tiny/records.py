@@ -230,6 +230,8 @@ class Progress:
     seconds: float = 0.0
     """Time on the budget's clock."""
     best_bits_per_byte: float | None = None
+    spent_budget: str | None = None
+    """The budget that is spent to its end; None during a run."""
     losses: dict[str, float | None] = field(default_factory=dict)
     """State of the divergence watch."""
     phases: dict[str, float] = field(default_factory=dict)

@@ -20,6 +20,7 @@ def command(run: Path, text: str, text_column: str | None, as_json: bool) -> Non
     \b
       mlx-tiny eval runs/notes other.txt
     """
+    from mlx_tiny.cli.session import say
     from mlx_tiny.data.documents import Rules, Tally
     from mlx_tiny.data.opening import InputFile
     from mlx_tiny.data.readers import read_texts
@@ -32,7 +33,7 @@ def command(run: Path, text: str, text_column: str | None, as_json: bool) -> Non
     from mlx_tiny.training.evaluate import evaluate_texts
 
     folder = RunFolder(run)
-    parameters, tokenizer = folder.load_weights(), load_tokenizer(folder.tokenizer_model)
+    parameters, tokenizer = folder.load_weights(say), load_tokenizer(folder.tokenizer_model)
     rules, tally = Rules(column=text_column), Tally()
     texts = (document for path in find_files(text) for document in read_texts(InputFile(path), rules, tally))
     result, fingerprint = evaluate_texts(

@@ -46,13 +46,14 @@ def command(
     \b
       mlx-tiny generate runs/notes --prompt "Once upon a time"
     """
+    from mlx_tiny.cli.session import say
     from mlx_tiny.data.tokenizer import load_tokenizer
     from mlx_tiny.model.sampling import Sampling
     from mlx_tiny.training.checkpoint import RunFolder
 
     sampling = Sampling(temperature=temperature, top_p=top_p, seed=seed, max_tokens=max_tokens)
     folder = RunFolder(run)
-    parameters, tokenizer = folder.load_weights(), load_tokenizer(folder.tokenizer_model)
+    parameters, tokenizer = folder.load_weights(say), load_tokenizer(folder.tokenizer_model)
     if not interactive:
         _write(folder, parameters, tokenizer, prompt, sampling)
         return

@@ -162,8 +162,8 @@ class TorchBackend:
     def load_checkpoint(self, run: Run, name: str) -> tuple[TrainingState, Progress]:
         return load_checkpoint(run.checkpoint(name), self.config, run.identity(), device=self.device)
 
-    def save_weights(self, run: Run, state: TrainingState) -> None:
-        save_weights(run.weights, state.parameters)
+    def save_weights(self, run: Run, state: TrainingState, step: int) -> None:
+        save_weights(run.weights, state.parameters, step)
 
     def matmul_peak(self) -> float:
         size = _PEAK_SIZES[self.device.type]

@@ -3,8 +3,8 @@
 A file is the length of a header (8 bytes, little-endian), the header (JSON: for each array its type, shape, and first
 and last byte, and texts under `__metadata__`), and the bytes of the arrays, little-endian. A checkpoint contains the
 arrays "model.NAME" and "optimizer.NAME", and the texts `format_version`, `identity` (a hash of the configuration) and
-`progress` (the account of the run, as JSON). A weights file contains the arrays "NAME" and the text `format_version`.
-Weights and moments are float32.
+`progress` (the account of the run, as JSON). A weights file contains the arrays "NAME" and the texts `format_version`
+and `step` (at which the run ended). Weights and moments are float32.
 """
 
 from __future__ import annotations
@@ -90,10 +90,10 @@ def load_checkpoint(
     return TrainingState(_as_parameters(parameters, dtype, device), optimizer), progress
 
 
-def save_weights(path: Path, parameters: Parameters) -> None:
-    """Write a finished model."""
+def save_weights(path: Path, parameters: Parameters, step: int) -> None:
+    """Write a finished model, and the step at which its run ended."""
     arrays = {name: _to_numpy(weight) for name, weight in parameters.items()}
-    write_arrays(path, arrays, {"format_version": str(FORMAT_VERSION)})
+    write_arrays(path, arrays, {"format_version": str(FORMAT_VERSION), "step": str(step)})
 
 
 def load_weights(

@@ -14,7 +14,7 @@ from mlx_tiny.model.parameters import (
     parameters_by_group,
     training_flops_per_token,
 )
-from mlx_tiny.records import EvaluationRecord, StepRecord, write
+from mlx_tiny.records import EvaluationRecord, StepRecord, read, write
 from mlx_tiny.report.record import Report
 from mlx_tiny.tools import plots
 from mlx_tiny.training.checkpoint import RunFolder
@@ -105,6 +105,15 @@ def write_report(run: RunFolder, report: Report) -> None:
         file.write(_markdown(report))
     if plots.installed():
         _plot(run, run.path / "loss.png")
+
+
+def read_report(run: RunFolder) -> Report:
+    """The report in the folder of a run.
+
+    Raises:
+        TinyError: it is missing, damaged, or of another version.
+    """
+    return read(run.path / "report.json", Report, "report")
 
 
 def _number(value: float | None, form: str) -> str:

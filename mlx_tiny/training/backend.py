@@ -71,8 +71,8 @@ class Backend(Protocol):
     def load_checkpoint(self, run: RunFolder, name: str) -> tuple[State, Progress]:
         """Read a checkpoint of the run, whichever backend wrote it; TinyError where it is missing or does not fit."""
 
-    def save_weights(self, run: RunFolder, state: Any) -> None:
-        """Write the finished model."""
+    def save_weights(self, run: RunFolder, state: Any, step: int) -> None:
+        """Write the finished model, and the step at which the run ended."""
 
     def matmul_peak(self) -> float:
         """Measure the highest rate of matrix products in FLOP/s, in the run's dtype."""
@@ -147,8 +147,8 @@ class MlxBackend:
     def load_checkpoint(self, run: RunFolder, name: str) -> tuple[TrainingState, Progress]:
         return run.load_checkpoint(name)
 
-    def save_weights(self, run: RunFolder, state: TrainingState) -> None:
-        run.save_weights(state.parameters)
+    def save_weights(self, run: RunFolder, state: TrainingState, step: int) -> None:
+        run.save_weights(state.parameters, step)
 
     def matmul_peak(self) -> float:
         return matmul_peak(self.config.train.dtype)

@@ -65,8 +65,19 @@ class Budget:
         """Whether stopping now is closer to the budget than another step, which costs `step_cost` in its unit."""
         return self.spent + step_cost / 2 >= self.amount
 
+    def equals(self, text: str | None) -> bool:
+        """Whether `text` is the same amount, perhaps written in another way, as "300s" and "5m" are."""
+        return text is not None and parse_quantity(text) == (self.quantity, self.amount)
+
     def describe(self) -> str:
         """The amount in words: "5m00s of wall-clock time", "20M tokens", "1P FLOPs"."""
+        return self._in_words(self.amount)
+
+    def describe_spent(self) -> str:
+        """What has been spent, in the same words."""
+        return self._in_words(self.spent)
+
+    def _in_words(self, amount: float) -> str:
         if self.quantity == "seconds":
-            return f"{format_seconds(self.amount)} of wall-clock time"
-        return f"{format_count(self.amount)} {'FLOPs' if self.quantity == 'flops' else self.quantity}"
+            return f"{format_seconds(amount)} of wall-clock time"
+        return f"{format_count(amount)} {'FLOPs' if self.quantity == 'flops' else self.quantity}"

@@ -5,7 +5,7 @@
         metrics.jsonl                    one line per step or evaluation
         checkpoints/last.safetensors     weights, optimizer, position in the data, account: `--resume` reads it
         checkpoints/best.safetensors     the same, from where the validation loss was lowest
-        weights.safetensors              the finished model
+        weights.safetensors              the finished model, and the step at which the run ended
         report.json, report.md, loss.png
 
 All random numbers of a run come from two integers, its seed and its position in the data: weights from the seed,
@@ -17,8 +17,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -110,12 +111,18 @@ class RunFolder:
         remove_leftovers(path.parent)
         with atomic_folder(path) as aside:
             shutil.copyfile(tokenizer_model, aside / "tokenizer.model")
-            write_json(
-                aside / "config.json",
-                {"format_version": FORMAT_VERSION, "config": to_plain(config), "corpus": corpus},
-            )
+            _write_config(aside, config, corpus)
         make_folder(path / "checkpoints")
         return RunFolder(path)
+
+    def save_config(self) -> None:
+        """Write the settings where they differ from those in the folder, so that later sessions have them too.
+
+        Raises:
+            TinyError: disk full, no permission.
+        """
+        if RunFolder(self.path).config != self.config:
+            _write_config(self.path, self.config, self.corpus)
 
     @property
     def tokenizer_model(self) -> Path:
@@ -183,23 +190,64 @@ class RunFolder:
             ) from error
         return TrainingState(parameters, groups["optimizer"]), progress
 
-    def save_weights(self, parameters: Parameters) -> None:
-        """Write the finished model."""
+    def save_weights(self, parameters: Parameters, step: int) -> None:
+        """Write the finished model, and the step at which the run ended."""
         with atomic_write(self.weights) as file:
-            mx.save_safetensors(file, dict(parameters), {"format_version": str(FORMAT_VERSION)})
+            mx.save_safetensors(file, dict(parameters), {"format_version": str(FORMAT_VERSION), "step": str(step)})
 
-    def load_weights(self) -> Parameters:
-        """Parameters of the finished model, or of the last checkpoint if the run has not ended.
+    def load_weights(self, tell: Callable[[str], None] = lambda _: None) -> Parameters:
+        """Parameters of the newest state: the finished model, or the last checkpoint where the run has not ended since.
+
+        Args:
+            tell: called with a line where it is not the finished model.
 
         Raises:
             TinyError: missing, damaged, of another version, or not of this configuration.
         """
-        if not self.weights.exists():
-            return self.load_checkpoint("last")[0].parameters
+        if not self.has_ended():
+            state, progress = self.load_checkpoint("last")
+            since = "gone on since its end" if self.weights.exists() else "not ended"
+            tell(f"The run has {since}: the weights are those of its last checkpoint, step {progress.step}.")
+            return state.parameters
         parameters, metadata = _load(self.weights, "weights file")
         _check_version(self.weights, "weights file", metadata)
         _check_parameters(self.weights, parameters, self.config)
         return parameters
+
+    def weights_step(self) -> int | None:
+        """The step at which the run ended and wrote its weights, or None where it has not ended.
+
+        Raises:
+            TinyError: the weights are damaged, or of another version.
+        """
+        if not self.weights.exists():
+            return None
+        _, metadata = _open(self.weights, "weights file")
+        _check_version(self.weights, "weights file", metadata)
+        try:
+            return int(metadata["step"])
+        except (KeyError, ValueError) as error:
+            raise TinyError(
+                f"The weights file {self.weights} does not say at which step the run ended",
+                remedy="Resume the run, or start it again",
+            ) from error
+
+    def has_ended(self) -> bool:
+        """Whether the finished model is the newest state: the run has not gone on since.
+
+        Raises:
+            TinyError: the weights are damaged, or of another version.
+        """
+        ended = self.weights_step()
+        return ended is not None and (self.last_step() or 0) <= ended
+
+    def last_step(self) -> int | None:
+        """The step of the last checkpoint, or None where there is none that says so."""
+        path = self.checkpoint("last")
+        try:
+            return from_json(Progress, _open(path, "checkpoint")[1]["progress"], f"progress in {path}").step
+        except (TinyError, KeyError, ValueError):
+            return None
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -208,16 +256,19 @@ class RunFolder:
         Raises:
             TinyError: another process is training it.
         """
+        # The folder itself, because a file that is replaced would take its lock along.
         with explained(self.path):
-            file = open(self.path / "config.json", "rb")  # noqa: SIM115 - closed below, outside `explained`
-        with file:
+            descriptor = os.open(self.path, os.O_RDONLY)
+        try:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise TinyError(
                     f"Another process is training the run at {self.path}", remedy="Wait for it, or stop it"
                 ) from None
             yield
+        finally:
+            os.close(descriptor)
 
     def remove_leftovers(self) -> None:
         """Delete the incomplete files of sessions that were killed."""
@@ -266,19 +317,37 @@ class RunFolder:
             file.writelines(to_json(record) + "\n" for record in kept)
 
 
+def _write_config(folder: Path, config: RunConfig, corpus: dict[str, Any]) -> None:
+    saved = {"format_version": FORMAT_VERSION, "config": to_plain(config), "corpus": corpus}
+    write_json(folder / "config.json", saved)
+
+
 def _load(path: Path, what: str) -> tuple[dict[str, mx.array], dict[str, str]]:
+    arrays, metadata = _open(path, what)
+    with _damage_explained(path, what):
+        mx.eval(arrays)
+    return arrays, metadata
+
+
+def _open(path: Path, what: str) -> tuple[dict[str, mx.array], dict[str, str]]:
+    """The arrays, which are read when they are needed, and the texts of a file."""
     if not path.exists():
         raise TinyError(f"No {what} at {path}", remedy="The run may have stopped before it wrote one; start it again")
-    try:
+    with _damage_explained(path, what):
         loaded: Any = mx.load(str(path), format="safetensors", return_metadata=True)
         arrays, metadata = loaded
-        mx.eval(arrays)
+    return arrays, metadata
+
+
+@contextlib.contextmanager
+def _damage_explained(path: Path, what: str) -> Iterator[None]:
+    try:
+        yield
     except (RuntimeError, ValueError) as error:
         raise TinyError(
             f"The {what} {path} is damaged ({first_line(error)})",
             remedy="Restore it from a copy, or start the run again",
         ) from error
-    return arrays, metadata
 
 
 def _check_version(path: Path, what: str, metadata: dict[str, str]) -> None:

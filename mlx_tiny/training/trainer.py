@@ -91,6 +91,16 @@ def require_data_of(run: RunFolder, corpus: PreparedCorpus) -> None:
         )
 
 
+def _require_not_begun(run: RunFolder) -> None:
+    """Raise a TinyError when a run without a checkpoint has a finished model, which a new beginning would replace."""
+    if run.weights.exists():
+        raise TinyError(
+            f"The run at {run.path} has ended, and its last checkpoint is missing, so it cannot go on",
+            expected=f"the file {run.checkpoint('last')}",
+            remedy="Restore it from a copy, or start a new run",
+        )
+
+
 class Trainer:
     """One session of a run, fresh or resumed.
 
@@ -99,7 +109,8 @@ class Trainer:
         corpus: the prepared data that the configuration names.
         listener: shows every step, evaluation and sample.
         interruption: tells after every step whether to stop.
-        resume: continue from the run's last checkpoint, where there is one.
+        resume: continue from the run's last checkpoint, where there is one; settings that differ from those in the
+            folder are written to it first, so that they are part of the run after a crash too.
         backend: the framework; MLX by default.
         compile_s: seconds of compilation before this session, to be reported.
     """
@@ -129,6 +140,7 @@ class Trainer:
         self.state, progress = self._start(resume)
         self.stream.seek(progress.sequences)
         self.budget = Budget(self.config.train.budget, progress.tokens, progress.flops, progress.seconds)
+        self._ended = self.budget.equals(progress.spent_budget)
         self.step_number, self.best = progress.step, progress.best_bits_per_byte
         self.watch = LossWatch(**progress.losses)
         self.phases: dict[str, float] = dict(progress.phases)
@@ -145,10 +157,13 @@ class Trainer:
         self.run.remove_leftovers()
         if resume and self.run.checkpoint("last").exists():
             state, progress = self.backend.load_checkpoint(self.run, "last")
+            self.run.save_config()
             self.run.rewind_metrics(progress.step)
             self.listener.message(f"resumed at step {progress.step}, after {progress.tokens:,} tokens")
             return state, progress
         if resume:
+            _require_not_begun(self.run)
+            self.run.save_config()
             self.listener.message("the run has no checkpoint yet: it starts again at step 0")
         self.run.rewind_metrics(-1)
         return self.backend.initial_state(), Progress()
@@ -245,7 +260,7 @@ class Trainer:
 
     def _is_spent(self) -> bool:
         """Whether stopping now is closer to the budget than another step; a run takes at least one."""
-        return self.step_number > 0 and self.budget.exhausted(self._cost_of_stopping_later())
+        return self._ended or (self.step_number > 0 and self.budget.exhausted(self._cost_of_stopping_later()))
 
     def _cost_of_stopping_later(self) -> float:
         """Cost of one more step in the unit of the budget; seconds include the steps that still run before it."""
@@ -284,6 +299,7 @@ class Trainer:
             flops=self.budget.spent_flops,
             seconds=self.budget.seconds,
             best_bits_per_byte=self.best,
+            spent_budget=self.budget.text if self._ended else None,
             losses=asdict(self.watch),
             phases=dict(self.phases),
         )
@@ -294,8 +310,10 @@ class Trainer:
         self.listener.sample(fraction, text)
 
     def _finish(self) -> Outcome:
+        interrupted = self.interruption.requested
+        self._ended = not interrupted
         self._checkpoint("last")
-        progress, interrupted = self.progress(), self.interruption.requested
+        progress = self.progress()
         state, source = self.state, "last"
         if self.best is not None and not interrupted:
             limited = self._evaluate(state, self.config.train.evaluation_tokens).bits_per_byte
@@ -304,7 +322,7 @@ class Trainer:
         evaluation = self._evaluate(state, self.config.train.evaluation_tokens if interrupted else None)
         account = progress.step, progress.tokens, progress.seconds
         self.run.append_metrics(FinalRecord(*account, evaluation.bits_per_byte))
-        self.backend.save_weights(self.run, state)
+        self.backend.save_weights(self.run, state, progress.step)
         return Outcome(state, progress, evaluation, interrupted, dict(self.phases), source)
 
     def _best_or(self, last: State) -> tuple[State, str]:

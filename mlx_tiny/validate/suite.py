@@ -69,7 +69,7 @@ def open_run(folder: RunFolder) -> Run:
 
 
 def _read_by_reference(folder: RunFolder) -> dict[str, Tensor]:
-    if folder.weights.exists():
+    if folder.has_ended():
         return load_weights(folder.weights, folder.config.model)
     return load_checkpoint(folder.checkpoint("last"), folder.config, folder.identity())[0].parameters
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from mlx_tiny.cli import main, train_command
+from mlx_tiny.cli import main, session
 from mlx_tiny.data.tokenizers.byte_pair import BytePairTokenizer
 from mlx_tiny.errors import TinyError
 
@@ -158,7 +158,7 @@ def bad_files(place: Path) -> Path:
 @pytest.mark.parametrize("name", [*DATA_CASES, *SETTING_CASES])
 def test_a_bad_input_is_explained_and_leaves_nothing(name: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     case = {**DATA_CASES, **SETTING_CASES}[name]
-    monkeypatch.setattr(train_command, "_train", lambda *_, **__: pytest.fail("training has begun"))
+    monkeypatch.setattr(session, "train", lambda *_, **__: pytest.fail("training has begun"))
     before = everything(place)
     assert_explained(call(*case.arguments), case)
     after = everything(place)

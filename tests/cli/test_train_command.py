@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import fcntl
 import importlib.util
@@ -22,14 +21,13 @@ from typing import Any
 
 import pytest
 
-from mlx_tiny.cli import train_command
+from mlx_tiny.cli import session
 from mlx_tiny.cli.display import Display, printable
 from mlx_tiny.cli.options import SECTIONS, flag_name, shown
 from mlx_tiny.config import RunConfig
 from mlx_tiny.data.tokenizers.byte_pair import BytePairTokenizer
 from mlx_tiny.model import options
 from mlx_tiny.records import to_plain
-from mlx_tiny.training.watch import Interruption
 
 from .command_line import (
     FEW_PAUSES,
@@ -168,15 +166,15 @@ def test_given_flags_reach_the_saved_configuration(place: Path, monkeypatch: pyt
     }
     write_notes(place / "more.txt", 20)
     write_notes(place / "other.txt", 20)
-    monkeypatch.setattr(train_command, "_train", lambda *_, **__: None)
-    monkeypatch.setattr(train_command, "_backend_kind", lambda *_: None)
+    monkeypatch.setattr(session, "train", lambda *_, **__: None)
+    monkeypatch.setattr(session, "backend_kind", lambda *_: None)
     monkeypatch.setattr(options, "all_options", lambda: {"idea": options.Option("", valid=lambda *_: None)})
     succeeded(call("train", "--run", "r", *flags))
     assert json.loads((place / "r" / "config.json").read_text())["config"] == values
 
 
 def test_without_a_name_a_run_is_called_by_the_time(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train_command, "_train", lambda *_, **__: None)
+    monkeypatch.setattr(session, "train", lambda *_, **__: None)
     before = time.strftime("%Y%m%d-%H%M%S")
     succeeded(call(*TRAIN, "--budget", "1ktok"))
     (found,) = (place / "runs").iterdir()
@@ -274,18 +272,6 @@ def test_an_interrupted_run_is_saved_and_goes_on(place: Path) -> None:
     assert (program, arguments) == ("mlx-tiny", ["train", "--resume", "runs/my notes"])
     succeeded(call(*arguments, "--budget", f"{report['tokens'] + 4 * STEP_TOKENS}tok"))
     assert read_report(run)["steps"] == report["steps"] + 4 and read_report(run)["interrupted"] is False
-
-
-def test_the_way_on_names_a_budget_that_was_changed(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    @contextlib.contextmanager
-    def interrupted(self: Interruption) -> Any:
-        self.requested = True
-        yield self
-
-    monkeypatch.setattr(Interruption, "watching", interrupted)
-    assert f"To continue: mlx-tiny train --resume {own_run}\n" in call("train", "--resume", own_run).out
-    finished = succeeded(call("train", "--resume", own_run, "--budget", "2Mtok"))
-    assert f"To continue: mlx-tiny train --resume {own_run} --budget 2Mtok\n" in finished.out
 
 
 def on_terminal(columns: int) -> str:

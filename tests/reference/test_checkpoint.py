@@ -93,11 +93,11 @@ def test_torch_reads_what_mlx_wrote(run: RunFolder) -> None:
 
 def test_weights_go_both_ways(run: RunFolder) -> None:
     state = odd_state(run)
-    save_weights(run.weights, state.parameters)
+    save_weights(run.weights, state.parameters, 7)
     loaded = run.load_weights()
     assert bits(loaded) == bits(state.parameters)
     run.weights.unlink()
-    run.save_weights({name: array * 2 for name, array in loaded.items()})
+    run.save_weights({name: array * 2 for name, array in loaded.items()}, 7)
     again = load_weights(run.weights, run.config.model)
     assert bits(again) == bits({name: tensor * 2 for name, tensor in state.parameters.items()})
 
@@ -171,7 +171,7 @@ def test_checkpoints_of_others_are_refused(run: RunFolder) -> None:
 def test_another_version_is_refused(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     state = odd_state(run)
     save(run, state)
-    save_weights(run.weights, state.parameters)
+    save_weights(run.weights, state.parameters, 7)
     monkeypatch.setattr(checkpoint, "FORMAT_VERSION", FORMAT_VERSION + 1)
     words = f"another version .* Expected format {FORMAT_VERSION + 1}, got {FORMAT_VERSION}. Use the version"
     for read in (lambda: load(run), lambda: load_weights(run.weights, run.config.model)):

@@ -47,18 +47,17 @@ def test_the_report_of_mlx_names_it_too(place: Path) -> None:
 @pytest.mark.parametrize(("first", "second"), [("mlx", "torch"), ("torch", "mlx")])
 def test_a_run_goes_on_with_the_other_backend(place: Path, first: str, second: str) -> None:
     succeeded(call(*NOTES, "--backend", first, "--implementation", "plain", "--budget", "3000tok"))
-    before, saved = read_report(place / "r"), (place / "r/config.json").read_text()
+    before = read_report(place / "r")
     finished = succeeded(call("train", "--resume", "r", "--backend", second, "--budget", "6000tok"))
     report = read_report(place / "r")
     assert f"resumed at step {before['steps']}, after {before['tokens']:,} tokens" in finished.err
     assert report["backend"].startswith(second) and before["backend"].startswith(first)
     assert abs(report["tokens"] - 6000) <= STEP_TOKENS / 2
     assert report["bits_per_byte"] < before["bits_per_byte"]
-    # The run is what it was started as; this session was another's.
-    assert (place / "r/config.json").read_text() == saved and f'"backend": "{first}"' in saved
+    assert json.loads((place / "r/config.json").read_text())["config"] == report["config"]
     assert report["config"]["train"]["implementation"] == "auto"
     succeeded(call("train", "--resume", "r", "--budget", "6300tok"))
-    assert read_report(place / "r")["backend"].startswith(first)
+    assert read_report(place / "r")["backend"].startswith(second)
 
 
 def test_a_fitting_size_is_chosen_by_what_torch_reaches(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

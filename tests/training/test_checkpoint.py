@@ -101,14 +101,14 @@ def test_weights_come_back(run: RunFolder, state: TrainingState) -> None:
         "last", TrainingState({n: a * 2 for n, a in state.parameters.items()}, state.optimizer), PROGRESS
     )
     assert bits(run.load_weights()) != bits(state.parameters), "without weights the last checkpoint's are taken"
-    run.save_weights(state.parameters)
+    run.save_weights(state.parameters, 7)
     assert bits(run.load_weights()) == bits(state.parameters)
 
 
 @pytest.mark.parametrize("name", ["checkpoint", "weights"])
 def test_a_file_cut_at_any_length_is_refused(run: RunFolder, state: TrainingState, name: str) -> None:
     run.save_checkpoint("last", state, PROGRESS)
-    run.save_weights(state.parameters)
+    run.save_weights(state.parameters, 7)
     path, load = (
         (run.checkpoint("last"), lambda: run.load_checkpoint("last"))
         if name == "checkpoint"
@@ -188,12 +188,12 @@ def test_what_is_of_a_session_may_change(run: RunFolder, state: TrainingState) -
 
 
 def test_weights_of_another_shape_are_refused(run: RunFolder, state: TrainingState) -> None:
-    run.save_weights({**state.parameters, "head": mx.zeros((3, 3))})
+    run.save_weights({**state.parameters, "head": mx.zeros((3, 3))}, 7)
     with pytest.raises(
         TinyError, match=r"at parameter head\. Expected .*, got \(3, 3\)\. .*restore both from one copy"
     ):
         run.load_weights()
-    run.save_weights({name: array for name, array in state.parameters.items() if name != "query_norm_weight"})
+    run.save_weights({name: array for name, array in state.parameters.items() if name != "query_norm_weight"}, 7)
     with pytest.raises(TinyError, match="at parameter query_norm_weight"):
         run.load_weights()
 
@@ -236,7 +236,7 @@ def test_a_run_is_created_whole_or_not_at_all(tmp_path: Path) -> None:
 
 ACTIONS: dict[str, Callable[[RunFolder, TrainingState], None]] = {
     "checkpoint": lambda run, state: run.save_checkpoint("last", state, Progress(step=8)),
-    "weights": lambda run, state: run.save_weights({name: 2 * array for name, array in state.parameters.items()}),
+    "weights": lambda run, state: run.save_weights({name: 2 * array for name, array in state.parameters.items()}, 7),
     "rewound metrics": lambda run, _: run.rewind_metrics(0),
     "metrics": lambda run, _: run.append_metrics(step_record(2)),
 }
@@ -248,7 +248,7 @@ def test_a_refused_write_leaves_the_old_content(
     run: RunFolder, state: TrainingState, monkeypatch: pytest.MonkeyPatch, action: str, number: int, words: str
 ) -> None:
     run.save_checkpoint("last", state, PROGRESS)
-    run.save_weights(state.parameters)
+    run.save_weights(state.parameters, 7)
     run.append_metrics(step_record(1))
 
     def refuse(*_: object, **__: object) -> None:

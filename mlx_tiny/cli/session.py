@@ -1,0 +1,184 @@
+"""One session of a run on the command line: data, header, training and report, for new and resumed runs."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import shlex
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mlx_tiny.cli.options import flag_name, shown
+from mlx_tiny.config import RunConfig, TrainConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mlx_tiny.data.prepare import PreparedCorpus
+    from mlx_tiny.linux.warmup import CompilingAhead
+    from mlx_tiny.training.backend import Backend
+    from mlx_tiny.training.checkpoint import RunFolder
+    from mlx_tiny.training.trainer import Outcome
+
+SECTIONS = ("train", "data", "model", "optimizer", "schedule")
+_FINAL_SAMPLES = 3
+
+
+def say(line: str) -> None:
+    """A line beside the result: on stderr."""
+    click.echo(line, err=True)
+
+
+def prepared(config: RunConfig, source: Any) -> tuple[PreparedCorpus, float]:
+    """The prepared data of a run, and the seconds that this took."""
+    from mlx_tiny.cli.display import PreparationBar
+    from mlx_tiny.data.prepare import prepare
+
+    started, bar = time.monotonic(), PreparationBar()
+    try:
+        corpus = prepare(config.data, progress=bar, source=source)
+    finally:
+        bar.close()
+    return corpus, time.monotonic() - started
+
+
+def identity(corpus: PreparedCorpus) -> dict[str, Any]:
+    """What a run remembers of its data."""
+    return {"key": corpus.key, "tokenizer": corpus.tokenizer.hash, "description": corpus.description}
+
+
+def require_possible(config: RunConfig) -> None:
+    """Say before any data is prepared what cannot be computed here.
+
+    Raises:
+        TinyError: an option of the model or an implementation that is unknown, out of range, or not for this machine.
+    """
+    if config.train.backend == "torch":
+        from mlx_tiny.reference.backend import attention_of
+
+        attention_of(config.train.implementation)
+    else:
+        from mlx_tiny.training.step import step_implementations
+
+        step_implementations(config)
+
+
+def backend_kind(name: str) -> Callable[..., Backend]:
+    """The class of a backend.
+
+    Raises:
+        TinyError: an unknown name, or PyTorch is missing or too old.
+    """
+    if TrainConfig(backend=name).backend == "torch":
+        from mlx_tiny.reference.requirement import require_torch
+
+        require_torch()
+        from mlx_tiny.reference.backend import TorchBackend
+
+        return TorchBackend
+    from mlx_tiny.training.backend import MlxBackend
+
+    return MlxBackend
+
+
+def train(
+    run: RunFolder, corpus: PreparedCorpus, reason: str, prepare_s: float, ahead: CompilingAhead, *, resume: bool
+) -> None:
+    """Spend what is left of the budget, and write the report.
+
+    Args:
+        reason: for the preset.
+        prepare_s: seconds that the data took.
+        ahead: the processes that compile for this session.
+
+    Raises:
+        TinyError: another process is training the run, or one of the errors of `Trainer`.
+    """
+    from mlx_tiny.cli.display import Display
+    from mlx_tiny.machine.state import keep_awake
+    from mlx_tiny.model.parameters import training_flops_per_token
+    from mlx_tiny.training.trainer import Trainer
+    from mlx_tiny.training.watch import Interruption
+
+    waiting = time.monotonic()
+    if ahead.busy:
+        click.echo("compiling the kernels of a step (only once on this machine)", err=True)
+    ahead.wait()  # before the peak is measured, because these processes use the cores
+    compile_s = time.monotonic() - waiting
+    config, notes = run.config, list[str]()
+    backend = backend_kind(config.train.backend)(config, notes.append)
+    peak = backend.matmul_peak()
+    display = Display(training_flops_per_token(config.model), peak)
+    for line in [*_header(run, corpus, reason, backend, peak), *notes]:
+        display.message(line)
+    with run.locked(), contextlib.closing(display), keep_awake():
+        trainer = Trainer(
+            run,
+            corpus,
+            display,
+            Interruption(),
+            resume=resume,
+            backend=backend,
+            compile_s=compile_s,
+        )
+        outcome = trainer.train()
+    _report(run, corpus, backend, outcome, peak, prepare_s)
+
+
+def _header(run: RunFolder, corpus: PreparedCorpus, reason: str, backend: Backend, peak: float) -> list[str]:
+    """The header of a run: all settings, with a star after those that differ from the defaults."""
+    from mlx_tiny.model.parameters import parameter_count, training_flops_per_token
+    from mlx_tiny.units import format_count
+
+    config, defaults = run.config, RunConfig()
+    lines = [
+        f"run: {run.path}",
+        f"preset: {config.train.preset} ({reason})",
+        f"model: {format_count(parameter_count(config.model))} parameters, "
+        f"{format_count(training_flops_per_token(config.model))}FLOPs per token; train {len(corpus.train):,} tokens, "
+        f"validation {len(corpus.valid):,} tokens, {corpus.bytes_per_token:.2f} bytes per token",
+        f"machine: {peak / 1e9:,.0f} GFLOP/s in matrix products; {backend.description}",
+    ]
+    for section in SECTIONS:
+        settings, standard = getattr(config, section), getattr(defaults, section)
+        words = []
+        for field in dataclasses.fields(settings):
+            value = getattr(settings, field.name)
+            star = "*" if value != getattr(standard, field.name) else ""
+            words.append(f"{flag_name(section, field.name)[2:]} {shown(value)}{star}")
+        lines.append(f"{section}: {', '.join(words)}")
+    return lines
+
+
+def _report(
+    run: RunFolder,
+    corpus: PreparedCorpus,
+    backend: Backend,
+    outcome: Outcome,
+    peak: float,
+    prepare_s: float,
+) -> None:
+    from mlx_tiny.cli.display import printable
+    from mlx_tiny.report import report
+    from mlx_tiny.tools.tables import block
+
+    samples = [
+        backend.sample(outcome.state, corpus.tokenizer, max_tokens=200, seed=seed) for seed in range(_FINAL_SAMPLES)
+    ]
+    session = report.Session(
+        backend.description,
+        backend.implementations,
+        peak,
+        backend.peak_memory_bytes(),
+        prepare_s,
+        samples,
+    )
+    built = report.build(run, corpus, outcome, session)
+    report.write_report(run, built)
+    click.echo(f"\n{printable(samples[0]).strip()}\n")
+    if outcome.interrupted:
+        again = shlex.join(["--resume", str(run.path)])
+        click.echo(f"Interrupted; everything is saved. To continue: mlx-tiny train {again}\n")
+    click.echo(block(report.summary(built, run.path)))

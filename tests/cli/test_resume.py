@@ -1,0 +1,154 @@
+"""A resumed run: a new budget is part of it, and what it has reached is neither lost nor repeated."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlx_tiny.training.trainer import Trainer
+from mlx_tiny.training.watch import Interruption
+
+from .command_line import FEW_PAUSES, STEP_TOKENS, TINY, call, files_below, read_metrics, read_report, succeeded
+
+BUDGET = 9000
+TRAIN = ("train", "--data", "notes.txt", *TINY, *FEW_PAUSES)
+
+
+@pytest.fixture
+def run(trained: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the finished run, with its prepared data."""
+    monkeypatch.setenv("MLX_TINY_HOME", str(trained.parent / "home"))
+    return Path(shutil.copytree(trained, place / "copied"))
+
+
+class Gone(Exception):
+    """The end of a process that says nothing."""
+
+
+def crash(monkeypatch: pytest.MonkeyPatch, run: Path, *arguments: str, steps: int, checkpoint: bool = True) -> None:
+    """Resume `run`, and lose the process after some steps."""
+    with monkeypatch.context() as patch:
+        sound, count = Trainer._one_step, iter(range(steps))
+
+        def one_step(self: Trainer) -> None:
+            if next(count, None) is None:
+                if checkpoint:
+                    self._checkpoint("last")
+                raise Gone
+            sound(self)
+
+        patch.setattr(Trainer, "_one_step", one_step)
+        with pytest.raises(Gone):
+            call("train", "--resume", run, *arguments)
+
+
+def multipliers(run: Path) -> list[float]:
+    return [record["multiplier"] for record in read_metrics(run) if record["kind"] == "step"]
+
+
+@pytest.mark.parametrize("steps", [0, 3])
+def test_a_raised_budget_is_part_of_the_run_after_a_crash(
+    run: Path, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    crash(monkeypatch, run, "--budget", f"{BUDGET + 2000}tok", steps=steps, checkpoint=steps > 0)
+    finished = succeeded(call("train", "--resume", run))
+    report = read_report(run)
+    assert report["budget"] == report["config"]["train"]["budget"] == f"{BUDGET + 2000}tok"
+    assert abs(report["tokens"] - BUDGET - 2000) <= STEP_TOKENS / 2
+    assert multipliers(run)[-1] < 0.05, "it ends annealed"
+    assert not rates(finished.err), "the second session changes nothing"
+
+
+def test_a_changed_implementation_is_part_of_the_run(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raised = ("--budget", f"{BUDGET + 2000}tok")
+    crash(monkeypatch, run, *raised, "--implementation", "plain", steps=1, checkpoint=False)
+    assert json.loads((run / "config.json").read_text())["config"]["train"]["implementation"] == "plain"
+
+
+@pytest.mark.parametrize("budget", ["1000tok", f"{BUDGET + 20}tok", "1e6flop", "0.01s"])
+def test_a_budget_that_is_spent_already_changes_nothing(run: Path, budget: str) -> None:
+    before = files_below(run)
+    finished = call("train", "--resume", run, "--budget", budget)
+    assert (finished.code, finished.out) == (1, "") and "already" in finished.err and budget in finished.err
+    assert files_below(run) == before
+
+
+@pytest.mark.parametrize("flags", [(), ("--budget", f"{BUDGET / 1000}ktok"), ("--implementation", "plain")])
+def test_a_finished_run_is_left_as_it_is_and_says_so(run: Path, flags: tuple[str, ...]) -> None:
+    before = files_below(run)
+    finished = succeeded(call("train", "--resume", run, *flags))
+    assert files_below(run) == before
+    assert "no step is taken" in finished.err and "--budget" in finished.err
+    assert finished.results()["bits_per_byte"] == f"{read_report(run)['bits_per_byte']:.4f}"
+
+
+def test_a_spent_budget_of_seconds_takes_no_step_more(place: Path) -> None:
+    succeeded(call(*TRAIN, "--budget", "0.2s", "--run", "r"))
+    before = files_below(place / "r")
+    assert "no step is taken" in succeeded(call("train", "--resume", "r")).err
+    assert files_below(place / "r") == before
+    (place / "r" / "report.json").unlink()
+    (place / "r" / "weights.safetensors").unlink()
+    succeeded(call("train", "--resume", "r"))  # what a crash at the end has cost is written again, without a step
+    after = files_below(place / "r")
+    for name in ("weights.safetensors", "config.json"):
+        assert after[name] == before[name]
+    assert read_report(place / "r")["steps"] == len(multipliers(place / "r"))
+
+
+def test_a_new_budget_says_from_which_rate_it_goes_on(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextlib.contextmanager
+    def interrupted(self: Interruption) -> Any:
+        self.requested = True
+        yield self
+
+    monkeypatch.setattr(Interruption, "watching", interrupted)
+    (line,) = rates(call("train", "--resume", run, "--budget", f"{2.5 * BUDGET / 1000}ktok").err)
+    assert "1% of its peak" in line and "100% from here" in line and "rises" in line and "from 50%" in line
+    # Interrupted at once, and cut short: 40 % of the first budget are now 80 %.
+    (line,) = rates(call("train", "--resume", run, "--budget", f"{1.25 * BUDGET / 1000}ktok").err)
+    assert "100% of its peak" in line and "41% from here" in line and "rises" not in line
+
+
+def rates(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.startswith("learning rate: ")]
+
+
+def test_after_a_crash_the_newer_state_writes_and_is_named(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = call("generate", run, "--temperature", "0")
+    assert old.err == ""
+    steps = read_report(run)["steps"]
+    crash(monkeypatch, run, "--budget", f"{4 * BUDGET}tok", steps=20)
+    for command in (("generate", run, "--temperature", "0"), ("eval", run, "notes.txt")):
+        finished = succeeded(call(*command))
+        assert f"its last checkpoint, step {steps + 20}" in finished.err
+        assert finished.out != old.out
+    succeeded(call("train", "--resume", run, "--budget", f"{4 * BUDGET}tok"))
+    assert succeeded(call("generate", run)).err == ""
+
+
+def test_a_finished_run_without_its_checkpoint_is_not_begun_again(run: Path) -> None:
+    (run / "checkpoints" / "last.safetensors").unlink()
+    before = files_below(run)
+    finished = call("train", "--resume", run, "--budget", "1Mtok")
+    assert finished.code == 1 and "last checkpoint is missing" in finished.err
+    assert files_below(run) == before
+
+
+def test_a_run_is_locked_while_its_configuration_is_replaced(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    sound = Trainer._one_step
+
+    def one_step(self: Trainer) -> None:
+        if not seen:
+            seen.append(call("train", "--resume", run, "--budget", "2Mtok"))
+        sound(self)
+
+    monkeypatch.setattr(Trainer, "_one_step", one_step)
+    succeeded(call("train", "--resume", run, "--budget", f"{BUDGET + 300}tok"))
+    assert seen[0].code == 1 and "Another process is training" in seen[0].err
