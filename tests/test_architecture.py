@@ -41,6 +41,7 @@ LAZY = {
     "sentencepiece",
     "torch",
     "transformers",
+    "yaml",
 }
 """Heavy or optional packages: imported inside functions, so that a command pays for what it uses."""
 LAZY_EXCEPTIONS = {"reference": {"torch"}, "validate": {"torch"}}
@@ -54,6 +55,7 @@ OWNERS = {
     "torch": ("reference/", "validate/", "bench/", "ops/"),
     "datasets": ("data/",),
     "pyarrow": ("data/",),
+    "yaml": ("data/events/schema.py",),
     "matplotlib": ("tools/plots.py",),
 }
 """The only files that may import a package; a name that ends in a slash is a folder."""

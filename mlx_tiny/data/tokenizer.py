@@ -9,6 +9,7 @@ from typing import Protocol
 
 from mlx_tiny.data.tokenizers.byte_pair import BytePairTokenizer
 from mlx_tiny.data.tokenizers.characters import ByteTokenizer, CharacterTokenizer
+from mlx_tiny.data.tokenizers.items import ItemsTokenizer
 from mlx_tiny.data.tokenizers.pieces import PieceTokenizer
 from mlx_tiny.errors import TinyError
 from mlx_tiny.files import explained
@@ -17,6 +18,7 @@ KINDS: dict[str, type[PieceTokenizer]] = {
     "bpe": BytePairTokenizer,
     "bytes": ByteTokenizer,
     "characters": CharacterTokenizer,
+    "items": ItemsTokenizer,
 }
 """Every kind of tokenizer. The file of a kind other than `bpe` is a JSON object whose `kind` is its name here."""
 
