@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -76,22 +77,22 @@ def _ask() -> str | None:
 def _write(folder: RunFolder, parameters: Parameters, tokenizer: Tokenizer, prompt: str, sampling: Sampling) -> None:
     """Print the text token by token."""
     from mlx_tiny.cli.display import printable
-    from mlx_tiny.model.generate import generate_tokens
+    from mlx_tiny.model.writing import write_text
     from mlx_tiny.ops.implementations import beyond_training
 
     # A terminal would obey control characters; a file or a pipe gets the text as it is.
     shown = printable if sys.stdout.isatty() else str
-    ids = [tokenizer.bos, *tokenizer.encode(prompt)]
-    drawn = generate_tokens(
+    written = write_text(
         parameters,
         folder.config.model,
-        ids,
+        tokenizer,
+        os.fsencode(prompt),
         sampling,
-        stop=tokenizer.bos,
         asked=beyond_training(folder.config.train.implementation),
+        notice=lambda line: click.echo(line, err=True),
     )
     started = False
-    for text in tokenizer.decode_stream(drawn):
+    for text in written:
         if not started:
             click.echo(prompt, nl=False)
             started = True

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
 from mlx_tiny.config import ModelConfig
-from mlx_tiny.data.tokenizer import Tokenizer
 from mlx_tiny.errors import TinyError
 from mlx_tiny.linux.lanes import decide_compilation
 from mlx_tiny.model.forward import Cache, logits
+from mlx_tiny.model.healing import Ending, longest_lead
 from mlx_tiny.model.parameters import Parameters, layers_of
 from mlx_tiny.model.sampling import PENALIZED_TOKENS, Sampling, draw
 from mlx_tiny.ops.implementations import AUTO, decide
@@ -26,31 +27,40 @@ def generate_tokens(
     prompt: list[int],
     sampling: Sampling,
     *,
-    stop: int | None = None,
+    endings: Sequence[Ending] = (),
+    stop: Collection[int] = (),
     asked: str = AUTO,
 ) -> Iterator[int]:
-    """Draw tokens after `prompt`, one by one, until `stop` is drawn or `max_tokens` tokens are drawn.
+    """Draw tokens after `prompt`, one by one, until one of `stop` is drawn or `max_tokens` tokens are drawn.
 
     When the context is full, its last half is kept and read again, so that a text may be longer than the context.
 
     Args:
-        prompt: at least one and at most `config.context` ids.
-        stop: id that ends the text and is not returned; None never stops early.
+        prompt: at least one id, and at most as many as the context and the longest lead leave room for.
+        endings: the tokens of one of them come first, and are not counted (`healing.py`).
+        stop: ids that end the text and are not returned.
         asked: `auto`, or `plain` for plain operations everywhere.
 
     Raises:
         TinyError: a prompt that is empty or longer than the context.
     """
-    if not 1 <= len(prompt) <= config.context:
+    if not 1 <= len(prompt) <= config.context - longest_lead(endings):
         raise TinyError(
             "The prompt does not fit the model's context",
-            expected=f"1 to {config.context} tokens",
+            expected=f"1 to {config.context - longest_lead(endings)} tokens",
             got=len(prompt),
             remedy="Shorten the prompt, or train with a longer --context",
         )
     reader = Reader(parameters, config, asked)
     key = mx.random.key(sampling.seed)
     window, scores_V = list(prompt), reader.read(prompt)
+    if endings:
+        key, drawing = mx.random.split(key)
+        readers, scores_EV = score_endings(reader, scores_V, endings)
+        chosen, token = divmod(int(np.asarray(draw(scores_EV.reshape(-1), sampling, drawing))), scores_V.size)
+        reader, ending = readers[chosen], [*endings[chosen].lead, token]
+        yield from ending
+        window += ending
     for _ in range(sampling.max_tokens):
         if len(window) > config.context:
             window = window[-max(1, config.context // 2) :]
@@ -58,12 +68,38 @@ def generate_tokens(
         elif len(window) > reader.length:
             scores_V = reader.read_next(window[-1])
         key, drawing = mx.random.split(key)
-        recent = [token for token in window[-PENALIZED_TOKENS:] if token != stop]
+        recent = [token for token in window[-PENALIZED_TOKENS:] if token not in stop]
         token = int(np.asarray(draw(scores_V, sampling, drawing, recent)))
-        if token == stop:
+        if token in stop:
             return
         yield token
         window.append(token)
+
+
+def score_endings(reader: Reader, scores_V: mx.array, endings: Sequence[Ending]) -> tuple[list[Reader], mx.array]:
+    """Read the lead of each ending.
+
+    Args:
+        reader: has read the tokens before the endings, and stays as it is.
+        scores_V: the logits after these.
+
+    Returns:
+        A reader after each lead; and log-probabilities [E, V] of each lead together with each token, minus infinity
+        where the token is not allowed.
+    """
+    readers, rows = list[Reader](), list[mx.array]()
+    for ending in endings:
+        fork, after_V, log_probability = copy.copy(reader), _log_softmax(scores_V), mx.array(0.0)
+        for token in ending.lead:
+            log_probability = log_probability + after_V[token]
+            after_V = _log_softmax(fork.read_next(token))
+        readers.append(fork)
+        rows.append(mx.where(mx.array(ending.allowed), log_probability + after_V, -mx.inf))
+    return readers, mx.stack(rows)
+
+
+def _log_softmax(scores_V: mx.array) -> mx.array:
+    return scores_V - mx.logsumexp(scores_V)
 
 
 class Reader:
@@ -118,20 +154,3 @@ def reading_step(config: ModelConfig, asked: str = AUTO) -> Callable[..., tuple[
     wrap: Callable[[Any], Any] = mx.compile if compiled else lambda function: function
     wrapped: Callable[..., tuple[mx.array, Cache]] = wrap(step)
     return wrapped
-
-
-def sample_text(
-    parameters: Parameters,
-    config: ModelConfig,
-    tokenizer: Tokenizer,
-    *,
-    max_tokens: int,
-    seed: int,
-    prompt: str = "",
-    asked: str = AUTO,
-) -> str:
-    """The prompt and the text after it, up to its end or `max_tokens`."""
-    ids = [tokenizer.bos, *tokenizer.encode(prompt)]
-    sampling = Sampling(max_tokens=max_tokens, seed=seed)
-    drawn = generate_tokens(parameters, config, ids, sampling, stop=tokenizer.bos, asked=asked)
-    return prompt + tokenizer.decode(list(drawn))

@@ -14,7 +14,7 @@ from mlx_tiny.data.tokenizer import Tokenizer
 from mlx_tiny.linux.lanes import decide_compilation, lanes, prepare
 from mlx_tiny.machine.description import device
 from mlx_tiny.machine.peaks import matmul_peak
-from mlx_tiny.model.generate import sample_text
+from mlx_tiny.model.writing import sample_text
 from mlx_tiny.ops.implementations import beyond_training
 from mlx_tiny.records import Progress
 from mlx_tiny.tools.processes import peak_memory_bytes

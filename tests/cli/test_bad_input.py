@@ -267,12 +267,6 @@ def test_missing_permission_is_explained(name: str, guarded: Path, monkeypatch: 
     assert not [path for path in prepared if path.name.startswith(".")]
 
 
-def test_a_prompt_longer_than_the_context_is_explained(trained: Path) -> None:
-    words = ("prompt does not fit the model's context", "Expected 1 to 32 tokens, got", "Shorten the prompt")
-    finished = call("generate", trained, "--prompt", "Ben lost the cake. " * 30)
-    assert_explained(finished, Case((), words))
-
-
 def test_bad_text_to_evaluate_is_explained(trained: Path, bad_files: Path) -> None:
     for name, words in (
         ("empty.txt", "is empty"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
@@ -12,12 +11,10 @@ import numpy_model
 import pytest
 from numeric import assert_close
 from numpy_model import SMALL, random_parameters
-from tiny_run import MODEL, tiny_config, tiny_corpus
 
 import mlx_tiny.model.generate
 from mlx_tiny.errors import TinyError
-from mlx_tiny.model.generate import Reader, generate_tokens, sample_text
-from mlx_tiny.model.parameters import initialize
+from mlx_tiny.model.generate import Reader, generate_tokens
 from mlx_tiny.model.sampling import Sampling
 
 CONFIG = replace(SMALL, key_value_heads=2)
@@ -96,8 +93,8 @@ def test_the_stop_token_ends_the_text_and_is_not_given() -> None:
     whole = generate([1], GREEDY)
     stop = whole[7]
     first = whole.index(stop)
-    assert generate([1], GREEDY, stop=stop) == whole[:first]
-    assert generate([stop], GREEDY, stop=None) == generate([stop], GREEDY, stop=999)
+    assert generate([1], GREEDY, stop=[stop]) == whole[:first]
+    assert generate([stop], GREEDY, stop=()) == generate([stop], GREEDY, stop=[999])
 
 
 @pytest.mark.parametrize("count", [1, 2, 17])
@@ -113,13 +110,3 @@ def test_a_prompt_that_does_not_fit_is_refused(length: int) -> None:
 
 def test_a_low_temperature_is_greedy() -> None:
     assert generate([5], Sampling(temperature=1e-5, max_tokens=20)) == generate([5], replace(GREEDY, max_tokens=20))
-
-
-def test_text_begins_with_its_prompt(tmp_path: Path) -> None:
-    tokenizer = tiny_corpus(tiny_config(tmp_path)).tokenizer
-    parameters = initialize(MODEL, seed=0)
-    text = sample_text(parameters, MODEL, tokenizer, max_tokens=20, seed=3, prompt="Story 7. Ann")
-    assert text.startswith("Story 7. Ann") and len(text) > len("Story 7. Ann")
-    again = sample_text(parameters, MODEL, tokenizer, max_tokens=20, seed=3, prompt="Story 7. Ann")
-    assert text == again
-    assert sample_text(parameters, MODEL, tokenizer, max_tokens=20, seed=3) != text

@@ -1,0 +1,144 @@
+"""Writes text with a model: the one way from a prompt to the text after it, for all commands and for samples."""
+
+from __future__ import annotations
+
+import codecs
+import itertools
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from mlx_tiny.config import ModelConfig
+from mlx_tiny.data.tokenizer import Tokenizer
+from mlx_tiny.errors import TinyError
+from mlx_tiny.model.generate import generate_tokens
+from mlx_tiny.model.healing import Start, split_characters, start_of
+from mlx_tiny.model.parameters import Parameters
+from mlx_tiny.model.sampling import Sampling
+from mlx_tiny.ops.implementations import AUTO
+
+BETWEEN_DOCUMENTS = b"\n\n"
+"""How the end of a document is shown if another one follows."""
+_MARKER = re.compile(r"<\|(\w+)\|>")
+
+
+def write_text(
+    parameters: Parameters,
+    config: ModelConfig,
+    tokenizer: Tokenizer,
+    prompt: bytes,
+    sampling: Sampling,
+    *,
+    stop_texts: Sequence[str] = (),
+    documents: int | None = 1,
+    turn: bool = False,
+    asked: str = AUTO,
+    watch: Callable[[int], None] = lambda _: None,
+    notice: Callable[[str], None] = lambda _: None,
+) -> Iterator[str]:
+    """Write on after a prompt, in whole characters, as if the prompt had not been cut (`healing.py`).
+
+    Args:
+        prompt: UTF-8. If its last character is cut, the text after it completes it; if it is longer than the context,
+            its end is read.
+        stop_texts: the text ends before the first of these.
+        documents: number of documents to write, of which the prompt begins the first; None for no end.
+        turn: whether the text also ends at a role's marker.
+        asked: `auto`, or `plain` for plain operations everywhere.
+        watch: called with each token that is written.
+        notice: called with a line about a prompt that is not read as it stands.
+
+    Raises:
+        TinyError: the prompt is not UTF-8, or a setting is out of range.
+    """
+    if documents is not None and documents < 1:
+        raise TinyError("The setting documents is out of range", expected="at least 1", got=documents)
+    if not all(stop_texts):
+        raise TinyError("A text to stop at is empty", expected="at least one character")
+    start = start_of(tokenizer, prompt, config.context)
+    for line in _notices(tokenizer, prompt, start, config.context):
+        notice(line)
+    stop = [*([tokenizer.bos] if documents == 1 else []), *(tokenizer.markers.values() if turn else [])]
+    drawn = generate_tokens(parameters, config, start.tokens, sampling, endings=start.endings, stop=stop, asked=asked)
+    written = _written(drawn, tokenizer, start, documents, sampling.max_tokens, watch)
+    cut_character = split_characters(prompt)[1]
+    return until(codecs.iterdecode(itertools.chain([cut_character], written), "utf-8", errors="replace"), stop_texts)
+
+
+def until(parts: Iterable[str], stop_texts: Sequence[str]) -> Iterator[str]:
+    """Pass a text on, part by part, up to the first of `stop_texts`, wherever its parts are divided.
+
+    What may be the beginning of one of them is held back until that is known.
+    """
+    held = ""
+    for part in parts:
+        held += part
+        places = [place for stop in stop_texts if (place := held.find(stop)) >= 0]
+        if places:
+            if held[: min(places)]:
+                yield held[: min(places)]
+            return
+        safe = len(held) - max((_overlap(held, stop) for stop in stop_texts), default=0)
+        if safe:
+            yield held[:safe]
+            held = held[safe:]
+    if held:
+        yield held
+
+
+def sample_text(
+    parameters: Parameters,
+    config: ModelConfig,
+    tokenizer: Tokenizer,
+    *,
+    max_tokens: int,
+    seed: int,
+    prompt: str = "",
+    asked: str = AUTO,
+) -> str:
+    """The prompt and the text after it, up to its end or `max_tokens`."""
+    sampling = Sampling(max_tokens=max_tokens, seed=seed)
+    return prompt + "".join(write_text(parameters, config, tokenizer, prompt.encode(), sampling, asked=asked))
+
+
+def _written(
+    drawn: Iterable[int],
+    tokenizer: Tokenizer,
+    start: Start,
+    documents: int | None,
+    max_tokens: int,
+    watch: Callable[[int], None],
+) -> Iterator[bytes]:
+    """The bytes after the prompt, token by token: at most `max_tokens`, not counting those of which nothing is new."""
+    owed, ends, count = len(start.rest), 0, 0
+    for token in drawn:
+        piece = tokenizer.piece_bytes[token]
+        if owed >= len(piece) > 0:
+            owed -= len(piece)
+            continue
+        if token == tokenizer.bos:
+            ends += 1
+            if ends == documents:
+                return
+            piece = BETWEEN_DOCUMENTS
+        watch(token)
+        yield piece[owed:]
+        owed = 0
+        count += 1
+        if count == max_tokens:
+            return
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Length of the longest end of `text` that is a beginning of `stop`."""
+    return next((size for size in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:size])), 0)
+
+
+def _notices(tokenizer: Tokenizer, prompt: bytes, start: Start, context: int) -> Iterator[str]:
+    if start.dropped:
+        yield (
+            f"The prompt is longer than the model's context of {context} tokens: "
+            f"its first {start.dropped} tokens are not read."
+        )
+    for role in dict.fromkeys(_MARKER.findall(split_characters(prompt)[0])):
+        if role not in tokenizer.markers:
+            yield f"The prompt contains <|{role}|>, which the model reads as plain text: it is not a marker there."
