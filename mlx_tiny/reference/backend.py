@@ -133,7 +133,7 @@ class TorchBackend:
             state.parameters,
             self.config.model,
             tokens,
-            bytes_per_token=1.0,
+            text_bytes=1.0,
             limit_tokens=limit_tokens,
             dtype=self._dtype,
             attention=self._attention,

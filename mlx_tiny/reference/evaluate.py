@@ -33,7 +33,7 @@ def evaluate(
     parameters: Parameters,
     config: ModelConfig,
     tokens: np.ndarray,
-    bytes_per_token: float,
+    text_bytes: float,
     *,
     limit_tokens: int | None = None,
     batch_tokens: int = 4096,
@@ -47,7 +47,7 @@ def evaluate(
 
     Args:
         tokens: integers [n], a prepared validation file.
-        bytes_per_token: bytes of text per predicted token.
+        text_bytes: bytes of text in the whole file.
         limit_tokens: how many tokens to predict, from the first on; None predicts all.
         batch_tokens: tokens predicted at once.
         dtype, attention: see `model.logits`.
@@ -73,4 +73,4 @@ def evaluate(
             input_BT, target_BT = torch.from_numpy(part).to(device)
             losses_BT = token_losses(parameters, config, input_BT, target_BT, dtype=dtype, attention=attention)
             nats += float(losses_BT.cpu().double().sum())
-    return Evaluation(nats, count, count * bytes_per_token)
+    return Evaluation(nats, count, count * text_bytes / (len(tokens) - 1))

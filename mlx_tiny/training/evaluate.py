@@ -62,7 +62,7 @@ def evaluate(
     parameters: Parameters,
     config: ModelConfig,
     tokens: np.ndarray,
-    bytes_per_token: float,
+    text_bytes: float,
     *,
     limit_tokens: int | None = None,
     batch_tokens: int = 4096,
@@ -73,14 +73,14 @@ def evaluate(
 
     Args:
         tokens: uint16 [n], a prepared validation file.
-        bytes_per_token: bytes of text per *predicted* token, over the whole file.
+        text_bytes: UTF-8 bytes of the documents' text in the whole file.
         limit_tokens: evaluate about this many tokens from the start of the file; None evaluates all.
         batch_tokens: tokens evaluated at once; it changes the result by rounding only.
         dtype: of activations.
         asked: implementations of the operations, in the form of `--implementation`.
 
     Returns:
-        Totals; with a limit the bytes are estimated by `bytes_per_token`.
+        Totals; with a limit, the bytes are the same share of `text_bytes` as the tokens are of all predicted tokens.
     """
     windows = validation_windows(tokens, config.context, limit_tokens)
     rows = max(1, batch_tokens // config.context)
@@ -88,7 +88,7 @@ def evaluate(
     for part, losses_BT in window_losses(parameters, config, windows, rows, dtype=dtype, asked=asked):
         total += float(np.sum(losses_BT * windows.mask[part]))
     count = int(windows.mask.sum())
-    return Evaluation(nats=total, tokens=count, bytes=count * bytes_per_token)
+    return Evaluation(nats=total, tokens=count, bytes=count * text_bytes / (len(tokens) - 1))
 
 
 def window_losses(
@@ -142,7 +142,7 @@ def evaluate_texts(
     if not size:
         raise TinyError("There is no text to evaluate", expected="at least one document that is not empty")
     tokens = np.concatenate([*parts, boundary])
-    evaluation = evaluate(parameters, config, tokens, size / (len(tokens) - 1), asked=asked)
+    evaluation = evaluate(parameters, config, tokens, size, asked=asked)
     return evaluation, fingerprint(text_hash.value())
 
 

@@ -282,7 +282,7 @@ class Trainer:
     def _evaluate(self, state: State, limit_tokens: int | None) -> Evaluation:
         with self._pause("evaluation" if limit_tokens else "final evaluation"):
             nats, tokens = self.backend.evaluate(state, self.corpus.valid, limit_tokens)
-            return Evaluation(nats, tokens, tokens * self.corpus.bytes_per_token)
+            return Evaluation(nats, tokens, tokens * self.corpus.valid_bytes / (len(self.corpus.valid) - 1))
 
     def _checkpoint(self, name: str) -> None:
         with self._pause("checkpoints"):

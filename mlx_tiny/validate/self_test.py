@@ -67,4 +67,4 @@ def _blamed(row: Row | None) -> str:
 
 def _fresh(case: ModelCase) -> Trained:
     tokens = trajectory.story_bytes(2 * case.config.model.context + 10, seed=1)
-    return Trained(case.config.model, case.weights, tokens, bytes_per_token=1.0)
+    return Trained(case.config.model, case.weights, tokens, text_bytes=len(tokens) - 1)

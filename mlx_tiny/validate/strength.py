@@ -38,7 +38,8 @@ class Trained:
     weights: Parameters
     tokens: np.ndarray
     """Validation tokens, uint16 [n]."""
-    bytes_per_token: float
+    text_bytes: float
+    """Bytes of the text of all tokens."""
 
 
 def comparisons(name: str, trained: Callable[[], Trained]) -> Iterator[Comparison]:
@@ -61,7 +62,7 @@ def _bits(trained: Trained) -> list[Result]:
     parameters, results = as_torch(trained.weights, torch.float32), []
     count = len(trained.tokens) - 1
     for limit in dict.fromkeys((count, (count + 1) // 2, min(count, trained.config.context))):
-        arguments = trained.config, trained.tokens, trained.bytes_per_token
+        arguments = trained.config, trained.tokens, trained.text_bytes
         got = evaluate.evaluate(trained.weights, *arguments, limit_tokens=limit)
         expected = reference_evaluate.evaluate(parameters, *arguments, limit_tokens=limit)
         allowed = bounds("bits per byte" if limit >= _ENOUGH_TOKENS else "both sides", "float32")

@@ -59,11 +59,12 @@ def open_run(folder: RunFolder) -> Run:
     require_sequence(corpus, config.model.context)
     window = min(config.model.context, _LONGEST_WINDOW)
     batch = BatchStream(corpus.train, batch_size=models.SEQUENCES, context=window, seed=config.train.seed).next_batch()
+    tokens = corpus.valid[: _TOKENS_OF_A_RUN + 1]
     # The run may have been trained by the reference; here the MLX code is checked.
     train = replace(config.train, backend="mlx", implementation="auto")
     return Run(
         ModelCase(folder.path.resolve().name, replace(config, train=train), weights, batch),
-        Trained(config.model, weights, corpus.valid[: _TOKENS_OF_A_RUN + 1], corpus.bytes_per_token),
+        Trained(config.model, weights, tokens, (len(tokens) - 1) * corpus.bytes_per_token),
         functools.partial(_read_by_reference, folder),
     )
 
@@ -102,4 +103,4 @@ def _read(run: Run) -> list[Result]:
 def _ended(training: Training) -> Trained:
     """The weights at the end of a training, and stories that were not in it."""
     tokens = trajectory.story_bytes(_VALIDATION_TOKENS + 1, seed=1)
-    return Trained(training.config.model, training.curves.weights, tokens, bytes_per_token=1.0)
+    return Trained(training.config.model, training.curves.weights, tokens, text_bytes=len(tokens) - 1)

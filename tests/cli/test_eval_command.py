@@ -45,7 +45,7 @@ def test_a_text_is_measured_by_the_protocol(trained: Path, text: Path) -> None:
     tokens = [part for document in documents for part in (tokenizer.bos, *tokenizer.encode(document))]
     size = sum(len(document.encode()) for document in documents)
     array = np.array([*tokens, tokenizer.bos], dtype=np.uint16)
-    expected = evaluate(run.load_weights(), run.config.model, array, size / (len(array) - 1))
+    expected = evaluate(run.load_weights(), run.config.model, array, size)
     measured = measure(trained, text)
     assert (measured["tokens"], measured["bytes"]) == (len(tokens), size)
     assert measured["bits_per_byte"] == pytest.approx(expected.nats / math.log(2) / size, rel=1e-9)

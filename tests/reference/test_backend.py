@@ -68,7 +68,7 @@ def test_the_loss_falls_and_everything_is_reported(tmp_path: Path, asked: str, d
     assert (outcome.progress.step, outcome.interrupted, outcome.weights_from) == (60, False, "last")
     assert bits(run.load_weights()) == bits(outcome.state.parameters)
     corpus = tiny_corpus(config)
-    expected = evaluate(run.load_weights(), config.model, corpus.valid, corpus.bytes_per_token)
+    expected = evaluate(run.load_weights(), config.model, corpus.valid, corpus.valid_bytes)
     operation = "bits per byte" if dtype == "float32" else "model"
     assert_alike(outcome.evaluation.bits_per_byte, expected.bits_per_byte, operation, dtype=dtype)
     assert (outcome.evaluation.tokens, outcome.evaluation.bytes) == (expected.tokens, expected.bytes)

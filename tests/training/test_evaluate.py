@@ -9,6 +9,8 @@ import mlx.core as mx
 import numpy as np
 import numpy_model
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from numeric import assert_close
 from numpy_model import random_parameters
 from tiny_run import story
@@ -52,17 +54,26 @@ def naive_nats(parameters: dict[str, np.ndarray], tokens: np.ndarray, predicted:
 @pytest.mark.parametrize("count", [2, T, T + 1, T + 2, 2 * T + 1, 3 * T - 1])
 def test_it_is_the_naive_loop(count: int) -> None:
     parameters, tokens = random_parameters(CONFIG), random_tokens(count)
-    got = evaluate(to_mlx(parameters), CONFIG, tokens, 2.5)
+    got = evaluate(to_mlx(parameters), CONFIG, tokens, 2 * count + 1)
     nats = naive_nats(parameters, tokens, count - 1)
     assert_close(np.array(got.nats), np.array(sum(nats)), "model", "float32")
-    assert (got.tokens, got.bytes) == (count - 1, 2.5 * (count - 1))
-    assert got.bits_per_byte == pytest.approx(sum(nats) / math.log(2) / (2.5 * (count - 1)), rel=1e-5)
+    assert (got.tokens, got.bytes) == (count - 1, 2 * count + 1)
+    assert got.bits_per_byte == pytest.approx(sum(nats) / math.log(2) / (2 * count + 1), rel=1e-5)
+
+
+@given(tokens=st.integers(1, 4 * T), size=st.integers(1, 1 << 40))
+@example(11, 15)
+@example(291, 927)
+@settings(max_examples=50)
+def test_the_bytes_of_a_whole_text_are_those_that_were_counted(tokens: int, size: int) -> None:
+    parameters = {**to_mlx(random_parameters(CONFIG)), "head": mx.zeros((CONFIG.vocabulary_size, CONFIG.width))}
+    assert evaluate(parameters, CONFIG, random_tokens(tokens + 1), size).bytes == size
 
 
 @pytest.mark.parametrize("limit", [1, T - 1, T, T + 1, 2 * T + 3, 10_000])
 def test_a_limit_takes_the_beginning(limit: int) -> None:
     parameters, tokens = random_parameters(CONFIG), random_tokens(3 * T)
-    got = evaluate(to_mlx(parameters), CONFIG, tokens, 2.5, limit_tokens=limit)
+    got = evaluate(to_mlx(parameters), CONFIG, tokens, 2.5 * (len(tokens) - 1), limit_tokens=limit)
     count = min(limit, len(tokens) - 1)
     assert (got.tokens, got.bytes) == (count, 2.5 * count)
     assert_close(np.array(got.nats), np.array(sum(naive_nats(parameters, tokens, count))), "model", "float32")
@@ -71,8 +82,8 @@ def test_a_limit_takes_the_beginning(limit: int) -> None:
 @pytest.mark.parametrize("batch_tokens", [1, T, 3 * T, 7 * T + 5, 10_000])
 def test_the_batch_does_not_matter(batch_tokens: int) -> None:
     parameters, tokens = to_mlx(random_parameters(CONFIG)), random_tokens(20 * T + 5)
-    whole = evaluate(parameters, CONFIG, tokens, 2.0)
-    got = evaluate(parameters, CONFIG, tokens, 2.0, batch_tokens=batch_tokens)
+    whole = evaluate(parameters, CONFIG, tokens, 100)
+    got = evaluate(parameters, CONFIG, tokens, 100, batch_tokens=batch_tokens)
     assert got.bits_per_byte == pytest.approx(whole.bits_per_byte, rel=1e-6)
     assert got.tokens == whole.tokens
 
@@ -81,7 +92,7 @@ def test_the_batch_does_not_matter(batch_tokens: int) -> None:
 def test_every_token_counts_once(count: int) -> None:
     """With a model that knows nothing, each token costs ln V, so the total counts them."""
     parameters = {**to_mlx(random_parameters(CONFIG)), "head": mx.zeros((CONFIG.vocabulary_size, CONFIG.width))}
-    got = evaluate(parameters, CONFIG, random_tokens(count), 3.0)
+    got = evaluate(parameters, CONFIG, random_tokens(count), 100)
     assert got.nats == pytest.approx((count - 1) * math.log(CONFIG.vocabulary_size), rel=1e-7)
     assert got.loss == pytest.approx(math.log(CONFIG.vocabulary_size), rel=1e-7)
     assert got.perplexity == pytest.approx(CONFIG.vocabulary_size, rel=1e-6)
@@ -98,14 +109,14 @@ def test_each_token_weighs_the_same_wherever_it_stands() -> None:
     scores = numpy_model.logits(parameters, CONFIG, tokens[:1].astype(int))[0]
     prices = np.log(np.exp(scores).sum()) - scores
     assert np.ptp(prices) > 1
-    got = evaluate(to_mlx(parameters), CONFIG, tokens, 1.0)
+    got = evaluate(to_mlx(parameters), CONFIG, tokens, 100)
     assert got.nats == pytest.approx(prices[tokens[1:]].sum(), rel=1e-6)
 
 
 def test_bfloat16_is_close() -> None:
     parameters, tokens = to_mlx(random_parameters(CONFIG)), random_tokens(20 * T)
-    exact = evaluate(parameters, CONFIG, tokens, 1.0)
-    half = evaluate(parameters, CONFIG, tokens, 1.0, dtype=mx.bfloat16)
+    exact = evaluate(parameters, CONFIG, tokens, 100)
+    half = evaluate(parameters, CONFIG, tokens, 100, dtype=mx.bfloat16)
     assert half.nats != exact.nats
     assert_close(np.array(half.loss), np.array(exact.loss), "model", "bfloat16")
 

@@ -22,7 +22,7 @@ VOCABULARY, CONTEXT = CONFIG.model.vocabulary_size, CONFIG.model.context
 
 
 def trained(tokens: int = 300) -> Trained:
-    return Trained(CONFIG.model, small_case().weights, story_bytes(tokens, seed=1), 1.0)
+    return Trained(CONFIG.model, small_case().weights, story_bytes(tokens, seed=1), tokens - 1)
 
 
 def in_float32(subject: Trained) -> dict[str, torch.Tensor]:
