@@ -6,6 +6,7 @@ A command is a line of a code block that begins with `mlx-tiny` (or a path to it
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import json
 import re
@@ -16,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import pytest
 from cli.command_line import call, succeeded, workplace, write_notes
 
 from mlx_tiny.cli import COMMANDS, cli
+from mlx_tiny.machine import peaks
 from mlx_tiny.study.plan import PRESETS, TOKENS_PER_PARAMETER
 from mlx_tiny.units import format_bytes, format_count
 
@@ -40,7 +43,7 @@ SMALL = (
     "--no-compile --width 32 --batch-size 4 --samples 1"
 ).split()
 MEASURING = ("bench", "profile")
-TOKENS_MORE = 640
+TOKENS_MORE = 4 * 32
 """Budgets become small, each larger than the one before, so that a run that a README continues can go on."""
 
 Command = list[str]
@@ -105,7 +108,8 @@ def known_flags() -> set[str]:
 def made_small(arguments: Command, tokens: int) -> Command:
     """The same command on a budget for a test, and on data that needs no network."""
     if arguments[0] in MEASURING:
-        return ["tiny" if word == "mini" else word for word in arguments] + ["--seconds", "0.01"]
+        small = ["--batch-size", "2"] if {"profile", "step"} & set(arguments) else []
+        return ["tiny" if word == "mini" else word for word in arguments] + ["--seconds", "0.01", *small]
     if arguments[0] != "train":
         return arguments
     arguments = ["stories" if word == "tinystories" else word for word in arguments]
@@ -160,8 +164,9 @@ def test_the_commands_run_in_their_order(tmp_path: Path, monkeypatch: pytest.Mon
     has_torch = importlib.util.find_spec("torch") is not None
     if has_torch:
         validate_little(monkeypatch)
-    # Each takes a quarter of a second, and no test here looks at it.
+    # Each takes half a second, and no test here looks at it.
     monkeypatch.setattr("mlx_tiny.report.report._plot", lambda *_: None)
+    monkeypatch.setattr(peaks, "measure", lambda _: peaks.Peaks({"float32": 1e11}, 1e10, 1e-6, 1e-5, "float32"))
     done: list[Command] = []
     with workplace(tmp_path):
         for arguments in (found for path in ROOMS for found in mlx_tiny_arguments(path.read_text(encoding="utf-8"))):
@@ -171,14 +176,13 @@ def test_the_commands_run_in_their_order(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def validate_little(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Operations and a few steps; all of `mlx-tiny validate` has a test of its own."""
-    import functools
-
+    """Weights as read, and made-up losses; all of `mlx-tiny validate` has a test of its own."""
     from mlx_tiny.validate import suite, trajectory
 
-    for part in (suite.models, suite.optimizers, suite.strength):
+    for part in (suite.operations, suite.models, suite.optimizers, suite.strength):
         monkeypatch.setattr(part, "comparisons", lambda *_: iter(()))
-    monkeypatch.setattr(trajectory, "Training", functools.partial(trajectory.Training, 21))
+    curves = trajectory.Curves(np.ones(30), np.ones(30), {})
+    monkeypatch.setattr(trajectory.Training, "_trained", lambda _: curves)
 
 
 def test_the_presets_are_those_of_the_plan() -> None:
@@ -260,4 +264,4 @@ def test_commands_are_made_small() -> None:
     assert made_small("train --resume r --budget=5m".split(), 64) == "train --resume r --budget 64tok".split()
     assert made_small("train --data tinystories".split(), 64)[:3] == "train --data stories".split()
     assert made_small("generate r --seed 3".split(), 64) == "generate r --seed 3".split()
-    assert made_small("bench step --preset mini".split(), 64) == "bench step --preset tiny --seconds 0.01".split()
+    assert made_small("bench step --preset mini".split(), 64) == "bench step --preset tiny --seconds 0.01 --batch-size 2".split()
