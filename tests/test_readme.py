@@ -6,7 +6,6 @@ A command is a line of a code block that begins with `mlx-tiny` (or a path to it
 from __future__ import annotations
 
 import contextlib
-import functools
 import importlib.util
 import json
 import re
@@ -264,4 +263,7 @@ def test_commands_are_made_small() -> None:
     assert made_small("train --resume r --budget=5m".split(), 64) == "train --resume r --budget 64tok".split()
     assert made_small("train --data tinystories".split(), 64)[:3] == "train --data stories".split()
     assert made_small("generate r --seed 3".split(), 64) == "generate r --seed 3".split()
-    assert made_small("bench step --preset mini".split(), 64) == "bench step --preset tiny --seconds 0.01 --batch-size 2".split()
+    assert (
+        made_small("bench step --preset mini".split(), 64)
+        == "bench step --preset tiny --seconds 0.01 --batch-size 2".split()
+    )

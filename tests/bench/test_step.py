@@ -139,6 +139,7 @@ def test_expected_losses_equal_the_reference_in_float64(activation: str) -> None
 
 
 @pytest.mark.skipif(not runtime.on_cpu(), reason="cores are of the CPU")
+@pytest.mark.usefixtures("all_cores")
 def test_our_step_on_one_core_and_on_more(monkeypatch: pytest.MonkeyPatch) -> None:
     most = usable_cores()
     (records,) = step.run(["micro"], "float32", PEAKS, seconds=0, change=uncompiled, cores=[most])
