@@ -42,7 +42,8 @@ class DataConfig:
     include: tuple[str, ...] = ()
     """Also read files of this name that are left out in folders, such as `README.md`."""
     held_out: float = 0.02
-    """Share of your own documents that is held out for validation where no validation text is named."""
+    """Share of your own documents that is held out for validation where no validation text is named. With 0, strength
+    is measured on training text."""
     vocabulary_size: int = 2048
     """Tokens in the byte-pair vocabulary, 512 to 32768."""
     train_bytes: int = 40_000_000
@@ -64,7 +65,7 @@ class DataConfig:
             f"{SMALLEST_VOCABULARY} to {LARGEST_VOCABULARY}",
             size,
         )
-        _require(0 < self.held_out < 1, "held_out", "a share above 0 and below 1", self.held_out)
+        _require(0 <= self.held_out < 1, "held_out", "a share from 0 to below 1", self.held_out)
         _require(self.train_bytes > 0, "train_bytes", "a positive number of bytes", self.train_bytes)
         _require(self.validation_bytes > 0, "validation_bytes", "a positive number of bytes", self.validation_bytes)
         _require(0 < self.stories_scale <= 1, "stories_scale", "above 0 to 1", self.stories_scale)

@@ -15,7 +15,7 @@ SECTIONS = (DataConfig, ModelConfig, OptimizerConfig, ScheduleConfig, TrainConfi
 
 REJECTED: list[tuple[Any, str, list[Any]]] = [
     (DataConfig, "vocabulary_size", [0, 511, 32769]),
-    (DataConfig, "held_out", [0.0, 1.0, -0.1, math.nan]),
+    (DataConfig, "held_out", [1.0, -0.1, math.nan]),
     (DataConfig, "train_bytes", [0, -1]),
     (DataConfig, "validation_bytes", [0, -1]),
     (DataConfig, "stories_scale", [0.0, 1.01, -1.0, math.nan]),

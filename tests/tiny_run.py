@@ -100,7 +100,7 @@ def create_run(path: Path, config: RunConfig) -> RunFolder:
     return RunFolder.create(
         path,
         config,
-        {"key": corpus.key, "tokenizer": corpus.meta["tokenizer_hash"]},
+        {"key": corpus.key, "tokenizer": corpus.record.tokenizer_hash},
         corpus.directory / "tokenizer.model",
     )
 

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
+
+from mlx_tiny.cli.options import READING, config_options, user_settings
+from mlx_tiny.config import DataConfig
 
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("text")
-@click.option("--text-column", help="Column of a table, or key of JSON lines, that contains the text.")
+@config_options("data", only=READING)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(run: Path, text: str, text_column: str | None, as_json: bool) -> None:
+def command(run: Path, text: str, as_json: bool, **flags: Any) -> None:
     """Measure the model in folder RUN on TEXT, in bits per byte.
 
-    TEXT is a file, a folder or a glob, in one of the formats of `mlx-tiny train --data`.
+    TEXT is a file, a folder, a glob, or - for standard input, in one of the formats of `mlx-tiny train --data`. Of a
+    folder with files called train and test (or valid), only the latter are read.
 
     \b
       mlx-tiny eval runs/notes other.txt
     """
     from mlx_tiny.cli.session import say
-    from mlx_tiny.data.documents import Rules, Tally
-    from mlx_tiny.data.opening import InputFile
-    from mlx_tiny.data.readers import read_texts
-    from mlx_tiny.data.sources import find_files
+    from mlx_tiny.data.documents import Tally
+    from mlx_tiny.data.findings import reading_warnings
+    from mlx_tiny.data.names import absolute
+    from mlx_tiny.data.sources import texts_to_measure
     from mlx_tiny.data.tokenizer import load_tokenizer
     from mlx_tiny.ops.implementations import beyond_training
     from mlx_tiny.records import to_json
@@ -34,8 +39,8 @@ def command(run: Path, text: str, text_column: str | None, as_json: bool) -> Non
 
     folder = RunFolder(run)
     parameters, tokenizer = folder.load_weights(say), load_tokenizer(folder.tokenizer_model)
-    rules, tally = Rules(column=text_column), Tally()
-    texts = (document for path in find_files(text) for document in read_texts(InputFile(path), rules, tally))
+    config, tally = DataConfig(sources=(absolute(text),), **user_settings(flags, "data")), Tally()
+    texts = texts_to_measure(config, tally)
     result, fingerprint = evaluate_texts(
         parameters,
         folder.config.model,
@@ -43,11 +48,14 @@ def command(run: Path, text: str, text_column: str | None, as_json: bool) -> Non
         texts,
         asked=beyond_training(folder.config.train.implementation),
     )
+    for line in reading_warnings(tally.skipped, tally.markers):
+        say(line)
     values = {
         "bits_per_byte": result.bits_per_byte,
         "perplexity_per_token": result.perplexity,
         "tokens": result.tokens,
         "bytes": int(result.bytes),
+        "documents": tally.documents,
         "fingerprint": fingerprint,
     }
     click.echo(to_json(values) if as_json else block(values))

@@ -37,13 +37,25 @@ OF_PRESET = {
 _TYPES: dict[str, Any] = {"int": int, "float": float, "str": str, "str | None": str, "tuple[str, ...]": str}
 
 
-def config_options(*sections: str) -> Callable[[F], F]:
-    """Add a flag for every setting of these sections; a flag that the user leaves out is None, or () if repeatable."""
+READING = ("text_column", "documents", "header", "suffix", "include")
+"""The settings of the section `data` that say how files become documents."""
+
+
+def config_options(*sections: str, only: tuple[str, ...] = (), without: tuple[str, ...] = ()) -> Callable[[F], F]:
+    """Add a flag for every setting of these sections; a flag that the user leaves out is None, or () if repeatable.
+
+    Args:
+        only: names of the settings, if not all.
+        without: names of settings that get no flag.
+    """
+
+    def wanted(section: str, name: str) -> bool:
+        return (section, name) not in _WITHOUT_FLAG and name not in without and (not only or name in only)
 
     def decorate(function: F) -> F:
         for section in reversed(sections):
             for field in reversed(dataclasses.fields(SECTIONS[section])):
-                if (section, field.name) not in _WITHOUT_FLAG:
+                if wanted(section, field.name):
                     function = _option(section, field)(function)
         return function
 

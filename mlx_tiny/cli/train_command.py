@@ -15,7 +15,6 @@ from mlx_tiny.cli.options import config_options, user_settings
 from mlx_tiny.cli.resume import resume
 from mlx_tiny.cli.session import SECTIONS
 from mlx_tiny.config import RunConfig, TrainConfig
-from mlx_tiny.errors import TinyError
 from mlx_tiny.records import from_plain, to_plain
 
 # Matrix products of GPUs work on tiles of 8.
@@ -67,7 +66,7 @@ def _start(path: Path, flags: dict[str, Any]) -> None:
 
 def _planned(flags: dict[str, Any]) -> tuple[RunConfig, str]:
     """The configuration of the preset, changed by the user's flags, and the reason for the preset."""
-    from mlx_tiny.data.sources import NAMED
+    from mlx_tiny.data.names import absolute
     from mlx_tiny.study.plan import choose, measured_flops_per_s, text_bytes
     from mlx_tiny.training.budget import Budget
 
@@ -85,9 +84,9 @@ def _planned(flags: dict[str, Any]) -> tuple[RunConfig, str]:
         values[section].update(settings)
     values["model"]["vocabulary_size"] = values["data"]["vocabulary_size"]
     values["train"]["preset"] = choice.preset.name
-    values["data"]["sources"] = [name if name in NAMED else _absolute(name) for name in values["data"]["sources"]]
+    values["data"]["sources"] = [absolute(name) for name in values["data"]["sources"]]
     if values["data"]["validation"] is not None:
-        values["data"]["validation"] = _absolute(values["data"]["validation"])
+        values["data"]["validation"] = absolute(values["data"]["validation"])
     config = from_plain(RunConfig, values)
     session.require_possible(config)
     return config, choice.reason + note
@@ -100,10 +99,3 @@ def _fit_swiglu(preset: dict[str, Any], asked: dict[str, Any]) -> str:
     two = preset["hidden"]
     preset["hidden"] = max(1, round(2 / 3 * two / _HIDDEN_MULTIPLE)) * _HIDDEN_MULTIPLE
     return f"; hidden {preset['hidden']}: about as many parameters in three matrices as relu2 has in two with {two}"
-
-
-def _absolute(pattern: str) -> str:
-    """A path or glob that means the same when the run is resumed from another folder."""
-    if not pattern:
-        raise TinyError("The name of the text is empty", expected="a file, a folder or a glob")
-    return str(Path.cwd() / Path(pattern).expanduser())

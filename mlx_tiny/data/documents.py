@@ -110,6 +110,6 @@ def too_large(where: str, offset: int) -> TinyError:
     )
 
 
-def split_fraction(text: str) -> float:
-    """A number in [0, 1) computed from the text alone; a document is held out if it is below the held-out share."""
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") / 2**64
+def document_hash(text: str) -> int:
+    """A number below 2**64, computed from the text alone: it tells documents apart, and decides which are held out."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")

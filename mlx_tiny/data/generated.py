@@ -7,6 +7,7 @@ from functools import cached_property
 
 from mlx_tiny.config import DataConfig
 from mlx_tiny.data.documents import Document, Progress
+from mlx_tiny.data.findings import Findings, Seen
 from mlx_tiny.data.stories import Story, StoryGrammar
 from mlx_tiny.errors import TinyError
 from mlx_tiny.files import hash_text
@@ -39,7 +40,11 @@ class StoriesSource:
         bounds = (self._config.train_bytes, self._config.validation_bytes)
         return hash_text("stories", self._grammar.fingerprint(), self._config.seed, *bounds)
 
-    def documents(self) -> Iterator[Document]:
+    def findings(self, seen: Seen) -> Findings:
+        """Nothing to find: the stories are made, and none of the validation stories is among the others."""
+        return Findings(split="validation stories of their own")
+
+    def documents(self, seen: Seen | None = None) -> Iterator[Document]:
         """Validation stories, then training stories, as many bytes of each as the settings allow."""
         for story in self._validation:
             yield Document(story.text, True, story.bits)

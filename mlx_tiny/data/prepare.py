@@ -8,10 +8,9 @@ end of a document adds nats but no bytes.
 from __future__ import annotations
 
 import functools
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from mlx_tiny.config import DataConfig
 from mlx_tiny.data.batches import require_tokens
 from mlx_tiny.data.documents import Document, Progress
+from mlx_tiny.data.findings import Findings
 from mlx_tiny.data.sampling import Survey, survey
 from mlx_tiny.data.sources import Source, resolve
 from mlx_tiny.data.tokenizer import Tokenizer, load_tokenizer
@@ -31,18 +31,48 @@ from mlx_tiny.files import (
     discard_folder,
     hash_file,
     hash_text,
-    read_json,
     remove_leftovers,
 )
-from mlx_tiny.records import to_plain
+from mlx_tiny.records import Record, read, write
 
-PREPARED_VERSION = 1
+PREPARED_VERSION = 2
 """Goes up by one whenever the same text and settings would give other files."""
 TOKEN_DTYPE = "<u2"
-_SPLITS = ("train", "valid")
 _REPORT_BYTES = 1 << 20
 _ATTEMPTS = 2
 """More than one, because another process that finds the folder damaged may discard it between writing and opening."""
+
+
+@dataclass(frozen=True)
+class TokenFile:
+    """What a token file contains."""
+
+    tokens: int
+    documents: int
+    bytes: int
+    """UTF-8 bytes of the documents' texts."""
+    text_hash: str
+    """SHA-256 of the documents."""
+
+
+@dataclass(frozen=True)
+class PreparedRecord(Record):
+    """The content of `meta.json`: what was found in the text, and what became of it."""
+
+    kind = "prepared data"
+    version = PREPARED_VERSION
+
+    source: str
+    """Description of the source."""
+    found: Findings
+    train: TokenFile
+    valid: TokenFile
+    bytes_per_token: float
+    valid_entropy_bits: float | None
+    tokenizer_hash: str
+    vocabulary_size: int
+    """Of the tokenizer; a small text supports less than was asked for."""
+    settings: DataConfig
 
 
 @dataclass(frozen=True)
@@ -65,7 +95,7 @@ class PreparedCorpus:
     """SHA-256 of the validation documents; the vocabulary does not change it."""
     valid_entropy_bits: float | None
     """Exact information content of the validation texts, where they were generated."""
-    meta: dict[str, Any]
+    record: PreparedRecord
 
     @functools.cached_property
     def tokenizer(self) -> Tokenizer:
@@ -73,13 +103,20 @@ class PreparedCorpus:
         return load_tokenizer(self.directory / "tokenizer.model")
 
 
-def prepare(config: DataConfig, *, progress: Progress | None = None, source: Source | None = None) -> PreparedCorpus:
+def prepare(
+    config: DataConfig,
+    *,
+    progress: Progress | None = None,
+    source: Source | None = None,
+    tokenizer: Tokenizer | None = None,
+) -> PreparedCorpus:
     """Open the token files of these settings, and write them first where they are missing or damaged.
 
     Args:
         config: which text, and the size of the vocabulary.
         progress: called as the work proceeds.
         source: the result of `resolve(config)`, if the caller has it already.
+        tokenizer: of a trained model, to be used instead of one that is trained on this text.
 
     Raises:
         TinyError: the text cannot be read, or is too small for the settings.
@@ -88,14 +125,15 @@ def prepare(config: DataConfig, *, progress: Progress | None = None, source: Sou
     report = progress or _silent
     source.make_ready(report)
     fingerprint = source.fingerprint()
-    key = hash_text("prepared", PREPARED_VERSION, fingerprint, config.vocabulary_size)[:32]
+    vocabulary = config.vocabulary_size if tokenizer is None else tokenizer.hash
+    key = hash_text("prepared", PREPARED_VERSION, fingerprint, vocabulary)[:32]
     directory = cache_home() / "prepared" / key
     for attempt in range(_ATTEMPTS + 1):
         prepared = _open_if_whole(directory, source.description)
         if prepared is not None:
             return prepared
         if attempt < _ATTEMPTS:
-            _make(directory, config, source, fingerprint, report)
+            _make(directory, config, source, tokenizer, fingerprint, report)
     raise TinyError(
         f"The prepared data in {directory} is damaged as soon as it is written",
         remedy="Check the disk, or name another folder (MLX_TINY_HOME)",
@@ -111,12 +149,19 @@ def _silent(phase: str, done: float, total: float) -> None:
     pass
 
 
-def _make(directory: Path, config: DataConfig, source: Source, fingerprint: str, report: Progress) -> None:
+def _make(
+    directory: Path,
+    config: DataConfig,
+    source: Source,
+    tokenizer: Tokenizer | None,
+    fingerprint: str,
+    report: Progress,
+) -> None:
     """Write the folder; a damaged one is removed first."""
     discard_folder(directory)
     remove_leftovers(directory.parent)
     with atomic_folder(directory) as folder:
-        _write(folder, config, source, report)
+        _write(folder, config, source, tokenizer, report)
         if source.fingerprint() != fingerprint:
             raise TinyError("The text changed while it was being prepared", remedy="Run again when it is complete")
 
@@ -126,17 +171,17 @@ def _open_if_whole(directory: Path, description: str) -> PreparedCorpus | None:
     if not directory.is_dir():
         return None
     try:
-        meta = read_json(directory / "meta.json", "description of the prepared data")
-        return _open(directory, meta, description)
-    except (TinyError, OSError, KeyError, TypeError, ValueError):
+        record = read(directory / "meta.json", PreparedRecord, "description of the prepared data")
+        return _open(directory, record, description)
+    except (TinyError, OSError):
         return None
 
 
-def _open(directory: Path, meta: dict[str, Any], description: str) -> PreparedCorpus | None:
-    sizes = [(directory / f"{split}.bin").stat().st_size for split in _SPLITS]
-    if sizes != [2 * meta[split]["tokens"] for split in _SPLITS] or meta["format_version"] != PREPARED_VERSION:
-        return None
-    if hash_file(directory / "tokenizer.model") != meta["tokenizer_hash"]:
+def _open(directory: Path, record: PreparedRecord, description: str) -> PreparedCorpus | None:
+    for name, file in (("train.bin", record.train), ("valid.bin", record.valid)):
+        if (directory / name).stat().st_size != 2 * file.tokens:
+            return None
+    if hash_file(directory / "tokenizer.model") != record.tokenizer_hash:
         return None
     return PreparedCorpus(
         directory=directory,
@@ -144,32 +189,43 @@ def _open(directory: Path, meta: dict[str, Any], description: str) -> PreparedCo
         description=description,
         train=np.memmap(directory / "train.bin", dtype=TOKEN_DTYPE, mode="r"),
         valid=np.memmap(directory / "valid.bin", dtype=TOKEN_DTYPE, mode="r"),
-        train_bytes=meta["train"]["bytes"],
-        valid_bytes=meta["valid"]["bytes"],
-        bytes_per_token=meta["bytes_per_token"],
-        valid_text_hash=meta["valid"]["text_hash"],
-        valid_entropy_bits=meta["valid_entropy_bits"],
-        meta=meta,
+        train_bytes=record.train.bytes,
+        valid_bytes=record.valid.bytes,
+        bytes_per_token=record.bytes_per_token,
+        valid_text_hash=record.valid.text_hash,
+        valid_entropy_bits=record.valid_entropy_bits,
+        record=record,
     )
 
 
-def _write(folder: Path, config: DataConfig, source: Source, report: Progress) -> None:
+def _write(folder: Path, config: DataConfig, source: Source, tokenizer: Tokenizer | None, report: Progress) -> None:
     surveyed = survey(source, config, report)
-    report("tokenizer", 0, 1)
-    tokenizer = BytePairTokenizer.train(surveyed.sample, config.vocabulary_size)
-    report("tokenizer", 1, 1)
+    if tokenizer is None:
+        report("tokenizer", 0, 1)
+        tokenizer = BytePairTokenizer.train(surveyed.sample, config.vocabulary_size)
+        report("tokenizer", 1, 1)
     (folder / "tokenizer.model").write_bytes(tokenizer.model)
     train, valid = _write_tokens(folder, surveyed, tokenizer, report)
-    meta = _meta(config, source, tokenizer, train, valid)
-    (folder / "meta.json").write_text(json.dumps(meta, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    record = PreparedRecord(
+        source=source.description,
+        found=surveyed.found,
+        train=train.counts(),
+        valid=valid.counts(),
+        bytes_per_token=valid.bytes / (valid.tokens - 1),
+        valid_entropy_bits=valid.bits,
+        tokenizer_hash=tokenizer.hash,
+        vocabulary_size=tokenizer.size,
+        settings=config,
+    )
+    write(folder / "meta.json", record)
 
 
 def _write_tokens(
     folder: Path, surveyed: Survey, tokenizer: Tokenizer, report: Progress
-) -> tuple[_TokenFile, _TokenFile]:
+) -> tuple[_TokenWriter, _TokenWriter]:
     done = reported = 0
     with open(folder / "train.bin", "wb") as train_file, open(folder / "valid.bin", "wb") as valid_file:
-        train, valid = _TokenFile(train_file, tokenizer), _TokenFile(valid_file, tokenizer)
+        train, valid = _TokenWriter(train_file, tokenizer), _TokenWriter(valid_file, tokenizer)
         for document in surveyed.documents:
             done += (valid if document.held_out else train).add(document)
             if done >= reported:
@@ -181,24 +237,7 @@ def _write_tokens(
     return train, valid
 
 
-def _meta(
-    config: DataConfig, source: Source, tokenizer: Tokenizer, train: _TokenFile, valid: _TokenFile
-) -> dict[str, Any]:
-    return {
-        "format_version": PREPARED_VERSION,
-        "source": source.description,
-        "dtype": "uint16, little-endian",
-        "train": train.counts(),
-        "valid": valid.counts(),
-        "bytes_per_token": valid.bytes / (valid.tokens - 1),
-        "valid_entropy_bits": valid.bits,
-        "tokenizer_hash": tokenizer.hash,
-        "vocabulary_size": tokenizer.size,
-        "settings": to_plain(config),
-    }
-
-
-class _TokenFile:
+class _TokenWriter:
     """A token file that is being written."""
 
     def __init__(self, file: IO[bytes], tokenizer: Tokenizer) -> None:
@@ -227,7 +266,6 @@ class _TokenFile:
         self.file.write(self._bos)
         self.tokens += 1
 
-    def counts(self) -> dict[str, int | str]:
+    def counts(self) -> TokenFile:
         """What `meta.json` records about this file."""
-        counts = {"tokens": self.tokens, "documents": self.documents, "bytes": self.bytes}
-        return {**counts, "text_hash": self._text.value()}
+        return TokenFile(self.tokens, self.documents, self.bytes, self._text.value())

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mlx_tiny.config import DataConfig
-from mlx_tiny.data.documents import Document, Progress, byte_length, split_fraction
+from mlx_tiny.data.documents import Document, Progress, byte_length
+from mlx_tiny.data.findings import Findings, Seen
 from mlx_tiny.data.sources import Source
 from mlx_tiny.data.tokenizers.byte_pair import SAMPLE_BYTES
 from mlx_tiny.errors import TinyError
@@ -29,6 +30,7 @@ class Survey:
     """All documents, from the start."""
     total_bytes: int
     """Bytes of text in `documents`; an estimate for a generated source."""
+    found: Findings
 
 
 def survey(source: Source, config: DataConfig, report: Progress) -> Survey:
@@ -50,25 +52,23 @@ def _survey_beginning(source: Source) -> Survey:
         if size >= SAMPLE_BYTES:
             break
     sample = [document.text for document in seen if not document.held_out]
-    return Survey(sample, itertools.chain(seen, documents), source.size_bytes)
+    return Survey(sample, itertools.chain(seen, documents), source.size_bytes, source.findings(Seen()))
 
 
 def _survey_all(source: Source, config: DataConfig, report: Progress) -> Survey:
     sample = _Sample()
-    counts = {False: 0, True: 0}
+    counts, seen = {False: 0, True: 0}, Seen()
     done = reported = 0
-    smallest = 1.0
-    for document in source.documents():
+    for document in source.documents(seen):
         counts[document.held_out] += 1
         done += byte_length(document.text)
         if not document.held_out:
             sample.add(document.text)
-            smallest = min(smallest, split_fraction(document.text)) if config.validation is None else 0.0
         if done >= reported:
             report("read", done, source.size_bytes)
             reported = done + _REPORT_BYTES
-    _require_both_sides(counts, smallest, config)
-    return Survey(sample.texts(), source.documents(), done)
+    _require_both_sides(counts, seen, source, config)
+    return Survey(sample.texts(), source.documents(), done, source.findings(seen))
 
 
 class _Sample:
@@ -109,35 +109,33 @@ class _Sample:
         self._size = sum(len(text) for _, text in self._kept)
 
 
-def _require_both_sides(counts: dict[bool, int], smallest: float, config: DataConfig) -> None:
-    named = ", ".join(config.sources)
-    total = sum(counts.values())
-    if total == 0:
-        raise TinyError(f"{named} contains no documents: all its texts are empty", remedy="Name a file with text")
+def _require_both_sides(counts: dict[bool, int], seen: Seen, source: Source, config: DataConfig) -> None:
+    named = ", ".join(source.names)
+    if not any(counts.values()):
+        raise _no_documents(named, seen)
+    if not counts[True]:
+        raise _no_documents(config.validation or f"The validation text beside {named}", seen)
+    if counts[False]:
+        return
+    if seen.in_both:
+        raise TinyError(
+            f"The training text of {named} is the same as the validation text",
+            got=f"{seen.in_both:,} documents, each of which is a validation document too",
+            remedy="Name other text for validation (--validation), or none, so that a part is held out",
+        )
     if config.validation is not None:
-        _require_named_sides(counts, config)
-    elif total == 1:
-        raise TinyError(
-            f"{named} contains a single document, so none can be held out for validation",
-            expected="at least two, separated by lines of <|endoftext|> or else by blank lines",
-            remedy="Separate the documents, or name a validation file (--validation)",
-        )
-    elif counts[True] == 0:
-        raise TinyError(
-            f"No document of {named} is held out for validation",
-            expected=f"a share held out above {smallest:.6f}".rstrip("0"),
-            got=f"{config.held_out} of {total} documents",
-            remedy="Hold out a larger share, give more text, or name a validation file (--validation)",
-        )
-    elif counts[False] == 0:
-        raise TinyError(
-            f"Every document of {named} is held out for validation",
-            got=f"a share of {config.held_out} of {total} documents",
-            remedy="Hold out a smaller share, give more text, or name a validation file (--validation)",
-        )
+        raise _no_documents(named, seen)
+    raise TinyError(
+        f"Every document of {named} is held out for validation",
+        got=f"a share of {config.held_out} of {counts[True]:,} documents",
+        remedy="Hold out less (--held-out, 0 for none), give more text, or name a validation file (--validation)",
+    )
 
 
-def _require_named_sides(counts: dict[bool, int], config: DataConfig) -> None:
-    for held_out, name in ((False, ", ".join(config.sources)), (True, config.validation)):
-        if counts[held_out] == 0:
-            raise TinyError(f"{name} contains no documents: all its texts are empty", remedy="Name a file with text")
+def _no_documents(name: str, seen: Seen) -> TinyError:
+    skipped = ", ".join(f"{count:,} {reason}" for reason, count in seen.tally.skipped.items())
+    return TinyError(
+        f"{name} contains no documents: all its texts are empty",
+        got=f"skipped {skipped}" if skipped else None,
+        remedy="Name a file with text",
+    )

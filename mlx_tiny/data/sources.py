@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import glob
-import os
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
 from mlx_tiny.config import DataConfig
-from mlx_tiny.data.documents import Document, Progress, Rules, Tally, split_fraction
+from mlx_tiny.data.documents import Document, Progress, Rules, Tally, document_hash
+from mlx_tiny.data.find import NAMED, file_bytes, find, identity
+from mlx_tiny.data.findings import FileGroup, Findings, Seen
 from mlx_tiny.data.opening import InputFile, readable
-from mlx_tiny.data.readers import read_texts, supported, supported_names
+from mlx_tiny.data.readers import look, read_texts
+from mlx_tiny.data.splitting import Split, choose_split
 from mlx_tiny.errors import TinyError
 from mlx_tiny.files import hash_file, hash_text
 from mlx_tiny.units import format_bytes
 
-NAMED = ("auto", "stories", "tinystories")
-"""Values of `--data` that are no files."""
+_LOOKED_AT = 20
+"""Files whose beginning is looked at before anything else is done."""
+_LARGEST_GROUPS = 10
 
 
 class Source(Protocol):
@@ -45,8 +49,11 @@ class Source(Protocol):
     def fingerprint(self) -> str:
         """Hash of everything that decides the documents."""
 
-    def documents(self) -> Iterator[Document]:
-        """All documents, in the order of the corpus."""
+    def documents(self, seen: Seen | None = None) -> Iterator[Document]:
+        """All documents, in the order of the corpus; `seen` collects what is met on the way."""
+
+    def findings(self, seen: Seen) -> Findings:
+        """What a whole pass has found."""
 
 
 def resolve(config: DataConfig) -> Source:
@@ -93,16 +100,27 @@ def _tinystories(config: DataConfig) -> Source:
 
 
 class FileSource:
-    """The user's own files, with separate validation files or with documents held out by a hash of their text."""
+    """The user's own files, with validation files or with a part of the documents held out.
+
+    Args:
+        config: which files, how they become documents, and how much of them is held out.
+
+    Raises:
+        TinyError: a file is missing or cannot be read as text, as far as the beginnings show it.
+    """
 
     shuffled = False
 
     def __init__(self, config: DataConfig) -> None:
         self.names = config.sources
         self._config = config
-        self._validation = find_files(config.validation) if config.validation is not None else []
-        self._train = _without(_find_all(config.sources), self._validation, config)
-        self.size_bytes = _text_bytes([*self._train, *self._validation])
+        self._rules = rules(config)
+        found = find(config.sources, config.suffix, config.include)
+        self._test, self._left_out = found.test, found.left_out
+        self._valid = found.valid if config.validation is None else validation_files(config)
+        self._train = _without(found.train, self._valid, config)
+        self._hows: dict[InputFile, str] = {}
+        self.size_bytes = _text_bytes([*self._train, *self._valid])
         self.description = self._describe()
 
     def make_ready(self, report: Progress) -> None:
@@ -110,96 +128,135 @@ class FileSource:
 
     def fingerprint(self) -> str:
         """Hash of the files' contents in their order, and of the settings that decide how they are read."""
-        parts = [(path.suffixes[-2:], _hash(path), held_out) for path, held_out in self._files()]
-        share = None if self._validation else self._config.held_out
-        return hash_text("files", self._config.text_column, share, *parts)
+        hashes = {path: _hash(path) for path in {file.path for file, _ in self._files()}}
+        parts = [
+            (file.suffix, file.packed, file.member, hashes[file.path], held_out) for file, held_out in self._files()
+        ]
+        share = None if self._valid else self._config.held_out
+        return hash_text("files", self._rules, share, *parts)
 
-    def documents(self) -> Iterator[Document]:
-        """Documents of the training files in sorted order, then those of the validation files."""
-        rules = Rules(column=self._config.text_column)
-        for path, held_out in self._files():
-            for text in read_texts(InputFile(path), rules, Tally()):
-                yield Document(text, held_out if self._validation else split_fraction(text) < self._config.held_out)
+    def documents(self, seen: Seen | None = None) -> Iterator[Document]:
+        """Documents of the training files in their order, and those of the validation files.
 
-    def _files(self) -> Iterator[tuple[Path, bool]]:
-        yield from ((path, False) for path in self._train)
-        yield from ((path, True) for path in self._validation)
+        A training document that is a validation document too is left out.
+        """
+        seen = seen or Seen()
+        texts = ((text, document_hash(text)) for text in read_all(self._train, self._rules, seen.tally))
+        if self._split is not None:
+            yield from self._split.documents(_counted(texts, seen))
+            return
+        for text, text_hash in _counted(texts, seen):
+            if text_hash in self._valid_hashes:
+                seen.in_both += 1
+            else:
+                yield Document(text, False)
+        for text in read_all(self._valid, self._rules, seen.tally):
+            yield Document(text, True)
+
+    def findings(self, seen: Seen) -> Findings:
+        """What a whole pass has found, and how each file was read."""
+        return Findings(
+            split=self._split_description,
+            groups=tuple(self._groups()),
+            left_out=tuple(self._left_out),
+            skipped=dict(seen.tally.skipped),
+            duplicates=seen.duplicates.number,
+            duplicates_estimated=seen.duplicates.estimated,
+            in_both=seen.in_both,
+            markers=seen.tally.markers,
+            roles=tuple(sorted(seen.tally.roles)),
+            trained_on_validation=self._split is not None and self._split.kind == "none",
+        )
+
+    @cached_property
+    def _split(self) -> Split | None:
+        """How validation text is chosen; None where there are validation files."""
+        if self._valid:
+            return None
+        return choose_split(read_all(self._train, self._rules, Tally()), self._config.held_out)
+
+    @cached_property
+    def _valid_hashes(self) -> frozenset[int]:
+        return frozenset(map(document_hash, read_all(self._valid, self._rules, Tally())))
+
+    @property
+    def _split_description(self) -> str:
+        if self._split is not None:
+            return self._split.description
+        named = self._config.validation or ", ".join(file.name for file in self._valid[:3])
+        return f"validation on {named}{' and others' * (self._config.validation is None and len(self._valid) > 3)}"
+
+    def _files(self) -> Iterator[tuple[InputFile, bool]]:
+        yield from ((file, False) for file in self._train)
+        yield from ((file, True) for file in self._valid)
 
     def _describe(self) -> str:
-        count = len(self._train)
-        size = format_bytes(sum(path.stat().st_size for path in self._train))
-        split = (
-            f"validation on {self._config.validation}"
-            if self._validation
-            else f"{self._config.held_out:.3g} of the documents held out by hash"
+        looked_at = list(self._groups(_LOOKED_AT))
+        count, size = len(self._train), format_bytes(sum(map(file_bytes, self._train)))
+        hows = "; ".join(dict.fromkeys(group.how for group in looked_at if group.split == "train"))
+        return (
+            f"own text: {', '.join(self.names)} ({count:,} file{'s' * (count > 1)}, {size}; {hows}; "
+            f"{self._split_description})"
         )
-        return f"own text: {', '.join(self.names)} ({count} file{'s' * (count > 1)}, {size}; {split})"
+
+    def _groups(self, limit: int | None = None) -> Iterator[FileGroup]:
+        """Files that are read in the same way, of the first `limit` files of each kind."""
+        for split, files in (("train", self._train), ("valid", self._valid), ("test", self._test)):
+            groups: dict[str, FileGroup] = {}
+            for file in files[:limit]:
+                how = "not read" if split == "test" else self._how(file)
+                if how not in groups and len(groups) >= _LARGEST_GROUPS:
+                    how = "in other ways"
+                known = groups.get(how, FileGroup(split, how, 0, 0, file.name))
+                groups[how] = replace(known, files=known.files + 1, bytes=known.bytes + file_bytes(file))
+            yield from groups.values()
+
+    def _how(self, file: InputFile) -> str:
+        if file not in self._hows:
+            self._hows[file] = look(file, self._rules).how
+        return self._hows[file]
 
 
-def _find_all(names: tuple[str, ...]) -> list[Path]:
-    """The files of several names, each once, in the order in which they are named."""
-    return list({path.resolve(): path for name in names for path in find_files(name)}.values())
+def rules(config: DataConfig) -> Rules:
+    """How the files of these settings become documents."""
+    return Rules(column=config.text_column, documents=config.documents, header=config.header)
 
 
-def find_files(named: str) -> list[Path]:
-    """Files of a path, a folder (recursive, sorted, without hidden and unsupported ones) or a glob.
+def read_all(files: Iterable[InputFile], rules: Rules, tally: Tally) -> Iterator[str]:
+    """The documents of files, one file after the other."""
+    for file in files:
+        yield from read_texts(file, rules, tally)
+
+
+def texts_to_measure(config: DataConfig, tally: Tally) -> Iterator[str]:
+    """The documents of the user's files on which a finished model is measured.
+
+    Of a folder with files called train, valid and test, these are the ones called test, or else valid.
 
     Raises:
-        TinyError: nothing there, or nothing with a supported suffix.
+        TinyError: a file is missing or cannot be read as text.
     """
-    path = Path(named).expanduser()
-    if path.is_dir():
-        return _require_files(list(_walk(path)), f"The folder {named} contains no text")
-    if path.exists():
-        return [_require_supported(path)]
-    if glob.has_magic(named):
-        matches = [Path(match) for match in glob.glob(os.path.expanduser(named), recursive=True)]
-        if not matches:
-            raise TinyError(f"No file matches {named}", remedy="Check the pattern")
-        return _require_files(_expand(matches), f"No file that matches {named} is text")
-    raise TinyError(
-        f"{named} does not exist",
-        expected="a file, a folder, a glob, or one of auto, stories, tinystories",
-        remedy="Check the path",
-    )
+    found = find(config.sources, config.suffix, config.include)
+    return read_all(found.test or found.valid or found.train, rules(config), tally)
 
 
-def _expand(matches: Iterable[Path]) -> list[Path]:
-    found = (_walk(match) if match.is_dir() else [match] for match in matches)
-    return [path for paths in found for path in paths if supported(path)]
+def validation_files(config: DataConfig) -> list[InputFile]:
+    """The files that the user named as validation text; of a folder with such files the ones called valid."""
+    assert config.validation is not None
+    found = find((config.validation,), config.suffix, config.include)
+    return found.valid or found.train
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    def refuse(error: OSError) -> None:
-        raise error
-
-    with readable(folder):
-        for parent, folders, names in os.walk(folder, onerror=refuse):
-            folders[:] = [name for name in folders if not name.startswith(".")]
-            yield from (Path(parent, name) for name in names if not name.startswith(".") and supported(Path(name)))
+def _counted(texts: Iterable[tuple[str, int]], seen: Seen) -> Iterator[tuple[str, int]]:
+    for text, text_hash in texts:
+        seen.duplicates.add(text_hash)
+        yield text, text_hash
 
 
-def _require_files(paths: list[Path], failed: str) -> list[Path]:
-    if not paths:
-        raise TinyError(failed, expected=f"files that end in {supported_names()}")
-    return sorted(set(paths))
-
-
-def _require_supported(path: Path) -> Path:
-    if supported(path):
-        return path
-    raise TinyError(
-        f"{path} has an unsupported suffix",
-        expected=supported_names(),
-        got=path.suffix or "none",
-        remedy="Rename the file if it is one of these",
-    )
-
-
-def _without(paths: list[Path], removed: list[Path], config: DataConfig) -> list[Path]:
+def _without(files: list[InputFile], removed: list[InputFile], config: DataConfig) -> list[InputFile]:
     """The training files without the validation files, which may lie in the same folder."""
-    resolved = {path.resolve() for path in removed}
-    rest = [path for path in paths if path.resolve() not in resolved]
+    known = set(map(identity, removed))
+    rest = [file for file in files if identity(file) not in known]
     if not rest:
         raise TinyError(
             f"Every file of {', '.join(config.sources)} is a validation file ({config.validation})",
@@ -213,5 +270,7 @@ def _hash(path: Path) -> str:
         return hash_file(path)
 
 
-def _text_bytes(paths: list[Path]) -> int:
-    return 0 if any(path.suffix in (".gz", ".parquet") for path in paths) else sum(p.stat().st_size for p in paths)
+def _text_bytes(files: list[InputFile]) -> int:
+    """Bytes of text in the files, about; 0 where only reading them would tell."""
+    packed = any(file.packed or file.suffix == ".parquet" for file in files)
+    return 0 if packed else sum(map(file_bytes, files))

@@ -13,6 +13,7 @@ from pathlib import Path
 from mlx_tiny.config import DataConfig
 from mlx_tiny.data import hub
 from mlx_tiny.data.documents import Document, Progress, Rules, Tally, clean
+from mlx_tiny.data.findings import Findings, Seen
 from mlx_tiny.data.opening import InputFile
 from mlx_tiny.data.readers import SEPARATOR, read_texts
 from mlx_tiny.errors import TinyError
@@ -103,7 +104,11 @@ class TinyStoriesSource:
         bounds = (self._config.train_bytes, self._config.validation_bytes)
         return hash_text("tinystories", *bounds, *(hash_file(self._text(split)) for split in FILES))
 
-    def documents(self) -> Iterator[Document]:
+    def findings(self, seen: Seen) -> Findings:
+        """Nothing to find: the data set comes with a split."""
+        return Findings(split="validation on the data set's own split")
+
+    def documents(self, seen: Seen | None = None) -> Iterator[Document]:
         """Validation documents, then training documents, as many bytes of each as the settings ask for."""
         for text in _up_to(_read(self._text("valid")), self._config.validation_bytes):
             yield Document(text, True)

@@ -17,7 +17,7 @@ from mlx_tiny import files
 from mlx_tiny.config import DataConfig
 from mlx_tiny.data import prepare as module
 from mlx_tiny.data import sampling
-from mlx_tiny.data.documents import split_fraction
+from mlx_tiny.data.documents import document_hash
 from mlx_tiny.data.prepare import PreparedCorpus, prepare, require_sequence
 from mlx_tiny.data.tokenizers.byte_pair import BytePairTokenizer
 from mlx_tiny.errors import TinyError
@@ -78,7 +78,7 @@ def check_whole(prepared: PreparedCorpus, stories: list[str], held_out: float = 
     """The token files contain exactly the corpus, in its order."""
     tokenizer = prepared.tokenizer
     for tokens, side in ((prepared.train, False), (prepared.valid, True)):
-        texts = [text for text in stories if (split_fraction(text) < held_out) is side]
+        texts = [text for text in stories if (document_hash(text) / 2**64 < held_out) is side]
         expected = [tokenizer.bos]
         for text in texts:
             expected += [*tokenizer.encode(text), tokenizer.bos]
@@ -88,7 +88,7 @@ def check_whole(prepared: PreparedCorpus, stories: list[str], held_out: float = 
 def test_layout_and_numbers(text_file: TextFile, stories: list[str], home: Path) -> None:
     prepared = prepare(config(text_file(stories)))
     check_whole(prepared, stories)
-    held_out = [text for text in stories if split_fraction(text) < 0.02]
+    held_out = [text for text in stories if document_hash(text) / 2**64 < 0.02]
     assert 1 <= len(held_out) < 30
     assert prepared.train.dtype == np.uint16
     assert prepared.valid_bytes == sum(len(text.encode()) for text in held_out)
@@ -97,8 +97,8 @@ def test_layout_and_numbers(text_file: TextFile, stories: list[str], home: Path)
     assert prepared.valid_entropy_bits is None
     assert prepared.tokenizer.size == 512
     assert prepared.directory == home / "prepared" / prepared.key
-    assert prepared.meta["tokenizer_hash"] == prepared.tokenizer.hash
-    assert prepared.meta["valid"]["documents"] == len(held_out)
+    assert prepared.record.tokenizer_hash == prepared.tokenizer.hash
+    assert prepared.record.valid.documents == len(held_out)
     raw = b"".join(len(text.encode()).to_bytes(8, "little") + text.encode() for text in held_out)
     assert prepared.valid_text_hash == hashlib.sha256(raw).hexdigest()
     assert prepared.description.startswith("own text: ")
@@ -163,7 +163,7 @@ def test_beginning_of_generated_stories_is_not_lost_or_repeated(monkeypatch: pyt
     files.discard_folder(whole.directory)
     again = prepare(stories_config)
     assert again.tokenizer.decode(again.train) == text
-    assert again.tokenizer.hash != whole.meta["tokenizer_hash"]
+    assert again.tokenizer.hash != whole.record.tokenizer_hash
 
 
 def test_progress(text_file: TextFile, stories: list[str]) -> None:
@@ -188,7 +188,7 @@ def test_damage_is_noticed_and_mended(text_file: TextFile, stories: list[str], d
     elif damage in ("version", "no hash"):
         meta = json.loads((folder / "meta.json").read_text())
         if damage == "version":
-            meta["format_version"] = -1
+            meta["version"] = -1
         else:
             del meta["valid"]["text_hash"]  # as of data that an earlier version prepared
         (folder / "meta.json").write_text(json.dumps(meta))
@@ -198,8 +198,8 @@ def test_damage_is_noticed_and_mended(text_file: TextFile, stories: list[str], d
         (folder / damage).write_bytes((folder / damage).read_bytes()[:-2])
     again = prepare(config(text_file(stories)))
     assert again.train.tolist() == tokens
-    assert again.meta == prepared.meta
-    assert again.tokenizer.hash == prepared.meta["tokenizer_hash"]
+    assert again.record == prepared.record
+    assert again.tokenizer.hash == prepared.record.tokenizer_hash
     assert entries(home) == [prepared.key]
 
 
@@ -248,8 +248,8 @@ def test_two_processes_at_once_both_end_well(text_file: TextFile, stories: list[
 def test_errors_leave_nothing(text_file: TextFile, stories: list[str], home: Path) -> None:
     with pytest.raises(TinyError, match="too small for the vocabulary"):
         prepare(config(text_file(stories), vocabulary_size=32768))
-    with pytest.raises(TinyError, match="single document"):
-        prepare(config(text_file(stories[:1])))
+    with pytest.raises(TinyError, match="held out for validation"):
+        prepare(config(text_file(stories), held_out=1 - 1e-9))
     assert entries(home) == []
 
 

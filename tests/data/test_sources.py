@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import gzip
-import json
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +8,11 @@ import pytest
 
 from mlx_tiny.config import DataConfig
 from mlx_tiny.data import generated, sources
-from mlx_tiny.data.documents import Document, split_fraction
+from mlx_tiny.data.documents import Document, document_hash
+from mlx_tiny.data.findings import Findings, Seen
 from mlx_tiny.data.generated import StoriesSource
 from mlx_tiny.data.sampling import survey
-from mlx_tiny.data.sources import FileSource, find_files, resolve
+from mlx_tiny.data.sources import FileSource, resolve
 from mlx_tiny.data.stories import Story
 from mlx_tiny.errors import TinyError
 
@@ -25,81 +23,21 @@ def quiet(phase: str, done: float, total: float) -> None:
     pass
 
 
-def fill(folder: Path) -> None:
-    for name in (
-        "b.txt",
-        "a.jsonl",
-        "deep/er/c.csv.gz",
-        ".hidden/d.txt",
-        "deep/.e.txt",
-        "notes.md",
-        "data.bin",
-    ):
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        content = {".jsonl": json.dumps({"text": f"In {name}"}), ".gz": f"text\nIn {name}\n"}.get(path.suffix)
-        raw = (content or f"In {name}").encode()
-        path.write_bytes(gzip.compress(raw) if path.suffix == ".gz" else raw)
+def documents(*paths: Path, seen: Seen | None = None, **settings: Any) -> list[Document]:
+    """The documents of some files."""
+    return list(FileSource(DataConfig(sources=tuple(map(str, paths)), **settings)).documents(seen))
 
 
-class TestFiles:
-    def test_folder(self, tmp_path: Path) -> None:
-        fill(tmp_path)
-        assert [str(path.relative_to(tmp_path)) for path in find_files(str(tmp_path))] == [
-            "a.jsonl",
-            "b.txt",
-            "deep/er/c.csv.gz",
-        ]
-        texts = [document.text for document in FileSource(DataConfig(sources=(str(tmp_path),))).documents()]
-        assert texts == ["In a.jsonl", "In b.txt", "In deep/er/c.csv.gz"]
-
-    def test_glob_and_home(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        fill(tmp_path)
-        monkeypatch.setenv("HOME", str(tmp_path))
-        assert [path.name for path in find_files(f"{tmp_path}/*")] == ["a.jsonl", "b.txt", "c.csv.gz"]
-        assert [path.name for path in find_files("~/**/*.gz")] == ["c.csv.gz"]
-        assert [path.name for path in find_files("~/b.txt")] == ["b.txt"]
-
-    def test_several_names_are_read_in_their_order_and_each_file_once(self, tmp_path: Path) -> None:
-        fill(tmp_path)
-        names = tuple(f"{tmp_path}/{name}" for name in ("b.txt", "a.jsonl", "*.txt"))
-        texts = [document.text for document in FileSource(DataConfig(sources=names)).documents()]
-        assert texts == ["In b.txt", "In a.jsonl"]
-
-    def test_a_file_whose_name_looks_like_a_glob(self, text_file: TextFile) -> None:
-        path = text_file(["One"], "a[1].txt")
-        assert find_files(str(path)) == [path]
-
-    def test_refusals(self, tmp_path: Path) -> None:
-        fill(tmp_path)
-        (tmp_path / "empty").mkdir()
-        for named, message in (
-            (
-                f"{tmp_path}/absent",
-                "absent does not exist. Expected a file, a folder, a glob, or one of auto",
-            ),
-            (f"{tmp_path}/*.pdf", r"No file matches .*\*\.pdf"),
-            (f"{tmp_path}/*.md", "No file that matches .* is text. Expected files that end in .txt, .jsonl"),
-            (f"{tmp_path}/empty", "The folder .*empty contains no text. Expected files that end in .txt"),
-            (f"{tmp_path}/notes.md", "notes.md has an unsupported suffix. Expected .txt.* got .md"),
-        ):
-            with pytest.raises(TinyError, match=message):
-                find_files(named)
-
-    def test_unreadable_folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        def refuse(path: str) -> None:
-            raise PermissionError(13, "Permission denied", path)
-
-        monkeypatch.setattr(os, "scandir", refuse)
-        with pytest.raises(TinyError, match="No permission to read"):
-            find_files(str(tmp_path))
+def surveyed(*paths: Path, **settings: Any) -> Findings:
+    """What the first pass over some files finds."""
+    config = DataConfig(sources=tuple(map(str, paths)), **settings)
+    return survey(FileSource(config), config, quiet).found
 
 
 class TestSplit:
     def test_hash_decides_whatever_the_order(self, text_file: TextFile, stories: list[str]) -> None:
         def held_out(texts: list[str]) -> set[str]:
-            source = FileSource(DataConfig(sources=(str(text_file(texts)),), held_out=0.2))
-            return {document.text for document in source.documents() if document.held_out}
+            return {document.text for document in documents(text_file(texts), held_out=0.2) if document.held_out}
 
         chosen = held_out(stories)
         assert 40 < len(chosen) < 120
@@ -108,38 +46,75 @@ class TestSplit:
 
     def test_validation_files_are_never_trained_on(self, tmp_path: Path, text_file: TextFile) -> None:
         train, valid = text_file(["One", "Two"], "a.txt"), text_file(["Three"], "b.txt")
-        config = DataConfig(sources=(str(tmp_path),), validation=f"{tmp_path}/x/../b*")
-        assert list(FileSource(DataConfig(sources=(str(train),), validation=str(valid))).documents()) == [
+        assert documents(train, validation=str(valid)) == [
             Document("One", False),
             Document("Two", False),
             Document("Three", True),
         ]
         (tmp_path / "x").mkdir()
-        assert [document.held_out for document in FileSource(config).documents()] == [False, False, True]
+        held_out = [document.held_out for document in documents(tmp_path, validation=f"{tmp_path}/x/../b*")]
+        assert held_out == [False, False, True]
         with pytest.raises(TinyError, match=r"Every file of .* is a validation file"):
-            FileSource(DataConfig(sources=(str(valid),), validation=str(valid)))
+            documents(valid, validation=str(valid))
 
-    def test_each_side_needs_a_document(self, text_file: TextFile, stories: list[str]) -> None:
-        def look(texts: list[str], **settings: Any) -> None:
-            config = DataConfig(sources=(str(text_file(texts)),), **settings)  # type: ignore[arg-type]
-            survey(FileSource(config), config, quiet)
+    def test_a_layout_is_obeyed_and_test_is_not_read(self, tmp_path: Path, text_file: TextFile) -> None:
+        for name in ("train", "valid", "test"):
+            text_file([f"{name} {number}" for number in range(3)], f"{name}.txt")
+        expected = [Document(f"{name} {n}", name == "valid") for name in ("train", "valid") for n in range(3)]
+        assert documents(tmp_path) == expected
+        found = surveyed(tmp_path)
+        assert [(group.split, group.files, Path(group.first).name) for group in found.groups] == [
+            *(("train", 1, "train.txt"), ("valid", 1, "valid.txt"), ("test", 1, "test.txt"))
+        ]
+        assert "valid.txt" in found.split
+        (tmp_path / "x").mkdir()
+        other = text_file(["mine"], "x/mine.txt")
+        assert [d.text for d in documents(tmp_path, validation=str(other)) if d.held_out] == ["mine"]
+        (tmp_path / "valid.txt").unlink()
+        assert {d.text.split()[0] for d in documents(tmp_path)} == {"train"}
 
+    def test_held_out_documents_are_never_trained_on_too(self, text_file: TextFile) -> None:
+        train, valid = text_file(["One", "Two", "Three", "Two"], "a.txt"), text_file(["Two", "Four"], "b.txt")
+        seen = Seen()
+        found = documents(train, validation=str(valid), seen=seen)
+        assert [d.text for d in found if not d.held_out] == ["One", "Three"]
+        assert [d.text for d in found if d.held_out] == ["Two", "Four"]
+        found = surveyed(train, validation=str(valid))
+        assert (found.in_both, found.duplicates, found.duplicates_estimated) == (2, 1, False)
+
+    def test_validation_equal_to_training_is_refused(self, text_file: TextFile, stories: list[str]) -> None:
+        train, valid = text_file(stories[:9], "a.txt"), text_file(stories[8::-1], "b.txt")
+        with pytest.raises(TinyError, match=r"is the same as the validation text.* Got 9 documents"):
+            surveyed(train, validation=str(valid))
+
+    def test_duplicates_are_counted_and_stay_on_one_side(self, text_file: TextFile, stories: list[str]) -> None:
+        path = text_file([*stories, *stories[:50], *stories[:10]])
+        assert surveyed(path, held_out=0.2).duplicates == 60
+        sides: dict[str, set[bool]] = {}
+        for document in documents(path, held_out=0.2):
+            sides.setdefault(document.text, set()).add(document.held_out)
+        assert all(len(side) == 1 for side in sides.values())
+
+    def test_nothing_held_out(self, text_file: TextFile, stories: list[str]) -> None:
+        found = documents(text_file(stories), held_out=0.0)
+        assert [d.text for d in found if not d.held_out] == stories
+        assert [d.text for d in found if d.held_out] == stories
+        assert surveyed(text_file(stories), held_out=0.0).trained_on_validation
+
+    def test_each_side_needs_text(self, text_file: TextFile, stories: list[str]) -> None:
         with pytest.raises(TinyError, match=r"contains no documents: all its texts are empty"):
-            look([" ", "\n\n"])
-        with pytest.raises(TinyError, match=r"a single document.* <\|endoftext\|> .* validation file"):
-            look(["Just one"])
-        with pytest.raises(TinyError, match=r"No document of .* is held out for validation") as caught:
-            look(stories[:5], held_out=1e-9)
-        share = float(str(caught.value).split("share held out above ")[1].split(",")[0])
-        look(stories[:5], held_out=share + 1e-5)
-        with pytest.raises(TinyError, match=r"Every document of .* is held out for validation"):
-            look(stories[:5], held_out=1 - 1e-9)
-
-    def test_named_validation_without_documents(self, text_file: TextFile) -> None:
-        train, valid = text_file(["One", "Two"], "a.txt"), text_file([" "], "b.txt")
-        config = DataConfig(sources=(str(train),), validation=str(valid))
+            surveyed(text_file([" ", "\n\n"]))
+        for texts, share in ((["One"], 0.02), (stories[:50], 1 - 1e-9)):
+            with pytest.raises(TinyError, match=r"Every document of .* is held out.*--held-out, 0 for none"):
+                surveyed(text_file(texts), held_out=share)
         with pytest.raises(TinyError, match=r"b\.txt contains no documents"):
-            survey(FileSource(config), config, quiet)
+            surveyed(text_file(["One", "Two"], "a.txt"), validation=str(text_file([" "], "b.txt")))
+
+    def test_files_beside_the_data_are_listed(self, tmp_path: Path, text_file: TextFile) -> None:
+        text_file(["Free."], "LICENSE")
+        text_file(["One", "Two"], "a.txt")
+        (left_out,) = surveyed(tmp_path).left_out
+        assert left_out.startswith("LICENSE ")
 
 
 class TestFingerprint:
@@ -173,7 +148,7 @@ class TestSample:
         assert positions == sorted(positions)
         assert positions[0] < 40
         assert positions[-1] > 360
-        assert all(split_fraction(text) >= 0.1 for text in first.sample)
+        assert all(document_hash(text) / 2**64 >= 0.1 for text in first.sample)
         assert survey(FileSource(config), config, quiet).sample == first.sample
         assert [document.text for document in first.documents] == stories
 
@@ -257,7 +232,7 @@ class TestResolve:
         monkeypatch.chdir(tmp_path)
         assert resolve(DataConfig(sources=("stories",))).description.startswith("stories: generated, 40MB")
         described = resolve(DataConfig(sources=("./stories",))).description
-        assert described == "own text: ./stories (1 file, 18B; 0.02 of the documents held out by hash)"
+        assert described.startswith("own text: ./stories (1 file, 18B; txt; ")
 
     def test_auto_without_a_cache_means_stories(self) -> None:
         assert isinstance(resolve(DataConfig()), StoriesSource)

@@ -1,0 +1,278 @@
+"""Finds the files that a name means: a path, a folder, a glob or an archive."""
+
+from __future__ import annotations
+
+import functools
+import glob
+import os
+import re
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import NamedTuple
+
+from mlx_tiny.data.opening import InputFile, expand, readable
+from mlx_tiny.errors import TinyError
+
+NAMED = ("auto", "stories", "tinystories")
+"""Values of `--data` that are no files."""
+DATA_SUFFIXES = (".txt", ".jsonl", ".json", ".csv", ".tsv", ".parquet")
+"""What is read in a folder, unless it has no such file; a file that is named itself may have any suffix."""
+_NOTICE = re.compile(
+    r"(license|licence|copying|readme)([-_.][a-z].*)?"
+    r"|(notice|authors|contributors|changelog|changes|citation|contributing|code_of_conduct|requirements"
+    r"|dataset_infos?|dataset_dict)(\..*)?",
+    re.IGNORECASE,
+)
+_ROLES = {"train": "train|training", "valid": "valid|validation|val|dev", "test": "test"}
+_ROLE = {role: re.compile(rf"({words})([-_.]?(set|split|data))?([-_.]v?\d.*)?") for role, words in _ROLES.items()}
+_PROBE_BYTES = 4096
+_SHOWN_NAMES = 5
+
+
+@dataclass
+class Found:
+    """Files by what they are for, each once."""
+
+    train: list[InputFile] = field(default_factory=list)
+    valid: list[InputFile] = field(default_factory=list)
+    """Of a folder with files called train and valid (or validation, val, dev), as mlx-lm has them."""
+    test: list[InputFile] = field(default_factory=list)
+    """Of a folder with files called train and test; never trained on."""
+    left_out: list[str] = field(default_factory=list)
+    """What lies beside the data and is not read, and how to take it."""
+
+    def add(self, other: Found) -> None:
+        """Add what another name means, without the files that are here already."""
+        known = set(map(identity, (*self.train, *self.valid, *self.test)))
+        for mine, theirs in ((self.train, other.train), (self.valid, other.valid), (self.test, other.test)):
+            mine += [file for file in theirs if identity(file) not in known]
+        self.left_out += other.left_out
+
+
+def identity(file: InputFile) -> tuple[Path, str | None]:
+    """What is equal for two names of one file."""
+    return file.path.resolve(), file.member
+
+
+def find(names: tuple[str, ...], suffixes: tuple[str, ...] = (), include: tuple[str, ...] = ()) -> Found:
+    """The files that some names mean together.
+
+    A file may have any suffix. Of a folder (recursive, sorted, without hidden files), a .zip or a glob, the files with
+    a suffix of `DATA_SUFFIXES` are taken, or, where there is none, the text files of the most frequent suffix. LICENSE,
+    README and the like are left out. Files called train, valid and test are told apart.
+
+    Args:
+        names: paths or globs; in a glob, what exists literally is no pattern.
+        suffixes: further suffixes to take, such as ".py".
+        include: names of files to take that are left out otherwise.
+
+    Raises:
+        TinyError: a name that means nothing, or no text.
+    """
+    wanted = _Wanted(tuple(f".{suffix.lstrip('.').lower()}" for suffix in suffixes), include)
+    found = Found()
+    for name in names:
+        found.add(_find(name, wanted))
+    return found
+
+
+class _Wanted(NamedTuple):
+    """What is taken although it would be left out."""
+
+    suffixes: tuple[str, ...]
+    include: tuple[str, ...]
+
+
+class _Candidate(NamedTuple):
+    """A file in a folder or archive, or one that a glob matches."""
+
+    file: InputFile
+    parts: tuple[str, ...]
+    """Of its path below what the user named; the last one is the file's name."""
+    asked: bool = False
+    """Whether the user wrote its suffix in the pattern."""
+
+    @property
+    def role(self) -> str | None:
+        """train, valid or test, by the name of the file or of a folder above it."""
+        stem = self.parts[-1].lower().removesuffix(self.file.packed or "").removesuffix(self.file.suffix)
+        words = [*map(str.lower, self.parts[:-1]), stem]
+        return next((role for word in words for role, pattern in _ROLE.items() if pattern.fullmatch(word)), None)
+
+
+def _find(name: str, wanted: _Wanted) -> Found:
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return _choose(list(_walk(path)), wanted, f"The folder {name}")
+    if path.exists():
+        files = expand(path)
+        return Found(files) if files == [InputFile(path)] else _choose(_members(files), wanted, f"The archive {name}")
+    if glob.has_magic(name):
+        return _find_pattern(path, wanted)
+    raise TinyError(
+        f"{name} does not exist",
+        expected=f"a file, a folder, a glob, or one of {', '.join(NAMED)}",
+        remedy="Check the path",
+    )
+
+
+def _find_pattern(path: Path, wanted: _Wanted) -> Found:
+    root, pattern = _without_literal_part(path)
+    matches = [root / match for match in sorted(glob.glob(pattern, root_dir=root, recursive=True))]
+    if not matches:
+        raise TinyError(f"No file matches {path}", remedy="Check the pattern")
+    last = PurePath(pattern).name
+    ending = re.split(r"[*?\]]", last)[-1].lower()
+    candidates = list[_Candidate]()
+    for match in matches:
+        if match.is_dir():
+            candidates += _walk(match, root)
+        elif not glob.has_magic(last):
+            candidates += [_Candidate(file, (file.name,), True) for file in expand(match)]
+        else:
+            asked = "." in ending and match.name.lower().endswith(ending)
+            parts = match.relative_to(root).parts
+            candidates += [candidate._replace(asked=asked) for candidate in _expanded(match, parts)]
+    return _choose(candidates, wanted, str(path))
+
+
+def _without_literal_part(path: Path) -> tuple[Path, str]:
+    """The longest beginning of a glob that exists as it stands, and the pattern that is left."""
+    for parent in path.parents:
+        if parent.is_dir():
+            return parent, str(path.relative_to(parent))
+    return Path(), str(path)
+
+
+def _walk(folder: Path, root: Path | None = None) -> Iterator[_Candidate]:
+    def refuse(error: OSError) -> None:
+        raise error
+
+    with readable(folder):
+        for parent, folders, names in os.walk(folder, onerror=refuse):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for name in sorted(names):
+                path = Path(parent, name)
+                if not name.startswith("."):
+                    yield from _expanded(path, path.relative_to(root or folder).parts)
+
+
+def _expanded(path: Path, parts: tuple[str, ...]) -> Iterator[_Candidate]:
+    for file in expand(path):
+        yield _Candidate(file, parts if file.member is None else (*parts, *PurePath(file.member).parts))
+
+
+def _members(files: list[InputFile]) -> list[_Candidate]:
+    return [_Candidate(file, PurePath(file.member or file.path).parts) for file in files]
+
+
+def _choose(candidates: list[_Candidate], wanted: _Wanted, where: str) -> Found:
+    """Sort the files of a folder, an archive or a glob by what they are for."""
+    kept, left_out = _without_notices(candidates, wanted)
+    kept, others = _with_data_suffixes(kept, wanted)
+    left_out += others
+    kept, empty = _split(kept, lambda candidate: file_bytes(candidate.file) > 0)
+    if empty:
+        left_out.append(f"{_some([candidate.parts[-1] for candidate in empty])} (empty)")
+    if not kept:
+        raise TinyError(
+            f"{where} contains no text",
+            expected=f"files that end in {', '.join(DATA_SUFFIXES)}, or in another suffix (--suffix)",
+            got=f"only what is left out: {'; '.join(left_out)}" if left_out else None,
+        )
+    found = _by_layout(kept, wanted)
+    found.left_out = [*left_out, *found.left_out]
+    return found
+
+
+def _without_notices(candidates: list[_Candidate], wanted: _Wanted) -> tuple[list[_Candidate], list[str]]:
+    def is_text(candidate: _Candidate) -> bool:
+        name = candidate.parts[-1]
+        return name in wanted.include or not _NOTICE.fullmatch(name)
+
+    kept, notices = _split(candidates, is_text)
+    names = _some([candidate.parts[-1] for candidate in notices])
+    return kept, [f"{names} (--include NAME takes it)"] if notices else []
+
+
+def _with_data_suffixes(candidates: list[_Candidate], wanted: _Wanted) -> tuple[list[_Candidate], list[str]]:
+    suffixes = {*DATA_SUFFIXES, *wanted.suffixes}
+
+    def is_data(candidate: _Candidate) -> bool:
+        return candidate.asked or candidate.file.suffix in suffixes or candidate.parts[-1] in wanted.include
+
+    kept, others = _split(candidates, is_data)
+    if not kept:
+        for suffix in _by_frequency(others):
+            kept, rest = _split(others, lambda candidate, suffix=suffix: candidate.file.suffix == suffix)  # type: ignore[misc]
+            if any(_is_text(candidate.file) for candidate in kept):
+                others = rest
+                break
+            kept = []
+    counts = Counter(candidate.file.suffix or "without a suffix" for candidate in others)
+    listed = _some([f"{count} {suffix}" for suffix, count in counts.most_common()])
+    return kept, [f"{listed} (--suffix takes them)"] if others else []
+
+
+def _by_frequency(candidates: list[_Candidate]) -> list[str]:
+    counts = Counter(candidate.file.suffix for candidate in candidates)
+    return sorted(counts, key=lambda suffix: (-counts[suffix], suffix))
+
+
+def _is_text(file: InputFile) -> bool:
+    """Whether the beginning looks like UTF-8 text."""
+    with file.open() as stream:
+        start = stream.read(_PROBE_BYTES)
+    return bool(start) and b"\0" not in start and "\ufffd" not in start.decode("utf-8", errors="replace")[:-1]
+
+
+def _by_layout(candidates: list[_Candidate], wanted: _Wanted) -> Found:
+    """Training, validation and test files where their names say so; otherwise all are for training."""
+    roles = [candidate.role if candidate.file.suffix in DATA_SUFFIXES else None for candidate in candidates]
+    if "train" not in roles or not {"valid", "test"} & set(roles):
+        return Found([candidate.file for candidate in candidates])
+    found, beside = Found(), list[str]()
+    files = {"train": found.train, "valid": found.valid, "test": found.test}
+    for candidate, role in zip(candidates, roles, strict=True):
+        if role is None and candidate.parts[-1] in wanted.include:
+            role = "train"
+        if role is None:
+            beside.append(candidate.parts[-1])
+        else:
+            files[role].append(candidate.file)
+    if beside:
+        found.left_out.append(f"{_some(beside)} (beside files called train; --include NAME takes it)")
+    return found
+
+
+def _split(
+    candidates: list[_Candidate], condition: Callable[[_Candidate], bool]
+) -> tuple[list[_Candidate], list[_Candidate]]:
+    """Those that meet the condition, and the others."""
+    kept, others = list[_Candidate](), list[_Candidate]()
+    for candidate in candidates:
+        (kept if condition(candidate) else others).append(candidate)
+    return kept, others
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:_SHOWN_NAMES])
+    return shown if len(names) <= _SHOWN_NAMES else f"{shown} and {len(names) - _SHOWN_NAMES} others"
+
+
+def file_bytes(file: InputFile) -> int:
+    """Bytes of a file on the disk, or of a member of an archive, unpacked."""
+    with readable(file.path):
+        status = file.path.stat()
+    if file.member is None:
+        return status.st_size
+    return _member_bytes(file.path, status.st_mtime_ns)[file.member]
+
+
+@functools.lru_cache(maxsize=16)
+def _member_bytes(path: Path, changed_ns: int) -> dict[str, int]:
+    with zipfile.ZipFile(path) as archive:
+        return {member.filename: member.file_size for member in archive.infolist()}

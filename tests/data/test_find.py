@@ -1,0 +1,226 @@
+"""Which files a name means."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mlx_tiny.data.find import Found, find
+from mlx_tiny.data.names import absolute, keep_stream
+from mlx_tiny.errors import TinyError
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Writes small files below a folder; returns the folder."""
+
+    def write_files(*names: str, below: str = "data") -> Path:
+        for name in names:
+            path = tmp_path / below / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            content = {".jsonl": json.dumps({"text": f"In {name}"}), ".csv": f"text\nIn {name}\n"}
+            raw = content.get(Path(name.removesuffix(".gz")).suffix, f"In {name}").encode()
+            path.write_bytes(gzip.compress(raw) if name.endswith(".gz") else b"\x89PNG\0" if ".png" in name else raw)
+        return tmp_path / below
+
+    return write_files
+
+
+def names(files: list) -> list[str]:
+    return [file.member or file.path.name for file in files]
+
+
+def found(*named: object, **options: tuple[str, ...]) -> Found:
+    return find(tuple(map(str, named)), **options)
+
+
+class TestFolder:
+    def test_data_is_read_and_the_rest_is_listed(self, write: Write) -> None:
+        folder = write(
+            *("b.txt", "a.jsonl", "deep/er/c.csv.gz", ".hidden/d.txt", "deep/.e.txt"),
+            *("notes.md", "more.md", "x.png", "LICENSE", "README.md", "readme_en.txt", "LICENSE-MIT.txt", "Makefile"),
+        )
+        files = found(folder)
+        assert [str(file.path.relative_to(folder)) for file in files.train] == ["a.jsonl", "b.txt", "deep/er/c.csv.gz"]
+        assert files.valid == files.test == []
+        assert files.left_out == [
+            "LICENSE, LICENSE-MIT.txt, README.md, readme_en.txt (--include NAME takes it)",
+            "2 .md, 1 without a suffix, 1 .png (--suffix takes them)",
+        ]
+
+    def test_names_of_ordinary_documents_are_no_notices(self, write: Write) -> None:
+        ordinary = ["license_0001.txt", "readmes.txt", "notice-7.txt", "changes-in-life.txt", "authors_a.txt"]
+        assert names(found(write(*ordinary)).train) == sorted(ordinary)
+
+    def test_what_is_asked_for_is_taken_too(self, write: Write) -> None:
+        folder = write("a.txt", "b.md", "c.py", "README.md", "LICENSE", "x/LICENSE")
+        for suffix in (".md", "md", ".MD"):
+            assert names(found(folder, suffixes=(suffix,)).train) == ["a.txt", "b.md"]
+        assert names(found(folder, include=("LICENSE",)).train) == ["LICENSE", "a.txt", "LICENSE"]
+        assert names(found(folder, suffixes=("md", "py"), include=("README.md",)).train) == [
+            *("README.md", "a.txt", "b.md", "c.py")
+        ]
+
+    def test_a_folder_of_code_needs_no_option(self, write: Write) -> None:
+        files = found(write("a.py", "x/b.py", "c.sh", "README.md", "1.png", "2.png", "3.png", "x/__init__.py"))
+        assert names(files.train) == ["a.py", "__init__.py", "b.py"]
+        assert files.left_out == ["README.md (--include NAME takes it)", "3 .png, 1 .sh (--suffix takes them)"]
+
+    def test_empty_files_beside_others_are_listed(self, write: Write) -> None:
+        folder = write("a.py", "b.py")
+        (folder / "__init__.py").touch()
+        files = found(folder)
+        assert (names(files.train), files.left_out) == (["a.py", "b.py"], ["__init__.py (empty)"])
+
+    def test_a_folder_without_text(self, write: Write) -> None:
+        with pytest.raises(TinyError, match=r"data contains no text.*--suffix.*left out: LICENSE .*; 1 \.png"):
+            found(write("x.png", "LICENSE"))
+
+    def test_a_folder_that_cannot_be_read(self, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(path: str) -> None:
+            raise PermissionError(13, "Permission denied", path)
+
+        folder = write("a.txt")
+        monkeypatch.setattr(os, "scandir", refuse)
+        with pytest.raises(TinyError, match="No permission to read"):
+            found(folder)
+
+
+class TestLayout:
+    @pytest.mark.parametrize("valid", ["valid", "validation", "val", "dev", "Valid"])
+    @pytest.mark.parametrize("suffix", [".jsonl", ".txt.gz", ".csv"])
+    def test_names_of_files(self, write: Write, valid: str, suffix: str) -> None:
+        files = found(write(*(f"{name}{suffix}" for name in ("train", valid, "test"))))
+        assert names(files.train) == [f"train{suffix}"]
+        assert names(files.valid) == [f"{valid}{suffix}"]
+        assert names(files.test) == [f"test{suffix}"]
+
+    def test_numbered_parts_and_folders(self, write: Write) -> None:
+        files = found(write("train-00000-of-00002.txt", "train-00001-of-00002.txt", "valid/a.txt", "test/b.txt"))
+        assert len(files.train) == 2 and names(files.valid) == ["a.txt"] and names(files.test) == ["b.txt"]
+        files = found(write("train-00-v1-head.txt", "valid-v1-head.txt", below="other"))
+        assert names(files.train) == ["train-00-v1-head.txt"] and names(files.valid) == ["valid-v1-head.txt"]
+
+    def test_test_is_left_aside_without_validation_files_too(self, write: Write) -> None:
+        files = found(write("train.txt", "test.txt"))
+        assert (names(files.train), files.valid, names(files.test)) == (["train.txt"], [], ["test.txt"])
+
+    def test_other_files_beside_a_layout_are_listed(self, write: Write) -> None:
+        folder = write("train.txt", "valid.txt", "extra.txt", "notes.txt")
+        files = found(folder)
+        assert names(files.train) == ["train.txt"]
+        assert files.left_out == ["extra.txt, notes.txt (beside files called train; --include NAME takes it)"]
+        assert names(found(folder, include=("notes.txt",)).train) == ["notes.txt", "train.txt"]
+
+    @pytest.mark.parametrize(
+        "ordinary",
+        [
+            ("test.txt", "a.txt"),
+            ("valid.txt", "test.txt"),
+            ("train.txt", "a.txt"),
+            ("train.py", "test.py", "model.py"),
+            ("train_of_thought.txt", "test_of_time.txt"),
+        ],
+    )
+    def test_no_layout(self, write: Write, ordinary: tuple[str, ...]) -> None:
+        files = found(write(*ordinary))
+        assert names(files.train) == sorted(ordinary) and files.test == files.valid == files.left_out == []
+
+    def test_a_glob_never_trains_on_test(self, write: Write) -> None:
+        files = found(write("train.jsonl", "valid.jsonl", "test.jsonl") / "*.jsonl")
+        assert [names(part) for part in (files.train, files.valid, files.test)] == [
+            [f"{name}.jsonl"] for name in ("train", "valid", "test")
+        ]
+
+
+class TestPattern:
+    def test_a_glob_takes_what_it_names(self, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+        folder = write("a.jsonl", "b.txt", "deep/c.csv.gz", "notes.md", "README.md")
+        monkeypatch.setenv("HOME", str(folder))
+        assert names(found(folder / "*").train) == ["a.jsonl", "b.txt", "c.csv.gz"]
+        assert names(found("~/**/*.gz").train) == ["c.csv.gz"]
+        assert names(found("~/b.txt").train) == ["b.txt"]
+        assert names(found(folder / "*.md").train) == ["notes.md"]
+        assert found(folder / "*.md").left_out == ["README.md (--include NAME takes it)"]
+
+    @pytest.mark.parametrize("folder", ["notes [1]", "[ab]", "what?", "a*"])
+    def test_only_what_does_not_exist_is_a_pattern(
+        self, write: Write, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write("one.txt", "two.txt", "x[1].txt", below=folder)
+        write("no.txt", "one.txt", below="a")
+        write("no.txt", "one.txt", below="notes 1")
+        for pattern in (f"{folder}/*.txt", f"{folder}/[ot]*.txt"):
+            monkeypatch.chdir(tmp_path)
+            found_here = [file.path.resolve() for file in found(pattern).train]
+            assert {path.parent.name for path in found_here} == {folder}
+            monkeypatch.chdir(tmp_path / folder)
+            later = absolute(pattern.partition("/")[2])
+            monkeypatch.chdir("/")
+            assert [file.path for file in found(later).train] == found_here
+        assert names(found(tmp_path / folder).train) == ["one.txt", "two.txt", "x[1].txt"]
+        assert names(found(tmp_path / folder / "x[1].txt").train) == ["x[1].txt"]
+
+    def test_refusals(self, write: Write) -> None:
+        folder = write("x.png")
+        for named, message in (
+            (folder / "absent", "absent does not exist. Expected a file, a folder, a glob, or one of auto"),
+            (folder / "*.pdf", r"No file matches .*\*\.pdf"),
+            (folder / "*", "contains no text"),
+        ):
+            with pytest.raises(TinyError, match=message):
+                found(named)
+
+
+class TestOthers:
+    def test_a_file_that_is_named_may_have_any_suffix(self, write: Write) -> None:
+        folder = write("a.md", "README.md", "b.tex", "Makefile")
+        for name in ("a.md", "README.md", "b.tex", "Makefile"):
+            assert names(found(folder / name).train) == [name]
+
+    def test_several_names_give_each_file_once(self, write: Write) -> None:
+        folder = write("a.jsonl", "b.txt", "c.txt")
+        assert names(found(folder / "b.txt", folder / "a.jsonl", folder / "*.txt").train) == [
+            *("b.txt", "a.jsonl", "c.txt")
+        ]
+
+    def test_an_archive_is_like_a_folder(self, tmp_path: Path) -> None:
+        with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+            for name in ("x/train.txt", "x/valid.txt", "x/LICENSE", "x/test.txt"):
+                archive.writestr(name, "Some text")
+        files = found(tmp_path / "a.zip")
+        assert [names(part) for part in (files.train, files.valid, files.test)] == [
+            ["x/train.txt"],
+            ["x/valid.txt"],
+            ["x/test.txt"],
+        ]
+        assert files.left_out == ["LICENSE (--include NAME takes it)"]
+
+    @pytest.mark.parametrize(
+        ("content", "suffix"),
+        [
+            (b"Once.\n", ".txt"),
+            (b'\n {"text": "Once."}\n', ".jsonl"),
+            (b'[\n {"text": "Once."}]', ".json"),
+            (b"{not JSON}\n", ".txt"),
+            (b"[Verse]\n", ".txt"),
+        ],
+    )
+    def test_standard_input_is_kept_by_its_content(self, home: Path, content: bytes, suffix: str) -> None:
+        path = keep_stream(io.BytesIO(content))
+        assert path.suffix == suffix and path.read_bytes() == content and home in path.parents
+        assert keep_stream(io.BytesIO(content)) == path and len(list(path.parent.iterdir())) == 1
+        assert keep_stream(io.BytesIO(content + b"!")) != path
+
+    def test_empty_standard_input(self) -> None:
+        with pytest.raises(TinyError, match="Standard input is empty"):
+            keep_stream(io.BytesIO(b"\n "))
