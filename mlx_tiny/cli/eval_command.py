@@ -27,9 +27,9 @@ def command(run: Path, text: str, as_json: bool, **flags: Any) -> None:
     """
     from mlx_tiny.cli.session import say
     from mlx_tiny.data.documents import Tally
-    from mlx_tiny.data.findings import reading_warnings
-    from mlx_tiny.data.names import absolute
+    from mlx_tiny.data.names import kept
     from mlx_tiny.data.sources import texts_to_measure
+    from mlx_tiny.data.summary import reading_warnings
     from mlx_tiny.data.tokenizer import load_tokenizer
     from mlx_tiny.ops.implementations import beyond_training
     from mlx_tiny.records import to_json
@@ -39,7 +39,7 @@ def command(run: Path, text: str, as_json: bool, **flags: Any) -> None:
 
     folder = RunFolder(run)
     parameters, tokenizer = folder.load_weights(say), load_tokenizer(folder.tokenizer_model)
-    config, tally = DataConfig(sources=(absolute(text),), **user_settings(flags, "data")), Tally()
+    config, tally = DataConfig(sources=(kept(text),), **user_settings(flags, "data")), Tally()
     texts = texts_to_measure(config, tally)
     result, fingerprint = evaluate_texts(
         parameters,

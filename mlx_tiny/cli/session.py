@@ -32,15 +32,18 @@ def say(line: str) -> None:
 
 
 def prepared(config: RunConfig, source: Any) -> tuple[PreparedCorpus, float]:
-    """The prepared data of a run, and the seconds that this took."""
+    """The prepared data of a run, of which the essence is said, and the seconds that this took."""
     from mlx_tiny.cli.display import PreparationBar
     from mlx_tiny.data.prepare import prepare
+    from mlx_tiny.data.summary import summary
 
     started, bar = time.monotonic(), PreparationBar()
     try:
         corpus = prepare(config.data, progress=bar, source=source)
     finally:
         bar.close()
+    for line in summary(corpus.record):
+        say(line)
     return corpus, time.monotonic() - started
 
 

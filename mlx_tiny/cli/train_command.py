@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,8 +14,11 @@ from mlx_tiny.cli import session
 from mlx_tiny.cli.options import config_options, user_settings
 from mlx_tiny.cli.resume import resume
 from mlx_tiny.cli.session import SECTIONS
-from mlx_tiny.config import RunConfig, TrainConfig
+from mlx_tiny.config import DataConfig, RunConfig, TrainConfig
 from mlx_tiny.records import from_plain, to_plain
+
+if TYPE_CHECKING:
+    from mlx_tiny.data.sources import Source
 
 # Matrix products of GPUs work on tiles of 8.
 _HIDDEN_MULTIPLE = 8
@@ -52,11 +55,13 @@ def _start(path: Path, flags: dict[str, Any]) -> None:
     from mlx_tiny.training.checkpoint import RunFolder
 
     RunFolder.require_free(path)  # before the data is prepared in vain
-    config, reason = _planned(flags)
-    source = resolve(config.data)
+    asked = {section: user_settings(flags, section) for section in SECTIONS}
+    source = _own_text(asked["data"])
+    config, reason = _planned(asked)
+    source = source or resolve(config.data)
     # So that a resumed run uses the same data even if TinyStories has been downloaded in between.
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, sources=source.names))
-    click.echo(f"data: {source.description}", err=True)
+    session.say(f"data: {source.description}")
     with contextlib.closing(CompilingAhead(config)) as ahead:
         corpus, prepare_s = session.prepared(config, source)
         require_sequence(corpus, config.model.context)
@@ -64,13 +69,32 @@ def _start(path: Path, flags: dict[str, Any]) -> None:
         session.train(run, corpus, reason, prepare_s, ahead, resume=False)
 
 
-def _planned(flags: dict[str, Any]) -> tuple[RunConfig, str]:
-    """The configuration of the preset, changed by the user's flags, and the reason for the preset."""
+def _own_text(asked: dict[str, Any]) -> Source | None:
+    """The user's own text, looked at before the machine is measured; None where the text is not the user's.
+
+    Args:
+        asked: the user's settings of the section `data`; their names are made absolute.
+
+    Raises:
+        TinyError: there is no such text, or it cannot be read.
+    """
+    from mlx_tiny.data.find import NAMED
     from mlx_tiny.data.names import absolute
+    from mlx_tiny.data.sources import resolve
+
+    if "sources" in asked:
+        asked["sources"] = tuple(map(absolute, asked["sources"]))
+    if "validation" in asked:
+        asked["validation"] = absolute(asked["validation"])
+    config = DataConfig(**asked)
+    return None if set(config.sources) <= set(NAMED) else resolve(config)
+
+
+def _planned(asked: dict[str, dict[str, Any]]) -> tuple[RunConfig, str]:
+    """The configuration of the preset, changed by the user's settings, and the reason for the preset."""
     from mlx_tiny.study.plan import choose, measured_flops_per_s, text_bytes
     from mlx_tiny.training.budget import Budget
 
-    asked = {section: user_settings(flags, section) for section in SECTIONS}
     standard = TrainConfig()
     budget = Budget(asked["train"].get("budget", standard.budget))
     make_backend = session.backend_kind(asked["train"].get("backend", standard.backend))
@@ -84,9 +108,6 @@ def _planned(flags: dict[str, Any]) -> tuple[RunConfig, str]:
         values[section].update(settings)
     values["model"]["vocabulary_size"] = values["data"]["vocabulary_size"]
     values["train"]["preset"] = choice.preset.name
-    values["data"]["sources"] = [absolute(name) for name in values["data"]["sources"]]
-    if values["data"]["validation"] is not None:
-        values["data"]["validation"] = absolute(values["data"]["validation"])
     config = from_plain(RunConfig, values)
     session.require_possible(config)
     return config, choice.reason + note

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mlx_tiny.data.documents import Tally
@@ -50,17 +49,6 @@ class Findings:
     """Roles of chats."""
     trained_on_validation: bool = False
     """Whether nothing is held out, so that strength is measured on training text."""
-
-
-def reading_warnings(skipped: Mapping[str, int], markers: int) -> list[str]:
-    """Lines that say aloud what was not learned as the user may expect."""
-    lines = []
-    if skipped:
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in skipped.items())
-        lines.append(f"warning: skipped {reasons}")
-    if markers:
-        lines.append(f"warning: {markers:,} documents contain a marker such as <|endoftext|> in their text")
-    return lines
 
 
 class Seen:

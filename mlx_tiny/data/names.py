@@ -23,11 +23,13 @@ def absolute(name: str) -> str:
     """A name that means the same when the run is resumed from another folder; standard input is kept in the cache."""
     if not name:
         raise TinyError("The name of the text is empty", expected="a file, a folder or a glob")
-    if name in NAMED:
-        return name
-    if name == STANDARD_INPUT:
-        return str(keep_stream(_standard_input()))
-    return str(Path.cwd() / Path(name).expanduser())
+    name = kept(name)
+    return name if name in NAMED else str(Path.cwd() / Path(name).expanduser())
+
+
+def kept(name: str) -> str:
+    """A name that can be read several times: standard input becomes a file in the cache."""
+    return str(keep_stream(_standard_input())) if name == STANDARD_INPUT else name
 
 
 def keep_stream(stream: BinaryIO) -> Path:

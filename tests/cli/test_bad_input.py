@@ -50,7 +50,6 @@ DATA_CASES = {
     "glob without match": data("*.log", "No file matches", "*.log", "Check the pattern"),
     "no name": Case((*TRAIN, "--data", ""), ("name of the text is empty", "Expected a file")),
     "no validation name": Case((*NOTES, "--validation", ""), ("name of the text is empty",)),
-    "unsupported suffix": data("a.bin", "a.bin has an unsupported suffix", "Expected .txt", "got .bin", "Rename"),
     "binary file": data("binary.txt", "binary.txt is a binary file", "Expected UTF-8 text", "NUL byte at byte 3"),
     "UTF-16": data("wide.txt", "wide.txt is a binary file", "got UTF-16", "Save it as UTF-8"),
     "invalid UTF-8": data(
@@ -73,7 +72,12 @@ DATA_CASES = {
         "table.csv", "does not say which column", "Name the column (--text-column)"
     ),
     "damaged gzip": data("cut.txt.gz", "cut.txt.gz is damaged", "gzip", "again"),
-    "single document": data("single.txt", "single document", "Expected at least two", "--validation"),
+    "all documents held out": data(
+        "notes.txt", "Every document", "held out for validation", "--held-out", flags=("--held-out", "0.999999")
+    ),
+    "validation equal to training": data(
+        "notes.txt", "is the same as the validation text", "--validation", flags=("--validation", "copy.txt")
+    ),
     "corpus shorter than a window": data(
         "notes.txt", "shorter than one sequence", "Expected at least 50001 tokens", "got", flags=("--context", "50000")
     ),
@@ -142,7 +146,6 @@ def bad_files(place: Path) -> Path:
     (place / "pictures").mkdir()
     (place / "pictures" / "one.png").write_bytes(b"\x89PNG")
     (place / "taken").mkdir()
-    (place / "a.bin").write_bytes(b"abc")
     (place / "binary.txt").write_bytes(b"abc\0\x01\x02")
     (place / "wide.txt").write_text("hello", encoding="utf-16")
     (place / "latin.txt").write_bytes(b"good\n\nA caf\xe9.\n")
@@ -150,7 +153,7 @@ def bad_files(place: Path) -> Path:
     (place / "good.jsonl").write_text('{"id": 1, "body": "one"}\n{"id": 2, "body": "two"}\n')
     (place / "table.csv").write_text("left,right\none,two\nthree,four\n")
     (place / "cut.txt.gz").write_bytes(gzip.compress(b"one\n\ntwo\n" * 100)[:-12])
-    (place / "single.txt").write_text("Only one document.")
+    write_notes(place / "copy.txt")
     return place
 
 

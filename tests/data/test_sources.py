@@ -79,8 +79,8 @@ class TestSplit:
         found = documents(train, validation=str(valid), seen=seen)
         assert [d.text for d in found if not d.held_out] == ["One", "Three"]
         assert [d.text for d in found if d.held_out] == ["Two", "Four"]
-        found = surveyed(train, validation=str(valid))
-        assert (found.in_both, found.duplicates, found.duplicates_estimated) == (2, 1, False)
+        counted = surveyed(train, validation=str(valid))
+        assert (counted.in_both, counted.duplicates, counted.duplicates_estimated) == (2, 1, False)
 
     def test_validation_equal_to_training_is_refused(self, text_file: TextFile, stories: list[str]) -> None:
         train, valid = text_file(stories[:9], "a.txt"), text_file(stories[8::-1], "b.txt")

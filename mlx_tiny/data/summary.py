@@ -1,0 +1,48 @@
+"""What prepared data contains, in lines for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mlx_tiny.data.findings import Findings
+from mlx_tiny.data.prepare import PreparedRecord, TokenFile
+from mlx_tiny.units import format_bytes
+
+
+def summary(record: PreparedRecord) -> list[str]:
+    """The line that says how much text is used for what, and what to know about it besides."""
+    found = record.found
+    again = f"; {_about(found)}{found.duplicates:,} of them occur again" if found.duplicates else ""
+    line = f"documents: {_amount(record.train)} for training, {_amount(record.valid)} for validation{again}"
+    return [line, *(f"left out: {files}" for files in found.left_out), *warnings(found)]
+
+
+def warnings(found: Findings) -> list[str]:
+    """Lines that say aloud what is not learned, or not measured, as the user may expect."""
+    lines = reading_warnings(found.skipped, found.markers)
+    if found.in_both:
+        lines.append(
+            f"warning: {found.in_both:,} training documents are validation documents too; they are not trained on"
+        )
+    if found.trained_on_validation:
+        lines.append("warning: nothing is held out, so strength is measured on text that the model is trained on")
+    return lines
+
+
+def reading_warnings(skipped: Mapping[str, int], markers: int) -> list[str]:
+    """Lines that say aloud what was not learned as the user may expect."""
+    lines = []
+    if skipped:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in skipped.items())
+        lines.append(f"warning: skipped {reasons}")
+    if markers:
+        lines.append(f"warning: {markers:,} documents contain a marker such as <|endoftext|> in their text")
+    return lines
+
+
+def _about(found: Findings) -> str:
+    return "about " * found.duplicates_estimated
+
+
+def _amount(file: TokenFile) -> str:
+    return f"{file.documents:,} ({format_bytes(file.bytes)})"
