@@ -25,7 +25,7 @@ cells as events of the past have cells that occur once (Good 1953)."""
 _BOS = 0
 _FIRST_BYTE = 1
 _FIRST_CELL = 257
-_TAB, _LINE_END = _FIRST_BYTE + ord("\t"), _FIRST_BYTE + ord("\n")
+_LINE_END = _FIRST_BYTE + ord("\n")
 _WORD = re.compile(r" ?[^ ]+| ")
 
 
@@ -111,6 +111,11 @@ class ItemsTokenizer(PieceTokenizer):
         known = self._ids[0]
         cells = (line.partition("\t")[0] for line in text.split("\n"))
         return [int.from_bytes(known[cell], "little") if cell in known else -1 for cell in cells]
+
+    def item_places(self, text: str) -> list[int]:
+        """Where the item of each event begins, in the ids of a history after a BOS."""
+        ids = np.frombuffer(self.encode_bytes(text), "<u2")
+        return [1, *(np.flatnonzero(ids == _LINE_END) + 2).tolist()]
 
     def _encode_plain(self, text: str) -> bytes:
         return _spelled("\n").join(map(self._encode_line, text.split("\n")))

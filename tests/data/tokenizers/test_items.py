@@ -53,6 +53,10 @@ def test_the_items_of_a_history_are_found_where_they_are_known(items: ItemsToken
     assert [index >= 0 for index in found] == [True, True, True, False, True]
     assert found[0] == items.encode(TEXT)[0] and set(found) - {-1} == set(items.items)
     assert items.item_pieces == [b"A7", b"B"]
+    ids = [items.bos, *items.encode(TEXT)]
+    begun = [items.piece_bytes[ids[place]] for place in items.item_places(TEXT)]
+    assert begun == [b"A7", b"B", b"A7", b"C", b"B"]
+    assert items.item_places("") == [1]
 
 
 part = st.sampled_from(["A7", "B", "C", "RED", " BAG", " ", "\t", "\n", "<2", ">=6", "\u00e9", "\\", "\r", ""])

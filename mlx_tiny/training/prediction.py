@@ -1,0 +1,110 @@
+"""What a model expects next: after each event of a history, or after a text."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import mlx.core as mx
+import numpy as np
+from numpy.typing import NDArray
+
+from mlx_tiny.config import ModelConfig
+from mlx_tiny.model.forward import logits
+from mlx_tiny.model.parameters import Parameters
+from mlx_tiny.ops.implementations import AUTO, decide
+
+_SEQUENCES_AT_ONCE = 256
+_BATCH_TOKENS = 2048
+_LEAST_KEPT = 3 / 4
+"""Share of the context that is read again where the window moves on, so that no prediction has less before it."""
+
+
+class _Window(NamedTuple):
+    length: int
+    """To which it is padded."""
+    sequence: int
+    start: int
+    predicted: tuple[int, ...]
+    """Numbers of the places, in the list of the sequence's places, that are predicted in this window."""
+
+
+def log_probabilities(
+    parameters: Parameters,
+    config: ModelConfig,
+    sequences: Iterable[tuple[Sequence[int], Sequence[int]]],
+    wanted: range,
+    *,
+    asked: str = AUTO,
+) -> Iterator[NDArray[np.float64]]:
+    """The probabilities of some tokens at some places, each predicted from at least three quarters of a context.
+
+    Args:
+        parameters: float32.
+        sequences: each the ids of a text after a BOS, and the places in it, rising and from 1 to the number of ids; the
+            place p is predicted from the p ids before it.
+        wanted: the ids whose probabilities are returned.
+        asked: implementations of the operations, in the form of `--implementation`.
+
+    Yields:
+        For each sequence float64 [places, W], natural logarithms of the probabilities among all V tokens.
+    """
+    remaining = iter(sequences)
+    while chunk := list(itertools.islice(remaining, _SEQUENCES_AT_ONCE)):
+        found = [np.empty((len(places), len(wanted))) for _, places in chunk]
+        windows = sorted(
+            window for number, (_, places) in enumerate(chunk) for window in _windows(number, places, config.context)
+        )
+        for length, members in itertools.groupby(windows, lambda window: window.length):
+            group = list(members)
+            for start in range(0, len(group), rows := max(1, _BATCH_TOKENS // length)):
+                part = group[start : start + rows]
+                for window, scores in zip(part, _read(parameters, config, chunk, part, wanted, asked), strict=True):
+                    found[window.sequence][list(window.predicted)] = scores
+        yield from found
+
+
+def _windows(sequence: int, places: Sequence[int], context: int) -> Iterator[_Window]:
+    """Windows in which every place has all ids before it, or most of a context."""
+    start, predicted, last = 0, list[int](), 0
+    for number, place in enumerate(places):
+        if place - start > context:
+            if predicted:
+                yield _Window(_padded(last - start, context), sequence, start, tuple(predicted))
+            start, predicted = place - max(1, int(context * _LEAST_KEPT)), []
+        predicted.append(number)
+        last = place
+    if predicted:
+        yield _Window(_padded(last - start, context), sequence, start, tuple(predicted))
+
+
+def _padded(length: int, context: int) -> int:
+    """The next power of two, at most the context."""
+    return min(context, 1 << (length - 1).bit_length())
+
+
+def _read(
+    parameters: Parameters,
+    config: ModelConfig,
+    sequences: Sequence[tuple[Sequence[int], Sequence[int]]],
+    windows: Sequence[_Window],
+    wanted: range,
+    asked: str,
+) -> Iterator[NDArray[np.float64]]:
+    """The log-probabilities of `wanted` at the places of each window."""
+    length = windows[0].length
+    token_BT = np.zeros((len(windows), length), np.int32)
+    for row, window in zip(token_BT, windows, strict=True):
+        ids = sequences[window.sequence][0][window.start : window.start + length]
+        row[: len(ids)] = ids
+    implementations = decide(dataclasses.replace(config, context=length), batch=len(windows), asked=asked)
+    scores_BTV, _ = logits(parameters, config, mx.array(token_BT), implementations)
+    for number, window in enumerate(windows):
+        places = sequences[window.sequence][1]
+        rows = mx.array([places[index] - 1 - window.start for index in window.predicted])
+        scores_PV = np.asarray(scores_BTV[number][rows], dtype=np.float64)
+        scores_PV -= scores_PV.max(axis=1, keepdims=True)
+        totals = np.log(np.exp(scores_PV).sum(axis=1, keepdims=True))
+        yield scores_PV[:, wanted.start : wanted.stop] - totals
