@@ -1,42 +1,176 @@
-"""Finds the column of a table, or the key of JSON lines, that contains the text."""
+"""Finds the column of a table, or the key of JSON objects, that contains the text, and takes the text from a row."""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from mlx_tiny.data.documents import Item, listed
+from mlx_tiny.data.formats.chats import chat_of_messages, chat_of_pair
 from mlx_tiny.errors import TinyError
 
 TEXT_NAMES = ("text", "story", "stories", "content", "document", "doc", "body", "sentence", "article")
+TEXT, LIST = "text", "list"
+"""The kinds of columns that can be documents: texts, and lists (of messages)."""
+INSPECTED_ROWS = 1000
+"""The first rows decide which column contains the text; fewer if they have more than `INSPECTED_CHARACTERS`."""
+INSPECTED_CHARACTERS = 1 << 23
+_MESSAGES, _PAIR = "messages", ("prompt", "completion")
+
+Row = TypeVar("Row")
 
 
-def choose_column(strings: list[str], names: list[str], where: str, what: str) -> str:
-    """The only column of strings, or the only one of them with a usual name.
+@dataclass(frozen=True)
+class Column:
+    """What the first rows show of a column."""
+
+    name: str
+    kind: str
+    """`TEXT`, `LIST`, or the name of another type."""
+    filled: float
+    """Share of the rows in which it is neither null nor empty."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Where in a row the document is."""
+
+    kind: Literal["text", "messages", "pair", "row"]
+    """One text; a list of messages; a prompt and its completion; or the row as a whole."""
+    names: tuple[str, ...] = ()
+    """The columns, none for the whole row."""
+    how: str = "each row is a document"
+    """For the user, such as "column 'text' (98 % of rows)"."""
+
+    def item(self, cells: Sequence[Any], where: str) -> Item:
+        """The document in the cells of the columns `names`.
+
+        Args:
+            cells: the values in the order of `names`.
+            where: the place in the file, for errors.
+
+        Raises:
+            TinyError: a value is not of the right type.
+        """
+        if self.kind == "text":
+            return _text(cells[0], self.names[0], where)
+        if self.kind == "messages":
+            return chat_of_messages(cells[0], where)
+        prompt, completion = (_text(cell, name, where) for cell, name in zip(cells, self.names, strict=True))
+        return None if prompt is None or completion is None else chat_of_pair(prompt, completion)
+
+
+def choose(columns: Sequence[Column], named: str | None, where: str, what: str, whole_rows: bool = False) -> Choice:
+    """Find the column of the text.
+
+    The user's column comes first. Then a column with a usual name, `messages`, `prompt` with `completion`, and the only
+    column of texts, in this order.
 
     Args:
-        strings: names of the columns of strings.
-        names: names of all columns, for the error.
-        where: the file's name, for the error.
-        what: "column" or "key", for the error.
+        columns: all columns.
+        named: the user's column (--text-column).
+        where: the file's name, for errors.
+        what: "column" or "key".
+        whole_rows: whether each row is a document where no column is found; otherwise that is an error.
 
     Raises:
-        TinyError: no candidate, or several.
+        TinyError: no column, several candidates, or one that contains no texts.
     """
-    usual = [name for name in strings if name.strip().lower() in TEXT_NAMES]
-    candidates = strings if len(strings) == 1 else usual
-    if len(candidates) == 1:
-        return candidates[0]
+    if named is not None:
+        return _chosen(_require(named, columns, where, what), columns, where, what)
+    usual = [column for column in columns if is_usual(column.name)]
+    if len(usual) == 1:
+        return _chosen(usual[0], columns, where, what)
+    by_name = {column.name.strip().lower(): column for column in columns}
+    if not usual and _MESSAGES in by_name and by_name[_MESSAGES].kind == LIST:
+        return _chosen(by_name[_MESSAGES], columns, where, what)
+    pair = [by_name[name] for name in _PAIR if name in by_name and by_name[name].kind == TEXT]
+    if not usual and len(pair) == 2:
+        names = tuple(column.name for column in pair)
+        return Choice("pair", names, f"{what}s {names[0]!r} and {names[1]!r} as turns of user and assistant")
+    texts = [column for column in columns if column.kind == TEXT and column.filled > 0]
+    if not usual and len(texts) == 1:
+        return _chosen(texts[0], columns, where, what)
+    if not usual and whole_rows:
+        return Choice("row")
     raise TinyError(
         f"{where} does not say which {what} contains the text",
-        expected=f"one {what} of strings, or one named {', '.join(TEXT_NAMES[:-1])} or {TEXT_NAMES[-1]}",
-        got=f"the {what}s {', '.join(names)}" if names else f"no {what}s",
+        expected=f"one {what} of texts, or one named {', '.join(TEXT_NAMES[:-1])} or {TEXT_NAMES[-1]}",
+        got=_listed(columns, what),
         remedy=f"Name the {what} (--text-column)",
     )
 
 
-def require_column(column: str, names: list[str], where: str) -> str:
-    """`column` if it is one of `names`; otherwise a TinyError that lists them."""
-    if column in names:
-        return column
+def is_usual(name: str) -> bool:
+    """Whether a column of this name usually contains the text."""
+    return name.strip().lower() in TEXT_NAMES
+
+
+def is_always_text(name: str) -> bool:
+    """Whether what stands in a column of this name is text, even if it consists of digits."""
+    return is_usual(name) or name.strip().lower() in _PAIR
+
+
+def beginning(rows: Iterator[Row], size: Callable[[Row], int]) -> tuple[list[Row], Iterator[Row]]:
+    """The first rows, by which the column is chosen, and an iterator over all rows, those included.
+
+    Args:
+        rows: all rows.
+        size: gives the characters of a row.
+    """
+    head: list[Row] = []
+    characters = 0
+    for row in rows:
+        head.append(row)
+        characters += size(row)
+        if len(head) >= INSPECTED_ROWS or characters >= INSPECTED_CHARACTERS:
+            break
+    return head, itertools.chain(head, rows)
+
+
+def _require(name: str, columns: Sequence[Column], where: str, what: str) -> Column:
+    for column in columns:
+        if name in (column.name, column.name.strip()):
+            return column
     raise TinyError(
-        f"{where} has no column {column!r}",
-        got=f"the columns {', '.join(names)}" if names else "no columns",
-        remedy="Name one of these (--text-column)",
+        f"{where} has no {what} {name!r}", got=_listed(columns, what), remedy=f"Name one of the {what}s (--text-column)"
     )
+
+
+def _chosen(column: Column, columns: Sequence[Column], where: str, what: str) -> Choice:
+    """The column as the place of the documents, if its type allows that."""
+    share = f"{what} {column.name!r} ({100 * column.filled:.3g} % of rows)"
+    if column.kind == TEXT:
+        return Choice("text", (column.name,), share)
+    if column.kind == LIST and column.name.strip().lower() not in TEXT_NAMES:
+        return Choice("messages", (column.name,), f"chats in {share}")
+    texts = [other.name for other in columns if other.kind == TEXT]
+    raise TinyError(
+        f"The {what} {column.name!r} of {where} contains no text",
+        got=column.kind,
+        remedy=f"Name a {what} of texts (--text-column): {listed(texts) if texts else 'there is none'}",
+    )
+
+
+def _listed(columns: Iterable[Column], what: str) -> str:
+    names = [column.name for column in columns]
+    return f"the {what}s {listed(names)}" if names else f"no {what}s"
+
+
+def _text(value: Any, name: str, where: str) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError as error:
+            raise TinyError(f"{where} contains bytes that are not UTF-8 under {name!r}") from error
+    if not isinstance(value, str):
+        raise TinyError(
+            f"{where} has no text under {name!r}",
+            got=f"{type(value).__name__} there",
+            remedy="Name what contains the text (--text-column), or correct it",
+        )
+    return value

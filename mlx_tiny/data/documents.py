@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -12,6 +13,10 @@ from mlx_tiny.errors import TinyError
 
 LARGEST_DOCUMENT_BYTES = 1 << 26
 """64 MiB. A document is kept in memory as a whole, and no context is that long."""
+SEPARATOR = "<|endoftext|>"
+"""Stands between the documents of a text file."""
+_USUAL_ROLES = ("system", "developer", "user", "assistant", "tool")
+_LISTED, _LISTED_CHARACTERS = 12, 40
 
 
 Progress = Callable[[str, float, float], None]
@@ -54,10 +59,38 @@ class Tally:
     """Roles of the chats; their markers <|role|> are in the text."""
 
 
+@dataclass(frozen=True)
+class Chat:
+    """A conversation: roles and what they say, in the order of the turns."""
+
+    turns: tuple[tuple[str, str], ...]
+
+    def text(self) -> str:
+        """The document: each turn is the marker of its role and its text; nothing else is added."""
+        return "".join(f"{marker_text(role)}{content}" for role, content in self.turns)
+
+
+Item = str | Chat | None
+"""What a row of a file gives: a text, a chat, or nothing (null)."""
+
+
+def marker_text(role: str) -> str:
+    """How the marker of a role is written in a text: it stands before each turn of the role."""
+    return f"<|{role}|>"
+
+
+def contains_marker(text: str, roles: Iterable[str] = ()) -> bool:
+    """Whether a text contains <|endoftext|> or the marker of a usual role or of one of `roles`."""
+    if "<|" not in text:
+        return False
+    names = "|".join(map(re.escape, {"endoftext", *_USUAL_ROLES, *roles}))
+    return re.search(rf"<\|(?:{names})\|>", text) is not None
+
+
 def clean(text: str) -> str:
     """The text without outer white space and with LF line ends; inside, nothing else changes."""
-    if "\r\n" in text:
-        text = text.replace("\r\n", "\n")
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
     return text.strip()
 
 
@@ -66,29 +99,17 @@ def byte_length(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
-def decode_document(raw: bytes, where: str, offset: int) -> str:
-    """Decode UTF-8 strictly.
+def listed(names: Iterable[str]) -> str:
+    """Names for a message: separated by commas, long ones cut, and only the first of many."""
+    names = list(names)
+    more = [f"and {len(names) - _LISTED} more"] if len(names) > _LISTED else []
+    return ", ".join([*(cut(name, _LISTED_CHARACTERS) for name in names[:_LISTED]), *more])
 
-    Args:
-        raw: the document's bytes.
-        where: the file's name, for the error.
-        offset: of `raw` in its (unpacked) file.
 
-    Raises:
-        TinyError: invalid UTF-8, a NUL byte, or too large a document.
-    """
-    if b"\0" in raw:
-        raise binary_error(where, f"a NUL byte at byte {offset + raw.index(0)}")
-    if len(raw) >= LARGEST_DOCUMENT_BYTES:
-        raise too_large(where, offset)
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise TinyError(
-            f"{where} is not valid UTF-8",
-            got=f"byte 0x{raw[error.start]:02X} at byte {offset + error.start}",
-            remedy="Save the file as UTF-8",
-        ) from error
+def cut(text: str, most_characters: int = 200) -> str:
+    """A text for a message, on one line and not longer than `most_characters`."""
+    text = " ".join(text[: most_characters + 1].split())
+    return text if len(text) <= most_characters else f"{text[: most_characters - 3]}..."
 
 
 def binary_error(where: str, found: str) -> TinyError:
@@ -101,12 +122,12 @@ def binary_error(where: str, found: str) -> TinyError:
     )
 
 
-def too_large(where: str, offset: int) -> TinyError:
+def too_large(where: str, line: int) -> TinyError:
     """The error for a document that would not fit in memory."""
     return TinyError(
-        f"The document at byte {offset} of {where} is too large",
+        f"The document from line {line} of {where} is too large",
         expected=f"at most {LARGEST_DOCUMENT_BYTES} bytes",
-        remedy="Separate the documents by lines of <|endoftext|> or by blank lines",
+        remedy=f"Separate the documents by lines of {SEPARATOR}, or say what separates them (--documents)",
     )
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from mlx_tiny.config import DataConfig
 from mlx_tiny.data import hub
-from mlx_tiny.data.documents import Document, Progress, Rules, Tally, clean
+from mlx_tiny.data.documents import SEPARATOR, Document, Progress, Rules, Tally, clean
 from mlx_tiny.data.findings import Findings, Seen
 from mlx_tiny.data.opening import InputFile
-from mlx_tiny.data.readers import SEPARATOR, read_texts
+from mlx_tiny.data.readers import read_texts
 from mlx_tiny.errors import TinyError
 from mlx_tiny.files import (
     atomic_folder,
@@ -32,7 +32,6 @@ from mlx_tiny.units import format_bytes
 REPOSITORY = "roneneldan/TinyStories"
 FILES = {"train": "TinyStoriesV2-GPT4-train.txt", "valid": "TinyStoriesV2-GPT4-valid.txt"}
 _VERSION = 1
-_SEPARATOR_LINE = SEPARATOR.decode()
 _REPORT_BYTES = 1 << 20
 
 
@@ -184,7 +183,7 @@ def _write_split(path: Path, lines: Iterator[str], limit_bytes: int, report: Pro
             if size > limit_bytes:
                 whole = False
                 break
-            file.write(f"{text}\n{_SEPARATOR_LINE}\n")
+            file.write(f"{text}\n{SEPARATOR}\n")
             if size >= reported:
                 report("fetch", size, limit_bytes)
                 reported = size + _REPORT_BYTES
@@ -196,7 +195,7 @@ def _write_split(path: Path, lines: Iterator[str], limit_bytes: int, report: Pro
 def _split_documents(lines: Iterator[str]) -> Iterator[str]:
     collected: list[str] = []
     for line in lines:
-        if line.strip() != _SEPARATOR_LINE:
+        if line.strip() != SEPARATOR:
             collected.append(line)
             continue
         yield from _text_of(collected)
@@ -211,7 +210,7 @@ def _text_of(lines: list[str]) -> Iterator[str]:
 
 
 def _read(path: Path) -> Iterator[str]:
-    return read_texts(InputFile(path), Rules(documents=_SEPARATOR_LINE), Tally())
+    return read_texts(InputFile(path), Rules(documents=SEPARATOR), Tally())
 
 
 def _up_to(texts: Iterable[str], limit_bytes: int) -> Iterator[str]:

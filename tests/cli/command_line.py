@@ -17,7 +17,7 @@ import pytest
 from tiny_run import story
 
 from mlx_tiny.cli import main
-from mlx_tiny.data.readers import SEPARATOR
+from mlx_tiny.data.documents import SEPARATOR
 
 ROOT = Path(__file__).parents[2]
 MODULE = [sys.executable, "-m", "mlx_tiny"]
@@ -92,7 +92,7 @@ def succeeded(finished: Finished) -> Finished:
 
 def write_notes(path: Path, documents: int = DOCUMENTS) -> Path:
     """A small text of many documents."""
-    path.write_text(f"\n{SEPARATOR.decode()}\n".join(map(story, range(documents))) + "\n", encoding="utf-8")
+    path.write_text(f"\n{SEPARATOR}\n".join(map(story, range(documents))) + "\n", encoding="utf-8")
     return path
 
 

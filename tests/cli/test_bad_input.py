@@ -44,23 +44,21 @@ def setting(flags: str, *words: str, code: int = USER) -> Case:
 
 DATA_CASES = {
     "missing file": data("absent.txt", "absent.txt does not exist", "Expected a file, a folder", "Check the path"),
-    "empty file": data("empty.txt", "empty.txt is empty", "Name a file that contains text"),
+    "empty file": data("empty.txt", "empty.txt contains no documents", "Name a file with text"),
     "white space only": data("blank.txt", "blank.txt contains no documents", "Name a file with text"),
     "folder without text": data("pictures", "pictures contains no text", "Expected files that end in .txt"),
     "glob without match": data("*.log", "No file matches", "*.log", "Check the pattern"),
     "no name": Case((*TRAIN, "--data", ""), ("name of the text is empty", "Expected a file")),
     "no validation name": Case((*NOTES, "--validation", ""), ("name of the text is empty",)),
-    "binary file": data("binary.txt", "binary.txt is a binary file", "Expected UTF-8 text", "NUL byte at byte 3"),
+    "binary file": data("binary.txt", "binary.txt is a binary file", "Expected UTF-8 text", "NUL byte in line 1"),
     "UTF-16": data("wide.txt", "wide.txt is a binary file", "got UTF-16", "Save it as UTF-8"),
-    "invalid UTF-8": data(
-        "latin.txt", "latin.txt is not valid UTF-8", "byte 0xE9 at byte 11", "Save the file as UTF-8"
-    ),
+    "invalid UTF-8": data("latin.txt", "latin.txt is not valid UTF-8", "byte 0xE9 in line 3", "Save the file as UTF-8"),
     "broken JSON line": data(
         "broken.jsonl", "Line 3 of", "broken.jsonl is not valid JSON", "Correct or remove the line"
     ),
     "JSON lines without the key": data(
         "good.jsonl",
-        "no text under the key 'story'",
+        "no key 'story'",
         "keys id, body",
         "--text-column",
         flags=("--text-column", "story"),
@@ -68,9 +66,7 @@ DATA_CASES = {
     "csv without the column": data(
         "table.csv", "table.csv has no column 'story'", "columns left, right", flags=("--text-column", "story")
     ),
-    "csv that leaves the column open": data(
-        "table.csv", "does not say which column", "Name the column (--text-column)"
-    ),
+    "csv that leaves the column open": data("open.csv", "does not say which column", "Name the column (--text-column)"),
     "damaged gzip": data("cut.txt.gz", "cut.txt.gz is damaged", "gzip", "again"),
     "all documents held out": data(
         "notes.txt", "Every document", "held out for validation", "--held-out", flags=("--held-out", "0.999999")
@@ -152,6 +148,7 @@ def bad_files(place: Path) -> Path:
     (place / "broken.jsonl").write_text('{"text": "one"}\n\n{"text": "two"\n{"text": "three"}\n')
     (place / "good.jsonl").write_text('{"id": 1, "body": "one"}\n{"id": 2, "body": "two"}\n')
     (place / "table.csv").write_text("left,right\none,two\nthree,four\n")
+    (place / "open.csv").write_text("text,story\none,two\nthree,four\n")
     (place / "cut.txt.gz").write_bytes(gzip.compress(b"one\n\ntwo\n" * 100)[:-12])
     write_notes(place / "copy.txt")
     return place
@@ -272,11 +269,11 @@ def test_missing_permission_is_explained(name: str, guarded: Path, monkeypatch: 
 
 def test_bad_text_to_evaluate_is_explained(trained: Path, bad_files: Path) -> None:
     for name, words in (
-        ("empty.txt", "is empty"),
+        ("empty.txt", "There is no text to evaluate"),
         ("blank.txt", "There is no text to evaluate"),
         ("latin.txt", "is not valid UTF-8"),
         ("broken.jsonl", "Line 3 of broken.jsonl is not valid JSON"),
-        ("table.csv", "does not say which column"),
+        ("open.csv", "does not say which column"),
         ("absent.txt", "does not exist"),
     ):
         assert_explained(call("eval", trained, name), Case((), (words,)))

@@ -232,7 +232,7 @@ class TestResolve:
         monkeypatch.chdir(tmp_path)
         assert resolve(DataConfig(sources=("stories",))).description.startswith("stories: generated, 40MB")
         described = resolve(DataConfig(sources=("./stories",))).description
-        assert described.startswith("own text: ./stories (1 file, 18B; txt; ")
+        assert described.startswith("own text: ./stories (1 file, 18B; txt, ")
 
     def test_auto_without_a_cache_means_stories(self) -> None:
         assert isinstance(resolve(DataConfig()), StoriesSource)

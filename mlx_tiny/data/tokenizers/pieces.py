@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mlx_tiny.data.documents import marker_text
 from mlx_tiny.errors import TinyError
 from mlx_tiny.files import atomic_write
 
@@ -108,8 +109,3 @@ class PieceTokenizer:
     def _encode_plain(self, text: str) -> bytes:
         """`encode_bytes` of a text without markers; a lone surrogate raises any of the errors that are caught there."""
         raise NotImplementedError
-
-
-def marker_text(role: str) -> str:
-    """How the marker of a role is written in a text."""
-    return f"<|{role}|>"

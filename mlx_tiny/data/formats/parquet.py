@@ -1,0 +1,103 @@
+"""Parquet files, read by pyarrow in batches of bounded size."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from mlx_tiny.data.columns import LIST, TEXT, Choice, Column, choose
+from mlx_tiny.data.documents import Item, Rules, cut
+from mlx_tiny.data.formats.reading import FileLook, Reading
+from mlx_tiny.data.opening import InputFile
+from mlx_tiny.errors import TinyError
+
+_BATCH_BYTES = 1 << 23
+_MOST_BATCH_ROWS = 8192
+_BUFFER_BYTES = 1 << 20
+
+
+def read_parquet(file: InputFile, rules: Rules) -> Reading:
+    """The documents of a Parquet file, one per row.
+
+    Raises:
+        TinyError: pyarrow is missing, the file is damaged, or it does not say which column contains the text.
+    """
+    batches = _batches(file, rules)
+    choice, rows = next(batches)
+    assert isinstance(choice, Choice)
+    return Reading(FileLook(f"parquet, {choice.how}, {rows} rows"), _items(file, choice, batches))
+
+
+def _items(file: InputFile, choice: Choice, batches: Iterator[Any]) -> Iterator[Item]:
+    numbers, where = itertools.count(1), file.name
+    for batch in batches:
+        columns = [batch.column(name).to_pylist() for name in choice.names]
+        for cells in zip(*columns, strict=True):
+            yield choice.item(cells, f"Row {next(numbers)} of {where}")
+
+
+def _batches(file: InputFile, rules: Rules) -> Iterator[Any]:
+    """First the choice of the column with the number of rows, then the batches of its columns."""
+    with file.open_seekable() as stream, _explained(file):
+        from pyarrow.parquet import ParquetFile
+
+        with ParquetFile(stream, buffer_size=_BUFFER_BYTES) as opened:
+            metadata, schema = opened.metadata, opened.schema_arrow
+            repeated = {name for name, count in Counter(schema.names).items() if count > 1}
+            filled = _filled(metadata, {name for name in schema.names if name not in repeated})
+            columns = [Column(field.name, _kind(field.type), filled.get(field.name, 1.0)) for field in schema]
+            choice = choose(columns, rules.column, file.name, "column")
+            if repeated.intersection(choice.names):
+                raise TinyError(
+                    f"{file.name} has two columns of the name {choice.names[0]!r}",
+                    remedy="Rename or remove one of them",
+                )
+            yield choice, metadata.num_rows
+            size = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
+            rows = _BATCH_BYTES * metadata.num_rows // max(size, 1)
+            yield from opened.iter_batches(min(max(rows, 1), _MOST_BATCH_ROWS), columns=list(choice.names))
+
+
+def _filled(metadata: Any, names: set[str]) -> dict[str, float]:
+    """The share of rows that are not null, of the columns for which the file says so."""
+    nulls: dict[str, int] = {}
+    for group in range(metadata.num_row_groups):
+        for index in range(metadata.num_columns):
+            column = metadata.row_group(group).column(index)
+            statistics = column.statistics
+            if column.path_in_schema in names and statistics is not None and statistics.has_null_count:
+                nulls[column.path_in_schema] = nulls.get(column.path_in_schema, 0) + statistics.null_count
+    return {name: 1 - count / max(metadata.num_rows, 1) for name, count in nulls.items()}
+
+
+def _kind(kind: Any) -> str:
+    """`TEXT`, `LIST`, or the type's name."""
+    from pyarrow import types
+
+    value = kind.value_type if types.is_dictionary(kind) else kind
+    strings = (types.is_string, types.is_large_string, types.is_string_view)
+    binaries = (types.is_binary, types.is_large_binary, types.is_binary_view, types.is_fixed_size_binary)
+    if any(is_kind(value) for is_kind in (*strings, *binaries)):
+        return TEXT
+    is_list = types.is_list(kind) or types.is_large_list(kind)
+    return LIST if is_list and types.is_struct(kind.value_type) else cut(str(kind))
+
+
+@contextlib.contextmanager
+def _explained(file: InputFile) -> Iterator[None]:
+    """Turn pyarrow's errors into a TinyError."""
+    try:
+        import pyarrow
+    except ImportError as error:
+        raise TinyError("Parquet files need pyarrow", remedy="Install it (pip install pyarrow)") from error
+    try:
+        yield
+    except (pyarrow.ArrowException, UnicodeDecodeError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise TinyError(
+            f"{file.name} is damaged or not a Parquet file: {cut(str(error))}", remedy="Download or write it again"
+        ) from error

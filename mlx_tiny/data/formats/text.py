@@ -1,0 +1,176 @@
+"""Text files: what a document is, and where it ends."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator
+
+from mlx_tiny.data.documents import LARGEST_DOCUMENT_BYTES, SEPARATOR, Rules, too_large
+from mlx_tiny.data.formats.reading import FileLook, Reading
+from mlx_tiny.data.opening import InputFile, read_chunks, read_lines
+from mlx_tiny.errors import TinyError
+
+LINES, BLANK_LINES, FILES, WHOLE = "lines", "blank-lines", "files", "whole"
+_DESCRIPTIONS = {
+    LINES: "each line is a document",
+    BLANK_LINES: "documents between blank lines",
+    FILES: "the whole file is one document",
+    WHOLE: "the whole file is one document",
+}
+_FOUND_SUFFIXES = ("", ".txt", ".text")
+"""Files in which the rule is found; in others each file is a document, but for tunes."""
+_TUNES = ".abc"
+_FEWEST_BLOCKS, _SHORTEST_BLOCK_BYTES = 20, 256
+"""Blocks between blank lines are documents from these on; the speeches of a play average 154 bytes."""
+_FEWEST_LINES = 20
+_WRAPPED_WIDTHS = range(40, 121)
+"""Characters per line of prose that is wrapped."""
+
+
+def read_text(file: InputFile, rules: Rules) -> Reading:
+    """The documents of a text file, by the rule that the user gave or that is found.
+
+    Raises:
+        TinyError: the file is not text, or does not contain the separator that the user gave.
+    """
+    rule = _find_rule(file) if rules.documents == "auto" else rules.documents.strip()
+    if rule not in _DESCRIPTIONS and rules.documents != "auto" and not _contains_separator(file, rule):
+        raise _missing_separator(file, rule)
+    how = _DESCRIPTIONS.get(rule, f"documents between lines of {rule}")
+    # A whole file is joined from its chunks, because each line is an object that needs memory.
+    pieces = read_chunks(file) if rule in (FILES, WHOLE) else read_lines(file)
+    return Reading(FileLook(f"{file.suffix.removeprefix('.') or 'text'}, {how}"), _split(file, pieces, _cutting(rule)))
+
+
+def _find_rule(file: InputFile) -> str:
+    if file.suffix not in _FOUND_SUFFIXES:
+        return BLANK_LINES if file.suffix == _TUNES else FILES
+    if _contains_separator(file, SEPARATOR):
+        return SEPARATOR
+    chunks = read_chunks(file)
+    sample = next(chunks, "")
+    is_whole = next(chunks, None) is None
+    return _rule_of(sample if is_whole else sample[: sample.rfind("\n\n") + 1] or sample)
+
+
+def _rule_of(sample: str) -> str:
+    """The rule that fits a text without separators, of which `sample` is the beginning."""
+    lines = sample.split("\n")
+    blocks = [size for size in _block_sizes(lines) if size]
+    if len(blocks) >= _FEWEST_BLOCKS and statistics.fmean(blocks) >= _SHORTEST_BLOCK_BYTES:
+        return BLANK_LINES
+    while lines and not lines[-1].strip():
+        lines.pop()
+    has_blank_lines = any(not line.strip() for line in lines)
+    if not has_blank_lines and len(lines) >= _FEWEST_LINES and not _is_wrapped(lines):
+        return LINES
+    return WHOLE
+
+
+def _block_sizes(lines: list[str]) -> Iterator[int]:
+    """UTF-8 bytes of the blocks between blank lines."""
+    size = 0
+    for line in lines:
+        if line.strip():
+            size += len(line.encode()) + 1
+        else:
+            yield size
+            size = 0
+    yield size
+
+
+def _is_wrapped(lines: list[str]) -> bool:
+    """Whether the lines look like prose that is cut at a width, not like items.
+
+    Most lines of such prose come close to the width, do not end a sentence, and have several words.
+    """
+    lengths = sorted(len(line.rstrip()) for line in lines)
+    width = lengths[int(0.98 * (len(lengths) - 1))]
+    if width not in _WRAPPED_WIDTHS:
+        return False
+    full = [line for line in lines if len(line.rstrip()) >= 0.75 * width]
+    open_ends = [line for line in full if not line.rstrip().endswith((".", "!", "?", '"', "”"))]
+    words = statistics.fmean(len(line.split()) for line in lines)
+    return len(full) >= 0.5 * len(lines) and len(open_ends) >= 0.5 * len(full) and words >= 5
+
+
+def _split(file: InputFile, pieces: Iterator[str], cut: Callable[[str], list[str]]) -> Iterator[str]:
+    """The documents of a file; white space alone is no document.
+
+    Args:
+        file: the file, for errors.
+        pieces: its lines, or its chunks where no document ends before the last.
+        cut: gives the parts of a line between which documents end, a single one where none does.
+    """
+    parts, size, start = list[str](), 0, 1
+    for number, line in enumerate(pieces, 1):
+        *ended, rest = cut(line)
+        for part in ended:
+            if size or part:
+                yield from _joined([*parts, part])
+            parts, size = [], 0
+        if rest:
+            start = start if parts else number
+            parts.append(rest)
+            size += len(rest)
+            if size >= LARGEST_DOCUMENT_BYTES:
+                raise too_large(file.name, start)
+    yield from _joined(parts)
+
+
+def _joined(parts: list[str]) -> Iterator[str]:
+    text = "".join(parts)
+    if text and not text.isspace():
+        yield text
+
+
+def _cutting(rule: str) -> Callable[[str], list[str]]:
+    """How a rule cuts a line; see `_split`."""
+    if rule in (FILES, WHOLE):
+        return lambda line: [line]
+    if rule == LINES:
+        return lambda line: [line, ""]
+    if rule == BLANK_LINES:
+        return lambda line: ["", ""] if line.isspace() else [line]
+    if rule == SEPARATOR:
+        return lambda line: _cut_at_markers(line) if SEPARATOR in line else [line]
+    return lambda line: ["", ""] if line.strip() == rule else [line]
+
+
+def _cut_at_markers(line: str) -> list[str]:
+    """The parts of a line between the markers that end a document.
+
+    A marker does so at the line's beginning or end, and where a word or a sentence's end is joined to it; a marker in
+    quotes or between spaces is a mention.
+    """
+    first, *pieces = line.split(SEPARATOR)
+    parts = [first]
+    for index, piece in enumerate(pieces):
+        before, after = parts[-1], piece
+        is_last = index == len(pieces) - 1
+        at_edge = not before.strip() or (is_last and not after.strip()) or (not is_last and not after)
+        joined = before[-1:].isalnum() or before[-1:] in (".", "!", "?") or after[:1].isalnum()
+        if at_edge or joined:
+            parts.append(piece)
+        else:
+            parts[-1] = f"{before}{SEPARATOR}{piece}"
+    return parts
+
+
+def _contains_separator(file: InputFile, separator: str) -> bool:
+    cut = _cutting(separator)
+    return any(
+        len(cut(line)) > 1
+        for chunk in read_chunks(file)
+        if separator in chunk
+        for line in chunk.split("\n")
+        if separator in line
+    )
+
+
+def _missing_separator(file: InputFile, separator: str) -> TinyError:
+    return TinyError(
+        f"No line of {file.name} separates documents",
+        expected=f"lines of {separator!r}, as --documents says",
+        remedy=f"Give --documents {LINES}, {BLANK_LINES}, {FILES}, {WHOLE}, or the text of such lines",
+    )

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import gzip
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from reading import how, read
+
+from mlx_tiny.data.documents import Tally
+from mlx_tiny.data.formats import parquet as parquet_format
+from mlx_tiny.errors import TinyError
+
+pyarrow = pytest.importorskip("pyarrow")
+parquet = pytest.importorskip("pyarrow.parquet")
+
+
+def write(path: Path, **columns: Any) -> Path:
+    parquet.write_table(pyarrow.table(columns), path)
+    return path
+
+
+KINDS = [
+    pyarrow.string(),
+    pyarrow.large_string(),
+    pyarrow.binary(),
+    pyarrow.large_binary(),
+    pyarrow.dictionary(pyarrow.int32(), pyarrow.string()),
+]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+@pytest.mark.parametrize("name", ["text", "tale"])
+def test_texts_of_every_kind(tmp_path: Path, kind: Any, name: str) -> None:
+    texts = pyarrow.array(["One\r\n", None, " ", "\U0001f600 Two"] * 700).cast(kind)
+    path = write(tmp_path / "a.parquet", n=list(range(2800)), **{name: texts})
+    tally = Tally()
+    assert read(path, tally) == ["One", "\U0001f600 Two"] * 700
+    assert tally.skipped == {"null text": 700, "empty text": 700}
+    assert "(75 % of rows)" in how(path)
+
+
+def test_batches_are_bounded_by_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet_format, "_BATCH_BYTES", 10_000)
+    texts = [f"{number} " + "x" * 3000 for number in range(50)]
+    assert read(write(tmp_path / "a.parquet", text=texts)) == texts
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ([["a"]], "list"),
+        ([{"a": "b"}], "struct"),
+        (pyarrow.array([None]), "null"),
+        ([5], "int64"),
+        ([[{"role": "user", "content": "Hi"}]], "list"),
+    ],
+)
+def test_a_text_column_of_another_type_is_not_replaced(tmp_path: Path, values: Any, found: str) -> None:
+    path = write(tmp_path / "a.parquet", text=values, title=["T"])
+    with pytest.raises(TinyError, match=rf"'text' of .* contains no text\. Got {found}.*title"):
+        read(path)
+    assert read(path, column="title") == ["T"]
+
+
+def test_columns(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.parquet", title=["T"], text=["One"], n=[1])
+    assert (read(path), read(path, column="title")) == (["One"], ["T"])
+    with pytest.raises(TinyError, match=r"no column 'body'. Got the columns title, text, n"):
+        read(path, column="body")
+    with pytest.raises(TinyError, match=r"column 'n' of .* contains no text. Got int64"):
+        read(path, column="n")
+    with pytest.raises(TinyError, match=r"which column.*left, right"):
+        read(write(path, left=["T"], right=["One"]))
+
+
+def test_two_columns_of_one_name(tmp_path: Path) -> None:
+    table = pyarrow.table([["a"], ["b"]], names=["text", "text"])
+    parquet.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(TinyError, match="text"):
+        read(tmp_path / "a.parquet")
+
+
+def test_chats(tmp_path: Path) -> None:
+    chat = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    tally = Tally()
+    assert read(write(tmp_path / "a.parquet", messages=[chat, None], id=["x", "y"]), tally) == [
+        "<|user|>Hi<|assistant|>Hello"
+    ]
+    assert (tally.roles, tally.skipped.total()) == ({"user", "assistant"}, 1)
+    assert read(write(tmp_path / "b.parquet", prompt=["2"], completion=["4"])) == ["<|user|>2<|assistant|>4"]
+
+
+def test_bytes_that_are_not_text(tmp_path: Path) -> None:
+    with pytest.raises(TinyError, match=r"Row 2 of .* not UTF-8"):
+        read(write(tmp_path / "a.parquet", text=[b"One", b"Tw\xff"]))
+
+
+def test_packed(tmp_path: Path) -> None:
+    raw = write(tmp_path / "a.parquet", text=["One"]).read_bytes()
+    (tmp_path / "a.parquet.gz").write_bytes(gzip.compress(raw))
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.parquet", raw)
+    assert read(tmp_path / "a.parquet.gz") == read(tmp_path / "a.zip") == ["One"]
+
+
+def test_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    path.write_text("no parquet at all, but long enough")
+    with pytest.raises(TinyError, match="damaged or not a Parquet"):
+        read(path)
+    whole = write(path, text=[f"Text {n}" for n in range(5000)]).read_bytes()
+    path.write_bytes(whole[:100] + bytes(200) + whole[300:])
+    with pytest.raises(TinyError, match=r"a\.parquet"):
+        read(path)
