@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -48,12 +49,16 @@ class BatchStream:
 
     def next_batch(self) -> NDArray[np.int32]:
         """The next sequences, [B, T+1]: all but the last column are inputs, all but the first are targets."""
-        starts = self._next_starts(self._batch_size)
+        return self.take(self._batch_size)
+
+    def take(self, count: int) -> NDArray[np.int32]:
+        """The next `count` sequences, [count, T+1]."""
+        starts = self._next_starts(count)
         batch: NDArray[np.int32] = self._tokens[starts[:, None] + self._columns].astype(np.int32)
         return batch
 
     def _next_starts(self, count: int) -> NDArray[np.int64]:
-        parts = []
+        parts = [np.zeros(0, np.int64)]
         while count:
             epoch, index = divmod(self.position, self.sequences_per_epoch)
             part = self._epoch_starts(epoch)[index : index + count]
@@ -76,6 +81,56 @@ class BatchStream:
         spare = len(self._tokens) - 1 - self.sequences_per_epoch * self._context
         offset = int(draws[0]) % min(self._context, spare + 1)
         return offset + self._context * np.argsort(draws[1:], kind="stable").astype(np.int64)
+
+
+class MixedStream:
+    """Endless stream of sequences of several texts in given shares, a pure function of them, the seed and the position.
+
+    The first n sequences contain `shares[i]` times n of text i, as closely as whole numbers can. The texts take turns
+    as evenly as possible, and each yields the sequences of its own `BatchStream` in their order.
+
+    Args:
+        texts: of each text its tokens, as for `BatchStream`.
+        shares: of each text its share of the sequences; above 0, with sum 1.
+        batch_size, context, seed: as for `BatchStream`.
+
+    Raises:
+        TinyError: a text has fewer tokens than one sequence.
+    """
+
+    def __init__(
+        self, texts: Sequence[Tokens], shares: Sequence[float], *, batch_size: int, context: int, seed: int
+    ) -> None:
+        self._streams = [BatchStream(text, batch_size=batch_size, context=context, seed=seed) for text in texts]
+        self._shares, self._batch_size, self._context = shares, batch_size, context
+        self.position = 0
+        """Sequences consumed since the beginning."""
+
+    def seek(self, position: int) -> None:
+        """Continue as if `position` sequences had been consumed."""
+        self._streams[0].seek(position)  # raises the error of a wrong position
+        self.position = position
+
+    def next_batch(self) -> NDArray[np.int32]:
+        """The next sequences, [B, T+1]: all but the last column are inputs, all but the first are targets."""
+        batch = np.empty((self._batch_size, self._context + 1), np.int32)
+        counts = self._counts(np.arange(self.position, self.position + self._batch_size + 1, dtype=np.int64))
+        for stream, count in zip(self._streams, counts, strict=True):
+            stream.seek(int(count[0]))
+            batch[np.diff(count) == 1] = stream.take(int(count[-1] - count[0]))
+        self.position += self._batch_size
+        return batch
+
+    def _counts(self, left: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """How many of the first `left` sequences belong to each text: the first one takes its share, and so on.
+
+        With the next sequence exactly one of the counts rises, because each takes at most all that are left.
+        """
+        counts, rest = [], 1.0
+        for share in self._shares[:-1]:
+            counts.append(np.floor(left * min(1.0, share / rest) + 0.5).astype(np.int64))
+            left, rest = left - counts[-1], rest - share
+        return [*counts, left]
 
 
 class ValidationWindows(NamedTuple):

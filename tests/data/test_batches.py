@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlx_tiny.data.batches import BatchStream, validation_windows
+from mlx_tiny.data.batches import BatchStream, MixedStream, validation_windows
 from mlx_tiny.errors import TinyError
 
 
@@ -74,6 +74,42 @@ def test_offsets_vary_so_that_every_token_is_seen() -> None:
     stream = BatchStream(counting(1000), batch_size=99, context=10, seed=0)
     offsets = {int(stream.next_batch().min()) for _ in range(60)}
     assert offsets == set(range(10))
+
+
+@st.composite
+def mixtures(draw: st.DrawFn) -> tuple[list[np.ndarray], list[float], dict[str, int]]:
+    """Up to four texts whose tokens tell them apart, their shares, and the other arguments of a stream."""
+    context, seed = draw(st.integers(1, 9)), draw(st.integers(0, 9))
+    lengths = draw(st.lists(st.integers(context + 1, 60), min_size=1, max_size=4))
+    weights = [draw(st.floats(0.001, 1000)) for _ in lengths]
+    texts = [np.arange(length, dtype=np.uint16) + 1000 * index for index, length in enumerate(lengths)]
+    shares = [weight / sum(weights) for weight in weights]
+    return texts, shares, {"batch_size": draw(st.integers(1, 7)), "context": context, "seed": seed}
+
+
+@given(mixture=mixtures(), batches=st.integers(1, 40))
+@settings(max_examples=100, deadline=None)
+def test_a_mixture_has_its_shares_and_each_text_its_own_order(mixture: tuple, batches: int) -> None:
+    texts, shares, settings = mixture
+    stream = MixedStream(texts, shares, **settings)
+    sequences = np.concatenate([stream.next_batch() for _ in range(batches)])
+    for index, (text, share) in enumerate(zip(texts, shares, strict=True)):
+        mine = sequences[sequences[:, 0] // 1000 == index]
+        assert abs(len(mine) - share * len(sequences)) <= 2
+        alone = BatchStream(text, **settings)
+        assert np.array_equal(mine, alone.take(len(mine)))
+
+
+@given(mixture=mixtures(), batches=st.integers(0, 1000))
+@settings(max_examples=100, deadline=None)
+def test_a_mixture_goes_on_at_any_position(mixture: tuple, batches: int) -> None:
+    texts, shares, settings = mixture
+    flat = MixedStream(texts, shares, **{**settings, "batch_size": 1})
+    flat.seek(batches * settings["batch_size"])
+    stream = MixedStream(texts, shares, **settings)
+    stream.seek(flat.position)
+    expected = [flat.next_batch() for _ in range(2 * settings["batch_size"])]
+    assert np.array_equal(np.concatenate([stream.next_batch(), stream.next_batch()]), np.concatenate(expected))
 
 
 def test_the_order_is_the_same_in_every_process_and_version() -> None:
