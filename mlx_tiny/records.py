@@ -219,6 +219,28 @@ def metrics_from_json(line: str, what: str) -> MetricsRecord:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """The run whose weights and tokenizer another run started from."""
+
+    run: str
+    """Its folder at that time, for display."""
+    step: int
+    """At which it had these weights."""
+    weights: str
+    """SHA-256 of the weights."""
+    tokenizer: str
+    """SHA-256 of the tokenizer."""
+    data: str
+    """Description of the text that it was trained on."""
+    data_key: str
+    """Key of its prepared text in the cache."""
+    rate: float
+    """Peak learning rates where the user named none, relative to those of the other run."""
+    before: dict[str, float]
+    """Bits per byte of these weights on each validation text, by the fingerprint of the text."""
+
+
+@dataclass(frozen=True)
 class Progress:
     """The account of a run: everything in a checkpoint that is not an array."""
 

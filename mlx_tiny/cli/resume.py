@@ -63,7 +63,7 @@ def resume(path: Path, run_path: Path | None, flags: dict[str, Any]) -> None:
     for line in (f"data: {source.description}", *lines):
         session.say(line)
     with contextlib.closing(CompilingAhead(run.config)) as ahead:
-        corpus, prepare_s = session.prepared(run.config, source)
+        corpus, prepare_s = session.prepared(run.config, source, run.inherited_tokenizer())
         session.train(run, corpus, "as the run was started", prepare_s, ahead, resume=True)
 
 

@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlx_tiny.cli.options import flag_name, shown
-from mlx_tiny.config import RunConfig, TrainConfig
+from mlx_tiny.config import DataConfig, RunConfig, TrainConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mlx_tiny.data.prepare import PreparedCorpus
+    from mlx_tiny.data.sources import Source
+    from mlx_tiny.data.tokenizer import Tokenizer
     from mlx_tiny.linux.warmup import CompilingAhead
+    from mlx_tiny.report.record import TextStrength
     from mlx_tiny.training.backend import Backend
     from mlx_tiny.training.checkpoint import RunFolder
     from mlx_tiny.training.trainer import Outcome
@@ -31,25 +34,56 @@ def say(line: str) -> None:
     click.echo(line, err=True)
 
 
-def prepared(config: RunConfig, source: Any) -> tuple[PreparedCorpus, float]:
-    """The prepared data of a run, of which the essence is said, and the seconds that this took."""
+def prepared(config: RunConfig, source: Source, tokenizer: Tokenizer | None = None) -> tuple[PreparedCorpus, float]:
+    """The prepared data of a run, of which the essence is said, and the seconds that this took.
+
+    Args:
+        tokenizer: of the run that it starts from, if it does.
+    """
     from mlx_tiny.cli.display import PreparationBar
     from mlx_tiny.data.prepare import prepare
     from mlx_tiny.data.summary import summary
 
     started, bar = time.monotonic(), PreparationBar()
     try:
-        corpus = prepare(config.data, progress=bar, source=source)
+        corpus = prepare(config.data, progress=bar, source=source, tokenizer=tokenizer)
     finally:
         bar.close()
     for line in summary(corpus.record):
         say(line)
+    unknown = sorted(set(corpus.record.found.roles) - corpus.tokenizer.markers.keys())
+    if tokenizer is not None and unknown:
+        say(
+            f"warning: the tokenizer of the other run has no symbol for the roles {', '.join(unknown)}: their markers "
+            f"are spelled out, and generation does not stop at them"
+        )
     return corpus, time.monotonic() - started
 
 
 def identity(corpus: PreparedCorpus) -> dict[str, Any]:
     """What a run remembers of its data."""
     return {"key": corpus.key, "tokenizer": corpus.tokenizer.hash, "description": corpus.description}
+
+
+def own_text(asked: dict[str, Any]) -> Source | None:
+    """The user's own text, looked at before the machine is measured; None where the text is not the user's.
+
+    Args:
+        asked: the user's settings of the section `data`; their names are made absolute.
+
+    Raises:
+        TinyError: there is no such text, or it cannot be read.
+    """
+    from mlx_tiny.data.find import NAMED
+    from mlx_tiny.data.names import absolute
+    from mlx_tiny.data.sources import resolve
+
+    if "sources" in asked:
+        asked["sources"] = tuple(map(absolute, asked["sources"]))
+    if "validation" in asked:
+        asked["validation"] = absolute(asked["validation"])
+    config = DataConfig(**asked)
+    return None if set(config.sources) <= set(NAMED) else resolve(config)
 
 
 def require_possible(config: RunConfig) -> None:
@@ -178,10 +212,24 @@ def _report(
         prepare_s,
         samples,
     )
-    built = report.build(run, corpus, outcome, session)
+    built = report.build(run, corpus, outcome, session, _old_text(run, backend, outcome))
     report.write_report(run, built)
     click.echo(f"\n{printable(samples[0]).strip()}\n")
     if outcome.interrupted:
         again = shlex.join(["--resume", str(run.path)])
         click.echo(f"Interrupted; everything is saved. To continue: mlx-tiny train {again}\n")
     click.echo(block(report.summary(built, run.path)))
+
+
+def _old_text(run: RunFolder, backend: Backend, outcome: Outcome) -> TextStrength | None:
+    """How good the model is now on the text of the run that it started from, if it did and the text is in the cache."""
+    from mlx_tiny.report.record import TextStrength
+    from mlx_tiny.training.evaluate import Evaluation, fingerprint
+    from mlx_tiny.training.origin import old_text_of
+
+    if run.origin is None or outcome.interrupted or (old := old_text_of(run.origin)) is None:
+        return None
+    nats, tokens = backend.evaluate(outcome.state, old.valid, None)
+    after = Evaluation(nats, tokens, old.valid_bytes).bits_per_byte
+    mark = fingerprint(old.valid_text_hash)
+    return TextStrength(old.description, after, run.origin.before.get(mark), mark)

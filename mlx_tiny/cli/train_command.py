@@ -6,19 +6,16 @@ import contextlib
 import dataclasses
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from mlx_tiny.cli import session
+from mlx_tiny.cli import from_run, session
 from mlx_tiny.cli.options import config_options, user_settings
 from mlx_tiny.cli.resume import resume
 from mlx_tiny.cli.session import SECTIONS
-from mlx_tiny.config import DataConfig, RunConfig, TrainConfig
+from mlx_tiny.config import RunConfig, TrainConfig
 from mlx_tiny.records import from_plain, to_plain
-
-if TYPE_CHECKING:
-    from mlx_tiny.data.sources import Source
 
 # Matrix products of GPUs work on tiles of 8.
 _HIDDEN_MULTIPLE = 8
@@ -29,8 +26,14 @@ _HIDDEN_MULTIPLE = 8
     "--run", "run_path", type=click.Path(path_type=Path), help="Folder for the results. [default: runs/DATE-TIME]"
 )
 @click.option("--resume", "resume_path", type=click.Path(path_type=Path), help="Continue the run in this folder.")
+@click.option(
+    "--from",
+    "from_path",
+    type=click.Path(path_type=Path),
+    help="Start a new run from the weights and the tokenizer of the run in this folder.",
+)
 @config_options(*SECTIONS)
-def command(run_path: Path | None, resume_path: Path | None, **flags: Any) -> None:
+def command(run_path: Path | None, resume_path: Path | None, from_path: Path | None, **flags: Any) -> None:
     """Train a small language model within a budget, and report how good it is.
 
     Without options, the run takes five minutes. It trains on TinyStories if that is in the cache, and on generated
@@ -41,11 +44,18 @@ def command(run_path: Path | None, resume_path: Path | None, **flags: Any) -> No
       mlx-tiny train --data notes.txt --budget 20Mtok --run runs/notes
       mlx-tiny train --resume runs/notes --budget 40Mtok
       mlx-tiny train --resume runs/notes --budget 60Mtok --backend torch
+      mlx-tiny train --from runs/notes --data letters.txt --budget 1m
     """
     if resume_path is not None:
+        if from_path is not None:
+            raise click.UsageError("--resume continues a run, and --from starts a new one: name only one of them")
         resume(resume_path, run_path, flags)
+        return
+    path = run_path or Path("runs") / time.strftime("%Y%m%d-%H%M%S")
+    if from_path is not None:
+        from_run.begin(path, from_path, flags)
     else:
-        _start(run_path or Path("runs") / time.strftime("%Y%m%d-%H%M%S"), flags)
+        _start(path, flags)
 
 
 def _start(path: Path, flags: dict[str, Any]) -> None:
@@ -56,7 +66,7 @@ def _start(path: Path, flags: dict[str, Any]) -> None:
 
     RunFolder.require_free(path)  # before the data is prepared in vain
     asked = {section: user_settings(flags, section) for section in SECTIONS}
-    source = _own_text(asked["data"])
+    source = session.own_text(asked["data"])
     config, reason = _planned(asked)
     source = source or resolve(config.data)
     # So that a resumed run uses the same data even if TinyStories has been downloaded in between.
@@ -67,27 +77,6 @@ def _start(path: Path, flags: dict[str, Any]) -> None:
         require_sequence(corpus, config.model.context)
         run = RunFolder.create(path, config, session.identity(corpus), corpus.directory / "tokenizer.model")
         session.train(run, corpus, reason, prepare_s, ahead, resume=False)
-
-
-def _own_text(asked: dict[str, Any]) -> Source | None:
-    """The user's own text, looked at before the machine is measured; None where the text is not the user's.
-
-    Args:
-        asked: the user's settings of the section `data`; their names are made absolute.
-
-    Raises:
-        TinyError: there is no such text, or it cannot be read.
-    """
-    from mlx_tiny.data.find import NAMED
-    from mlx_tiny.data.names import absolute
-    from mlx_tiny.data.sources import resolve
-
-    if "sources" in asked:
-        asked["sources"] = tuple(map(absolute, asked["sources"]))
-    if "validation" in asked:
-        asked["validation"] = absolute(asked["validation"])
-    config = DataConfig(**asked)
-    return None if set(config.sources) <= set(NAMED) else resolve(config)
 
 
 def _planned(asked: dict[str, dict[str, Any]]) -> tuple[RunConfig, str]:

@@ -140,6 +140,11 @@ def prepare(
     )
 
 
+def find_prepared(key: str, description: str) -> PreparedCorpus | None:
+    """The token files with this key, or None where they are not in the cache."""
+    return _open_if_whole(cache_home() / "prepared" / key, description)
+
+
 def require_sequence(prepared: PreparedCorpus, context: int) -> None:
     """Raise a TinyError when the training text is shorter than one sequence of `context` predicted tokens."""
     require_tokens(len(prepared.train), context)

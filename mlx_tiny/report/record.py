@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mlx_tiny.config import RunConfig
 from mlx_tiny.machine.description import Machine
-from mlx_tiny.records import Record
+from mlx_tiny.records import Origin, Record
+
+
+@dataclass(frozen=True)
+class TextStrength:
+    """How good the model of a run is on one validation text."""
+
+    text: str
+    """Description of its source."""
+    bits_per_byte: float
+    before: float | None
+    """Bits per byte of the weights that the run started from, where these were another run's."""
+    fingerprint: str
 
 
 @dataclass(frozen=True)
@@ -55,3 +67,8 @@ class Report(Record):
     machine: Machine
     samples: list[str]
     config: RunConfig
+    origin: Origin | None = None
+    """The run that this one started from."""
+    texts: list[TextStrength] = field(default_factory=list)
+    """Of a run that started from another one, where it was not interrupted: its own text, and that of the other run if
+    it is in the cache."""

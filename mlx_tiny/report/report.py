@@ -15,7 +15,7 @@ from mlx_tiny.model.parameters import (
     training_flops_per_token,
 )
 from mlx_tiny.records import EvaluationRecord, StepRecord, read, write
-from mlx_tiny.report.record import Report
+from mlx_tiny.report.record import Report, TextStrength
 from mlx_tiny.tools import plots
 from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.evaluate import fingerprint
@@ -37,8 +37,14 @@ class Session:
     samples: list[str]
 
 
-def build(run: RunFolder, corpus: PreparedCorpus, outcome: Outcome, session: Session) -> Report:
-    """The report of a run that has ended or was interrupted; the machine is described in its present state."""
+def build(
+    run: RunFolder, corpus: PreparedCorpus, outcome: Outcome, session: Session, old: TextStrength | None = None
+) -> Report:
+    """The report of a run that has ended or was interrupted; the machine is described in its present state.
+
+    Args:
+        old: strength on the text of the run that this one started from.
+    """
     model, progress, evaluation = run.config.model, outcome.progress, outcome.evaluation
     training_s = outcome.phases.get("training", 0.0)
     achieved = progress.flops / training_s if training_s else 0.0
@@ -75,7 +81,17 @@ def build(run: RunFolder, corpus: PreparedCorpus, outcome: Outcome, session: Ses
         machine=describe(),
         samples=session.samples,
         config=run.config,
+        origin=run.origin,
+        texts=_texts(run, corpus, outcome, old),
     )
+
+
+def _texts(run: RunFolder, corpus: PreparedCorpus, outcome: Outcome, old: TextStrength | None) -> list[TextStrength]:
+    if run.origin is None or outcome.interrupted:
+        return []
+    mark = fingerprint(corpus.valid_text_hash)
+    own = TextStrength(corpus.description, outcome.evaluation.bits_per_byte, run.origin.before.get(mark), mark)
+    return [own] if old is None or old.fingerprint == mark else [own, old]
 
 
 def summary(report: Report, path: Path) -> dict[str, str]:
@@ -93,9 +109,19 @@ def summary(report: Report, path: Path) -> dict[str, str]:
         "utilisation": _number(report.utilisation, ".1%"),
         "peak_memory": format_bytes(report.peak_memory_bytes),
         "seconds": f"{report.seconds:.1f}",
+        **_before_and_after(report),
         "run": str(path),
     }
     return {key: value for key, value in lines.items() if value}
+
+
+def _before_and_after(report: Report) -> dict[str, str]:
+    lines = {}
+    for name, text in zip(("", "old_text_"), report.texts, strict=False):
+        lines[f"{name}bits_per_byte_before"] = _number(text.before, ".4f")
+        if name:
+            lines[f"{name}bits_per_byte"] = f"{text.bits_per_byte:.4f}"
+    return lines
 
 
 def write_report(run: RunFolder, report: Report) -> None:
@@ -150,6 +176,7 @@ def _markdown(report: Report) -> str:
     parts = [f"# A language model from {report.data}", ""]
     for title, rows in (
         ("Strength", strength),
+        *([("Before and after", _comparison(report))] if report.origin else []),
         ("Cost", cost),
         ("Size", size),
         ("Time in each phase", phases),
@@ -162,6 +189,18 @@ def _markdown(report: Report) -> str:
     for text in report.samples:
         parts += ["> " + line for line in text.strip().split("\n")] + [""]
     return "\n".join(parts)
+
+
+def _comparison(report: Report) -> dict[str, str]:
+    """A row per text: its bits per byte now, and under the weights that the run started from."""
+    assert report.origin is not None
+    rows = {"started from": f"{report.origin.run}, step {report.origin.step}"}
+    for text in report.texts:
+        change = "" if text.before is None else f" (before: {text.before:.4f}, {text.bits_per_byte - text.before:+.4f})"
+        rows[f"bits per byte on {text.text}"] = f"{text.bits_per_byte:.4f}{change}"
+    if len(report.texts) == 1 and report.texts[0].text != report.origin.data:
+        rows[f"bits per byte on {report.origin.data}"] = "not measured: the text is not in the cache"
+    return rows
 
 
 def _plot(run: RunFolder, path: Path) -> None:

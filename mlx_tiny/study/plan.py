@@ -128,6 +128,18 @@ def choose(name: str, budget: Budget, measure: Callable[[], float] | None = None
     )
 
 
+def expected_tokens(budget: Budget, model: ModelConfig, measure: Callable[[], float]) -> float:
+    """Tokens that the budget is expected to be enough for.
+
+    Args:
+        measure: returns the model FLOPs per second of training; called only for a budget in seconds.
+    """
+    if budget.quantity == "tokens":
+        return budget.amount
+    flops = budget.amount if budget.quantity == "flops" else measure() * budget.amount
+    return flops / training_flops_per_token(model)
+
+
 def measured_flops_per_s(make_backend: Callable[[RunConfig], Backend] = MlxBackend) -> float:
     """Model FLOPs per second that uncompiled training steps of the preset `mini` reach on this machine."""
     config = PRESETS["mini"].config()

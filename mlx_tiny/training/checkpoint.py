@@ -1,6 +1,6 @@
 """The folder of a run, and its checkpoints, which are either complete or absent.
 
-    RUN/config.json                      all settings, and hashes of the tokenizer and the data
+    RUN/config.json                      all settings, hashes of the tokenizer and the data, and the run it started from
         tokenizer.model
         metrics.jsonl                    one line per step or evaluation
         checkpoints/last.safetensors     weights, optimizer, position in the data, account: `--resume` reads it
@@ -26,6 +26,7 @@ from typing import Any
 import mlx.core as mx
 
 from mlx_tiny.config import FORMAT_VERSION, RunConfig
+from mlx_tiny.data.tokenizer import Tokenizer, load_tokenizer
 from mlx_tiny.errors import TinyError, first_line
 from mlx_tiny.files import (
     atomic_folder,
@@ -38,10 +39,10 @@ from mlx_tiny.files import (
     write_json,
 )
 from mlx_tiny.model.parameters import Parameters, parameter_specs
-from mlx_tiny.optim.optimizer import initial_state
 from mlx_tiny.records import (
     FinalRecord,
     MetricsRecord,
+    Origin,
     Progress,
     from_json,
     from_plain,
@@ -49,14 +50,19 @@ from mlx_tiny.records import (
     to_json,
     to_plain,
 )
+from mlx_tiny.training.arrays import (
+    OTHER_VERSION,
+    check_moments,
+    check_parameters,
+    check_version,
+    load_arrays,
+    open_arrays,
+)
 from mlx_tiny.training.step import TrainingState
 
 # Settings that may change when a run is resumed.
 _HOW_OFTEN = ("evaluations", "evaluation_tokens", "checkpoints", "samples")
 _BY_WHAT = ("backend", "implementation", "compile")
-_OTHER_VERSION = (
-    "Use the version that wrote it (format 1: mlx_tiny 0.1; format 2: commit dfd339b), or train anew with this one"
-)
 
 
 class RunFolder:
@@ -79,7 +85,7 @@ class RunFolder:
                 f"The run at {path} was written by another version of mlx_tiny",
                 expected=f"format {FORMAT_VERSION}",
                 got=saved.get("format_version"),
-                remedy=_OTHER_VERSION,
+                remedy=OTHER_VERSION,
             )
         if not isinstance(saved.get("config"), dict) or not isinstance(saved.get("corpus"), dict):
             raise TinyError(
@@ -90,6 +96,9 @@ class RunFolder:
         self.config = from_plain(RunConfig, saved["config"])
         self.corpus: dict[str, Any] = saved["corpus"]
         """Key, description, tokenizer hash and counts of the prepared data."""
+        origin = saved.get("origin")
+        self.origin = None if origin is None else from_plain(Origin, origin, "origin of the run")
+        """The run whose weights this one started from; None for random weights."""
 
     @staticmethod
     def require_free(path: Path) -> None:
@@ -101,8 +110,18 @@ class RunFolder:
             )
 
     @staticmethod
-    def create(path: Path, config: RunConfig, corpus: dict[str, Any], tokenizer_model: Path) -> RunFolder:
+    def create(
+        path: Path,
+        config: RunConfig,
+        corpus: dict[str, Any],
+        tokenizer_model: Path,
+        start: tuple[Origin, TrainingState] | None = None,
+    ) -> RunFolder:
         """Make the folder of a new run, with configuration and tokenizer.
+
+        Args:
+            start: another run, and a state with its weights, which becomes the first checkpoint; by default the run
+                starts from random weights, without a checkpoint.
 
         Raises:
             TinyError: `path` exists, or cannot be written.
@@ -111,7 +130,9 @@ class RunFolder:
         remove_leftovers(path.parent)
         with atomic_folder(path) as aside:
             shutil.copyfile(tokenizer_model, aside / "tokenizer.model")
-            _write_config(aside, config, corpus)
+            _write_config(aside, config, corpus, start[0] if start else None)
+            if start:
+                RunFolder(aside).save_checkpoint("last", start[1], Progress())
         make_folder(path / "checkpoints")
         return RunFolder(path)
 
@@ -122,11 +143,19 @@ class RunFolder:
             TinyError: disk full, no permission.
         """
         if RunFolder(self.path).config != self.config:
-            _write_config(self.path, self.config, self.corpus)
+            _write_config(self.path, self.config, self.corpus, self.origin)
 
     @property
     def tokenizer_model(self) -> Path:
         return self.path / "tokenizer.model"
+
+    def inherited_tokenizer(self) -> Tokenizer | None:
+        """The tokenizer of the run that this one started from; None where it was trained on this run's own text.
+
+        Raises:
+            TinyError: it is missing or damaged.
+        """
+        return None if self.origin is None else load_tokenizer(self.tokenizer_model)
 
     @property
     def metrics(self) -> Path:
@@ -164,8 +193,8 @@ class RunFolder:
             TinyError: missing, damaged, or of another version or configuration.
         """
         path = self.checkpoint(name)
-        arrays, metadata = _load(path, "checkpoint")
-        _check_version(path, "checkpoint", metadata)
+        arrays, metadata = load_arrays(path, "checkpoint")
+        check_version(path, "checkpoint", metadata)
         if metadata.get("identity") != self.identity():
             raise TinyError(
                 f"The checkpoint {path} belongs to a run of another configuration",
@@ -177,8 +206,8 @@ class RunFolder:
         for key, array in arrays.items():
             group, _, rest = key.partition(".")
             groups.setdefault(group, {})[rest] = array
-        _check_parameters(path, groups["model"], self.config)
-        _check_moments(path, groups["optimizer"], self.config)
+        check_parameters(path, groups["model"], self.config)
+        check_moments(path, groups["optimizer"], self.config)
         # The norm of all gradients is added up in the order of the parameters, so it must be that of a new run.
         parameters = {name: groups["model"][name] for name in parameter_specs(self.config.model)}
         try:
@@ -209,9 +238,9 @@ class RunFolder:
             since = "gone on since its end" if self.weights.exists() else "not ended"
             tell(f"The run has {since}: the weights are those of its last checkpoint, step {progress.step}.")
             return state.parameters
-        parameters, metadata = _load(self.weights, "weights file")
-        _check_version(self.weights, "weights file", metadata)
-        _check_parameters(self.weights, parameters, self.config)
+        parameters, metadata = load_arrays(self.weights, "weights file")
+        check_version(self.weights, "weights file", metadata)
+        check_parameters(self.weights, parameters, self.config)
         return parameters
 
     def weights_step(self) -> int | None:
@@ -222,8 +251,8 @@ class RunFolder:
         """
         if not self.weights.exists():
             return None
-        _, metadata = _open(self.weights, "weights file")
-        _check_version(self.weights, "weights file", metadata)
+        _, metadata = open_arrays(self.weights, "weights file")
+        check_version(self.weights, "weights file", metadata)
         try:
             return int(metadata["step"])
         except (KeyError, ValueError) as error:
@@ -245,7 +274,7 @@ class RunFolder:
         """The step of the last checkpoint, or None where there is none that says so."""
         path = self.checkpoint("last")
         try:
-            return from_json(Progress, _open(path, "checkpoint")[1]["progress"], f"progress in {path}").step
+            return from_json(Progress, open_arrays(path, "checkpoint")[1]["progress"], f"progress in {path}").step
         except (TinyError, KeyError, ValueError):
             return None
 
@@ -283,7 +312,9 @@ class RunFolder:
         config = to_plain(self.config)
         for name in (*_HOW_OFTEN, *_BY_WHAT, "budget"):
             config["train"].pop(name)
-        return hash_text(json.dumps(config, sort_keys=True), self.corpus.get("tokenizer"), self.corpus.get("key"))[:16]
+        origin = [] if self.origin is None else [self.origin.weights]
+        parts = self.corpus.get("tokenizer"), self.corpus.get("key"), *origin
+        return hash_text(json.dumps(config, sort_keys=True), *parts)[:16]
 
     def append_metrics(self, record: MetricsRecord) -> None:
         """Add one line to `metrics.jsonl`."""
@@ -317,69 +348,11 @@ class RunFolder:
             file.writelines(to_json(record) + "\n" for record in kept)
 
 
-def _write_config(folder: Path, config: RunConfig, corpus: dict[str, Any]) -> None:
+def _write_config(folder: Path, config: RunConfig, corpus: dict[str, Any], origin: Origin | None) -> None:
     saved = {"format_version": FORMAT_VERSION, "config": to_plain(config), "corpus": corpus}
+    if origin is not None:
+        saved["origin"] = to_plain(origin)
     write_json(folder / "config.json", saved)
-
-
-def _load(path: Path, what: str) -> tuple[dict[str, mx.array], dict[str, str]]:
-    arrays, metadata = _open(path, what)
-    with _damage_explained(path, what):
-        mx.eval(arrays)
-    return arrays, metadata
-
-
-def _open(path: Path, what: str) -> tuple[dict[str, mx.array], dict[str, str]]:
-    """The arrays, which are read when they are needed, and the texts of a file."""
-    if not path.exists():
-        raise TinyError(f"No {what} at {path}", remedy="The run may have stopped before it wrote one; start it again")
-    with _damage_explained(path, what):
-        loaded: Any = mx.load(str(path), format="safetensors", return_metadata=True)
-        arrays, metadata = loaded
-    return arrays, metadata
-
-
-@contextlib.contextmanager
-def _damage_explained(path: Path, what: str) -> Iterator[None]:
-    try:
-        yield
-    except (RuntimeError, ValueError) as error:
-        raise TinyError(
-            f"The {what} {path} is damaged ({first_line(error)})",
-            remedy="Restore it from a copy, or start the run again",
-        ) from error
-
-
-def _check_version(path: Path, what: str, metadata: dict[str, str]) -> None:
-    if metadata.get("format_version") != str(FORMAT_VERSION):
-        raise TinyError(
-            f"The {what} {path} was written by another version of mlx_tiny",
-            expected=f"format {FORMAT_VERSION}",
-            got=metadata.get("format_version", "no version"),
-            remedy=_OTHER_VERSION,
-        )
-
-
-def _check_parameters(path: Path, parameters: Parameters, config: RunConfig) -> None:
-    expected = {name: spec.shape for name, spec in parameter_specs(config.model).items()}
-    _check_shapes(path, "parameter", expected, parameters)
-
-
-def _check_moments(path: Path, moments: Parameters, config: RunConfig) -> None:
-    fresh = initial_state(config.optimizer, parameter_specs(config.model))
-    _check_shapes(path, "moment", {name: array.shape for name, array in fresh.items()}, moments)
-
-
-def _check_shapes(path: Path, what: str, expected: dict[str, tuple[int, ...]], arrays: Parameters) -> None:
-    got = {name: array.shape for name, array in arrays.items()}
-    if expected != got:
-        name = next(n for n in [*expected, *got] if expected.get(n) != got.get(n))
-        raise TinyError(
-            f"{path} does not fit the run's configuration at {what} {name}",
-            expected=expected.get(name, f"no such {what}"),
-            got=got.get(name, f"no such {what}"),
-            remedy="The file is another run's, or config.json was changed: restore both from one copy",
-        )
 
 
 def all_finite(parameters: Parameters) -> bool:

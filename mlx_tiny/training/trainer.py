@@ -92,10 +92,11 @@ def require_data_of(run: RunFolder, corpus: PreparedCorpus) -> None:
 
 
 def _require_not_begun(run: RunFolder) -> None:
-    """Raise a TinyError when a run without a checkpoint has a finished model, which a new beginning would replace."""
-    if run.weights.exists():
+    """Raise a TinyError when a run without a checkpoint has weights already, which a new beginning would replace."""
+    if run.weights.exists() or run.origin is not None:
+        begun = "started from another run" if run.origin else "has ended"
         raise TinyError(
-            f"The run at {run.path} has ended, and its last checkpoint is missing, so it cannot go on",
+            f"The run at {run.path} {begun}, and its last checkpoint is missing, so it cannot go on",
             expected=f"the file {run.checkpoint('last')}",
             remedy="Restore it from a copy, or start a new run",
         )
@@ -159,7 +160,11 @@ class Trainer:
             state, progress = self.backend.load_checkpoint(self.run, "last")
             self.run.save_config()
             self.run.rewind_metrics(progress.step)
-            self.listener.message(f"resumed at step {progress.step}, after {progress.tokens:,} tokens")
+            begun = f"resumed at step {progress.step}, after {progress.tokens:,} tokens"
+            origin = self.run.origin
+            if origin is not None and progress.step == 0:
+                begun = f"starts from the weights of {origin.run}, step {origin.step}"
+            self.listener.message(begun)
             return state, progress
         if resume:
             _require_not_begun(self.run)

@@ -53,7 +53,7 @@ def open_run(folder: RunFolder) -> Run:
         TinyError: weights or data missing, damaged, changed, or of another version.
     """
     weights = folder.load_weights()
-    corpus = prepare(folder.config.data)
+    corpus = prepare(folder.config.data, tokenizer=folder.inherited_tokenizer())
     require_data_of(folder, corpus)
     config = folder.config
     require_sequence(corpus, config.model.context)

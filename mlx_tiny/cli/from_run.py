@@ -1,0 +1,102 @@
+"""`mlx-tiny train --from`: the plan of a run that starts from the weights and the tokenizer of another."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlx_tiny.cli import session
+from mlx_tiny.cli.options import flag_name, user_settings
+from mlx_tiny.config import DataConfig, RunConfig, ScheduleConfig
+from mlx_tiny.errors import TinyError
+from mlx_tiny.records import from_plain, to_plain
+
+if TYPE_CHECKING:
+    from mlx_tiny.data.prepare import PreparedCorpus
+    from mlx_tiny.training.checkpoint import RunFolder
+
+
+def begin(path: Path, source_path: Path, flags: dict[str, Any]) -> None:
+    """Train the model of the run at `source_path` on other text, as a new run at `path`.
+
+    Raises:
+        TinyError: no such run, a flag that contradicts its model, or one of the errors of a new run.
+    """
+    from mlx_tiny.data.prepare import require_sequence
+    from mlx_tiny.data.sources import resolve
+    from mlx_tiny.data.tokenizer import load_tokenizer
+    from mlx_tiny.linux.warmup import CompilingAhead
+    from mlx_tiny.training import origin
+    from mlx_tiny.training.checkpoint import RunFolder
+
+    RunFolder.require_free(path)
+    source = RunFolder(source_path)
+    parameters, tokenizer = source.load_weights(session.say), load_tokenizer(source.tokenizer_model)
+    asked = {section: user_settings(flags, section) for section in session.SECTIONS}
+    _require_same_model(source, asked)
+    text = session.own_text(asked["data"])
+    config, reason = _planned(source, asked)
+    text = text or resolve(config.data)
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, sources=text.names))
+    session.say(f"data: {text.description}")
+    with contextlib.closing(CompilingAhead(config)) as ahead:
+        corpus, prepare_s = session.prepared(config, text, tokenizer)
+        require_sequence(corpus, config.model.context)
+        old = origin.old_text(source)
+        _say_what_is_compared(source, old)
+        start = origin.begin(source, parameters, config, corpus, old)
+        run = RunFolder.create(path, config, session.identity(corpus), source.tokenizer_model, start)
+        session.train(run, corpus, reason, prepare_s, ahead, resume=True)
+
+
+def _planned(source: RunFolder, asked: dict[str, dict[str, Any]]) -> tuple[RunConfig, str]:
+    """The configuration of `source` with lower rates, other text and a schedule of its own, and the user's settings."""
+    from mlx_tiny.data.find import NAMED
+    from mlx_tiny.study.plan import expected_tokens, measured_flops_per_s, text_bytes
+    from mlx_tiny.training.budget import Budget
+    from mlx_tiny.training.origin import RATES, rate_share
+
+    values = to_plain(source.config)
+    values["data"] = {**to_plain(DataConfig()), "vocabulary_size": source.config.data.vocabulary_size}
+    values["schedule"] = to_plain(ScheduleConfig())
+    share = rate_share(source)
+    for name in RATES:
+        values["optimizer"][name] *= share
+    for section, settings in asked.items():
+        values[section].update(settings)
+    config = from_plain(RunConfig, values)
+    session.require_possible(config)
+    make_backend = session.backend_kind(config.train.backend)
+    if "train_bytes" not in asked["data"] and any(name in NAMED for name in config.data.sources):
+        tokens = expected_tokens(Budget(config.train.budget), config.model, lambda: measured_flops_per_s(make_backend))
+        config = dataclasses.replace(config, data=dataclasses.replace(config.data, train_bytes=text_bytes(tokens)))
+    lowered = "" if share == 1 else f", with peak learning rates {share:g} times as high where none is named"
+    return config, f"the model of {source.path}{lowered}"
+
+
+def _require_same_model(source: RunFolder, asked: dict[str, dict[str, Any]]) -> None:
+    """Raise a TinyError when a flag would give a model that the weights do not fit."""
+    config = source.config
+    wanted = [("model", name, value) for name, value in asked["model"].items()]
+    wanted += [("data", name, value) for name, value in asked["data"].items() if name == "vocabulary_size"]
+    wanted += [("train", name, value) for name, value in asked["train"].items() if name == "preset"]
+    for section, name, value in wanted:
+        has = getattr(getattr(config, section), name)
+        if value != has:
+            flag = flag_name(section, name)
+            raise TinyError(
+                f"{flag} contradicts the model of the run at {source.path}, whose weights are to be trained on",
+                expected=has,
+                got=value,
+                remedy=f"Leave {flag} out, or train a new model without --from",
+            )
+
+
+def _say_what_is_compared(source: RunFolder, old: PreparedCorpus | None) -> None:
+    if old is None:
+        session.say(
+            f"The text of {source.path} ({source.corpus.get('description', 'unknown')}) is not in the cache any more, "
+            f"so that what is forgotten of it is not measured."
+        )

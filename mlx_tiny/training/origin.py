@@ -1,0 +1,93 @@
+"""A run that starts from the weights of another: what it takes over, and what it learns and forgets by it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+import mlx.core as mx
+import numpy as np
+
+from mlx_tiny.config import RunConfig
+from mlx_tiny.data.prepare import PreparedCorpus, find_prepared
+from mlx_tiny.model.parameters import Parameters
+from mlx_tiny.ops.implementations import beyond_training
+from mlx_tiny.records import Origin
+from mlx_tiny.training.checkpoint import RunFolder
+from mlx_tiny.training.evaluate import evaluate, fingerprint
+from mlx_tiny.training.step import TrainingState, fresh_state
+
+RATE = 0.3
+"""Peak learning rates of a run that starts from another one, relative to those of that run (benchmarks/LOG.md)."""
+RATES = ("matrix_rate", "matrix_adamw_rate", "embedding_rate", "head_rate", "scalar_rate")
+
+
+def rate_share(source: RunFolder) -> float:
+    """The peak learning rates of a run that starts from `source`, relative to those of `source`.
+
+    A run that started from another one has lower rates already, so that they are not lowered once more.
+    """
+    return RATE if source.origin is None else 1.0
+
+
+def begin(
+    source: RunFolder, parameters: Parameters, config: RunConfig, corpus: PreparedCorpus, old: PreparedCorpus | None
+) -> tuple[Origin, TrainingState]:
+    """Measure the weights of `source` on both texts, and make the state in which a run starts from them.
+
+    Args:
+        parameters: of `source`.
+        config: of the new run.
+        corpus: its text, in the tokens of `source`.
+        old: the text of `source`; None leaves it out.
+
+    Returns:
+        What the new run records of `source`, and its weights with moments of zero.
+    """
+    texts = [corpus] if old is None else [corpus, old]
+    step = source.weights_step() if source.has_ended() else source.last_step()
+    origin = Origin(
+        run=str(source.path),
+        step=step or 0,
+        weights=_hash(parameters),
+        tokenizer=corpus.tokenizer.hash,
+        data=source.corpus.get("description", ""),
+        data_key=source.corpus.get("key", ""),
+        rate=rate_share(source),
+        before={fingerprint(text.valid_text_hash): _bits_per_byte(parameters, config, text) for text in texts},
+    )
+    return origin, replace(fresh_state(config), parameters=parameters)
+
+
+def old_text(run: RunFolder) -> PreparedCorpus | None:
+    """The prepared text that a run was trained on, or None where it is not in the cache any more."""
+    return _in_cache(run.corpus.get("key", ""), run.corpus.get("description", ""), run.corpus.get("tokenizer"))
+
+
+def old_text_of(origin: Origin) -> PreparedCorpus | None:
+    """The same for the run that another one started from."""
+    return _in_cache(origin.data_key, origin.data, origin.tokenizer)
+
+
+def _in_cache(key: str, description: str, tokenizer: str | None) -> PreparedCorpus | None:
+    corpus = find_prepared(key, description) if key else None
+    return corpus if corpus is not None and corpus.tokenizer.hash == tokenizer else None
+
+
+def _bits_per_byte(parameters: Parameters, config: RunConfig, corpus: PreparedCorpus) -> float:
+    return evaluate(
+        parameters,
+        config.model,
+        corpus.valid,
+        corpus.valid_bytes,
+        dtype=getattr(mx, config.train.dtype),
+        asked=beyond_training(config.train.implementation),
+    ).bits_per_byte
+
+
+def _hash(parameters: Parameters) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(parameters):
+        digest.update(name.encode() + b"\0")
+        digest.update(np.asarray(parameters[name]).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,116 @@
+"""A run that starts from another one: its weights, its tokenizer, and what is learned and forgotten."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mlx_tiny.config import OptimizerConfig
+from mlx_tiny.records import Origin
+from mlx_tiny.training.checkpoint import RunFolder
+from mlx_tiny.training.origin import RATE
+from mlx_tiny.training.trainer import Trainer
+
+from .command_line import FEW_PAUSES, call, files_below, read_metrics, read_report, succeeded
+
+BUDGET = ("--budget", "1500tok", *FEW_PAUSES)
+
+
+@pytest.fixture
+def source(trained: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A finished run with its prepared data, beside numbers.txt, another text."""
+    monkeypatch.setenv("MLX_TINY_HOME", str(place / "home"))
+    shutil.copytree(trained.parent / "home", place / "home")
+    lines = [f"{n} and {n + 1} are {2 * n + 1}. Größer ist {n * n}." for n in range(400)]
+    (place / "numbers.txt").write_text("\n<|endoftext|>\n".join(lines))
+    return trained
+
+
+def begin(source: Path, *flags: str, run: str = "new") -> str:
+    return succeeded(call("train", "--from", source, "--data", "numbers.txt", *BUDGET, "--run", run, *flags)).err
+
+
+def test_the_model_learns_another_text_and_the_report_shows_what_it_forgot(source: Path, place: Path) -> None:
+    said = begin(source)
+    old, new = read_report(source), read_report(place / "new")
+    assert f"starts from the weights of {source}, step {old['steps']}" in said
+    own, other = new["texts"]
+    assert other["before"] == pytest.approx(old["bits_per_byte"]) and other["bits_per_byte"] > other["before"]
+    assert other["fingerprint"] == old["evaluation_fingerprint"] and own["bits_per_byte"] == new["bits_per_byte"]
+    assert own["bits_per_byte"] < own["before"] and "numbers.txt" in own["text"]
+    losses = [record["loss"] for record in read_metrics(place / "new") if record["kind"] == "step"]
+    assert len(losses) == new["steps"] == 12
+    assert (place / "new/tokenizer.model").read_bytes() == (source / "tokenizer.model").read_bytes()
+    origin, run = new["origin"], RunFolder(place / "new")
+    assert (origin["run"], origin["step"]) == (str(source), old["steps"])
+    assert origin["tokenizer"] == run.corpus["tokenizer"] and isinstance(run.origin, Origin)
+    assert run.config.model == RunFolder(source).config.model
+    assert run.config.optimizer.matrix_rate == OptimizerConfig().matrix_rate * RATE
+    text = (place / "new/report.md").read_text()
+    assert f"before: {other['before']:.4f}" in text and f"before: {own['before']:.4f}" in text
+
+
+@pytest.mark.parametrize("steps", [0, 5])
+def test_a_crash_changes_nothing_even_without_the_other_run(
+    source: Path, place: Path, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    begin(source, run="whole")
+    copy = shutil.copytree(source, place / "copy")
+    sound = Trainer._one_step
+
+    def one_step(self: Trainer) -> None:
+        if self.step_number == steps:
+            if steps:
+                self._checkpoint("last")
+            raise ZeroDivisionError
+        sound(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_one_step", one_step)
+        with pytest.raises(ZeroDivisionError):
+            begin(copy)
+    shutil.rmtree(copy)
+    succeeded(call("train", "--resume", "new"))
+    whole, broken = (RunFolder(place / name).load_weights() for name in ("whole", "new"))
+    assert all(np.array_equal(np.array(whole[name]), np.array(broken[name])) for name in whole)
+    assert [text["before"] for text in read_report(place / "new")["texts"]] == [
+        text["before"] for text in read_report(place / "whole")["texts"]
+    ]
+
+
+@pytest.mark.parametrize("flag", ["--layers 3", "--vocabulary-size 600", "--preset mini", "--tied", "--context 64"])
+def test_a_flag_that_contradicts_the_model_is_refused(source: Path, place: Path, flag: str) -> None:
+    finished = call("train", "--from", source, "--data", "numbers.txt", "--run", "new", *flag.split())
+    assert (finished.code, finished.out) == (1, "") and f"Leave {flag.split()[0]} out" in finished.err
+    assert not (place / "new").exists()
+
+
+def test_a_text_that_is_gone_is_said_and_given_rates_are_taken(source: Path, place: Path) -> None:
+    shutil.rmtree(place / "home")
+    said = begin(source, "--matrix-rate", "0.5", "--layers", "2", "--batch-size", "2")
+    report = read_report(place / "new")
+    assert "is not in the cache" in said and "is not in the cache" in (place / "new/report.md").read_text()
+    assert [text["text"] for text in report["texts"]] == [report["data"]]
+    optimizer = report["config"]["optimizer"]
+    assert (optimizer["matrix_rate"], optimizer["head_rate"]) == (0.5, OptimizerConfig().head_rate * RATE)
+    # Its rates are low already, and its own text is there.
+    begin(place / "new", run="third")
+    third = read_report(place / "third")
+    assert third["config"]["optimizer"] == optimizer and len(third["texts"]) == 1
+
+
+def test_a_run_without_its_first_checkpoint_does_not_start_from_random_weights(source: Path, place: Path) -> None:
+    begin(source)
+    (place / "new/checkpoints/last.safetensors").unlink()
+    (place / "new/weights.safetensors").unlink()
+    before = files_below(place / "new")
+    finished = call("train", "--resume", "new", "--budget", "9ktok")
+    assert finished.code == 1 and "last checkpoint is missing" in finished.err
+    assert files_below(place / "new") == before
+
+
+def test_resume_and_from_exclude_each_other(source: Path) -> None:
+    assert call("train", "--from", source, "--resume", source).code == 2
