@@ -13,6 +13,7 @@ from mlx_tiny.errors import TinyError
 FORMAT_VERSION = 3
 DTYPES = ("float32", "bfloat16")
 BACKENDS = ("mlx", "torch")
+LARGEST_SEED = 2**63 - 1
 SMALLEST_VOCABULARY, LARGEST_VOCABULARY = 512, 32768
 
 
@@ -262,6 +263,38 @@ class TrainConfig:
         )
         for name, allowed in {"dtype": DTYPES, "backend": BACKENDS}.items():
             _require(getattr(self, name) in allowed, name, " or ".join(allowed), getattr(self, name))
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the tokens of a text are drawn."""
+
+    temperature: float = 0.8
+    """Higher values give more varied text; 0 always takes the likeliest token."""
+    top_p: float = 0.95
+    """Draw from the smallest set of tokens whose probabilities add up to this."""
+    top_k: int = 0
+    """Draw from so many likeliest tokens; 0 draws from all."""
+    min_p: float = 0.0
+    """Draw from the tokens that have at least this share of the likeliest token's probability."""
+    repetition_penalty: float = 1.0
+    """Makes tokens that occurred shortly before less likely; 1 leaves them as they are."""
+    seed: int = 0
+    """Seed of the random numbers; the same seed gives the same text."""
+    max_tokens: int = 256
+    """Largest number of tokens to write."""
+
+    def __post_init__(self) -> None:
+        for name, holds, expected in (
+            ("temperature", 0 <= self.temperature < math.inf, "0 or more"),
+            ("top_p", 0 < self.top_p <= 1, "above 0 to 1"),
+            ("top_k", self.top_k >= 0, "0 or more"),
+            ("min_p", 0 <= self.min_p <= 1, "0 to 1"),
+            ("repetition_penalty", 0 < self.repetition_penalty < math.inf, "above 0"),
+            ("seed", 0 <= self.seed <= LARGEST_SEED, f"0 to {LARGEST_SEED}"),
+            ("max_tokens", self.max_tokens >= 1, "at least 1"),
+        ):
+            _require(holds, name, expected, getattr(self, name))
 
 
 @dataclass(frozen=True)

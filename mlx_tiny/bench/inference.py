@@ -13,13 +13,12 @@ from mlx_tiny.bench.presets import preset_called
 from mlx_tiny.bench.record import WRONG, Result
 from mlx_tiny.bench.timing import LEAST_ROUNDS, MOST_ROUNDS
 from mlx_tiny.bench.weights import nonzero_parameters
-from mlx_tiny.config import ModelConfig, RunConfig
+from mlx_tiny.config import ModelConfig, RunConfig, Sampling
 from mlx_tiny.errors import TinyError
 from mlx_tiny.machine.peaks import Peaks
 from mlx_tiny.model.forward import logits
 from mlx_tiny.model.generate import Reader, generate_tokens
 from mlx_tiny.model.parameters import Parameters, multiply_adds_per_token
-from mlx_tiny.model.sampling import Sampling
 from mlx_tiny.ops.implementations import decide
 from mlx_tiny.tolerances import bounds
 from mlx_tiny.tools.statistics import Spread

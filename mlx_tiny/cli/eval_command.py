@@ -30,23 +30,16 @@ def command(run: Path, text: str, as_json: bool, **flags: Any) -> None:
     from mlx_tiny.data.names import kept
     from mlx_tiny.data.sources import texts_to_measure
     from mlx_tiny.data.summary import reading_warnings
-    from mlx_tiny.data.tokenizer import load_tokenizer
-    from mlx_tiny.ops.implementations import beyond_training
     from mlx_tiny.records import to_json
     from mlx_tiny.tools.tables import block
-    from mlx_tiny.training.checkpoint import RunFolder
     from mlx_tiny.training.evaluate import evaluate_texts
+    from mlx_tiny.training.trained import load_model
 
-    folder = RunFolder(run)
-    parameters, tokenizer = folder.load_weights(say), load_tokenizer(folder.tokenizer_model)
+    model = load_model(run, say)
     config, tally = DataConfig(sources=(kept(text),), **user_settings(flags, "data")), Tally()
     texts = texts_to_measure(config, tally)
     result, fingerprint = evaluate_texts(
-        parameters,
-        folder.config.model,
-        tokenizer,
-        texts,
-        asked=beyond_training(folder.config.train.implementation),
+        model.parameters, model.config, model.tokenizer, texts, asked=model.implementation
     )
     for line in reading_warnings(tally.skipped, tally.markers):
         say(line)

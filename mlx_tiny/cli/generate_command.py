@@ -3,99 +3,84 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, Any
 
 import click
 
-from mlx_tiny.errors import TinyError
-
-if TYPE_CHECKING:
-    from mlx_tiny.data.tokenizer import Tokenizer
-    from mlx_tiny.model.parameters import Parameters
-    from mlx_tiny.model.sampling import Sampling
-    from mlx_tiny.training.checkpoint import RunFolder
+from mlx_tiny.cli.options import config_options, user_settings
+from mlx_tiny.cli.session import say
+from mlx_tiny.config import Sampling
 
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--prompt", default="", help="Beginning of the text.")
+@click.option("--prompt", help="Beginning of the text; - reads it from standard input.")
+@click.option("--prompt-file", type=click.File("rb"), help="File whose content is the beginning of the text.")
+@click.option("--chat", "message", help="Message to a model that was trained on chats; it writes the answer.")
+@click.option("--interactive", is_flag=True, help="Ask for one prompt or message after another; /help helps there.")
+@config_options("sampling")
+@click.option("--stop", "stop_texts", multiple=True, metavar="TEXT", help="End before this text; may be repeated.")
 @click.option(
-    "--temperature",
-    default=0.8,
+    "--num-samples",
+    type=click.IntRange(min=1),
+    default=1,
     show_default=True,
-    help="Higher values give more varied text; 0 always takes the likeliest token.",
+    help="Texts to write, with one seed each.",
 )
-@click.option(
-    "--top-p",
-    default=0.95,
-    show_default=True,
-    help="Draw from the likeliest tokens that have this share of the probability.",
-)
-@click.option(
-    "--seed", default=0, show_default=True, help="Seed of the random numbers; the same seed gives the same text."
-)
-@click.option("--max-tokens", default=256, show_default=True, help="Largest number of tokens to write.")
-@click.option("--interactive", is_flag=True, help="Ask for one prompt after another, until the end of the input.")
+@click.option("--documents", default=1, show_default=True, help="Documents to write, one after another, in each text.")
+@click.option("--ignore-end", is_flag=True, help="Write one document after another, up to --max-tokens.")
 def command(
-    run: Path, prompt: str, temperature: float, top_p: float, seed: int, max_tokens: int, interactive: bool
+    run: Path,
+    prompt: str | None,
+    prompt_file: IO[bytes] | None,
+    message: str | None,
+    interactive: bool,
+    stop_texts: tuple[str, ...],
+    num_samples: int,
+    documents: int,
+    ignore_end: bool,
+    **flags: Any,
 ) -> None:
     """Write text with the model in folder RUN.
 
+    The text goes on from the prompt as if it had not been cut, also after a space or within a word. Between several
+    texts is a line <|endoftext|>.
+
     \b
       mlx-tiny generate runs/notes --prompt "Once upon a time"
+      mlx-tiny generate runs/notes --prompt-file notes.txt --temp 0.6 --num-samples 3
+      mlx-tiny generate runs/notes --interactive
     """
-    from mlx_tiny.cli.session import say
-    from mlx_tiny.data.tokenizer import load_tokenizer
-    from mlx_tiny.model.sampling import Sampling
-    from mlx_tiny.training.checkpoint import RunFolder
+    from mlx_tiny.cli.interactive import converse
+    from mlx_tiny.cli.writer import Writer
+    from mlx_tiny.data.documents import SEPARATOR
+    from mlx_tiny.training.trained import load_model
 
-    sampling = Sampling(temperature=temperature, top_p=top_p, seed=seed, max_tokens=max_tokens)
-    folder = RunFolder(run)
-    parameters, tokenizer = folder.load_weights(say), load_tokenizer(folder.tokenizer_model)
-    if not interactive:
-        _write(folder, parameters, tokenizer, prompt, sampling)
+    if sum([prompt is not None, prompt_file is not None, message is not None, interactive]) > 1:
+        raise click.UsageError("Only one of --prompt, --prompt-file, --chat and --interactive can be given.")
+    sampling = Sampling(**user_settings(flags, "sampling"))
+    writer = Writer(load_model(run, say), stop_texts, None if ignore_end else documents)
+    if interactive:
+        converse(writer, sampling)
         return
-    while (asked := _ask()) is not None:
-        try:
-            _write(folder, parameters, tokenizer, asked, sampling)
-        except TinyError as error:
-            click.echo(str(error), err=True)
-        sampling = dataclasses.replace(sampling, seed=sampling.seed + 1)
+    beginning = _beginning(prompt, prompt_file)
+    for index in range(num_samples):
+        if index:
+            click.echo(SEPARATOR)
+        seeded = dataclasses.replace(sampling, seed=sampling.seed + index)
+        if message is None:
+            writer.write(beginning, seeded)
+        else:
+            writer.answer("", message, seeded)
+    say(writer.speed())
 
 
-def _ask() -> str | None:
-    """The next prompt, or None at the end of input."""
-    try:
-        return input("> " if sys.stdin.isatty() else "")
-    except EOFError:
-        return None
-
-
-def _write(folder: RunFolder, parameters: Parameters, tokenizer: Tokenizer, prompt: str, sampling: Sampling) -> None:
-    """Print the text token by token."""
-    from mlx_tiny.cli.display import printable
-    from mlx_tiny.model.writing import write_text
-    from mlx_tiny.ops.implementations import beyond_training
-
-    # A terminal would obey control characters; a file or a pipe gets the text as it is.
-    shown = printable if sys.stdout.isatty() else str
-    written = write_text(
-        parameters,
-        folder.config.model,
-        tokenizer,
-        os.fsencode(prompt),
-        sampling,
-        asked=beyond_training(folder.config.train.implementation),
-        notice=lambda line: click.echo(line, err=True),
-    )
-    started = False
-    for text in written:
-        if not started:
-            click.echo(prompt, nl=False)
-            started = True
-        click.echo(shown(text), nl=False)
-        sys.stdout.flush()
-    click.echo("" if started else prompt)
+def _beginning(prompt: str | None, prompt_file: IO[bytes] | None) -> str | bytes:
+    """The prompt, from wherever the user has it."""
+    if prompt_file is not None:
+        return prompt_file.read()
+    if prompt == "-":
+        return sys.stdin.buffer.read()
+    return prompt or ""

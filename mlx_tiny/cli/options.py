@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from mlx_tiny import config as config_module
-from mlx_tiny.config import DataConfig, ModelConfig, OptimizerConfig, ScheduleConfig, TrainConfig
+from mlx_tiny.config import DataConfig, ModelConfig, OptimizerConfig, Sampling, ScheduleConfig, TrainConfig
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -24,9 +24,12 @@ SECTIONS: dict[str, type] = {
     "schedule": ScheduleConfig,
     "train": TrainConfig,
 }
+"""The settings of a run."""
+_KINDS = {**SECTIONS, "sampling": Sampling}
 
-# Fields whose flag has another name, and fields without a flag.
+# Fields whose flag has another name, or two, and fields without a flag.
 _RENAMED = {("data", "sources"): "data", ("data", "seed"): "data-seed"}
+_ALIASES = {("sampling", "temperature"): ["--temp"]}
 _WITHOUT_FLAG = {("model", "vocabulary_size")}
 # Fields that `mlx-tiny train` takes from the preset, unless the user sets them.
 OF_PRESET = {
@@ -54,7 +57,7 @@ def config_options(*sections: str, only: tuple[str, ...] = (), without: tuple[st
 
     def decorate(function: F) -> F:
         for section in reversed(sections):
-            for field in reversed(dataclasses.fields(SECTIONS[section])):
+            for field in reversed(dataclasses.fields(_KINDS[section])):
                 if wanted(section, field.name):
                     function = _option(section, field)(function)
         return function
@@ -65,7 +68,7 @@ def config_options(*sections: str, only: tuple[str, ...] = (), without: tuple[st
 def user_settings(values: dict[str, Any], section: str) -> dict[str, Any]:
     """The settings of `section` that the user gave, from the keyword arguments of a command."""
     found = {}
-    for field in dataclasses.fields(SECTIONS[section]):
+    for field in dataclasses.fields(_KINDS[section]):
         value = values.get(_parameter(section, field.name))
         if value is not None and value != ():
             found[field.name] = value
@@ -83,8 +86,8 @@ def _parameter(section: str, field: str) -> str:
 
 
 def _option(section: str, field: dataclasses.Field[Any]) -> Callable[[F], F]:
-    names = [_parameter(section, field.name), flag_name(section, field.name)]
-    help_text = f"{_documentation(SECTIONS[section].__name__)[field.name]} [default: {shown_default(section, field)}]"
+    names = [_parameter(section, field.name), flag_name(section, field.name), *_ALIASES.get((section, field.name), [])]
+    help_text = f"{_documentation(_KINDS[section].__name__)[field.name]} [default: {shown_default(section, field)}]"
     if str(field.type) == "bool":
         names[1] += f"/--no{names[1][1:]}"
         return click.option(*names, default=None, help=help_text)

@@ -11,13 +11,13 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from mlx_tiny.config import ModelConfig
+from mlx_tiny.config import ModelConfig, Sampling
 from mlx_tiny.errors import TinyError
 from mlx_tiny.linux.lanes import decide_compilation
 from mlx_tiny.model.forward import Cache, logits
 from mlx_tiny.model.healing import Ending, longest_lead
 from mlx_tiny.model.parameters import Parameters, layers_of
-from mlx_tiny.model.sampling import PENALIZED_TOKENS, Sampling, draw
+from mlx_tiny.model.sampling import PENALIZED_TOKENS, draw
 from mlx_tiny.ops.implementations import AUTO, decide
 
 

@@ -8,49 +8,14 @@ The order is that of Hugging Face's transformers. A token that must not be drawn
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import mlx.core as mx
 import numpy as np
 
-from mlx_tiny.errors import TinyError
+from mlx_tiny.config import Sampling
 
 PENALIZED_TOKENS = 64
 """A repetition is one of a token among so many before it (the default of llama.cpp's `repeat_last_n`)."""
-LARGEST_SEED = 2**63 - 1
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How the next token is drawn."""
-
-    temperature: float = 0.8
-    """Higher values give more varied text; 0 always takes the likeliest token."""
-    top_p: float = 0.95
-    """Draw from the smallest set of tokens whose probabilities add up to this."""
-    top_k: int = 0
-    """Draw from so many likeliest tokens; 0 draws from all."""
-    min_p: float = 0.0
-    """Draw from the tokens that have at least this share of the likeliest token's probability."""
-    repetition_penalty: float = 1.0
-    """Makes tokens that occurred shortly before less likely; 1 leaves them as they are."""
-    seed: int = 0
-    """Seed of the random numbers; the same seed gives the same text."""
-    max_tokens: int = 256
-    """Largest number of tokens to write."""
-
-    def __post_init__(self) -> None:
-        for name, holds, expected in (
-            ("temperature", 0 <= self.temperature < float("inf"), "0 or more"),
-            ("top_p", 0 < self.top_p <= 1, "above 0 to 1"),
-            ("top_k", self.top_k >= 0, "0 or more"),
-            ("min_p", 0 <= self.min_p <= 1, "0 to 1"),
-            ("repetition_penalty", 0 < self.repetition_penalty < float("inf"), "above 0"),
-            ("seed", 0 <= self.seed <= LARGEST_SEED, f"0 to {LARGEST_SEED}"),
-            ("max_tokens", self.max_tokens >= 1, "at least 1"),
-        ):
-            if not holds:
-                raise TinyError(f"The setting {name} is out of range", expected=expected, got=getattr(self, name))
 
 
 def draw(scores_V: mx.array, sampling: Sampling, key: mx.array, recent: Sequence[int] = ()) -> mx.array:

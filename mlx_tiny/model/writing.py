@@ -7,17 +7,19 @@ import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from mlx_tiny.config import ModelConfig
+from mlx_tiny.config import ModelConfig, Sampling
 from mlx_tiny.data.tokenizer import Tokenizer
+from mlx_tiny.data.tokenizers.pieces import marker_text
 from mlx_tiny.errors import TinyError
 from mlx_tiny.model.generate import generate_tokens
 from mlx_tiny.model.healing import Start, split_characters, start_of
 from mlx_tiny.model.parameters import Parameters
-from mlx_tiny.model.sampling import Sampling
 from mlx_tiny.ops.implementations import AUTO
 
 BETWEEN_DOCUMENTS = b"\n\n"
 """How the end of a document is shown if another one follows."""
+USER, ASSISTANT = "user", "assistant"
+"""The roles of a chat: who asks and who answers."""
 _MARKER = re.compile(r"<\|(\w+)\|>")
 
 
@@ -25,7 +27,7 @@ def write_text(
     parameters: Parameters,
     config: ModelConfig,
     tokenizer: Tokenizer,
-    prompt: bytes,
+    prompt: str | bytes,
     sampling: Sampling,
     *,
     stop_texts: Sequence[str] = (),
@@ -38,8 +40,8 @@ def write_text(
     """Write on after a prompt, in whole characters, as if the prompt had not been cut (`healing.py`).
 
     Args:
-        prompt: UTF-8. If its last character is cut, the text after it completes it; if it is longer than the context,
-            its end is read.
+        prompt: text, or its bytes in UTF-8. If its last character is cut, the text after it completes it. If it is
+            longer than the context, its end is read.
         stop_texts: the text ends before the first of these.
         documents: number of documents to write, of which the prompt begins the first; None for no end.
         turn: whether the text also ends at a role's marker.
@@ -54,6 +56,7 @@ def write_text(
         raise TinyError("The setting documents is out of range", expected="at least 1", got=documents)
     if not all(stop_texts):
         raise TinyError("A text to stop at is empty", expected="at least one character")
+    prompt = as_bytes(prompt)
     start = start_of(tokenizer, prompt, config.context)
     for line in _notices(tokenizer, prompt, start, config.context):
         notice(line)
@@ -62,6 +65,51 @@ def write_text(
     written = _written(drawn, tokenizer, start, documents, sampling.max_tokens, watch)
     cut_character = split_characters(prompt)[1]
     return until(codecs.iterdecode(itertools.chain([cut_character], written), "utf-8", errors="replace"), stop_texts)
+
+
+def as_bytes(prompt: str | bytes) -> bytes:
+    """A prompt in UTF-8, with the bytes that a command line contained if they are not UTF-8.
+
+    Raises:
+        TinyError: the text contains half of a character.
+    """
+    if isinstance(prompt, bytes):
+        return prompt
+    try:
+        return prompt.encode(errors="surrogateescape")
+    except UnicodeEncodeError as error:
+        raise TinyError(
+            "The prompt contains a lone surrogate, which is half of a character",
+            got=ascii(prompt[error.start : error.end]),
+            remedy="Give valid Unicode text",
+        ) from error
+
+
+def is_chat(tokenizer: Tokenizer) -> bool:
+    """Whether the model was trained on chats between a user and an assistant."""
+    return {USER, ASSISTANT} <= tokenizer.markers.keys()
+
+
+def question(tokenizer: Tokenizer, message: str, notice: Callable[[str], None] = lambda _: None) -> str:
+    """A turn of the user, and the marker after which the assistant answers.
+
+    Args:
+        notice: called with a line about a marker in the message.
+
+    Raises:
+        TinyError: the model was not trained on chats.
+    """
+    if not is_chat(tokenizer):
+        raise TinyError(
+            "The model was not trained on chats",
+            expected=f"the roles {USER} and {ASSISTANT} in its text",
+            got=", ".join(tokenizer.markers) or "a text without roles",
+            remedy="Give the beginning of a text with --prompt instead",
+        )
+    for role in tokenizer.markers:
+        if marker_text(role) in message:
+            notice(f"The message contains {marker_text(role)}, which begins a turn of its own.")
+    return f"{marker_text(USER)}{message}{marker_text(ASSISTANT)}"
 
 
 def until(parts: Iterable[str], stop_texts: Sequence[str]) -> Iterator[str]:
@@ -97,7 +145,7 @@ def sample_text(
 ) -> str:
     """The prompt and the text after it, up to its end or `max_tokens`."""
     sampling = Sampling(max_tokens=max_tokens, seed=seed)
-    return prompt + "".join(write_text(parameters, config, tokenizer, prompt.encode(), sampling, asked=asked))
+    return prompt + "".join(write_text(parameters, config, tokenizer, prompt, sampling, asked=asked))
 
 
 def _written(
@@ -141,4 +189,4 @@ def _notices(tokenizer: Tokenizer, prompt: bytes, start: Start, context: int) ->
         )
     for role in dict.fromkeys(_MARKER.findall(split_characters(prompt)[0])):
         if role not in tokenizer.markers:
-            yield f"The prompt contains <|{role}|>, which the model reads as plain text: it is not a marker there."
+            yield f"The prompt contains {marker_text(role)}, which is no marker for this model, but plain text."

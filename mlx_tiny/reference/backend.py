@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from mlx_tiny.config import RunConfig
+from mlx_tiny.config import RunConfig, Sampling
 from mlx_tiny.errors import TinyError
 from mlx_tiny.records import Progress
 from mlx_tiny.reference.checkpoint import load_checkpoint, save_checkpoint, save_weights
@@ -19,8 +19,6 @@ from mlx_tiny.reference.generate import generate_tokens
 from mlx_tiny.reference.step import TrainingState, initial_state, training_step
 from mlx_tiny.tools.processes import peak_memory_bytes
 
-# For the samples that a run shows; the same as the defaults of `mlx-tiny generate`.
-_TEMPERATURE, _TOP_P = 0.8, 0.95
 _PEAK_SIZES = {"cuda": 8192, "mps": 4096, "cpu": 1024}
 _PEAK_SECONDS = 0.3
 
@@ -141,13 +139,14 @@ class TorchBackend:
         return result.nats, result.tokens
 
     def sample(self, state: TrainingState, tokenizer: Tokenizer, *, max_tokens: int, seed: int) -> str:
+        standard = Sampling()
         drawn = generate_tokens(
             state.parameters,
             self.config.model,
             [tokenizer.bos],
             max_tokens=max_tokens,
-            temperature=_TEMPERATURE,
-            top_p=_TOP_P,
+            temperature=standard.temperature,
+            top_p=standard.top_p,
             seed=seed,
             stop=tokenizer.bos,
         )

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from mlx_tiny.config import ModelConfig
+from mlx_tiny.config import ModelConfig, Sampling
 from mlx_tiny.model import generate
 from mlx_tiny.model.parameters import Parameters
-from mlx_tiny.model.sampling import Sampling
 from mlx_tiny.ops.conformance import Result, to_float64
 from mlx_tiny.reference import evaluate as reference_evaluate
 from mlx_tiny.reference import generate as reference_generate

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,10 +10,10 @@ from typing import Any
 import pytest
 
 from mlx_tiny.cli import main
+from mlx_tiny.config import Sampling
 from mlx_tiny.data.tokenizer import load_tokenizer
 from mlx_tiny.model import writing
 from mlx_tiny.model.generate import generate_tokens
-from mlx_tiny.model.sampling import Sampling
 from mlx_tiny.model.writing import write_text
 from mlx_tiny.training.checkpoint import RunFolder
 
@@ -28,7 +29,7 @@ def write(trained: Path) -> Write:
     def run(*arguments: str | int | float, stdin: str = "") -> str:
         before = files_below(trained)
         finished = succeeded(call("generate", trained, *map(str, arguments), stdin=stdin))
-        assert finished.err == "" and finished.out.endswith("\n")
+        assert finished.err.endswith("tokens/s\n") and finished.out.endswith("\n")
         assert files_below(trained) == before
         return finished.out[:-1]
 
@@ -95,6 +96,85 @@ def test_interactive_asks_until_the_end_of_input(trained: Path) -> None:
     assert finished.out == "".join(f"{text}\n" for text in texts)
     assert "longer than the model's context" in finished.err and len(finished.err.splitlines()) == 1
     assert succeeded(call(*arguments)).out == ""
+
+
+@pytest.mark.parametrize("kind", ["file", "-"])
+def test_a_prompt_from_a_file_is_taken_byte_for_byte(kind: str, trained: Path, place: Path, write: Write) -> None:
+    prompt = "Story 5.\r\n Ann 🙂\n\n"
+    (place / "start.txt").write_bytes(prompt.encode())
+    where = ("--prompt", "-") if kind == "-" else ("--prompt-file", "start.txt")
+    text = write(*where, "--max-tokens", 5, stdin=prompt if kind == "-" else "")
+    assert text == by_hand(trained, prompt, max_tokens=5) and text.startswith(prompt)
+
+
+def test_a_prompt_whose_last_character_is_cut(trained: Path, place: Path) -> None:
+    (place / "start.txt").write_bytes("Ann 🙂".encode()[:-1])
+    finished = succeeded(call("generate", trained, "--prompt-file", "start.txt", "--max-tokens", "3"))
+    assert finished.out.startswith("Ann ") and ord(finished.out[4]) > 127
+    (place / "start.txt").write_bytes(b"Ann \xff\xfe.")
+    assert "not valid UTF-8" in call("generate", trained, "--prompt-file", "start.txt").err
+
+
+def test_several_texts_have_seeds_of_their_own(trained: Path, write: Write) -> None:
+    texts = [by_hand(trained, "Ann", max_tokens=9, seed=seed) for seed in (4, 5, 6)]
+    text = write("--prompt", "Ann", "--num-samples", 3, "--seed", 4, "--max-tokens", 9)
+    assert text == "\n<|endoftext|>\n".join(texts) and len(set(texts)) == 3
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [("temp", 3.0), ("top-p", 0.3), ("top-k", 2), ("min-p", 0.5), ("repetition-penalty", 3.0), ("seed", 8)],
+)
+def test_each_setting_of_sampling_has_a_flag(flag: str, value: float, trained: Path, write: Write) -> None:
+    others = {"temperature": 1.5, "top_p": 1.0, "max_tokens": 20}
+    name = "temperature" if flag == "temp" else flag.replace("-", "_")
+    text = write("--temperature", 1.5, "--top-p", 1, "--max-tokens", 20, f"--{flag}", value)
+    assert text == by_hand(trained, "", **{**others, name: value}) != by_hand(trained, "", **others)
+
+
+def test_a_text_ends_before_a_stop(trained: Path, write: Write) -> None:
+    whole = write("--prompt", "Story", "--max-tokens", 60)
+    after = whole.removeprefix("Story")
+    stop = after[len(after) // 2 :][:3]
+    assert write("--prompt", "Story", "--max-tokens", 60, "--stop", "absent", "--stop", stop) == (
+        "Story" + after[: after.index(stop)]
+    )
+
+
+def test_documents_follow_one_another(write: Write) -> None:
+    one, two, many = (write("--max-tokens", 400, *flags) for flags in ((), ("--documents", 2), ("--ignore-end",)))
+    assert two.startswith(f"{one}\n\n") and many.startswith(f"{two}\n\n")
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "words"),
+    [
+        (("--prompt", "a", "--interactive"), 2, "Only one of"),
+        (("--prompt-file", "absent"), 2, "No such file"),
+        (("--num-samples", "0"), 2, "--num-samples"),
+        (("--documents", "0"), 1, "documents is out of range"),
+        (("--stop", ""), 1, "stop at is empty"),
+        (("--seed", "-1"), 1, "seed is out of range"),
+        (("--chat", "Hi"), 1, "was not trained on chats"),
+    ],
+)
+def test_what_does_not_go_is_explained(trained: Path, flags: tuple[str, ...], code: int, words: str) -> None:
+    finished = call("generate", trained, *flags)
+    assert (finished.code, finished.out) == (code, "") and words in finished.err
+
+
+def test_a_marker_in_a_prompt_is_named(trained: Path) -> None:
+    finished = succeeded(call("generate", trained, "--prompt", "One.<|endoftext|>", "--max-tokens", "2"))
+    assert "<|endoftext|>" in finished.err.splitlines()[0]
+
+
+def test_weights_that_are_not_finite_are_named(trained: Path, place: Path) -> None:
+    shutil.copytree(trained, place / "copy")
+    run = RunFolder(place / "copy")
+    parameters = run.load_weights()
+    run.save_weights({**parameters, "head": parameters["head"] * float("nan")}, run.weights_step() or 0)
+    finished = call("generate", place / "copy")
+    assert (finished.code, finished.out) == (1, "") and "NaN" in finished.err
 
 
 def test_the_last_checkpoint_is_used_before_the_run_has_ended(

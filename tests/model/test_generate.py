@@ -13,9 +13,9 @@ from numeric import assert_close
 from numpy_model import SMALL, random_parameters
 
 import mlx_tiny.model.generate
+from mlx_tiny.config import Sampling
 from mlx_tiny.errors import TinyError
 from mlx_tiny.model.generate import Reader, generate_tokens
-from mlx_tiny.model.sampling import Sampling
 
 CONFIG = replace(SMALL, key_value_heads=2)
 GREEDY = Sampling(temperature=0, max_tokens=40)

@@ -14,6 +14,7 @@ import pytest
 from numpy_model import SMALL, random_parameters, to_mlx
 from tiny_run import story
 
+from mlx_tiny.config import Sampling
 from mlx_tiny.data.tokenizer import Tokenizer
 from mlx_tiny.data.tokenizers.byte_pair import BytePairTokenizer
 from mlx_tiny.data.tokenizers.characters import ByteTokenizer, CharacterTokenizer
@@ -21,7 +22,6 @@ from mlx_tiny.data.tokenizers.pieces import PieceTokenizer
 from mlx_tiny.errors import TinyError
 from mlx_tiny.model.generate import Reader, generate_tokens, score_endings
 from mlx_tiny.model.healing import Start, longest_lead, split_characters, start_of
-from mlx_tiny.model.sampling import Sampling
 
 LONG = 10_000
 DRAWS = 150

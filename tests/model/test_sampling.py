@@ -9,8 +9,9 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from mlx_tiny.config import Sampling
 from mlx_tiny.errors import TinyError
-from mlx_tiny.model.sampling import Sampling, above_share, draw, likeliest, nucleus, penalized
+from mlx_tiny.model.sampling import above_share, draw, likeliest, nucleus, penalized
 
 DRAWS = 4000
 SCORES = np.array([2.0, 1.0, 0.5, 0.0, -1.0, -3.0])[np.random.default_rng(0).permutation(6)]

@@ -15,11 +15,11 @@ from hypothesis import strategies
 from numpy_model import random_parameters, to_mlx
 from tiny_run import MODEL, story
 
+from mlx_tiny.config import Sampling
 from mlx_tiny.data.tokenizers.byte_pair import BytePairTokenizer
 from mlx_tiny.data.tokenizers.characters import CharacterTokenizer
 from mlx_tiny.errors import TinyError
 from mlx_tiny.model import writing
-from mlx_tiny.model.sampling import Sampling
 from mlx_tiny.model.writing import sample_text, until, write_text
 
 PARAMETERS = to_mlx(random_parameters(MODEL, seed=3))

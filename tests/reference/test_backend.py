@@ -19,7 +19,6 @@ from tiny_run import STEP_TOKENS, Recorder, create_run, subprocess_environment, 
 from mlx_tiny.config import RunConfig
 from mlx_tiny.errors import TinyError
 from mlx_tiny.model.parameters import training_flops_per_token
-from mlx_tiny.model.sampling import Sampling
 from mlx_tiny.reference import backend
 from mlx_tiny.reference.backend import TorchBackend
 from mlx_tiny.study.plan import measured_flops_per_s
@@ -181,10 +180,6 @@ def test_devices_are_taken_in_their_order(monkeypatch: pytest.MonkeyPatch) -> No
     assert backend.choose_device().type == "mps"
     there["mps"] = False
     assert backend.choose_device().type == "cpu"
-
-
-def test_samples_are_drawn_as_by_the_reference() -> None:
-    assert (Sampling().temperature, Sampling().top_p) == (backend._TEMPERATURE, backend._TOP_P)
 
 
 def test_rates_of_this_machine_are_measured(tmp_path: Path) -> None:

@@ -9,10 +9,9 @@ import pytest
 import torch
 from numpy_model import CONFIGS, SMALL, to_mlx
 
-from mlx_tiny.config import ModelConfig
+from mlx_tiny.config import ModelConfig, Sampling
 from mlx_tiny.errors import TinyError
 from mlx_tiny.model import generate as mlx_generate
-from mlx_tiny.model.sampling import Sampling
 from mlx_tiny.reference.generate import draw, generate_tokens
 
 from .alike import to_torch, weights

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from mlx_tiny.model.sampling import Sampling
+from mlx_tiny.config import Sampling
 from mlx_tiny.validate import strength
 from mlx_tiny.validate.strength import Trained
 from mlx_tiny.validate.table import FAILED, OK, Row

@@ -1,0 +1,46 @@
+"""A trained model as commands and programs use it: weights, sizes and tokenizer of a run, which belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlx_tiny.config import ModelConfig
+from mlx_tiny.data.tokenizer import Tokenizer, load_tokenizer
+from mlx_tiny.errors import TinyError
+from mlx_tiny.model.parameters import Parameters
+from mlx_tiny.ops.implementations import beyond_training
+from mlx_tiny.training.checkpoint import RunFolder, all_finite
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """The model of a run."""
+
+    parameters: Parameters
+    """Float32 and finite."""
+    config: ModelConfig
+    tokenizer: Tokenizer
+    implementation: str
+    """How to compute the operations, in the form of `--implementation`."""
+
+
+def load_model(path: Path, tell: Callable[[str], None] = lambda _: None) -> TrainedModel:
+    """Load the newest weights of the run in folder `path`.
+
+    Args:
+        tell: called with a line where the weights are not those of a finished run.
+
+    Raises:
+        TinyError: there is no run, or it is damaged; or a weight is NaN or infinite.
+    """
+    run = RunFolder(path)
+    parameters = run.load_weights(tell)
+    if not all_finite(parameters):
+        raise TinyError(
+            f"The model of the run at {path} has weights that are NaN or infinite",
+            remedy="Restore the weights from a copy, or train again with lower learning rates",
+        )
+    implementation = beyond_training(run.config.train.implementation)
+    return TrainedModel(parameters, run.config.model, load_tokenizer(run.tokenizer_model), implementation)
