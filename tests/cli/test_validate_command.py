@@ -10,7 +10,6 @@ import math
 import re
 import shutil
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,6 +24,8 @@ from mlx_tiny.linux import lanes as runtime
 from mlx_tiny.ops import metal
 from mlx_tiny.ops.attention import ATTENTION
 from mlx_tiny.ops.conformance import Result
+from mlx_tiny.ops.operation import DTYPES
+from mlx_tiny.ops.registry import everything
 from mlx_tiny.reference import requirement
 from mlx_tiny.tolerances import Bounds
 from mlx_tiny.tools import plots
@@ -48,22 +49,42 @@ def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No preset instead of six, 21 steps instead of 200."""
+    """Attention in bfloat16 instead of all operations, no preset instead of six, 21 steps instead of 200."""
+    from validate.small import train_on_little
+
     from mlx_tiny.validate import models, suite, trajectory
 
+    check_attention_alone(monkeypatch)
     monkeypatch.setattr(suite.models, "comparisons", functools.partial(models.comparisons, presets=()))
     monkeypatch.setattr(trajectory, "Training", functools.partial(trajectory.Training, 21))
+    train_on_little(monkeypatch)
 
 
 @pytest.fixture
-def operations_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the first layer, and made-up losses of both trainings."""
-    from mlx_tiny.validate import suite, trajectory
+def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made-up losses of both trainings."""
+    from mlx_tiny.validate import trajectory
 
-    for part in (suite.models, suite.optimizers, suite.strength):
-        monkeypatch.setattr(part, "comparisons", lambda *_: iter(()))
     curves = trajectory.Curves(np.linspace(5, 4, 30), np.linspace(5, 4, 30), {})
     monkeypatch.setattr(trajectory.Training, "_trained", lambda _: curves)
+
+
+def check_attention_alone(patch: pytest.MonkeyPatch) -> None:
+    """Of the operations, only attention and the parts of the model beside it, in bfloat16."""
+    from mlx_tiny.validate import operations
+
+    patch.setattr(operations, "everything", lambda: [ATTENTION])
+    patch.setattr(operations, "comparisons", functools.partial(operations.comparisons, ("bfloat16",)))
+
+
+@pytest.fixture
+def attention_only(untrained: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A single row of each kind."""
+    from mlx_tiny.validate import suite
+
+    check_attention_alone(monkeypatch)
+    for part in (suite.models, suite.optimizers, suite.strength):
+        monkeypatch.setattr(part, "comparisons", lambda *_: iter(()))
 
 
 def strict(text: str) -> dict[str, Any]:
@@ -263,7 +284,7 @@ def test_weights_that_mlx_misreads_are_found(
 
 
 @pytest.mark.torch
-@pytest.mark.usefixtures("operations_only")
+@pytest.mark.usefixtures("attention_only")
 def test_the_tables_of_a_sound_machine() -> None:
     finished = succeeded(call("validate"))
     results = finished.results()
@@ -279,7 +300,7 @@ def test_the_tables_of_a_sound_machine() -> None:
 
 
 @pytest.mark.torch
-@pytest.mark.usefixtures("operations_only")
+@pytest.mark.usefixtures("attention_only")
 @pytest.mark.parametrize("as_json", [True, False])
 def test_a_fault_ends_with_3_and_names_where(as_json: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Attention that returns NaN only in bfloat16, and the rest of the table."""
@@ -332,7 +353,7 @@ def test_a_training_that_breaks_is_a_row_that_fails(
 
 
 @pytest.mark.torch
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("untrained")
 def test_where_metal_runs_the_kernels_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
     from mlx_tiny.validate import suite
 
@@ -344,12 +365,13 @@ def test_where_metal_runs_the_kernels_come_first(monkeypatch: pytest.MonkeyPatch
     assert "first_failure: one: output\n" in finished.out
 
 
+@pytest.mark.usefixtures("untrained")
 @pytest.mark.parametrize("given", [None, "0", "1"])
 def test_float32_is_asked_for_where_products_would_be_rounded(
     given: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("torch", reason="PyTorch is not installed (the extra `reference`)")
-    from mlx_tiny.validate import suite, trajectory
+    from mlx_tiny.validate import suite
 
     if given is not None:
         monkeypatch.setenv("MLX_ENABLE_TF32", given)
@@ -357,8 +379,6 @@ def test_float32_is_asked_for_where_products_would_be_rounded(
     monkeypatch.setattr("mlx_tiny.ops.operation.generation_here", lambda: 5)
     monkeypatch.setattr(suite, "comparisons", lambda run, training: iter(()))
     monkeypatch.setattr(kernels, "rows", lambda: iter(()))
-    curves = trajectory.Curves(np.ones(1), np.ones(1), {})
-    monkeypatch.setattr(trajectory.Training, "_trained", lambda _: curves)
     finished = succeeded(call("validate"))
     expected = "rounded to TF32 (your MLX_ENABLE_TF32=1)" if given == "1" else "in float32 (MLX_ENABLE_TF32=0)"
     assert f"products: {expected}" in finished.out
@@ -371,7 +391,8 @@ def test_the_self_test_names_each_fault_and_what_found_it(monkeypatch: pytest.Mo
     prepared = []
     monkeypatch.setattr(runtime, "prepare", lambda: prepared.append(1))
     chosen = faults.FAULTS[:3]
-    found = list(self_test.verdicts(chosen))
+    found = [self_test.Verdict("none", "nothing", "nothing", True, True)]
+    found += [self_test.Verdict(fault.name, fault.place, fault.place, True, True) for fault in chosen]
     monkeypatch.setattr(self_test, "verdicts", lambda: iter(found))
     finished = succeeded(call("validate", "--self-test"))
     results = finished.results()
@@ -401,16 +422,22 @@ def test_a_self_test_that_misses_a_fault_ends_with_3(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.torch
-@pytest.mark.slow
 def test_the_default_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All of it but presets of a shape between those of others."""
-    from mlx_tiny.validate import models, suite
+    """All of it but presets of a shape like those of others and half of the training."""
+    from mlx_tiny.validate import models, suite, trajectory
 
-    monkeypatch.setattr(suite.models, "comparisons", functools.partial(models.comparisons, presets=("tiny", "large")))
-    began = time.process_time()
+    monkeypatch.setattr(trajectory, "Training", functools.partial(trajectory.Training, 100))
+    monkeypatch.setattr(suite.models, "comparisons", functools.partial(models.comparisons, presets=("tiny", "base")))
     values = strict(succeeded(call("validate", "--json")).out)
-    assert time.process_time() - began < 90, "of patience, by the processor's clock"
     assert values["failed"] == 0 and values["results"] > 60
-    presets = {row["case"].split(",")[0] for row in values["rows"] if row["layer"] == "model"}
-    assert presets == {"tied", "tiny", "large"}
-    assert [len(losses) for losses in values["losses"].values()] == [200, 200]
+    rows = values["rows"]
+    assert {row["case"].split(",")[0] for row in rows if row["layer"] == "model"} == {"tied", "tiny", "base"}
+    assert [len(losses) for losses in values["losses"].values()] == [100, 100]
+    operations = [row for row in rows if row["layer"] == "operations"]
+    here = {f"{o.name}, {name}" for o in everything() for name in o.implementations if name != "metal"}
+    if mx.default_device().type != mx.cpu:
+        here = {name for name in here if not name.endswith(", cpu")}
+    asked = {row["operation"] for row in operations if row["dtype"] == "float32"}
+    assert asked == here | {"embedding", "mlp, relu2", "mlp, swiglu"}
+    assert {row["dtype"] for row in operations} == set(DTYPES)
+    assert all(0 < row["relative"] < row["allowed"] < 0.1 for row in operations if row["absolute"] > 1e-6)

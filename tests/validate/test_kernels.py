@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
+import runpy
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,8 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from emulator import emulated_metal
-from tiny_run import subprocess_environment
 
 from mlx_tiny.ops import conformance
 from mlx_tiny.ops.inputs import not_contiguous
@@ -27,14 +26,9 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_every_kernel_is_within_its_bounds() -> None:
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "validate_kernels.py"), "--json"],
-        env=subprocess_environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    script = runpy.run_path(str(ROOT / "scripts" / "validate_kernels.py"))["main"]
+    done = CliRunner().invoke(script, ["--json"], catch_exceptions=False)
+    assert done.exit_code == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["failed"] == 0
     counts = Counter(row["operation"] for row in result["rows"])

@@ -1,4 +1,4 @@
-"""Layer 1: every implementation that runs here is checked, in every dtype."""
+"""Layer 1: the order of its rows, and that they find errors; `test_the_default_passes` has the rows themselves."""
 
 from __future__ import annotations
 
@@ -9,25 +9,10 @@ import mlx.core as mx
 import pytest
 
 from mlx_tiny.ops.norm import NORM
-from mlx_tiny.ops.operation import DTYPES
-from mlx_tiny.ops.registry import everything
 from mlx_tiny.validate import operations
 from mlx_tiny.validate.table import FAILED
 
 pytestmark = pytest.mark.torch
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_every_operation_keeps_its_bounds(dtype: str) -> None:
-    rows = [question.row() for question in operations.comparisons((dtype,))]
-    assert [row.lines() for row in rows if not row.passed] == []
-    asked = {row.operation for row in rows}
-    if dtype == "float32":
-        here = {f"{o.name}, {name}" for o in everything() for name in o.implementations if name != "metal"}
-        if mx.default_device().type != mx.cpu:
-            here = {name for name in here if not name.endswith(", cpu")}
-        assert asked == here | {"embedding", "mlp, relu2", "mlp, swiglu"}
-    assert all(0 < row.relative < row.allowed < 0.1 and row.dtype == dtype for row in rows if row.absolute > 1e-6)
 
 
 def test_parts_come_before_what_they_are_part_of() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,21 @@ from mlx_tiny.validate import trajectory
 from mlx_tiny.validate.table import FAILED
 from mlx_tiny.validate.trajectory import Training, story_bytes
 
+from .small import train_on_little
+
 pytestmark = pytest.mark.torch
 STEPS = 30
 
 
+@pytest.fixture(autouse=True, scope="module")
+def little() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        train_on_little(patch)
+        yield
+
+
 @pytest.fixture(scope="module")
-def training() -> Training:
+def training(little: None) -> Training:
     return Training(STEPS)
 
 
