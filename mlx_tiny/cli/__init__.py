@@ -16,6 +16,7 @@ from mlx_tiny.machine.support import unsupported_reason
 COMMANDS = {
     "train": "Train a small language model, and report how good it is.",
     "generate": "Write text with a trained model.",
+    "data": "Show how your own text becomes documents and tokens.",
     "eval": "Measure a trained model on any text, in bits per byte.",
     "validate": "Check this machine's results against a PyTorch reference.",
     "bench": "Measure the speed of training and generation, also of PyTorch.",

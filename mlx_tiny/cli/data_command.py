@@ -1,0 +1,104 @@
+"""`mlx-tiny data`: shows how text becomes documents and tokens, before anything is trained."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mlx_tiny.cli.options import config_options, user_settings
+from mlx_tiny.config import DataConfig
+
+if TYPE_CHECKING:
+    from mlx_tiny.data.prepare import PreparedCorpus
+
+_DOCUMENTS = 3
+_PIECES = 60
+
+
+@click.group()
+def command() -> None:
+    """Look at text before a model is trained on it.
+
+    \b
+      mlx-tiny data show notes.txt
+    """
+
+
+@command.command()
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@config_options("data", without=("sources",))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def show(paths: tuple[str, ...], as_json: bool, **flags: Any) -> None:
+    """Show what `mlx-tiny train --data PATH` would train on, without training.
+
+    It lists the files and how they are read, what is left out or skipped, the split, duplicates, tokens, and the first
+    documents as the model sees them, with a bar between two tokens. What is prepared is kept for the training.
+
+    \b
+      mlx-tiny data show notes.txt
+      mlx-tiny data show texts --suffix .md --held-out 0.1
+    """
+    from mlx_tiny.cli.display import PreparationBar
+    from mlx_tiny.data.names import kept
+    from mlx_tiny.data.prepare import prepare
+    from mlx_tiny.records import to_json, to_plain
+
+    config = DataConfig(sources=tuple(map(kept, paths)), **user_settings(flags, "data"))
+    bar = PreparationBar()
+    try:
+        corpus = prepare(config, progress=bar)
+    finally:
+        bar.close()
+    examples = list(itertools.islice(_documents(corpus), _DOCUMENTS))
+    if as_json:
+        click.echo(to_json({**to_plain(corpus.record), "examples": examples}))
+        return
+    for line in _lines(corpus):
+        click.echo(line)
+    for number, pieces in enumerate(examples, 1):
+        more = f" ... {len(pieces) - _PIECES:,} more tokens" if len(pieces) > _PIECES else ""
+        click.echo(f"\ndocument {number}:\n  {'|'.join(map(_visible, pieces[:_PIECES]))}{more}")
+
+
+def _documents(corpus: PreparedCorpus) -> Iterator[list[str]]:
+    """The pieces of each training document; bytes that are no whole character are written like <E6>."""
+    import numpy as np
+
+    pieces = corpus.tokenizer.piece_bytes
+    ends = np.flatnonzero(np.asarray(corpus.train) == corpus.tokenizer.bos)
+    for start, end in itertools.pairwise(ends):
+        yield [_text(pieces[token]) for token in corpus.train[start + 1 : end]]
+
+
+def _text(piece: bytes) -> str:
+    try:
+        return piece.decode()
+    except UnicodeDecodeError:
+        return "".join(f"<{byte:02X}>" for byte in piece)
+
+
+def _visible(piece: str) -> str:
+    from mlx_tiny.cli.display import printable
+
+    return printable(piece.replace("\n", "\\n").replace("\t", "\\t"))
+
+
+def _lines(corpus: PreparedCorpus) -> Iterator[str]:
+    from mlx_tiny.data.summary import summary
+    from mlx_tiny.units import format_bytes
+
+    record = corpus.record
+    found = record.found
+    yield f"data: {corpus.description}"
+    for group in found.groups:
+        others = f" and {group.files - 1:,} more" if group.files > 1 else ""
+        yield f"{group.split}: {group.first}{others} ({format_bytes(group.bytes)}): {group.how}"
+    yield f"split: {found.split}"
+    yield from summary(record)
+    yield (
+        f"tokens: {record.train.tokens:,} for training, {record.valid.tokens:,} for validation; vocabulary "
+        f"{record.vocabulary_size:,}; {record.bytes_per_token:.2f} bytes per token"
+    )

@@ -1,0 +1,73 @@
+"""`mlx-tiny data show`: what would be trained on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mlx_tiny.cli import data_command
+from mlx_tiny.data.tokenizer import load_tokenizer
+
+from .command_line import call, succeeded, write_notes
+
+SMALL = ("--vocabulary-size", "512")
+
+
+@pytest.fixture
+def folder(place: Path) -> Path:
+    """A folder with a layout, a notice, a picture, and documents that occur twice."""
+    texts = place / "texts"
+    texts.mkdir()
+    write_notes(texts / "train.txt", 200)
+    write_notes(texts / "valid.txt", 20)
+    write_notes(texts / "test.txt", 10)
+    (texts / "LICENSE").write_text("Free.")
+    (texts / "a.png").write_bytes(b"\x89PNG\0")
+    return texts
+
+
+def test_everything_that_was_found_is_shown(folder: Path) -> None:
+    out = succeeded(call("data", "show", folder, *SMALL)).out
+    lines = dict(line.split(": ", 1) for line in out.splitlines() if ": " in line and not line.startswith(" "))
+    for kind in ("train", "valid", "test"):
+        assert f"{kind}.txt" in lines[kind]
+    assert "LICENSE" in out and ".png" in out and "valid.txt" in lines["split"]
+    assert lines["documents"].startswith("180 (") and "20 training documents are validation documents" in out
+    assert "vocabulary 512" in lines["tokens"]
+    assert out.count("\ndocument ") == 3
+
+
+def test_json_has_the_same_and_the_pieces(folder: Path, place: Path) -> None:
+    found = json.loads(succeeded(call("data", "show", folder, *SMALL, "--json")).out)
+    assert found["train"]["documents"] == 180 and found["found"]["in_both"] == 20
+    (prepared,) = (place / "home" / "prepared").iterdir()
+    tokenizer = load_tokenizer(prepared / "tokenizer.model")
+    texts = ["".join(pieces) for pieces in found["examples"]]
+    assert texts[0] == (folder / "train.txt").read_text().split("\n<|endoftext|>\n")[20]
+    assert [len(pieces) for pieces in found["examples"]] == [len(tokenizer.encode(text)) for text in texts]
+
+
+def test_train_uses_what_was_shown_and_says_it_in_two_lines(
+    folder: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = succeeded(call("data", "show", "texts", *SMALL)).out
+    monkeypatch.setattr("mlx_tiny.cli.session.train", lambda *_, **__: None)
+    monkeypatch.setattr("mlx_tiny.data.prepare.survey", lambda *_: pytest.fail("prepared again"))
+    said = succeeded(call("train", "--data", "texts", *SMALL, "--preset", "tiny", "--run", "r")).err
+    assert said.startswith("data: own text: ")
+    for line in shown.splitlines():
+        if line.startswith(("documents: ", "warning: ", "left out: ")):
+            assert line in said.splitlines()
+
+
+def test_pieces_are_shown_on_one_line() -> None:
+    assert data_command._text("é".encode()) == "é" and data_command._text("東".encode()[:2]) == "<E6><9D>"
+    assert data_command._visible("one\n\ttwo\x1b") == "one\\n\\ttwo\ufffd"
+
+
+def test_standard_input_is_shown(place: Path) -> None:
+    text = (place / "notes.txt").read_text()
+    out = succeeded(call("data", "show", "-", *SMALL, stdin=text)).out
+    assert out.splitlines()[0].startswith(f"data: own text: {place / 'home'}")
