@@ -328,6 +328,13 @@ def test_what_a_young_model_writes_does_not_reach_the_terminals_controls(capsys:
     assert capsys.readouterr().err == " 50.0%  a sample:\n    one\ufffd[2Jtwo\ufffdthree\ufffd \ufffdé…🙂\n"
 
 
+def test_a_sample_keeps_its_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    Display(1.0, 1.0, interactive=False).sample(0.5, f"ROMEO:\nO, {'very ' * 30}well.\n\n  JULIET:\n")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[1] == "    ROMEO:" and lines[2].startswith("    O, very") and lines[3].startswith("    very")
+    assert lines[4:] == ["", "      JULIET:"]
+
+
 def read_terminal(terminal: int, limit_s: float) -> str:
     """Everything that appears until the terminal is closed."""
     parts, until = [], time.monotonic() + limit_s
