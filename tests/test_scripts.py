@@ -12,7 +12,9 @@ import signal
 import subprocess
 import sys
 import time
+import venv
 from collections.abc import Iterator
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
@@ -72,35 +74,59 @@ if __name__ == "__main__":
 """
 
 
-# Stands in for the module venv and copies an environment: making one takes two seconds, most of them for its pip.
-COPYING = "import shutil, sys; shutil.copytree({template!r}, sys.argv[1], symlinks=True, dirs_exist_ok=True)"
+# Stands in for the module venv: making a real environment takes two seconds, most of them for its own copy of pip.
+COPYING = """
+import os, shutil, sys
+template = os.path.join({templates!r}, os.environ["STAND_IN_PIP"])
+shutil.copytree(template, sys.argv[1], symlinks=True, dirs_exist_ok=True)
+"""
+
+# Stands in for pip, which takes half a second to install the project.
+PIP = """
+import os, sys, sysconfig, zipfile
+sys.path.insert(0, os.getcwd())
+import backend
+packages, programs = sysconfig.get_paths()["purelib"], os.path.dirname(sys.executable)
+zipfile.ZipFile(os.path.join(packages, backend.build_editable(packages))).extractall(packages)
+for name in ("mlx-tiny", "ruff", "check-jsonschema"):
+    with open(os.path.join(programs, name), "w") as file:
+        file.write(f"#!/bin/sh\\nexec '{sys.executable}' -m echo \\"$@\\"\\n")
+    os.chmod(file.name, 0o755)
+"""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def copying(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Makes set-ups start with a copy of an environment that has a stand-in for pip, or a link to the tests' own."""
+    folder = tmp_path_factory.mktemp("copying")
+    for name in ("real", "stand-in"):
+        venv.create(folder / name, symlinks=True)
+        (packages,) = folder.glob(f"{name}/lib/*/site-packages")
+        if name == "real":
+            (packages / "pip").symlink_to(str(distribution("pip").locate_file("pip")))
+        else:
+            (packages / "pip").mkdir()
+            (packages / "pip" / "__init__.py").touch()
+            (packages / "pip" / "__main__.py").write_text(PIP)
+    (folder / "modules").mkdir()
+    (folder / "modules" / "venv.py").write_text(COPYING.format(templates=str(folder)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(EXTRA, "PYTHONPATH", str(folder / "modules"))
+        patch.setitem(EXTRA, "STAND_IN_PIP", "stand-in")
+        yield
 
 
 @pytest.fixture(scope="module")
-def complete(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def complete(copying: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A stand-in repository that is set up for training; tests may use it but not change it."""
     checkout = make_checkout(tmp_path_factory.mktemp("complete") / "check out")
-    start(checkout, "train")
+    start(checkout, "train", STAND_IN_PIP="real")
     return checkout
 
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     return make_checkout(tmp_path / "check out")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def copying(complete: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Makes set-ups start with a copy of an environment that contains only pip."""
-    folder = tmp_path_factory.mktemp("copying")
-    shutil.copytree(complete / ".venv", folder / "template", symlinks=True, ignore=shutil.ignore_patterns("mlx_tiny-*"))
-    for path in [*folder.glob("template/bin/mlx-tiny"), *folder.glob("template/lib/*/site-packages/stand_in*")]:
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-    (folder / "modules").mkdir()
-    (folder / "modules" / "venv.py").write_text(COPYING.format(template=str(folder / "template")))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(EXTRA, "PYTHONPATH", str(folder / "modules"))
-        yield
 
 
 def make_checkout(folder: Path) -> Path:
@@ -376,8 +402,13 @@ def test_a_wrong_python_variable_is_named(checkout: Path) -> None:
     ],
 )
 def test_an_unreachable_registry_is_explained(checkout: Path, settings: dict[str, str]) -> None:
-    variables: dict[str, Any] = {**settings, "PIP_RETRIES": "0", "PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": ""}
-    variables["STAND_IN_REQUIRES"] = "a-package-that-is-not-there"
+    variables: dict[str, Any] = {
+        **settings,
+        "PIP_RETRIES": "0",
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_FIND_LINKS": "",
+    }
+    variables |= {"STAND_IN_REQUIRES": "a-package-that-is-not-there", "STAND_IN_PIP": "real"}
     done = start(checkout, "train", succeeds=False, **variables)
     assert done.returncode == 1
     assert "cannot reach its package registry" in done.stderr.splitlines()[-1]
@@ -385,7 +416,9 @@ def test_an_unreachable_registry_is_explained(checkout: Path, settings: dict[str
 
 
 def test_another_failure_of_pip_names_its_log(checkout: Path) -> None:
-    done = start(checkout, "train", succeeds=False, STAND_IN_REQUIRES="a-package-that-is-not-there")
+    done = start(
+        checkout, "train", succeeds=False, STAND_IN_REQUIRES="a-package-that-is-not-there", STAND_IN_PIP="real"
+    )
     assert "exit code 1" in done.stderr.splitlines()[-1]
     assert "mlx_tiny-setup.log" in done.stderr.splitlines()[-1]
 
