@@ -18,6 +18,8 @@ COMMANDS = {
     "generate": "Write text with a trained model.",
     "data": "Show how your own text becomes documents and tokens.",
     "eval": "Measure a trained model on any text, in bits per byte.",
+    "predict": "Show the likeliest next items of histories, or the next pieces of texts.",
+    "score": "Show how likely each document or history is to a trained model.",
     "validate": "Check this machine's results against a PyTorch reference.",
     "bench": "Measure the speed of training and generation, also of PyTorch.",
     "profile": "Show where the time of a training step goes.",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mlx_tiny.cli.describe import describe
 from mlx_tiny.cli.options import config_options, user_settings
 from mlx_tiny.config import DataConfig
 
@@ -24,7 +25,11 @@ def command() -> None:
 
     \b
       mlx-tiny data show notes.txt
+      mlx-tiny data describe purchases.csv --out schema.yaml
     """
+
+
+command.add_command(describe)
 
 
 @command.command()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
 from mlx_tiny.cli.options import READING, config_options, user_settings
-from mlx_tiny.config import DataConfig
 
 
 @click.command()
@@ -25,26 +25,31 @@ def command(run: Path, text: str, as_json: bool, **flags: Any) -> None:
     \b
       mlx-tiny eval runs/notes other.txt
     """
+    from mlx_tiny.cli.reading import named_texts
     from mlx_tiny.cli.session import say
     from mlx_tiny.data.documents import Tally
-    from mlx_tiny.data.names import kept
-    from mlx_tiny.data.sources import texts_to_measure
     from mlx_tiny.data.summary import reading_warnings
     from mlx_tiny.records import to_json
     from mlx_tiny.tools.tables import block
     from mlx_tiny.training.evaluate import evaluate_texts
     from mlx_tiny.training.trained import load_model
 
-    model = load_model(run, say)
-    config, tally = DataConfig(sources=(kept(text),), **user_settings(flags, "data")), Tally()
-    texts = texts_to_measure(config, tally)
+    model, tally, events = load_model(run, say), Tally(), 0
+
+    def texts() -> Iterator[str]:
+        nonlocal events
+        for _, document in named_texts(model.tokenizer, text, user_settings(flags, "data"), tally):
+            events += document.count("\n") + 1
+            yield document
+
     result, fingerprint = evaluate_texts(
-        model.parameters, model.config, model.tokenizer, texts, asked=model.implementation
+        model.parameters, model.config, model.tokenizer, texts(), asked=model.implementation
     )
     for line in reading_warnings(tally.skipped, tally.markers):
         say(line)
     values = {
         "bits_per_byte": result.bits_per_byte,
+        **({"bits_per_event": result.bits_per_byte * result.bytes / events} if model.tokenizer.unit == "event" else {}),
         "perplexity_per_token": result.perplexity,
         "tokens": result.tokens,
         "bytes": int(result.bytes),

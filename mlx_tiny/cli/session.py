@@ -34,14 +34,11 @@ def say(line: str) -> None:
     click.echo(line, err=True)
 
 
-def prepared(
-    config: RunConfig, source: Source, tokenizer: Tokenizer | None = None, *, exact_vocabulary: bool = False
-) -> tuple[PreparedCorpus, float]:
+def prepared(config: RunConfig, source: Source, tokenizer: Tokenizer | None = None) -> tuple[PreparedCorpus, float]:
     """The prepared data of a run, of which the essence is said, and the seconds that this took.
 
     Args:
         tokenizer: of the run that it starts from, if it does.
-        exact_vocabulary: see `prepare`.
     """
     from mlx_tiny.cli.display import PreparationBar
     from mlx_tiny.data.prepare import prepare
@@ -49,9 +46,7 @@ def prepared(
 
     started, bar = time.monotonic(), PreparationBar()
     try:
-        corpus = prepare(
-            config.data, progress=bar, source=source, tokenizer=tokenizer, exact_vocabulary=exact_vocabulary
-        )
+        corpus = prepare(config.data, progress=bar, source=source, tokenizer=tokenizer)
     finally:
         bar.close()
     for line in summary(corpus.record):
@@ -85,10 +80,12 @@ def own_text(asked: dict[str, Any]) -> Source | None:
 
     if "sources" in asked:
         asked["sources"] = tuple(map(absolute, asked["sources"]))
-    if "validation" in asked:
-        asked["validation"] = absolute(asked["validation"])
+    for name in ("validation", "schema"):
+        if name in asked:
+            asked[name] = absolute(asked[name])
     config = DataConfig(**asked)
-    return None if set(config.sources) <= set(NAMED) else resolve(config)
+    own = config.schema is not None or not set(config.sources) <= set(NAMED)
+    return resolve(config) if own else None
 
 
 def require_possible(config: RunConfig) -> None:
@@ -180,7 +177,8 @@ def _header(run: RunFolder, corpus: PreparedCorpus, reason: str, backend: Backen
         f"preset: {config.train.preset} ({reason})",
         f"model: {format_count(parameter_count(config.model))} parameters, "
         f"{format_count(training_flops_per_token(config.model))}FLOPs per token; train {len(corpus.train):,} tokens, "
-        f"validation {len(corpus.valid):,} tokens, {corpus.bytes_per_token:.2f} bytes per token",
+        f"validation {len(corpus.valid):,} tokens, {corpus.bytes_per_token:.2f} bytes per token"
+        + (f", {corpus.bytes_per_event:.1f} bytes per event" if corpus.bytes_per_event else ""),
         f"machine: {peak / 1e9:,.0f} GFLOP/s in matrix products; {backend.description}",
     ]
     for section in SECTIONS:

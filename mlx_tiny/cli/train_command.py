@@ -73,8 +73,7 @@ def _start(path: Path, flags: dict[str, Any]) -> None:
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, sources=source.names))
     session.say(f"data: {source.description}")
     with contextlib.closing(CompilingAhead(config)) as ahead:
-        exact = "vocabulary_size" in asked["data"]
-        corpus, prepare_s = session.prepared(config, source, exact_vocabulary=exact)
+        corpus, prepare_s = session.prepared(config, source)
         model = dataclasses.replace(config.model, vocabulary_size=corpus.tokenizer.size)
         config = dataclasses.replace(config, model=model)
         require_sequence(corpus, config.model.context)
@@ -84,13 +83,14 @@ def _start(path: Path, flags: dict[str, Any]) -> None:
 
 def _planned(asked: dict[str, dict[str, Any]]) -> tuple[RunConfig, str]:
     """The configuration of the preset, changed by the user's settings, and the reason for the preset."""
-    from mlx_tiny.study.plan import choose, measured_flops_per_s, text_bytes
+    from mlx_tiny.study.plan import EVENTS, choose, measured_flops_per_s, text_bytes
     from mlx_tiny.training.budget import Budget
 
     standard = TrainConfig()
     budget = Budget(asked["train"].get("budget", standard.budget))
     make_backend = session.backend_kind(asked["train"].get("backend", standard.backend))
-    preset = asked["train"].get("preset", standard.preset)
+    events = "schema" in asked["data"] and not {"preset"} & asked["train"].keys()
+    preset = EVENTS if events else asked["train"].get("preset", standard.preset)
     choice = choose(preset, budget, lambda: measured_flops_per_s(make_backend))
     values = to_plain(choice.preset.config())
     if choice.tokens is not None:

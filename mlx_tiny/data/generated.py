@@ -21,6 +21,7 @@ class StoriesSource:
 
     names = ("stories",)
     shuffled = True
+    schema = None
 
     def __init__(self, config: DataConfig) -> None:
         self._config = config

@@ -21,7 +21,9 @@ from mlx_tiny.data.documents import Document, Progress
 from mlx_tiny.data.findings import Findings
 from mlx_tiny.data.sampling import Survey, survey
 from mlx_tiny.data.sources import Source, resolve
-from mlx_tiny.data.tokenizer import Tokenizer, load_tokenizer, require_size, train_tokenizer
+from mlx_tiny.data.tokenizer import Tokenizer, load_tokenizer
+from mlx_tiny.data.tokenizers.byte_pair import BytePairTokenizer
+from mlx_tiny.data.tokenizers.items import ItemsTokenizer
 from mlx_tiny.errors import TinyError
 from mlx_tiny.files import (
     DocumentHash,
@@ -52,6 +54,8 @@ class TokenFile:
     """UTF-8 bytes of the documents' texts."""
     text_hash: str
     """SHA-256 of the documents."""
+    events: int | None = None
+    """Lines of the documents, where these are histories of events."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,12 @@ class PreparedCorpus:
     """Exact information content of the validation texts, where they were generated."""
     record: PreparedRecord
 
+    @property
+    def bytes_per_event(self) -> float | None:
+        """Bytes of the validation text per event; None where it does not consist of events."""
+        events = self.record.valid.events
+        return self.valid_bytes / events if events else None
+
     @functools.cached_property
     def tokenizer(self) -> Tokenizer:
         """The tokenizer, loaded at first use."""
@@ -108,35 +118,32 @@ def prepare(
     progress: Progress | None = None,
     source: Source | None = None,
     tokenizer: Tokenizer | None = None,
-    exact_vocabulary: bool = False,
 ) -> PreparedCorpus:
     """Open the token files of these settings, and write them first where they are missing or damaged.
 
     Args:
-        config: which text, and the kind and the largest size of the vocabulary.
+        config: which text, and the size of the vocabulary.
         progress: called as the work proceeds.
         source: the result of `resolve(config)`, if the caller has it already.
         tokenizer: of a trained model, to be used instead of one that is trained on this text.
-        exact_vocabulary: a text that does not support a vocabulary of this size is an error.
 
     Raises:
         TinyError: the text cannot be read, or is too small for the settings.
     """
     source = source or resolve(config)
+    _require_schema_of(tokenizer, source)
     report = progress or _silent
     source.make_ready(report)
     fingerprint = source.fingerprint()
-    vocabulary = (config.tokenizer, config.vocabulary_size) if tokenizer is None else tokenizer.hash
+    vocabulary = config.vocabulary_size if tokenizer is None else tokenizer.hash
     key = hash_text("prepared", PREPARED_VERSION, fingerprint, vocabulary)[:32]
     directory = cache_home() / "prepared" / key
     for attempt in range(_ATTEMPTS + 1):
         prepared = _open_if_whole(directory, source.description)
         if prepared is not None:
-            if exact_vocabulary:
-                require_size(prepared.record.vocabulary_size, config.vocabulary_size)
             return prepared
         if attempt < _ATTEMPTS:
-            _make(directory, config, source, tokenizer, fingerprint, report, exact_vocabulary)
+            _make(directory, config, source, tokenizer, fingerprint, report)
     raise TinyError(
         f"The prepared data in {directory} is damaged as soon as it is written",
         remedy="Check the disk, or name another folder (MLX_TINY_HOME)",
@@ -146,6 +153,18 @@ def prepare(
 def find_prepared(key: str, description: str) -> PreparedCorpus | None:
     """The token files with this key, or None where they are not in the cache."""
     return _open_if_whole(cache_home() / "prepared" / key, description)
+
+
+def _require_schema_of(tokenizer: Tokenizer | None, source: Source) -> None:
+    """Raise a TinyError when a tokenizer of histories is to encode other documents, or the other way round."""
+    schema = tokenizer.schema if isinstance(tokenizer, ItemsTokenizer) else None
+    if tokenizer is not None and schema != source.schema:
+        raise TinyError(
+            "The data does not fit the tokenizer of the model",
+            expected="no schema" if schema is None else f"the schema that the model was trained with: {schema}",
+            got="texts" if source.schema is None else f"histories by the schema {source.schema}",
+            remedy="Leave --schema out, or name that schema",
+        )
 
 
 def require_sequence(prepared: PreparedCorpus, context: int) -> None:
@@ -164,13 +183,12 @@ def _make(
     tokenizer: Tokenizer | None,
     fingerprint: str,
     report: Progress,
-    exact_vocabulary: bool,
 ) -> None:
     """Write the folder; a damaged one is removed first."""
     discard_folder(directory)
     remove_leftovers(directory.parent)
     with atomic_folder(directory) as folder:
-        _write(folder, config, source, tokenizer, report, exact_vocabulary)
+        _write(folder, config, source, tokenizer, report)
         if source.fingerprint() != fingerprint:
             raise TinyError("The text changed while it was being prepared", remedy="Run again when it is complete")
 
@@ -207,24 +225,14 @@ def _open(directory: Path, record: PreparedRecord, description: str) -> Prepared
     )
 
 
-def _write(
-    folder: Path,
-    config: DataConfig,
-    source: Source,
-    tokenizer: Tokenizer | None,
-    report: Progress,
-    exact_vocabulary: bool,
-) -> None:
+def _write(folder: Path, config: DataConfig, source: Source, tokenizer: Tokenizer | None, report: Progress) -> None:
     surveyed = survey(source, config, report)
     if tokenizer is None:
         report("tokenizer", 0, 1)
-        tokenizer = train_tokenizer(
-            config.tokenizer,
-            surveyed.sample,
-            config.vocabulary_size,
-            exact=exact_vocabulary,
-            roles=surveyed.found.roles,
-        )
+        if source.schema is not None:
+            tokenizer = ItemsTokenizer.train(surveyed.sample, config.vocabulary_size, schema=source.schema)
+        else:
+            tokenizer = BytePairTokenizer.train(surveyed.sample, config.vocabulary_size)
         report("tokenizer", 1, 1)
     (folder / "tokenizer.model").write_bytes(tokenizer.model)
     train, valid = _write_tokens(folder, surveyed, tokenizer, report)
@@ -264,7 +272,7 @@ class _TokenWriter:
 
     def __init__(self, file: IO[bytes], tokenizer: Tokenizer) -> None:
         self.file, self.tokenizer = file, tokenizer
-        self.documents = self.bytes = self.tokens = 0
+        self.documents = self.bytes = self.tokens = self.events = 0
         self._text = DocumentHash()
         self.bits: float | None = 0.0
         self._bos = np.array([tokenizer.bos], TOKEN_DTYPE).tobytes()
@@ -277,6 +285,7 @@ class _TokenWriter:
         self.file.write(encoded)
         self.documents += 1
         self.tokens += 1 + len(encoded) // 2
+        self.events += text.count("\n") + 1
         raw = text.encode()
         self._text.add(raw)
         self.bytes += len(raw)
@@ -290,4 +299,5 @@ class _TokenWriter:
 
     def counts(self) -> TokenFile:
         """What `meta.json` records about this file."""
-        return TokenFile(self.tokens, self.documents, self.bytes, self._text.value())
+        events = self.events if self.tokenizer.unit == "event" else None
+        return TokenFile(self.tokens, self.documents, self.bytes, self._text.value(), events)

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from mlx_tiny.config import DataConfig
 from mlx_tiny.data.documents import Document, Progress, Rules, Tally, document_hash
+from mlx_tiny.data.events.schema import Schema
 from mlx_tiny.data.find import NAMED, file_bytes, find, identity
 from mlx_tiny.data.findings import FileGroup, Findings, Seen
 from mlx_tiny.data.opening import InputFile, readable
@@ -43,6 +44,10 @@ class Source(Protocol):
     def size_bytes(self) -> int:
         """Bytes of text, for the progress bar; 0 where unknown."""
 
+    @property
+    def schema(self) -> Schema | None:
+        """How rows became the histories that are the documents; None where documents are texts."""
+
     def make_ready(self, report: Progress) -> None:
         """Download what is not on this machine yet; to be called before `fingerprint` and `documents`."""
 
@@ -63,6 +68,8 @@ def resolve(config: DataConfig) -> Source:
         TinyError: it does not exist, or has no file that can be read.
     """
     named = next((name for name in config.sources if name in NAMED), None)
+    if config.schema is not None:
+        return _events(config, named)
     if named is None:
         return FileSource(config)
     _require_alone(named, config)
@@ -81,6 +88,17 @@ def _require_alone(named: str, config: DataConfig) -> None:
             f"A validation file can only be used with your own text, and the data is {named!r}",
             remedy="Name your text with --data, or leave the validation file out",
         )
+
+
+def _events(config: DataConfig, named: str | None) -> Source:
+    from mlx_tiny.data.events.source import EventSource
+
+    if named is not None:
+        raise TinyError(
+            f"A schema can only be used with your own tables, and the data is {named!r}",
+            remedy="Name your table with --data, or leave the schema out",
+        )
+    return EventSource(config)
 
 
 def _stories(config: DataConfig) -> Source:
@@ -110,6 +128,7 @@ class FileSource:
     """
 
     shuffled = False
+    schema = None
 
     def __init__(self, config: DataConfig) -> None:
         self.names = config.sources
@@ -118,7 +137,7 @@ class FileSource:
         found = find(config.sources, config.suffix, config.include)
         self._test, self._left_out = found.test, found.left_out
         self._valid = found.valid if config.validation is None else validation_files(config)
-        self._train = _without(found.train, self._valid, config)
+        self._train = without(found.train, self._valid, config)
         self._hows: dict[InputFile, str] = {}
         self.size_bytes = _text_bytes([*self._train, *self._valid])
         self.description = self._describe()
@@ -253,7 +272,7 @@ def _counted(texts: Iterable[tuple[str, int]], seen: Seen) -> Iterator[tuple[str
         yield text, text_hash
 
 
-def _without(files: list[InputFile], removed: list[InputFile], config: DataConfig) -> list[InputFile]:
+def without(files: list[InputFile], removed: list[InputFile], config: DataConfig) -> list[InputFile]:
     """The training files without the validation files, which may lie in the same folder."""
     known = set(map(identity, removed))
     rest = [file for file in files if identity(file) not in known]

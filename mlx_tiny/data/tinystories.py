@@ -67,6 +67,7 @@ class TinyStoriesSource:
     """
 
     shuffled = False
+    schema = None
 
     def __init__(self, config: DataConfig, *, cached_only: bool = False) -> None:
         self._config = config

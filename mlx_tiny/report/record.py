@@ -29,6 +29,8 @@ class Report(Record):
     version = 1
 
     bits_per_byte: float
+    bits_per_event: float | None
+    """Where the text consists of events."""
     entropy_floor_bits_per_byte: float | None
     """Exact entropy of the validation text, where it was generated."""
     excess_bits_per_byte: float | None

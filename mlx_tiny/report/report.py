@@ -51,6 +51,7 @@ def build(
     floor = None if corpus.valid_entropy_bits is None else corpus.valid_entropy_bits / corpus.valid_bytes
     return Report(
         bits_per_byte=evaluation.bits_per_byte,
+        bits_per_event=None if corpus.bytes_per_event is None else evaluation.bits_per_byte * corpus.bytes_per_event,
         entropy_floor_bits_per_byte=floor,
         excess_bits_per_byte=None if floor is None or outcome.interrupted else evaluation.bits_per_byte - floor,
         perplexity_per_token=evaluation.perplexity,
@@ -98,6 +99,7 @@ def summary(report: Report, path: Path) -> dict[str, str]:
     """The lines `key: value` that end the output of the run at `path`."""
     lines = {
         "bits_per_byte": f"{report.bits_per_byte:.4f}",
+        "bits_per_event": _number(report.bits_per_event, ".3f"),
         "entropy_floor": _number(report.entropy_floor_bits_per_byte, ".4f"),
         "excess": _number(report.excess_bits_per_byte, ".4f"),
         "perplexity_per_token": f"{report.perplexity_per_token:.3f}",
@@ -149,6 +151,7 @@ def _number(value: float | None, form: str) -> str:
 def _markdown(report: Report) -> str:
     strength = {
         "bits per byte": f"{report.bits_per_byte:.4f}",
+        "bits per event": _number(report.bits_per_event, ".3f"),
         "entropy floor of the text": _number(report.entropy_floor_bits_per_byte, ".4f"),
         "excess over the floor": _number(report.excess_bits_per_byte, ".4f"),
         "perplexity per token": f"{report.perplexity_per_token:.3f}",

@@ -94,6 +94,26 @@ PRESETS = {
 }
 
 
+EVENTS = "events"
+"""Name of the preset for histories of events: small tables, whose events are told best by the few before them."""
+_EVENTS = Preset(
+    EVENTS,
+    8192,
+    {
+        "layers": 2,
+        "width": 64,
+        "heads": 2,
+        "key_value_heads": 2,
+        "head_width": 32,
+        "hidden": 256,
+        "context": 24,
+        "tied": True,
+    },
+    32,
+    {"embedding_rate": 0.05},
+)
+
+
 @dataclass(frozen=True)
 class Choice:
     """A preset, and the reason why it was chosen."""
@@ -114,6 +134,8 @@ def choose(name: str, budget: Budget, measure: Callable[[], float] | None = None
     Raises:
         TinyError: no such preset.
     """
+    if name == EVENTS:
+        return Choice(_EVENTS, "for histories of events")
     if name != "auto":
         if name not in PRESETS:
             raise TinyError(f"Unknown preset {name!r}", expected=f"auto, {', '.join(PRESETS)}")

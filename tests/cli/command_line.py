@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -93,6 +94,16 @@ def succeeded(finished: Finished) -> Finished:
 def write_notes(path: Path, documents: int = DOCUMENTS) -> Path:
     """A small text of many documents."""
     path.write_text(f"\n{SEPARATOR}\n".join(map(story, range(documents))) + "\n", encoding="utf-8")
+    return path
+
+
+def write_purchases(path: Path, customers: int = 40, days: int = 12) -> Path:
+    """A table in which each customer buys an article a day; one row lacks a customer, one has a rare article."""
+    chance, lines = random.Random(0), ["customer,article,count,day"]
+    for day in range(1, days + 1):
+        lines += [f"C{n},A{chance.randrange(9)},{chance.randrange(9)},2010-12-{day:02}" for n in range(customers)]
+    lines += [",A1,1,2010-12-01", "C0,A only once,1,2010-12-31"]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
 

@@ -38,6 +38,18 @@ def read_json(file: InputFile, rules: Rules) -> Reading:
     return _reading(file, rules, _Values(file).rows())
 
 
+def read_objects(file: InputFile) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the line number and the value of each object of a JSON file, or of JSON lines; nulls are left out.
+
+    Raises:
+        TinyError: this is not JSON, or has values that are no objects.
+    """
+    for number, _, value in _Values(file).rows() if file.suffix == ".json" else _line_values(file):
+        _require_row(value, dict, file, number)
+        if value is not None:
+            yield number, value
+
+
 def _reading(file: InputFile, rules: Rules, rows: Iterator[Row]) -> Reading:
     head, rows = beginning(rows, lambda row: row[1])
     objects = [value for _, _, value in head if isinstance(value, dict)]

@@ -17,6 +17,7 @@ from mlx_tiny.errors import TinyError
 _BATCH_BYTES = 1 << 23
 _MOST_BATCH_ROWS = 8192
 _BUFFER_BYTES = 1 << 20
+_BATCH_ROWS = 1024
 
 
 def read_parquet(file: InputFile, rules: Rules) -> Reading:
@@ -29,6 +30,20 @@ def read_parquet(file: InputFile, rules: Rules) -> Reading:
     choice, rows = next(batches)
     assert isinstance(choice, Choice)
     return Reading(FileLook(f"parquet, {choice.how}, {rows} rows"), _items(file, choice, batches))
+
+
+def read_parquet_rows(file: InputFile) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the number of each row, from 1, and its values by the names of the columns.
+
+    Raises:
+        TinyError: pyarrow is missing, or the file is damaged.
+    """
+    with file.open_seekable() as stream, _explained(file):
+        from pyarrow.parquet import ParquetFile
+
+        with ParquetFile(stream, buffer_size=_BUFFER_BYTES) as opened:
+            rows = (row for batch in opened.iter_batches(_BATCH_ROWS) for row in batch.to_pylist())
+            yield from enumerate(rows, 1)
 
 
 def _items(file: InputFile, choice: Choice, batches: Iterator[Any]) -> Iterator[Item]:

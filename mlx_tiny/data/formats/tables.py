@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from mlx_tiny.data.columns import INSPECTED_ROWS, TEXT, Choice, Column, beginning, choose, is_always_text, is_usual
@@ -44,6 +44,25 @@ def read_csv(file: InputFile, rules: Rules) -> Reading:
 def read_tsv(file: InputFile, rules: Rules) -> Reading:
     """The documents of a table, by default with tabs; see `_read_table`."""
     return _read_table(file, rules, "\t")
+
+
+def read_table_rows(file: InputFile, rules: Rules, delimiter: str) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the number of each row's first line and its cells by the names of the columns.
+
+    Raises:
+        TinyError: rows have not as many cells as the header, or two columns have one name.
+    """
+    lines, whole = _first_lines(file)
+    if not lines:
+        return
+    dialect = find_dialect(lines, whole, file.name, delimiter)
+    header = _header(file, dialect, rules)
+    _require_different(file, header, header.names)
+    rows = _rows(file, dialect, _body(file, dialect))
+    if rules.header:
+        next(rows, None)
+    for number, cells in _checked(rows, file, header):
+        yield number, dict(zip(header.names, cells, strict=True))
 
 
 def _read_table(file: InputFile, rules: Rules, delimiter: str) -> Reading:
@@ -119,6 +138,18 @@ def _choice(file: InputFile, dialect: Dialect, rules: Rules) -> Choice:
             choice, how=f"each row is a document, below a header of {len(header.names)}: {listed(header.names)}"
         )
     return choice
+
+
+def _require_different(file: InputFile, header: _Header, names: Iterable[str]) -> None:
+    """Refuse two columns with one of these names."""
+    counts = Counter(name for name in header.names if name)
+    repeated = next((name for name in names if counts[name] > 1), None)
+    if repeated is not None:
+        raise TinyError(
+            f"{file.name} has two columns of the name {cut(repeated)!r}",
+            got=header.how(),
+            remedy="Rename one of them, or say that the file has no header (--no-header)",
+        )
 
 
 def _header(file: InputFile, dialect: Dialect, rules: Rules) -> _Header:

@@ -1,0 +1,185 @@
+"""`mlx-tiny predict`: the likeliest next item of each history, or the likeliest next piece of each text."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mlx_tiny.cli.options import READING, config_options, user_settings
+from mlx_tiny.errors import TinyError
+
+if TYPE_CHECKING:
+    from mlx_tiny.data.tokenizer import Tokenizer
+    from mlx_tiny.data.tokenizers.items import ItemsTokenizer
+    from mlx_tiny.training.next_items import Comparison
+    from mlx_tiny.training.trained import TrainedModel
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("text", required=False)
+@config_options("data", only=READING)
+@click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, help="How many items to show.")
+@click.option(
+    "--evaluate",
+    is_flag=True,
+    help="Measure how often the next item is among the first, beside simple predictors: in the histories of TEXT, or "
+    "without it in those that the run held out.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(run: Path, text: str | None, top: int, evaluate: bool, as_json: bool, **flags: Any) -> None:
+    """Show the likeliest next items of each history in TEXT, by the model in folder RUN.
+
+    TEXT is a table, as for `mlx-tiny train --schema`. For a run without a schema it is any text, as for `mlx-tiny
+    eval`, and the likeliest next pieces of each document are shown; an empty piece is its end.
+
+    \b
+      mlx-tiny predict runs/shop purchases.csv --top 5
+      mlx-tiny predict runs/shop --evaluate
+    """
+    from mlx_tiny.cli.session import say
+    from mlx_tiny.records import to_json
+    from mlx_tiny.training.trained import load_model
+
+    if text is None and not evaluate:
+        raise click.UsageError("Missing argument 'TEXT'; without it, --evaluate measures on what the run held out.")
+    model, settings = load_model(run, say), user_settings(flags, "data")
+    if evaluate:
+        compared = _compared(run, model, text, top, settings)
+        click.echo(to_json(_plain(compared, top)) if as_json else "\n".join(_lines(compared, top)))
+        return
+    assert text is not None
+    rows = list(_predictions(model, text, top, settings))
+    if as_json:
+        click.echo(to_json({"histories": rows}))
+        return
+    for row in rows:
+        shown = ", ".join(
+            f"{_shown(model.tokenizer, likely['text'])} {likely['probability']:.1%}" for likely in row["next"]
+        )
+        click.echo(f"{row['name']}: {shown}")
+
+
+def _shown(tokenizer: Tokenizer, piece: str) -> str:
+    """An item as it is, since names of items are plain, and a piece of text in quotes."""
+    return piece if tokenizer.unit == "event" and piece.isprintable() else repr(piece)
+
+
+def _predictions(model: TrainedModel, text: str, top: int, settings: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The name of each history or document, and what is likeliest next, as --json has it."""
+    from mlx_tiny.data.tokenizers.items import ItemsTokenizer
+    from mlx_tiny.training.next_items import next_items, next_pieces
+
+    names, texts = _named(model.tokenizer, text, settings)
+    asked, tokenizer = model.implementation, model.tokenizer
+    if isinstance(tokenizer, ItemsTokenizer):
+        found = next_items(model.parameters, model.config, tokenizer, texts, top, asked=asked)
+    else:
+        found = next_pieces(model.parameters, model.config, tokenizer, texts, top, asked=asked)
+    for name, likeliest in zip(names, found, strict=True):
+        yield {
+            "name": name,
+            "next": [{"text": likely.text, "probability": likely.probability} for likely in likeliest],
+        }
+
+
+def _named(tokenizer: Tokenizer, text: str, settings: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """The names and the texts of the histories or documents."""
+    from mlx_tiny.cli.reading import named_texts
+    from mlx_tiny.cli.session import say
+    from mlx_tiny.data.documents import Tally
+    from mlx_tiny.data.summary import reading_warnings
+
+    tally = Tally()
+    documents = list(named_texts(tokenizer, text, settings, tally))
+    for line in reading_warnings(tally.skipped, tally.markers):
+        say(line)
+    if not documents:
+        raise TinyError(f"{text} contains no documents", remedy="Name a file with text")
+    return [name for name, _ in documents], [document for _, document in documents]
+
+
+def _compared(run: Path, model: TrainedModel, text: str | None, top: int, settings: dict[str, Any]) -> Comparison:
+    from mlx_tiny.cli.session import say
+    from mlx_tiny.data.prepare import prepare
+    from mlx_tiny.data.tokenizers.items import ItemsTokenizer
+    from mlx_tiny.training.checkpoint import RunFolder
+    from mlx_tiny.training.next_items import compare
+    from mlx_tiny.training.trainer import require_data_of
+
+    tokenizer, folder = model.tokenizer, RunFolder(run)
+    if not isinstance(tokenizer, ItemsTokenizer):
+        raise TinyError(
+            f"The run at {run} has no items to predict",
+            expected="a run that was trained with --schema",
+            remedy="Leave --evaluate out, or measure the run in bits per byte (mlx-tiny eval)",
+        )
+    corpus = prepare(folder.config.data)
+    require_data_of(folder, corpus)
+    training = list(_documents(corpus.train, tokenizer))
+    if text is None:
+        if corpus.record.found.trained_on_validation:
+            say("warning: the run held nothing out, so these histories were trained on")
+        held_out = list(_documents(corpus.valid, tokenizer))
+    else:
+        _, held_out = _named(tokenizer, text, settings)
+        known = len(set(training).intersection(held_out))
+        if known:
+            say(f"warning: {known:,} of the histories were trained on")
+    asked = model.implementation
+    return compare(model.parameters, model.config, tokenizer, training, held_out, top, asked=asked)
+
+
+def _documents(tokens: Any, tokenizer: ItemsTokenizer) -> Iterator[str]:
+    """The texts of a token file."""
+    import numpy as np
+
+    starts = np.flatnonzero(tokens == tokenizer.bos)
+    for start, end in itertools.pairwise(starts):
+        yield tokenizer.decode(tokens[start + 1 : end].tolist())
+
+
+def _plain(compared: Comparison, top: int) -> dict[str, Any]:
+    return {
+        "top": top,
+        "histories": compared.histories,
+        "events": compared.events,
+        "candidates": compared.candidates,
+        "unknown_share": compared.unknown,
+        "predictors": {
+            name: {
+                "hit_rate": accuracy.hit_rate,
+                "hit_rate_standard_error": accuracy.hit_rate_error,
+                "mean_reciprocal_rank": accuracy.mean_reciprocal_rank,
+            }
+            for name, accuracy in compared.accuracies.items()
+        },
+    }
+
+
+def _lines(compared: Comparison, top: int) -> Iterator[str]:
+    from mlx_tiny.tools.tables import Column, Table, block
+
+    table = Table[tuple[str, Any]](
+        lambda row: row[0],
+        [
+            Column(f"hit rate at {top}", lambda row: f"{row[1].hit_rate:.3f}", "share of the events"),
+            Column("+-", lambda row: f"{row[1].hit_rate_error:.3f}", "standard error over histories"),
+            Column("reciprocal rank", lambda row: f"{row[1].mean_reciprocal_rank:.3f}", "mean of 1 / place"),
+        ],
+    )
+    yield from table.lines(list(compared.accuracies.items()))
+    yield from table.legend()
+    yield ""
+    yield block(
+        {
+            "histories": compared.histories,
+            "events": compared.events,
+            "candidates": compared.candidates,
+            "unknown": f"{compared.unknown:.1%} of the events have an item that is no candidate: a miss for all",
+        }
+    )

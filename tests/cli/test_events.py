@@ -1,0 +1,129 @@
+"""From a table to predictions: describe, train with a schema, predict, score, eval."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mlx_tiny.data.events.schema import parse_schema
+
+from .command_line import FEW_PAUSES, call, read_report, succeeded, workplace, write_purchases
+
+SMALL = ("--budget", "3000tok", "--held-out", "0.2", "--width", "32", "--batch-size", "4", *FEW_PAUSES)
+CUSTOMERS, EVENTS = 40, 12
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a table, its schema, and a run."""
+    with workplace(tmp_path_factory.mktemp("shop")) as folder:
+        write_purchases(folder / "shop.csv", CUSTOMERS, EVENTS)
+        described = succeeded(call("data", "describe", "shop.csv", "--out", "schema.yaml"))
+        assert "--schema schema.yaml" in described.err
+        done = succeeded(call("train", "--data", "shop.csv", "--schema", "schema.yaml", *SMALL, "--run", "run"))
+        assert "1 empty customer" in done.err and "bytes per event" in done.out + done.err
+    return folder
+
+
+@pytest.fixture
+def run(shop: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(shop)
+    monkeypatch.setenv("MLX_TINY_HOME", str(shop / "home"))
+    return shop / "run"
+
+
+def test_the_schema_is_printed_or_written(place: Path) -> None:
+    write_purchases(place / "shop.csv")
+    printed = succeeded(call("data", "describe", "shop.csv"))
+    assert parse_schema(printed.out, "it").item.name == "article"
+    assert call("data", "describe", "shop.csv", "--out", "absent/schema.yaml").code == 1
+    assert call("data", "describe", "notes.txt").code == 1
+
+
+def test_the_report_has_bits_per_event(run: Path) -> None:
+    report = read_report(run)
+    assert report["bits_per_event"] > report["bits_per_byte"] > 0
+    assert report["config"]["train"]["preset"] == "events"
+
+
+def test_eval_reads_the_table_by_the_schema_of_the_run(run: Path) -> None:
+    (run.parent / "schema.yaml").rename(run.parent / "elsewhere.yaml")
+    try:
+        measured = json.loads(succeeded(call("eval", run, "shop.csv", "--json")).out)
+    finally:
+        (run.parent / "elsewhere.yaml").rename(run.parent / "schema.yaml")
+    assert measured["documents"] == CUSTOMERS
+    events = CUSTOMERS * EVENTS + 1
+    assert measured["bits_per_event"] * events == pytest.approx(measured["bits_per_byte"] * measured["bytes"])
+
+
+def test_predict_names_the_next_items_of_each_history(run: Path) -> None:
+    done = succeeded(call("predict", run, "shop.csv", "--top", "3", "--json"))
+    assert "1 empty customer" in done.err
+    rows = json.loads(done.out)["histories"]
+    assert [row["name"] for row in rows] == [f"C{number}" for number in range(CUSTOMERS)]
+    for row in rows:
+        probabilities = [likely["probability"] for likely in row["next"]]
+        assert len(probabilities) == 3 and probabilities == sorted(probabilities, reverse=True)
+        assert {likely["text"] for likely in row["next"]} <= {f"A{number}" for number in range(9)}
+    lines = succeeded(call("predict", run, "shop.csv", "--top", "1")).out.splitlines()
+    assert [line.split()[:2] for line in lines] == [[f"{row['name']}:", row["next"][0]["text"]] for row in rows]
+
+
+def test_predict_is_measured_beside_simple_predictors(run: Path) -> None:
+    found = json.loads(succeeded(call("predict", run, "--evaluate", "--top", "9", "--json")).out)
+    assert found["events"] == pytest.approx(found["histories"] * EVENTS, abs=1) and found["candidates"] == 9
+    assert len(found["predictors"]) == 4
+    assert {method["hit_rate"] for method in found["predictors"].values()} == {1 - found["unknown_share"]}
+    shown = succeeded(call("predict", run, "--evaluate")).out
+    assert "popularity" in shown and f"events: {found['events']}" in shown
+    everything = succeeded(call("predict", run, "shop.csv", "--evaluate", "--json"))
+    assert "trained on" in everything.err
+    assert json.loads(everything.out)["unknown_share"] == pytest.approx(1 / (CUSTOMERS * EVENTS + 1))
+
+
+def test_score_begins_with_the_unlikeliest(run: Path) -> None:
+    rows = json.loads(succeeded(call("score", run, "shop.csv", "--json", "--per-token")).out)["documents"]
+    bits = [row["bits_per_event"] for row in rows]
+    assert len(rows) == CUSTOMERS and bits == sorted(bits, reverse=True)
+    assert rows[0]["name"] == "C0"  # the only one with an item that must be spelled
+    for row in rows[:3]:
+        assert sum(value for _, value in row["per_token"]) == pytest.approx(row["log_probability"])
+        assert "".join(piece for piece, _ in row["per_token"]).startswith(row["beginning"])
+    lines = succeeded(call("score", run, "shop.csv")).out.splitlines()
+    assert [line.split("\t")[2] for line in lines[1:]] == [row["name"] for row in rows]
+
+
+def test_another_table_does_not_fit(run: Path) -> None:
+    (run.parent / "other.csv").write_text("customer,count\n1,2\n")
+    for command in ("predict", "score", "eval"):
+        done = call(command, run, "other.csv")
+        assert done.code == 1 and "other.csv has no column" in done.err
+
+
+def test_generated_lines_are_events(run: Path) -> None:
+    done = succeeded(call("generate", run, "--max-tokens", "40", "--temperature", "0.5"))
+    assert "\t" in done.out
+
+
+class TestTexts:
+    def test_predict_shows_the_next_pieces(self, trained: Path) -> None:
+        rows = json.loads(succeeded(call("predict", trained, "notes.txt", "--top", "4", "--json")).out)["histories"]
+        assert [row["name"] for row in rows[:2]] == ["1", "2"]
+        assert all(len(row["next"]) == 4 for row in rows)
+        assert succeeded(call("predict", trained, "notes.txt", "--top", "1")).out.startswith("1: '")
+
+    def test_score_names_documents_by_their_number(self, trained: Path, place: Path) -> None:
+        (place / "other.txt").write_text("Ann found the ball.\n<|endoftext|>\nZzyzx \u4e2d\u6587 qqq!\n")
+        rows = json.loads(succeeded(call("score", trained, "other.txt", "--json")).out)["documents"]
+        assert [row["name"] for row in rows] == ["2", "1"]
+        assert rows[0]["bits_per_byte"] > rows[1]["bits_per_byte"] and "bits_per_event" not in rows[0]
+
+    def test_what_cannot_be_measured_is_refused(self, trained: Path, place: Path) -> None:
+        assert call("predict", trained, "notes.txt", "--evaluate").code == 1
+        assert call("predict", trained).code == 2
+        (place / "empty.txt").write_text("")
+        for command in ("predict", "score"):
+            assert call(command, trained, "empty.txt").code == 1
