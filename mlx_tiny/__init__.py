@@ -1,1 +1,20 @@
+"""Trains small language models. The five functions below are described in `mlx_tiny/api`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlx_tiny.api import evaluate, generate, load, score, train
+
 __version__ = "0.2.0"
+__all__ = ["evaluate", "generate", "load", "score", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    # MLX is loaded with the first of these names that is used, so that `mlx-tiny --help` need not wait for it.
+    if name in __all__:
+        import importlib
+
+        return getattr(importlib.import_module("mlx_tiny.api"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

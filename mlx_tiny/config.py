@@ -13,8 +13,9 @@ from mlx_tiny.errors import TinyError
 FORMAT_VERSION = 3
 DTYPES = ("float32", "bfloat16")
 BACKENDS = ("mlx", "torch")
+TOKENIZERS = ("bpe", "bytes", "characters")
 LARGEST_SEED = 2**63 - 1
-SMALLEST_VOCABULARY, LARGEST_VOCABULARY = 512, 32768
+SMALLEST_VOCABULARY, LARGEST_VOCABULARY = 260, 32768
 
 
 def _require(condition: bool, name: str, expected: str, got: object) -> None:
@@ -48,7 +49,9 @@ class DataConfig:
     """Share of your own documents that is held out for validation where no validation text is named. With 0, strength
     is measured on training text."""
     vocabulary_size: int = 2048
-    """Tokens in the byte-pair vocabulary, 512 to 32768."""
+    """Tokens in the vocabulary, 260 to 32768; unless you name a number, a text in few words gets fewer."""
+    tokenizer: str = "bpe"
+    """What the tokens are: `bpe` (byte pairs), `bytes`, or `characters` (rare ones in bytes)."""
     train_bytes: int = 40_000_000
     """Bytes of training text from `stories` or `tinystories`; with the preset `auto`, what the budget needs."""
     validation_bytes: int = 1_000_000
@@ -68,6 +71,7 @@ class DataConfig:
             f"{SMALLEST_VOCABULARY} to {LARGEST_VOCABULARY}",
             size,
         )
+        _require(self.tokenizer in TOKENIZERS, "tokenizer", " or ".join(TOKENIZERS), self.tokenizer)
         _require(0 <= self.held_out < 1, "held_out", "a share from 0 to below 1", self.held_out)
         _require(self.train_bytes > 0, "train_bytes", "a positive number of bytes", self.train_bytes)
         _require(self.validation_bytes > 0, "validation_bytes", "a positive number of bytes", self.validation_bytes)

@@ -29,7 +29,7 @@ FLOORS = (
     {"model", "optim"},
     {"training"},
     {"bench", "reference", "report", "study", "validate"},
-    {"__main__", "cli"},
+    {"__main__", "api", "cli"},
 )
 """Rooms by floor, the lowest first; a room is a module or a folder, "" is mlx_tiny itself."""
 
@@ -163,7 +163,9 @@ def test_no_module_imports_from_a_higher_floor() -> None:
     climbing = [
         f"{found} (floor {floor_of(found.room)} to {floor_of(found.imported_room)})"
         for found in all_imports()
-        if found.imported_room is not None and floor_of(found.imported_room) > floor_of(found.room)
+        if found.imported_room is not None
+        and floor_of(found.imported_room) > floor_of(found.room)
+        and (found.room or found.at_load)  # the package offers the names of `api`, which it loads at their first use
     ]
     assert not climbing, "\n".join(climbing)
 

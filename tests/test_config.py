@@ -14,7 +14,8 @@ from mlx_tiny.errors import TinyError
 SECTIONS = (DataConfig, ModelConfig, OptimizerConfig, ScheduleConfig, TrainConfig)
 
 REJECTED: list[tuple[Any, str, list[Any]]] = [
-    (DataConfig, "vocabulary_size", [0, 511, 32769]),
+    (DataConfig, "vocabulary_size", [0, 259, 32769]),
+    (DataConfig, "tokenizer", ["", "BPE", "items"]),
     (DataConfig, "held_out", [1.0, -0.1, math.nan]),
     (DataConfig, "train_bytes", [0, -1]),
     (DataConfig, "validation_bytes", [0, -1]),
@@ -78,7 +79,7 @@ def test_every_setting_is_checked_or_free() -> None:
 @pytest.mark.parametrize(
     ("section", "values"),
     [
-        (DataConfig, {"vocabulary_size": 512, "stories_scale": 1.0, "stories_dependency": 3}),
+        (DataConfig, {"vocabulary_size": 260, "stories_scale": 1.0, "stories_dependency": 3}),
         (DataConfig, {"vocabulary_size": 32768, "held_out": 1e-9}),
         (ModelConfig, {"vocabulary_size": 65536, "heads": 6, "key_value_heads": 3, "head_width": 2}),
         (ModelConfig, {"context": 1, "layers": 1, "width": 1, "heads": 1, "key_value_heads": 1, "hidden": 1}),

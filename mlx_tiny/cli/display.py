@@ -64,10 +64,10 @@ class Display:
         self.message(f"{record.fraction:6.1%}  step {record.step}  validation {bits}")
 
     def sample(self, fraction: float, text: str) -> None:
-        """Show a text that the model has written."""
-        words = " ".join(printable(text).split())
-        shown = textwrap.fill(words, width=100, initial_indent="    ", subsequent_indent="    ")
-        self.message(f"{fraction:6.1%}  a sample:\n{shown}")
+        """Show a text that the model has written, line by line."""
+        lines = printable(text).strip("\n").split("\n")
+        indented = [textwrap.fill(line, width=100, initial_indent="    ", subsequent_indent="    ") for line in lines]
+        self.message("\n".join([f"{fraction:6.1%}  a sample:", *indented]))
 
     def close(self) -> None:
         """Remove the bar, so that other output can follow."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from mlx_tiny.data.prepare import PreparedCorpus
     from mlx_tiny.training.checkpoint import RunFolder
 
+_OF_TOKENIZER = ("vocabulary_size", "tokenizer")
+
 
 def begin(path: Path, source_path: Path, flags: dict[str, Any]) -> None:
     """Train the model of the run at `source_path` on other text, as a new run at `path`.
@@ -59,7 +61,8 @@ def _planned(source: RunFolder, asked: dict[str, dict[str, Any]]) -> tuple[RunCo
     from mlx_tiny.training.origin import RATES, rate_share
 
     values = to_plain(source.config)
-    values["data"] = {**to_plain(DataConfig()), "vocabulary_size": source.config.data.vocabulary_size}
+    kept = {name: getattr(source.config.data, name) for name in _OF_TOKENIZER}
+    values["data"] = {**to_plain(DataConfig()), **kept}
     values["schedule"] = to_plain(ScheduleConfig())
     share = rate_share(source)
     for name in RATES:
@@ -80,7 +83,7 @@ def _require_same_model(source: RunFolder, asked: dict[str, dict[str, Any]]) -> 
     """Raise a TinyError when a flag would give a model that the weights do not fit."""
     config = source.config
     wanted = [("model", name, value) for name, value in asked["model"].items()]
-    wanted += [("data", name, value) for name, value in asked["data"].items() if name == "vocabulary_size"]
+    wanted += [("data", name, value) for name, value in asked["data"].items() if name in _OF_TOKENIZER]
     wanted += [("train", name, value) for name, value in asked["train"].items() if name == "preset"]
     for section, name, value in wanted:
         has = getattr(getattr(config, section), name)

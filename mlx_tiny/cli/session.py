@@ -34,11 +34,14 @@ def say(line: str) -> None:
     click.echo(line, err=True)
 
 
-def prepared(config: RunConfig, source: Source, tokenizer: Tokenizer | None = None) -> tuple[PreparedCorpus, float]:
+def prepared(
+    config: RunConfig, source: Source, tokenizer: Tokenizer | None = None, *, exact_vocabulary: bool = False
+) -> tuple[PreparedCorpus, float]:
     """The prepared data of a run, of which the essence is said, and the seconds that this took.
 
     Args:
         tokenizer: of the run that it starts from, if it does.
+        exact_vocabulary: see `prepare`.
     """
     from mlx_tiny.cli.display import PreparationBar
     from mlx_tiny.data.prepare import prepare
@@ -46,7 +49,9 @@ def prepared(config: RunConfig, source: Source, tokenizer: Tokenizer | None = No
 
     started, bar = time.monotonic(), PreparationBar()
     try:
-        corpus = prepare(config.data, progress=bar, source=source, tokenizer=tokenizer)
+        corpus = prepare(
+            config.data, progress=bar, source=source, tokenizer=tokenizer, exact_vocabulary=exact_vocabulary
+        )
     finally:
         bar.close()
     for line in summary(corpus.record):

@@ -73,7 +73,8 @@ def _start(path: Path, flags: dict[str, Any]) -> None:
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, sources=source.names))
     session.say(f"data: {source.description}")
     with contextlib.closing(CompilingAhead(config)) as ahead:
-        corpus, prepare_s = session.prepared(config, source)
+        exact = "vocabulary_size" in asked["data"]
+        corpus, prepare_s = session.prepared(config, source, exact_vocabulary=exact)
         model = dataclasses.replace(config.model, vocabulary_size=corpus.tokenizer.size)
         config = dataclasses.replace(config, model=model)
         require_sequence(corpus, config.model.context)

@@ -21,8 +21,7 @@ from mlx_tiny.data.documents import Document, Progress
 from mlx_tiny.data.findings import Findings
 from mlx_tiny.data.sampling import Survey, survey
 from mlx_tiny.data.sources import Source, resolve
-from mlx_tiny.data.tokenizer import Tokenizer, load_tokenizer
-from mlx_tiny.data.tokenizers.byte_pair import BytePairTokenizer
+from mlx_tiny.data.tokenizer import Tokenizer, load_tokenizer, require_size, train_tokenizer
 from mlx_tiny.data.tokenizers.items import ItemsTokenizer
 from mlx_tiny.errors import TinyError
 from mlx_tiny.files import (
@@ -118,14 +117,16 @@ def prepare(
     progress: Progress | None = None,
     source: Source | None = None,
     tokenizer: Tokenizer | None = None,
+    exact_vocabulary: bool = False,
 ) -> PreparedCorpus:
     """Open the token files of these settings, and write them first where they are missing or damaged.
 
     Args:
-        config: which text, and the size of the vocabulary.
+        config: which text, and the kind and the largest size of the vocabulary.
         progress: called as the work proceeds.
         source: the result of `resolve(config)`, if the caller has it already.
         tokenizer: of a trained model, to be used instead of one that is trained on this text.
+        exact_vocabulary: a text that does not support a vocabulary of this size is an error.
 
     Raises:
         TinyError: the text cannot be read, or is too small for the settings.
@@ -135,15 +136,17 @@ def prepare(
     report = progress or _silent
     source.make_ready(report)
     fingerprint = source.fingerprint()
-    vocabulary = config.vocabulary_size if tokenizer is None else tokenizer.hash
+    vocabulary = (config.tokenizer, config.vocabulary_size) if tokenizer is None else tokenizer.hash
     key = hash_text("prepared", PREPARED_VERSION, fingerprint, vocabulary)[:32]
     directory = cache_home() / "prepared" / key
     for attempt in range(_ATTEMPTS + 1):
         prepared = _open_if_whole(directory, source.description)
         if prepared is not None:
+            if exact_vocabulary:
+                require_size(prepared.record.vocabulary_size, config.vocabulary_size)
             return prepared
         if attempt < _ATTEMPTS:
-            _make(directory, config, source, tokenizer, fingerprint, report)
+            _make(directory, config, source, tokenizer, fingerprint, report, exact_vocabulary)
     raise TinyError(
         f"The prepared data in {directory} is damaged as soon as it is written",
         remedy="Check the disk, or name another folder (MLX_TINY_HOME)",
@@ -183,12 +186,13 @@ def _make(
     tokenizer: Tokenizer | None,
     fingerprint: str,
     report: Progress,
+    exact_vocabulary: bool,
 ) -> None:
     """Write the folder; a damaged one is removed first."""
     discard_folder(directory)
     remove_leftovers(directory.parent)
     with atomic_folder(directory) as folder:
-        _write(folder, config, source, tokenizer, report)
+        _write(folder, config, source, tokenizer, report, exact_vocabulary)
         if source.fingerprint() != fingerprint:
             raise TinyError("The text changed while it was being prepared", remedy="Run again when it is complete")
 
@@ -225,14 +229,25 @@ def _open(directory: Path, record: PreparedRecord, description: str) -> Prepared
     )
 
 
-def _write(folder: Path, config: DataConfig, source: Source, tokenizer: Tokenizer | None, report: Progress) -> None:
+def _write(
+    folder: Path,
+    config: DataConfig,
+    source: Source,
+    tokenizer: Tokenizer | None,
+    report: Progress,
+    exact_vocabulary: bool,
+) -> None:
     surveyed = survey(source, config, report)
     if tokenizer is None:
         report("tokenizer", 0, 1)
-        if source.schema is not None:
-            tokenizer = ItemsTokenizer.train(surveyed.sample, config.vocabulary_size, schema=source.schema)
-        else:
-            tokenizer = BytePairTokenizer.train(surveyed.sample, config.vocabulary_size)
+        tokenizer = train_tokenizer(
+            config.tokenizer,
+            surveyed.sample,
+            config.vocabulary_size,
+            exact=exact_vocabulary,
+            roles=surveyed.found.roles,
+            schema=source.schema,
+        )
         report("tokenizer", 1, 1)
     (folder / "tokenizer.model").write_bytes(tokenizer.model)
     train, valid = _write_tokens(folder, surveyed, tokenizer, report)

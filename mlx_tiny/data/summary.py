@@ -14,7 +14,7 @@ def summary(record: PreparedRecord) -> list[str]:
     found = record.found
     again = f"; {_about(found)}{found.duplicates:,} of them occur again" if found.duplicates else ""
     line = f"documents: {_amount(record.train)} for training, {_amount(record.valid)} for validation{again}"
-    return [line, *(f"left out: {files}" for files in found.left_out), *warnings(found)]
+    return [line, *_vocabulary(record), *(f"left out: {files}" for files in found.left_out), *warnings(found)]
 
 
 def warnings(found: Findings) -> list[str]:
@@ -38,6 +38,15 @@ def reading_warnings(skipped: Mapping[str, int], markers: int) -> list[str]:
     if markers:
         lines.append(f"warning: {markers:,} documents contain a marker such as <|endoftext|> in their text")
     return lines
+
+
+def _vocabulary(record: PreparedRecord) -> list[str]:
+    size, largest = record.vocabulary_size, record.settings.vocabulary_size
+    return (
+        [f"vocabulary: {size} tokens; the text that it is made from does not support {largest}"]
+        if size < largest
+        else []
+    )
 
 
 def _about(found: Findings) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
+from mlx_tiny.data.events.schema import Schema
 from mlx_tiny.data.tokenizers.byte_pair import BytePairTokenizer
 from mlx_tiny.data.tokenizers.characters import ByteTokenizer, CharacterTokenizer
 from mlx_tiny.data.tokenizers.items import ItemsTokenizer
@@ -55,6 +56,48 @@ class Tokenizer(Protocol):
 
     def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
         """Yield the text of `ids` in whole characters; joined, it equals `decode`."""
+
+
+def train_tokenizer(
+    kind: str,
+    texts: Iterable[str],
+    vocabulary_size: int,
+    *,
+    exact: bool = False,
+    roles: Iterable[str] = (),
+    schema: Schema | None = None,
+) -> Tokenizer:
+    """Train a tokenizer on `texts`; the same texts in the same order give the same one.
+
+    Args:
+        kind: a name in `KINDS`.
+        vocabulary_size: largest number of ids; there are fewer where the texts do not support so many.
+        exact: fewer are an error.
+        roles: whose markers are ids of their own.
+        schema: where the texts are histories, which are encoded by the kind `items`, whatever `kind` is.
+
+    Raises:
+        TinyError: there is no text, or it does not support the exact size.
+    """
+    tokenizer: Tokenizer
+    if schema is not None:
+        tokenizer = ItemsTokenizer.train(texts, vocabulary_size, schema=schema)
+    else:
+        tokenizer = KINDS[kind].train(texts, vocabulary_size, roles=sorted(set(roles)))
+    if exact:
+        require_size(tokenizer.size, vocabulary_size)
+    return tokenizer
+
+
+def require_size(size: int, exact: int) -> None:
+    """Raise a TinyError where a tokenizer with `size` ids is smaller than the one that was asked for."""
+    if size < exact:
+        raise TinyError(
+            "The text is too small for the vocabulary",
+            expected=f"a vocabulary of at most {size}",
+            got=exact,
+            remedy="Leave out --vocabulary-size, or give more text",
+        )
 
 
 def load_tokenizer(path: Path) -> Tokenizer:

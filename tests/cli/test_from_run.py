@@ -81,7 +81,9 @@ def test_a_crash_changes_nothing_even_without_the_other_run(
     ]
 
 
-@pytest.mark.parametrize("flag", ["--layers 3", "--vocabulary-size 600", "--preset mini", "--tied", "--context 64"])
+@pytest.mark.parametrize(
+    "flag", ["--layers 3", "--vocabulary-size 600", "--tokenizer bytes", "--preset mini", "--tied", "--context 64"]
+)
 def test_a_flag_that_contradicts_the_model_is_refused(source: Path, place: Path, flag: str) -> None:
     finished = call("train", "--from", source, "--data", "numbers.txt", "--run", "new", *flag.split())
     assert (finished.code, finished.out) == (1, "") and f"Leave {flag.split()[0]} out" in finished.err

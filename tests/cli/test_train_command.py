@@ -25,9 +25,11 @@ from mlx_tiny.cli import session
 from mlx_tiny.cli.display import Display, printable
 from mlx_tiny.cli.options import SECTIONS, flag_name, shown
 from mlx_tiny.config import RunConfig
+from mlx_tiny.data.tokenizer import load_tokenizer
 from mlx_tiny.data.tokenizers.byte_pair import BytePairTokenizer
 from mlx_tiny.model import options
 from mlx_tiny.records import to_plain
+from mlx_tiny.training.checkpoint import RunFolder
 
 from .command_line import (
     FEW_PAUSES,
@@ -129,12 +131,25 @@ def test_the_header_shows_every_setting_and_stars_what_was_changed(run: Run) -> 
     assert "preset: tiny (as asked)" in lines and "run: r" in lines
 
 
+def test_a_text_in_few_words_trains_with_the_vocabulary_that_it_supports(place: Path) -> None:
+    (place / "digits.txt").write_text(
+        "".join(f"{number % 7} + {number % 3} = {number % 7 + number % 3}\n\n" for number in range(900))
+    )
+    small = ("--preset", "tiny", "--context", "32", "--batch-size", "4", "--budget", "300tok")
+    finished = succeeded(call("train", "--data", "digits.txt", *small, *FEW_PAUSES, "--run", "r"))
+    size = RunFolder(place / "r").config.model.vocabulary_size
+    assert 270 < size < 1024 and f"vocabulary: {size} tokens" in finished.err
+    assert load_tokenizer(RunFolder(place / "r").tokenizer_model).size == size
+    assert len(succeeded(call("generate", "r", "--prompt", "12+1", "--max-tokens", "5")).out) > 4
+
+
 @pytest.mark.torch
 def test_given_flags_reach_the_saved_configuration(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every setting with a value that is not its default; nothing is trained."""
     values: dict[str, dict[str, Any]] = {
         "data": {"sources": ["notes.txt", "more.txt"], "validation": "other.txt", "text_column": "body"}
-        | {"vocabulary_size": 520, "header": False, "documents": "lines", "suffix": [".py"], "include": ["LICENSE"]},
+        | {"header": False, "documents": "lines", "suffix": [".py"], "include": ["LICENSE"]}
+        | {"vocabulary_size": 270, "tokenizer": "characters"},
         "model": {"activation": "swiglu", "context": 40, "width": 48, "heads": 6, "key_value_heads": 3, "layers": 1}
         | {"rope_base": 500.0, "head_width": 8, "hidden": 96, "tied": True, "options": "idea=15"},
         "optimizer": {"matrix_optimizer": "adamw", "coefficients": "quintic", "newton_schulz_steps": 3},
@@ -159,7 +174,7 @@ def test_given_flags_reach_the_saved_configuration(place: Path, monkeypatch: pyt
                 flags += [
                     word for item in (value if isinstance(value, list) else [value]) for word in (flag, str(item))
                 ]
-    values["model"]["vocabulary_size"] = 520
+    values["model"]["vocabulary_size"] = 270
     values["data"] |= {
         "sources": [str(place / "notes.txt"), str(place / "more.txt")],
         "validation": str(place / "other.txt"),
@@ -312,6 +327,13 @@ def test_a_terminal_of_unknown_width_gets_plain_lines() -> None:
 def test_what_a_young_model_writes_does_not_reach_the_terminals_controls(capsys: pytest.CaptureFixture[str]) -> None:
     Display(1.0, 1.0, interactive=False).sample(0.5, "one\x1b[2Jtwo\rthree\x08 \x9bé…🙂\n")
     assert capsys.readouterr().err == " 50.0%  a sample:\n    one\ufffd[2Jtwo\ufffdthree\ufffd \ufffdé…🙂\n"
+
+
+def test_a_sample_keeps_its_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    Display(1.0, 1.0, interactive=False).sample(0.5, f"ROMEO:\nO, {'very ' * 30}well.\n\n  JULIET:\n")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[1] == "    ROMEO:" and lines[2].startswith("    O, very") and lines[3].startswith("    very")
+    assert lines[4:] == ["", "      JULIET:"]
 
 
 def read_terminal(terminal: int, limit_s: float) -> str:

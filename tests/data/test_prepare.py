@@ -19,6 +19,8 @@ from mlx_tiny.data import prepare as module
 from mlx_tiny.data import sampling
 from mlx_tiny.data.documents import document_hash
 from mlx_tiny.data.prepare import PreparedCorpus, prepare, require_sequence
+from mlx_tiny.data.sources import FileSource
+from mlx_tiny.data.summary import summary
 from mlx_tiny.data.tokenizers.byte_pair import BytePairTokenizer
 from mlx_tiny.errors import TinyError
 
@@ -27,6 +29,8 @@ TextFile = Callable[..., Path]
 CHILD = """
 import os, signal, sys
 from mlx_tiny.config import DataConfig
+from mlx_tiny.data.sources import FileSource
+from mlx_tiny.data.summary import summary
 from mlx_tiny.data.prepare import prepare
 from mlx_tiny.data import prepare as module
 
@@ -137,10 +141,30 @@ def test_text_and_settings_make_the_key(text_file: TextFile, stories: list[str])
             (stories, {"seed": 5, "train_bytes": 9, "stories_scale": 0.5}),
             (stories[1:], {}),
             (stories, {"vocabulary_size": 520}),
+            (stories, {"tokenizer": "bytes"}),
             (stories, {"held_out": 0.1}),
         )
     }
-    assert len(keys) == 4
+    assert len(keys) == 5
+
+
+@pytest.mark.parametrize("kind", ["bpe", "characters", "bytes"])
+def test_a_text_in_few_words_gets_the_vocabulary_that_it_supports(
+    text_file: TextFile, stories: list[str], kind: str
+) -> None:
+    path = text_file(["0110 1001"[index % 5 :] + " 1" * (index % 7) for index in range(300)])
+    prepared = prepare(config(path, tokenizer=kind, vocabulary_size=2048))
+    check_whole(prepared, [document.text for document in FileSource(config(path)).documents()])
+    assert 257 <= prepared.tokenizer.size == prepared.record.vocabulary_size < 300
+    (line,) = [line for line in summary(prepared.record) if line.startswith("vocabulary: ")]
+    assert f"{prepared.tokenizer.size} tokens" in line and "2048" in line
+    # Neither the folder that is there now nor a new one satisfies a demand for more.
+    for _ in range(2):
+        with pytest.raises(TinyError, match=f"at most {prepared.tokenizer.size}, got 2048"):
+            prepare(config(path, tokenizer=kind, vocabulary_size=2048), exact_vocabulary=True)
+        files.discard_folder(prepared.directory)
+    exact = prepare(config(path, tokenizer="bpe", vocabulary_size=260), exact_vocabulary=True)
+    assert exact.tokenizer.size == 260 and not [line for line in summary(exact.record) if "vocabulary" in line]
 
 
 def test_generated_stories_carry_their_entropy() -> None:
@@ -247,7 +271,7 @@ def test_two_processes_at_once_both_end_well(text_file: TextFile, stories: list[
 
 def test_errors_leave_nothing(text_file: TextFile, stories: list[str], home: Path) -> None:
     with pytest.raises(TinyError, match="too small for the vocabulary"):
-        prepare(config(text_file(stories), vocabulary_size=32768))
+        prepare(config(text_file(stories), vocabulary_size=32768), exact_vocabulary=True)
     with pytest.raises(TinyError, match="held out for validation"):
         prepare(config(text_file(stories), held_out=1 - 1e-9))
     assert entries(home) == []

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlx_tiny.config import SMALLEST_VOCABULARY
-from mlx_tiny.data.tokenizers.pieces import PieceTokenizer
+from mlx_tiny.data.tokenizers.pieces import PieceTokenizer, marker_text
 from mlx_tiny.errors import TinyError
 
 if TYPE_CHECKING:
@@ -30,19 +29,25 @@ META_SPACE = "\u2581"
 """sentencepiece writes a space as this character, and therefore reads the character itself as a space."""
 _UNLEARNABLE = re.compile("[\0\u2581\u2585]+")
 """sentencepiece ignores a whole sentence that contains U+2585 or U+0000, so the sample is cut there."""
-_TOO_HIGH = re.compile(r"value <= (\d+)")
+_WORD_START = re.compile("(?<! ) ")
+"""The first space before a word; `str.split(" ")` cuts at the same places where no space follows another."""
+_FIRST_MARKER = 2
+_CONTROLS_AND_BYTES = 258
 
 
 class BytePairTokenizer(PieceTokenizer):
-    """A space belongs to the word after it; newlines and control characters are kept; characters that the alphabet
-    lacks are spelled in bytes.
+    """A space belongs to the word after it, and runs of spaces have tokens of their own; newlines and control
+    characters are kept; characters that the alphabet lacks are spelled in bytes.
+
+    Ids: BOS, one that is not used, the markers of the roles, 256 bytes, merged pieces, the alphabet.
     """
 
     def __init__(self, model: bytes) -> None:
         self._processor = processor = _load_processor(model)
         pieces = [_piece_bytes(processor, index) for index in range(processor.get_piece_size())]
-        super().__init__(model, pieces, processor.bos_id(), {})
         self._byte_ids = [processor.piece_to_id(f"<0x{byte:02X}>") for byte in range(256)]
+        markers = {pieces[index].decode()[2:-2]: index for index in range(_FIRST_MARKER, self._byte_ids[0])}
+        super().__init__(model, pieces, processor.bos_id(), markers)
         self._words = _WordCache(self)
 
     @classmethod
@@ -66,13 +71,13 @@ class BytePairTokenizer(PieceTokenizer):
         """Train a tokenizer on the first `sample_bytes` of `texts`; the same texts give the same model.
 
         Raises:
-            TinyError: the texts are too small for this vocabulary.
+            TinyError: there is no text, or the vocabulary has no room for the roles.
         """
-        return cls(_train(_bounded(texts, sample_bytes), vocabulary_size))
+        return cls(_train(_bounded(texts, sample_bytes), vocabulary_size, list(roles)))
 
     def _encode_plain(self, text: str) -> bytes:
-        # No token crosses the start of a word, so the words can be encoded, and cached, one by one.
-        first, *words = text.split(" ")
+        # No token crosses the start of a word with the spaces before it, so each can be encoded, and cached, alone.
+        first, *words = _WORD_START.split(text) if "  " in text else text.split(" ")
         return b"".join([self._encode_word(first), *map(self._words.__getitem__, words)])
 
     def _encode_word(self, word: str) -> bytes:
@@ -86,7 +91,7 @@ class BytePairTokenizer(PieceTokenizer):
 
 
 class _WordCache(dict[str, bytes]):
-    """Encoded words, each with the space before it; most words of natural text occur again and again."""
+    """Encoded words, without the first space before each; most words of natural text occur again and again."""
 
     def __init__(self, tokenizer: BytePairTokenizer) -> None:
         super().__init__()
@@ -130,61 +135,59 @@ def _bounded(texts: Iterable[str], sample_bytes: int) -> list[str]:
     return parts
 
 
-def _train(parts: list[str], vocabulary_size: int) -> bytes:
+def _train(parts: list[str], vocabulary_size: int, roles: list[str]) -> bytes:
     import sentencepiece
 
+    room = vocabulary_size - _CONTROLS_AND_BYTES - len(roles)
+    _require_possible(parts, roles, room)
     model = io.BytesIO()
-    try:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(_learnable(parts, vocabulary_size)),
-            model_writer=model,
-            vocab_size=vocabulary_size,
-            model_type="bpe",
-            normalization_rule_name="identity",
-            add_dummy_prefix=False,
-            remove_extra_whitespaces=False,
-            byte_fallback=True,
-            character_coverage=1.0,
-            bos_id=0,
-            unk_id=1,
-            eos_id=-1,
-            pad_id=-1,
-            max_sentence_length=1 << 30,
-            num_threads=TRAINING_THREADS,
-            minloglevel=2,
-        )
-    except RuntimeError as error:
-        raise _training_error(error, vocabulary_size) from error
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(_learnable(parts, room)),
+        model_writer=model,
+        vocab_size=vocabulary_size,
+        hard_vocab_limit=False,
+        user_defined_symbols=[marker_text(role) for role in roles],
+        model_type="bpe",
+        normalization_rule_name="identity",
+        add_dummy_prefix=False,
+        remove_extra_whitespaces=False,
+        allow_whitespace_only_pieces=True,
+        byte_fallback=True,
+        character_coverage=1.0,
+        bos_id=0,
+        unk_id=1,
+        eos_id=-1,
+        pad_id=-1,
+        max_sentence_length=1 << 30,
+        num_threads=TRAINING_THREADS,
+        minloglevel=2,
+    )
     return model.getvalue()
 
 
-def _learnable(parts: list[str], vocabulary_size: int) -> list[str]:
-    """The parts without their rarest characters: the alphabet takes at most half of what the bytes leave."""
+def _require_possible(parts: list[str], roles: list[str], room: int) -> None:
+    if not parts:
+        raise TinyError("There is no text for a vocabulary", remedy="Give some text")
+    if room < 1:
+        raise TinyError(
+            f"The vocabulary has no room for the markers of {len(roles)} roles",
+            expected=f"at least {_CONTROLS_AND_BYTES + len(roles) + 1} tokens",
+            got=room + _CONTROLS_AND_BYTES + len(roles),
+            remedy="Ask for a larger vocabulary (--vocabulary-size)",
+        )
+    reserved = next((role for role in roles if not role or _UNLEARNABLE.search(role)), None)
+    if reserved is not None:
+        raise TinyError("The name of a role cannot become a marker", got=repr(reserved), remedy="Rename the role")
+
+
+def _learnable(parts: list[str], room: int) -> list[str]:
+    """The parts without their rarest characters: the alphabet takes at most half of `room`."""
     counts = np.bincount(np.frombuffer("".join(parts).encode("utf-32-le"), dtype="<u4"))
     falling = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
     share = np.cumsum(counts[falling]) / max(1, counts.sum())
-    kept = min(int(np.searchsorted(share, CHARACTER_COVERAGE)) + 1, (vocabulary_size - 256) // 2)
+    kept = min(int(np.searchsorted(share, CHARACTER_COVERAGE)) + 1, (room + 1) // 2)
     rare = "".join(map(chr, falling[kept:]))
     if not rare:
         return parts
     cut = re.compile(f"[{re.escape(rare)}]+")
     return [piece for part in parts for piece in cut.split(part) if piece]
-
-
-def _training_error(error: RuntimeError, vocabulary_size: int) -> TinyError:
-    supported = _TOO_HIGH.search(str(error))
-    if supported is None:
-        return TinyError(
-            "The text is too small for any vocabulary",
-            expected="some kilobytes of text",
-            got=str(error),
-            remedy="Give more text",
-        )
-    largest = int(supported.group(1))
-    smaller = f"Ask for a vocabulary of {largest} or less, or give" if largest >= SMALLEST_VOCABULARY else "Give"
-    return TinyError(
-        "The text is too small for the vocabulary",
-        expected=f"a vocabulary of at most {largest}",
-        got=vocabulary_size,
-        remedy=f"{smaller} more text",
-    )

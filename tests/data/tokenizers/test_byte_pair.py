@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -43,15 +44,51 @@ def test_training_again_gives_the_same_model(tokenizer: BytePairTokenizer, stori
     assert BytePairTokenizer.train(stories, 600).hash != tokenizer.hash
 
 
-def test_too_large_a_vocabulary_names_the_largest(stories: list[str]) -> None:
-    with pytest.raises(TinyError, match=r"Expected a vocabulary of at most \d+, got 30000") as caught:
-        BytePairTokenizer.train(stories, 30000)
-    largest = int(str(caught.value).split("at most ")[1].split(",")[0])
-    assert BytePairTokenizer.train(stories, largest).size == largest
-    with pytest.raises(TinyError, match=r"Give more text\.$"):
-        BytePairTokenizer.train(["a few words"], 512)
-    with pytest.raises(TinyError, match="too small for any vocabulary"):
+def test_a_text_gives_the_vocabulary_that_it_supports(stories: list[str]) -> None:
+    most = BytePairTokenizer.train(stories, 30000)
+    assert 640 < most.size < 30000
+    exact = BytePairTokenizer.train(stories, most.size)
+    assert exact.piece_bytes == most.piece_bytes
+    assert exact.encode(stories[0]) == most.encode(stories[0])
+    assert BytePairTokenizer.train(["a few words"], 512).encode("a")[0] >= 258
+    assert BytePairTokenizer.train(["aa"], 260).size == 260
+    with pytest.raises(TinyError, match="no text"):
         BytePairTokenizer.train([], 512)
+
+
+CODE = [
+    "def f(a):\n    if a:\n        return  a\n\n\n    else:\n\t\tb = [1,  2]\n                    # x\n" + " " * n
+    for n in range(9)
+]
+
+
+@pytest.fixture(scope="module", params=["new", "old"])
+def of_code(request: pytest.FixtureRequest) -> BytePairTokenizer:
+    """A tokenizer of code with roles, and one as version 0.1 made it, without tokens for runs of spaces."""
+    if request.param == "new":
+        return BytePairTokenizer.train(CODE * 20, 420, roles=["user", "a b"])
+    real = sentencepiece.SentencePieceTrainer.train
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            sentencepiece.SentencePieceTrainer,
+            "train",
+            lambda **settings: real(**{**settings, "allow_whitespace_only_pieces": False}),
+        )
+        return BytePairTokenizer.train(CODE * 20, 420)
+
+
+@given(
+    text=st.lists(st.sampled_from([" ", "  ", "    ", "\n", "\t", "a", "(a):", "[1", "<|user|>", "<|"])).map("".join)
+)
+@settings(max_examples=300)
+def test_runs_of_spaces_are_encoded_as_sentencepiece_encodes_the_whole(of_code: BytePairTokenizer, text: str) -> None:
+    assert of_code.encode(text) == of_code._processor.encode(text)
+    assert of_code.decode(of_code.encode(text)) == text
+
+
+def test_runs_of_spaces_are_tokens(stories: list[str]) -> None:
+    trained = BytePairTokenizer.train(CODE * 20, 420)
+    assert [trained.piece_bytes[index] for index in trained.encode("        a")] == [b" " * 8, b"a"]
 
 
 def test_large_alphabets_leave_room_for_merges() -> None:

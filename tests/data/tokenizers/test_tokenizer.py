@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlx_tiny.data.tokenizer import KINDS, Tokenizer, load_tokenizer
+from mlx_tiny.config import TOKENIZERS
+from mlx_tiny.data.tokenizer import KINDS, Tokenizer, load_tokenizer, train_tokenizer
 from mlx_tiny.errors import TinyError
 
 TRAPS = [
@@ -114,6 +115,33 @@ def test_a_saved_tokenizer_is_loaded_as_it_was(trained: Trained, kind: str, tmp_
     assert (loaded.hash, loaded.size, loaded.bos) == (tokenizer.hash, tokenizer.size, tokenizer.bos)
     assert loaded.piece_bytes == tokenizer.piece_bytes
     assert loaded.encode("Ann found\n  it") == tokenizer.encode("Ann found\n  it")
+
+
+@pytest.mark.parametrize("kind", TOKENIZERS)
+def test_markers_are_tokens_of_their_own(stories: list[str], kind: str, tmp_path: Path) -> None:
+    roles = ["user", "assistant", "a, b"]
+    texts = [f"<|user|>Hi  there<|assistant|>{story}" for story in stories]
+    tokenizer = train_tokenizer(kind, texts, 640, roles=roles)
+    tokenizer.save(tmp_path / "tokenizer.model")
+    for each in (tokenizer, load_tokenizer(tmp_path / "tokenizer.model")):
+        assert sorted(each.markers) == sorted(roles)
+        user, assistant, third = (each.markers[role] for role in roles)
+        text = " <|user|> <|user|>a<|assistant|>\n  b <|nobody|> <|a, b|>c"
+        ids = each.encode(text)
+        assert [index for index in ids if index in each.markers.values()] == [user, user, assistant, third]
+        assert each.decode(ids) == text
+        assert each.encode("<|user|>") == [user]
+        assert each.piece_bytes[third] == b"<|a, b|>"
+    assert train_tokenizer(kind, texts, 640, roles=reversed(roles)).hash == tokenizer.hash
+    assert not train_tokenizer(kind, texts, 640).markers
+
+
+def test_markers_need_room_and_a_name(stories: list[str]) -> None:
+    with pytest.raises(TinyError, match="no room for the markers of 9 roles"):
+        train_tokenizer("bpe", stories, 260, roles=map(str, range(9)))
+    for role in ("", "a\u2581", "a\0"):
+        with pytest.raises(TinyError, match="cannot become a marker"):
+            train_tokenizer("bpe", stories, 640, roles=[role])
 
 
 @pytest.mark.parametrize(

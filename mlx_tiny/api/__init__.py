@@ -1,0 +1,116 @@
+"""The Python interface: what the commands do, as five functions. `import mlx_tiny` loads them at their first use."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+from mlx_tiny.cli.from_python import call_command
+from mlx_tiny.config import DataConfig, Sampling
+from mlx_tiny.data.documents import Tally
+from mlx_tiny.data.sources import texts_to_measure
+from mlx_tiny.data.summary import reading_warnings
+from mlx_tiny.model.writing import question, write_text
+from mlx_tiny.training.evaluate import Evaluation, evaluate_texts
+from mlx_tiny.training.scoring import Score, score_texts
+from mlx_tiny.training.trained import TrainedModel, load_model
+
+
+def load(run: str | Path) -> TrainedModel:
+    """Load the model of the run in folder `run`.
+
+    Raises:
+        TinyError: there is no run, or it is damaged.
+    """
+    return load_model(Path(run), warnings.warn)
+
+
+def generate(
+    model: TrainedModel,
+    prompt: str | bytes = "",
+    *,
+    stop: Sequence[str] = (),
+    documents: int | None = 1,
+    chat: bool = False,
+    **sampling: Any,
+) -> str:
+    """Write on after a prompt, as if it had not been cut.
+
+    Args:
+        stop: the text ends before the first of these.
+        documents: number of documents to write; None for no end before `max_tokens`.
+        chat: whether the prompt is a message, which a model of chats answers.
+        sampling: settings of `mlx_tiny.config.Sampling`, such as `temperature`, `seed` and `max_tokens`.
+
+    Returns:
+        The text after the prompt, without the prompt.
+
+    Raises:
+        TinyError: a setting is out of range.
+    """
+    if chat:
+        prompt = question(model.tokenizer, str(prompt), warnings.warn)
+    written = write_text(
+        model.parameters,
+        model.config,
+        model.tokenizer,
+        prompt,
+        Sampling(**sampling),
+        stop_texts=[stop] if isinstance(stop, str) else stop,
+        documents=documents,
+        turn=chat,
+        asked=model.implementation,
+        notice=warnings.warn,
+    )
+    return "".join(written)
+
+
+@overload
+def score(model: TrainedModel, text: str) -> Score: ...  # type: ignore[overload-overlap]  # a str is one text
+@overload
+def score(model: TrainedModel, text: Iterable[str]) -> Iterator[Score]: ...
+def score(model: TrainedModel, text: str | Iterable[str]) -> Score | Iterator[Score]:
+    """Log-probability of a document and of each of its tokens; of several documents, one after the other.
+
+    Each document is scored alone, so that documents can be compared with each other.
+    """
+    texts = [text] if isinstance(text, str) else text
+    scores = score_texts(model.parameters, model.config, model.tokenizer, texts, asked=model.implementation)
+    return next(scores) if isinstance(text, str) else scores
+
+
+def train(data: str | Path | Sequence[str | Path], run: str | Path, **settings: Any) -> TrainedModel:
+    """Train a model, as `mlx-tiny train` does, and load it.
+
+    Args:
+        data: text, as for `--data`: files, folders or globs, `stories` or `tinystories`.
+        run: folder for the results, which must not exist.
+        settings: the other options of `mlx-tiny train`, with underscores: `budget="30s"`, `layers=2`, `compile=False`.
+            Several values of one option are a list.
+
+    Raises:
+        TinyError: an option that there is not, a value out of range, or a text that cannot be read.
+    """
+    call_command("train", data=data, run=run, **settings)
+    return load(run)
+
+
+def evaluate(model: TrainedModel, data: str | Path | Iterable[str], **reading: Any) -> Evaluation:
+    """Strength of a model on any text, in bits per byte, by the protocol of `mlx-tiny eval`.
+
+    Args:
+        data: name of a file, a folder or a glob, which is read as `mlx-tiny eval` reads it; or documents.
+        reading: settings of `mlx_tiny.config.DataConfig` that say how files are read, such as `text_column`.
+
+    Raises:
+        TinyError: there is no text, or it cannot be read.
+    """
+    texts, tally = data, Tally()
+    if isinstance(texts, (str, Path)):
+        texts = texts_to_measure(DataConfig(sources=(str(texts),), **reading), tally)
+    evaluation, _ = evaluate_texts(model.parameters, model.config, model.tokenizer, texts, asked=model.implementation)
+    for line in reading_warnings(tally.skipped, tally.markers):
+        warnings.warn(line, stacklevel=2)
+    return evaluation

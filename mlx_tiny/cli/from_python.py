@@ -1,0 +1,48 @@
+"""Calls a command from Python, with the command line's own rules for names and values of options."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from mlx_tiny.errors import TinyError
+
+
+def call_command(name: str, **options: Any) -> None:
+    """Run `mlx-tiny NAME` in this process; what it prints goes to stderr.
+
+    Args:
+        options: the command's options, with underscores; a bool for a flag, None to leave an option out, and a list
+            or a tuple for several values.
+
+    Raises:
+        TinyError: the command failed, or there is no such option or value.
+    """
+    command: click.Command = importlib.import_module(f"mlx_tiny.cli.{name}_command").command
+    arguments = [part for option, value in options.items() for part in _flags(option, value)]
+    with contextlib.redirect_stdout(sys.stderr):
+        try:
+            command.main(arguments, prog_name=f"mlx-tiny {name}", standalone_mode=False)
+        except click.ClickException as error:
+            raise TinyError(
+                error.format_message().rstrip("."), remedy=f"See `mlx-tiny {name} --help` for the options"
+            ) from error
+        except click.Abort:
+            raise KeyboardInterrupt from None
+
+
+def _flags(option: str, value: Any) -> Iterator[str]:
+    flag = "--" + option.replace("_", "-")
+    if isinstance(value, bool):
+        yield flag if value else f"--no{flag[1:]}"
+    elif isinstance(value, (list, tuple)):
+        for one in value:
+            yield from _flags(option, one)
+    elif value is not None:
+        # One word, so that a value may begin with a dash.
+        yield f"{flag}={value}"

@@ -1,0 +1,103 @@
+"""The example of the README, run on a small model; and the five functions beside what they stand for."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli.command_line import TINY, workplace, write_notes
+from tiny_run import ROOT, story
+
+import mlx_tiny
+from mlx_tiny import api
+from mlx_tiny.config import Sampling
+from mlx_tiny.errors import TinyError
+from mlx_tiny.model.writing import write_text
+from mlx_tiny.training.evaluate import evaluate_texts
+from mlx_tiny.training.trained import TrainedModel
+
+SMALL: dict[str, Any] = {name[2:].replace("-", "_"): value for name, value in zip(TINY[::2], TINY[1::2], strict=True)}
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """What the README's example has computed: its names, and `printed`."""
+    (source,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    names: dict[str, Any] = {}
+    genuine = api.train
+
+    def small(data: str, run: str, budget: str) -> TrainedModel:
+        assert re.fullmatch(r"\d+[sm]", budget)
+        return genuine(data, run, budget="1280tok", compile=False, samples=0, **SMALL)
+
+    out, err = io.StringIO(), io.StringIO()
+    with workplace(tmp_path_factory.mktemp("api")) as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(api, "train", small)
+        patch.setattr("mlx_tiny.report.report._plot", lambda *_: None)
+        write_notes(folder / "notes.txt")
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            exec(compile(source, "README.md", "exec"), names)
+        yield {**names, "printed": out.getvalue(), "shown": err.getvalue()}
+
+
+def test_the_example_prints_a_text_and_two_numbers(example: dict[str, Any]) -> None:
+    model = example["model"]
+    *text, bits, nats = example["printed"].rstrip("\n").split("\n")
+    assert "\n".join(text) == mlx_tiny.generate(model, "Once upon a ", temperature=0.7, max_tokens=60)
+    assert 0.1 < float(bits) < 9 and float(nats) < -10
+    assert "bits_per_byte: " in example["shown"], "what training prints does not mix with the program's own output"
+
+
+def test_a_run_is_loaded_and_writes_as_the_command_does(example: dict[str, Any]) -> None:
+    model = mlx_tiny.load("runs/python")
+    sampling: dict[str, Any] = {"top_k": 9, "seed": 2, "max_tokens": 30}
+    drawn = write_text(model.parameters, model.config, model.tokenizer, "Ann", Sampling(**sampling), stop_texts=["."])
+    text = mlx_tiny.generate(model, "Ann", stop=["."], **sampling)
+    assert text == "".join(drawn) == mlx_tiny.generate(example["model"], "Ann", stop=".", **sampling)
+    with pytest.raises(TinyError, match="contains no run"):
+        mlx_tiny.load("absent")
+    with pytest.raises(TinyError, match="not trained on chats"):
+        mlx_tiny.generate(model, "Hi", chat=True)
+    with pytest.warns(UserWarning, match="endoftext"):
+        mlx_tiny.generate(model, "a<|endoftext|>", max_tokens=1)
+
+
+def test_documents_are_measured_alike_in_a_file_and_in_memory(example: dict[str, Any]) -> None:
+    model, texts = example["model"], [story(1), story(2)]
+    whole = mlx_tiny.evaluate(model, texts)
+    Path("two.txt").write_text("\n<|endoftext|>\n".join(texts), encoding="utf-8")
+    assert mlx_tiny.evaluate(model, "two.txt") == mlx_tiny.evaluate(model, Path("two.txt")) == whole
+    assert whole == evaluate_texts(model.parameters, model.config, model.tokenizer, texts)[0]
+    scores = list(mlx_tiny.score(model, texts))
+    assert scores[1].log_probability == pytest.approx(mlx_tiny.score(model, texts[1]).log_probability, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"bugdet": "5m"}, "--bugdet"),
+        ({"layers": "many"}, "many"),
+        ({"layers": 0}, "layers is out of range"),
+        ({"data": ["absent.txt", "notes.txt"]}, "absent.txt does not exist"),
+        ({"run": "runs/python"}, "exists already"),
+    ],
+)
+def test_wrong_settings_of_a_training_are_explained(settings: dict, words: str, example: dict[str, Any]) -> None:
+    with pytest.raises(TinyError, match=words):
+        api.call_command("train", **{"data": "notes.txt", "run": "other", **SMALL, **settings})
+    assert not Path("other").exists()
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    code = "import mlx_tiny, sys; print([m for m in ('mlx', 'numpy', 'click') if m in sys.modules], dir(mlx_tiny))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.startswith("[] ")
+    with pytest.raises(AttributeError, match="absent"):
+        mlx_tiny.absent  # noqa: B018
