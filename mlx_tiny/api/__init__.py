@@ -10,7 +10,7 @@ from typing import Any, overload
 from mlx_tiny.cli.from_python import call_command
 from mlx_tiny.config import DataConfig, Sampling
 from mlx_tiny.data.documents import Tally
-from mlx_tiny.data.sources import texts_to_measure
+from mlx_tiny.data.measured import named_texts
 from mlx_tiny.data.summary import reading_warnings
 from mlx_tiny.model.writing import question, write_text
 from mlx_tiny.training.evaluate import Evaluation, evaluate_texts
@@ -109,7 +109,8 @@ def evaluate(model: TrainedModel, data: str | Path | Iterable[str], **reading: A
     """
     texts, tally = data, Tally()
     if isinstance(texts, (str, Path)):
-        texts = texts_to_measure(DataConfig(sources=(str(texts),), **reading), tally)
+        named = named_texts(DataConfig(sources=(str(texts),), **reading), model.tokenizer, tally)
+        texts = (text for _, text in named)
     evaluation, _ = evaluate_texts(model.parameters, model.config, model.tokenizer, texts, asked=model.implementation)
     for line in reading_warnings(tally.skipped, tally.markers):
         warnings.warn(line, stacklevel=2)

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from mlx_tiny.cli.options import READING, config_options, user_settings
+from mlx_tiny.config import DataConfig
 
 
 @click.command()
@@ -25,9 +26,10 @@ def command(run: Path, text: str, as_json: bool, **flags: Any) -> None:
     \b
       mlx-tiny eval runs/notes other.txt
     """
-    from mlx_tiny.cli.reading import named_texts
     from mlx_tiny.cli.session import say
     from mlx_tiny.data.documents import Tally
+    from mlx_tiny.data.measured import named_texts
+    from mlx_tiny.data.names import kept
     from mlx_tiny.data.summary import reading_warnings
     from mlx_tiny.records import to_json
     from mlx_tiny.tools.tables import block
@@ -35,10 +37,11 @@ def command(run: Path, text: str, as_json: bool, **flags: Any) -> None:
     from mlx_tiny.training.trained import load_model
 
     model, tally, events = load_model(run, say), Tally(), 0
+    config = DataConfig(sources=(kept(text),), **user_settings(flags, "data"))
 
     def texts() -> Iterator[str]:
         nonlocal events
-        for _, document in named_texts(model.tokenizer, text, user_settings(flags, "data"), tally):
+        for _, document in named_texts(config, model.tokenizer, tally):
             events += document.count("\n") + 1
             yield document
 

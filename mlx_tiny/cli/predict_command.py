@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlx_tiny.cli.options import READING, config_options, user_settings
+from mlx_tiny.config import DataConfig
 from mlx_tiny.errors import TinyError
 
 if TYPE_CHECKING:
@@ -89,13 +90,14 @@ def _predictions(model: TrainedModel, text: str, top: int, settings: dict[str, A
 
 def _named(tokenizer: Tokenizer, text: str, settings: dict[str, Any]) -> tuple[list[str], list[str]]:
     """The names and the texts of the histories or documents."""
-    from mlx_tiny.cli.reading import named_texts
     from mlx_tiny.cli.session import say
     from mlx_tiny.data.documents import Tally
+    from mlx_tiny.data.measured import named_texts
+    from mlx_tiny.data.names import kept
     from mlx_tiny.data.summary import reading_warnings
 
     tally = Tally()
-    documents = list(named_texts(tokenizer, text, settings, tally))
+    documents = list(named_texts(DataConfig(sources=(kept(text),), **settings), tokenizer, tally))
     for line in reading_warnings(tally.skipped, tally.markers):
         say(line)
     if not documents:

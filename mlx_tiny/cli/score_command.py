@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlx_tiny.cli.options import READING, config_options, user_settings
+from mlx_tiny.config import DataConfig
 
 if TYPE_CHECKING:
     from mlx_tiny.data.tokenizer import Tokenizer
@@ -34,9 +35,10 @@ def command(run: Path, text: str, per_token: bool, as_json: bool, **flags: Any) 
       mlx-tiny score runs/notes other.txt
     """
     from mlx_tiny.cli.display import printable
-    from mlx_tiny.cli.reading import named_texts
     from mlx_tiny.cli.session import say
     from mlx_tiny.data.documents import Tally
+    from mlx_tiny.data.measured import named_texts
+    from mlx_tiny.data.names import kept
     from mlx_tiny.data.summary import reading_warnings
     from mlx_tiny.errors import TinyError
     from mlx_tiny.records import to_json
@@ -44,10 +46,11 @@ def command(run: Path, text: str, per_token: bool, as_json: bool, **flags: Any) 
     from mlx_tiny.training.trained import load_model
 
     model = load_model(run, say)
+    config = DataConfig(sources=(kept(text),), **user_settings(flags, "data"))
     tally, beginnings = Tally(), list[tuple[str, str, int]]()
 
     def texts() -> Iterator[str]:
-        for name, document in named_texts(model.tokenizer, text, user_settings(flags, "data"), tally):
+        for name, document in named_texts(config, model.tokenizer, tally):
             beginnings.append((name, document[:_SHOWN_CHARACTERS], document.count("\n") + 1))
             yield document
 

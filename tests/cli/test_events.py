@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import mlx_tiny
 from mlx_tiny.data.events.schema import parse_schema
 
 from .command_line import FEW_PAUSES, call, read_report, succeeded, workplace, write_purchases
@@ -55,6 +56,9 @@ def test_eval_reads_the_table_by_the_schema_of_the_run(run: Path) -> None:
     finally:
         (run.parent / "elsewhere.yaml").rename(run.parent / "schema.yaml")
     assert measured["documents"] == CUSTOMERS
+    with pytest.warns(UserWarning, match="empty customer"):
+        again = mlx_tiny.evaluate(mlx_tiny.load(run), "shop.csv")
+    assert again.bits_per_byte == pytest.approx(measured["bits_per_byte"])
     events = CUSTOMERS * EVENTS + 1
     assert measured["bits_per_event"] * events == pytest.approx(measured["bits_per_byte"] * measured["bytes"])
 

@@ -46,6 +46,8 @@ class Proposal:
     events: int
     """Rows that were looked at."""
     histories: int
+    tokens: int
+    """Tokens of all histories, about."""
 
     @property
     def text(self) -> str:
@@ -174,7 +176,10 @@ class _Describer:
         self.comments["split"] = "whole histories are held out; or time: the last events are"
         if not history:
             self.comments["split"] = "the last events are held out, since there is only one history"
-        return Proposal(schema, self.comments, self.ignored, self.rows, history.distinct if history else 1)
+        named = {values.name: values for values in self.columns}
+        cells = sum(named[column.name].words if column.kind == "words" else 1 for column in columns)
+        tokens = round(self.rows * (cells + len(columns)))  # each cell is followed by a tab or a line end
+        return Proposal(schema, self.comments, self.ignored, self.rows, history.distinct if history else 1, tokens)
 
     def _order(self) -> _Values | None:
         times = [values for values in self.columns if values.time_format and values.distinct > 1]

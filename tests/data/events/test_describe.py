@@ -8,6 +8,7 @@ import pytest
 from mlx_tiny.data.events.describe import describe
 from mlx_tiny.data.events.histories import HistoryReader, Row
 from mlx_tiny.data.events.schema import Column, Schema, parse_schema
+from mlx_tiny.data.tokenizers.items import ItemsTokenizer
 from mlx_tiny.errors import TinyError
 
 
@@ -55,6 +56,9 @@ def test_a_table_of_purchases_is_understood() -> None:
     reader = HistoryReader(proposal.schema)
     reader.read(purchases(), "shop.csv")
     assert (len(reader.histories()), reader.skipped) == (23, {})
+    texts = [history.text for history in reader.histories()]
+    tokenizer = ItemsTokenizer.train(texts * 2, 2048, schema=proposal.schema)
+    assert sum(len(tokenizer.encode(text)) + 1 for text in texts) == pytest.approx(proposal.tokens, rel=0.1)
 
 
 @pytest.mark.parametrize(

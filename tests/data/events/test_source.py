@@ -14,6 +14,7 @@ from mlx_tiny.data.events.source import EventSource, histories_to_measure
 from mlx_tiny.data.findings import Seen
 from mlx_tiny.data.prepare import prepare
 from mlx_tiny.data.sources import resolve
+from mlx_tiny.data.tokenizers.characters import ByteTokenizer
 from mlx_tiny.data.tokenizers.items import ItemsTokenizer
 from mlx_tiny.errors import TinyError
 
@@ -106,6 +107,15 @@ def test_prepared_histories_have_a_tokenizer_of_items(table: Path) -> None:
     texts = [document.text for document in documents(config(table, held_out=0.3)) if not document.held_out]
     ids = [index for text in texts for index in (tokenizer.bos, *tokenizer.encode(text))]
     assert corpus.train.tolist() == [*ids, tokenizer.bos]
+
+
+def test_a_model_of_other_histories_or_texts_is_refused(table: Path) -> None:
+    tokenizer = prepare(config(table)).tokenizer
+    assert prepare(config(table, held_out=0.5), tokenizer=tokenizer).tokenizer.hash == tokenizer.hash
+    with pytest.raises(TinyError, match="schema"):
+        prepare(DataConfig(sources=(str(table),)), tokenizer=tokenizer)
+    with pytest.raises(TinyError, match="schema"):
+        prepare(config(table), tokenizer=ByteTokenizer())
 
 
 def test_tables_to_measure_need_no_schema_file(table: Path) -> None:
