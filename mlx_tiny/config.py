@@ -29,7 +29,9 @@ class DataConfig:
 
     sources: tuple[str, ...] = ("auto",)
     """Training text: `stories` (generated), `tinystories` (downloaded once), or files of your own, named by a path, a
-    folder or a glob, and again for more. `auto` takes TinyStories where it is in the cache, and `stories` elsewhere."""
+    folder or a glob, and again for more. With weights, as `stories:0.3` and `my.txt:0.7`, the sequences are drawn from
+    each text in these shares, and strength is measured on each. `auto` takes TinyStories where it is in the cache, and
+    `stories` elsewhere."""
     validation: str | None = None
     """Path of validation text; without it a share of the documents is held out."""
     text_column: str | None = None

@@ -179,6 +179,8 @@ class EvaluationRecord(Record):
     seconds: float
     fraction: float
     validation_bits_per_byte: float
+    by_text: list[float] = field(default_factory=list)
+    """The same for each text of a mixture."""
 
 
 @dataclass(frozen=True)
@@ -234,6 +236,8 @@ class Origin:
     """Description of the text that it was trained on."""
     data_key: str
     """Key of its prepared text in the cache."""
+    texts: list[str]
+    """Fingerprints of its validation texts; none where they were not in the cache when this run began."""
     rate: float
     """Peak learning rates where the user named none, relative to those of the other run."""
     before: dict[str, float]

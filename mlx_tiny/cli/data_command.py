@@ -47,20 +47,29 @@ def show(paths: tuple[str, ...], as_json: bool, **flags: Any) -> None:
       mlx-tiny data show texts --suffix .md --held-out 0.1
     """
     from mlx_tiny.cli.display import PreparationBar
-    from mlx_tiny.data.names import kept
-    from mlx_tiny.data.prepare import prepare
+    from mlx_tiny.data.mixture import absolute_source, prepare_data
     from mlx_tiny.records import to_json, to_plain
 
-    config = DataConfig(sources=tuple(map(kept, paths)), **user_settings(flags, "data"))
+    config = DataConfig(sources=tuple(map(absolute_source, paths)), **user_settings(flags, "data"))
     bar = PreparationBar()
     try:
-        corpus = prepare(config, progress=bar)
+        parts = prepare_data(config, progress=bar).parts
     finally:
         bar.close()
-    examples = list(itertools.islice(_documents(corpus), _DOCUMENTS))
+    examples = [list(itertools.islice(_documents(part.corpus), _DOCUMENTS)) for part in parts]
+    pairs = list(zip(parts, examples, strict=True))
     if as_json:
-        click.echo(to_json({**to_plain(corpus.record), "examples": examples}))
+        texts = [{**to_plain(part.corpus.record), "examples": found} for part, found in pairs]
+        shares = [{"share": part.share, **text} for part, text in zip(parts, texts, strict=True)]
+        click.echo(to_json(texts[0] if len(parts) == 1 else {"texts": shares}))
         return
+    for part, found in pairs:
+        if len(parts) > 1:
+            click.echo(f"share: {part.share:.3g} of the sequences")
+        _show(part.corpus, found)
+
+
+def _show(corpus: PreparedCorpus, examples: list[list[str]]) -> None:
     for line in _lines(corpus):
         click.echo(line)
     for number, pieces in enumerate(examples, 1):

@@ -61,7 +61,8 @@ class Display:
         """Print the validation result, and keep it for the next lines."""
         self._bits_per_byte = record.validation_bits_per_byte
         bits = f"{record.validation_bits_per_byte:.4f} bits per byte"
-        self.message(f"{record.fraction:6.1%}  step {record.step}  validation {bits}")
+        by_text = f" ({', '.join(f'{value:.4f}' for value in record.by_text)})" if record.by_text else ""
+        self.message(f"{record.fraction:6.1%}  step {record.step}  validation {bits}{by_text}")
 
     def sample(self, fraction: float, text: str) -> None:
         """Show a text that the model has written, line by line."""

@@ -14,7 +14,7 @@ from mlx_tiny.errors import TinyError
 from mlx_tiny.records import from_plain, to_plain
 
 if TYPE_CHECKING:
-    from mlx_tiny.data.prepare import PreparedCorpus
+    from mlx_tiny.data.mixture import Corpus
     from mlx_tiny.training.checkpoint import RunFolder
 
 _OF_TOKENIZER = ("vocabulary_size", "tokenizer")
@@ -26,8 +26,8 @@ def begin(path: Path, source_path: Path, flags: dict[str, Any]) -> None:
     Raises:
         TinyError: no such run, a flag that contradicts its model, or one of the errors of a new run.
     """
+    from mlx_tiny.data.mixture import resolve_data
     from mlx_tiny.data.prepare import require_sequence
-    from mlx_tiny.data.sources import resolve
     from mlx_tiny.data.tokenizer import load_tokenizer
     from mlx_tiny.linux.warmup import CompilingAhead
     from mlx_tiny.training import origin
@@ -40,12 +40,12 @@ def begin(path: Path, source_path: Path, flags: dict[str, Any]) -> None:
     _require_same_model(source, asked)
     text = session.own_text(asked["data"])
     config, reason = _planned(source, asked)
-    text = text or resolve(config.data)
+    text = text or resolve_data(config.data)
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, sources=text.names))
     session.say(f"data: {text.description}")
     with contextlib.closing(CompilingAhead(config)) as ahead:
         corpus, prepare_s = session.prepared(config, text, tokenizer)
-        require_sequence(corpus, config.model.context)
+        require_sequence(corpus.parts, config.model.context)
         old = origin.old_text(source)
         _say_what_is_compared(source, old)
         start = origin.begin(source, parameters, config, corpus, old)
@@ -55,7 +55,7 @@ def begin(path: Path, source_path: Path, flags: dict[str, Any]) -> None:
 
 def _planned(source: RunFolder, asked: dict[str, dict[str, Any]]) -> tuple[RunConfig, str]:
     """The configuration of `source` with lower rates, other text and a schedule of its own, and the user's settings."""
-    from mlx_tiny.data.find import NAMED
+    from mlx_tiny.data.mixture import own_files
     from mlx_tiny.study.plan import expected_tokens, measured_flops_per_s, text_bytes
     from mlx_tiny.training.budget import Budget
     from mlx_tiny.training.origin import RATES, rate_share
@@ -72,7 +72,7 @@ def _planned(source: RunFolder, asked: dict[str, dict[str, Any]]) -> tuple[RunCo
     config = from_plain(RunConfig, values)
     session.require_possible(config)
     make_backend = session.backend_kind(config.train.backend)
-    if "train_bytes" not in asked["data"] and any(name in NAMED for name in config.data.sources):
+    if "train_bytes" not in asked["data"] and len(own_files(config.data.sources)) < len(config.data.sources):
         tokens = expected_tokens(Budget(config.train.budget), config.model, lambda: measured_flops_per_s(make_backend))
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, train_bytes=text_bytes(tokens)))
     lowered = "" if share == 1 else f", with peak learning rates {share:g} times as high where none is named"
@@ -97,7 +97,7 @@ def _require_same_model(source: RunFolder, asked: dict[str, dict[str, Any]]) -> 
             )
 
 
-def _say_what_is_compared(source: RunFolder, old: PreparedCorpus | None) -> None:
+def _say_what_is_compared(source: RunFolder, old: Corpus | None) -> None:
     if old is None:
         session.say(
             f"The text of {source.path} ({source.corpus.get('description', 'unknown')}) is not in the cache any more, "

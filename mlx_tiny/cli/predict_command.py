@@ -120,7 +120,7 @@ def _compared(run: Path, model: TrainedModel, text: str | None, top: int, settin
             expected="a run that was trained with --schema",
             remedy="Leave --evaluate out, or measure the run in bits per byte (mlx-tiny eval)",
         )
-    corpus = prepare(folder.config.data)
+    corpus = prepare(folder.config.data, tokenizer=folder.inherited_tokenizer())
     require_data_of(folder, corpus)
     training = list(_documents(corpus.train, tokenizer))
     if text is None:

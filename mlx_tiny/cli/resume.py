@@ -33,7 +33,7 @@ def resume(path: Path, run_path: Path | None, flags: dict[str, Any]) -> None:
         TinyError: no run, or a budget that the run has spent already.
         UsageError: a flag that would change the run.
     """
-    from mlx_tiny.data.sources import resolve
+    from mlx_tiny.data.mixture import resolve_data
     from mlx_tiny.linux.warmup import CompilingAhead
     from mlx_tiny.training.budget import Budget
     from mlx_tiny.training.checkpoint import RunFolder
@@ -59,7 +59,7 @@ def resume(path: Path, run_path: Path | None, flags: dict[str, Any]) -> None:
         elif (report := _report_of_the_end(run, progress)) is not None:
             _say_finished(run, report)
             return
-    source = resolve(run.config.data)
+    source = resolve_data(run.config.data)
     for line in (f"data: {source.description}", *lines):
         session.say(line)
     with contextlib.closing(CompilingAhead(run.config)) as ahead:

@@ -16,7 +16,7 @@ from mlx_tiny.config import DataConfig, RunConfig, TrainConfig
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mlx_tiny.data.prepare import PreparedCorpus
+    from mlx_tiny.data.mixture import Corpus, Mixture
     from mlx_tiny.data.sources import Source
     from mlx_tiny.data.tokenizer import Tokenizer
     from mlx_tiny.linux.warmup import CompilingAhead
@@ -35,8 +35,8 @@ def say(line: str) -> None:
 
 
 def prepared(
-    config: RunConfig, source: Source, tokenizer: Tokenizer | None = None, *, exact_vocabulary: bool = False
-) -> tuple[PreparedCorpus, float]:
+    config: RunConfig, source: Source | Mixture, tokenizer: Tokenizer | None = None, *, exact_vocabulary: bool = False
+) -> tuple[Corpus, float]:
     """The prepared data of a run, of which the essence is said, and the seconds that this took.
 
     Args:
@@ -44,19 +44,21 @@ def prepared(
         exact_vocabulary: see `prepare`.
     """
     from mlx_tiny.cli.display import PreparationBar
-    from mlx_tiny.data.prepare import prepare
+    from mlx_tiny.data.mixture import prepare_data
     from mlx_tiny.data.summary import summary
 
     started, bar = time.monotonic(), PreparationBar()
     try:
-        corpus = prepare(
+        corpus = prepare_data(
             config.data, progress=bar, source=source, tokenizer=tokenizer, exact_vocabulary=exact_vocabulary
         )
     finally:
         bar.close()
-    for line in summary(corpus.record):
-        say(line)
-    unknown = sorted(set(corpus.record.found.roles) - corpus.tokenizer.markers.keys())
+    for part in corpus.parts:
+        for line in summary(part.corpus.record):
+            say(line)
+    roles = {role for part in corpus.parts for role in part.corpus.record.found.roles}
+    unknown = sorted(roles - corpus.tokenizer.markers.keys())
     if tokenizer is not None and unknown:
         say(
             f"warning: the tokenizer of the other run has no symbol for the roles {', '.join(unknown)}: their markers "
@@ -65,13 +67,13 @@ def prepared(
     return corpus, time.monotonic() - started
 
 
-def identity(corpus: PreparedCorpus) -> dict[str, Any]:
+def identity(corpus: Corpus) -> dict[str, Any]:
     """What a run remembers of its data."""
     return {"key": corpus.key, "tokenizer": corpus.tokenizer.hash, "description": corpus.description}
 
 
-def own_text(asked: dict[str, Any]) -> Source | None:
-    """The user's own text, looked at before the machine is measured; None where the text is not the user's.
+def own_text(asked: dict[str, Any]) -> Source | Mixture | None:
+    """The user's own text, looked at before the machine is measured; None where the text is not the user's alone.
 
     Args:
         asked: the user's settings of the section `data`; their names are made absolute.
@@ -79,18 +81,19 @@ def own_text(asked: dict[str, Any]) -> Source | None:
     Raises:
         TinyError: there is no such text, or it cannot be read.
     """
-    from mlx_tiny.data.find import NAMED
+    from mlx_tiny.data.mixture import absolute_source, own_files, resolve_data
     from mlx_tiny.data.names import absolute
-    from mlx_tiny.data.sources import resolve
 
     if "sources" in asked:
-        asked["sources"] = tuple(map(absolute, asked["sources"]))
+        asked["sources"] = tuple(map(absolute_source, asked["sources"]))
     for name in ("validation", "schema"):
         if name in asked:
             asked[name] = absolute(asked[name])
     config = DataConfig(**asked)
-    own = config.schema is not None or not set(config.sources) <= set(NAMED)
-    return resolve(config) if own else None
+    own = config.sources if config.schema is not None else own_files(config.sources)
+    source = resolve_data(config) if own else None
+    # How much of stories or TinyStories is taken depends on the budget, which is looked at later.
+    return source if len(own) == len(config.sources) else None
 
 
 def require_possible(config: RunConfig) -> None:
@@ -128,7 +131,7 @@ def backend_kind(name: str) -> Callable[..., Backend]:
 
 
 def train(
-    run: RunFolder, corpus: PreparedCorpus, reason: str, prepare_s: float, ahead: CompilingAhead, *, resume: bool
+    run: RunFolder, corpus: Corpus, reason: str, prepare_s: float, ahead: CompilingAhead, *, resume: bool
 ) -> None:
     """Spend what is left of the budget, and write the report.
 
@@ -171,7 +174,7 @@ def train(
     _report(run, corpus, backend, outcome, peak, prepare_s)
 
 
-def _header(run: RunFolder, corpus: PreparedCorpus, reason: str, backend: Backend, peak: float) -> list[str]:
+def _header(run: RunFolder, corpus: Corpus, reason: str, backend: Backend, peak: float) -> list[str]:
     """The header of a run: all settings, with a star after those that differ from the defaults."""
     from mlx_tiny.model.parameters import parameter_count, training_flops_per_token
     from mlx_tiny.units import format_count
@@ -181,9 +184,7 @@ def _header(run: RunFolder, corpus: PreparedCorpus, reason: str, backend: Backen
         f"run: {run.path}",
         f"preset: {config.train.preset} ({reason})",
         f"model: {format_count(parameter_count(config.model))} parameters, "
-        f"{format_count(training_flops_per_token(config.model))}FLOPs per token; train {len(corpus.train):,} tokens, "
-        f"validation {len(corpus.valid):,} tokens, {corpus.bytes_per_token:.2f} bytes per token"
-        + (f", {corpus.bytes_per_event:.1f} bytes per event" if corpus.bytes_per_event else ""),
+        f"{format_count(training_flops_per_token(config.model))}FLOPs per token; {_amounts(corpus)}",
         f"machine: {peak / 1e9:,.0f} GFLOP/s in matrix products; {backend.description}",
     ]
     for section in SECTIONS:
@@ -197,9 +198,18 @@ def _header(run: RunFolder, corpus: PreparedCorpus, reason: str, backend: Backen
     return lines
 
 
+def _amounts(corpus: Corpus) -> str:
+    """How many tokens there are, of all texts together."""
+    texts = [part.corpus for part in corpus.parts]
+    train, valid = (sum(len(getattr(text, split)) for text in texts) for split in ("train", "valid"))
+    per_token = sum(text.valid_bytes for text in texts) / (valid - len(texts))
+    events = [f", {text.bytes_per_event:.1f} bytes per event" for text in texts if text.bytes_per_event]
+    return f"train {train:,} tokens, validation {valid:,} tokens, {per_token:.2f} bytes per token{''.join(events)}"
+
+
 def _report(
     run: RunFolder,
-    corpus: PreparedCorpus,
+    corpus: Corpus,
     backend: Backend,
     outcome: Outcome,
     peak: float,
@@ -220,24 +230,31 @@ def _report(
         prepare_s,
         samples,
     )
-    built = report.build(run, corpus, outcome, session, _old_text(run, backend, outcome))
+    built = report.build(run, corpus, outcome, session, _old_texts(run, backend, outcome))
     report.write_report(run, built)
     click.echo(f"\n{printable(samples[0]).strip()}\n")
     if outcome.interrupted:
         again = shlex.join(["--resume", str(run.path)])
         click.echo(f"Interrupted; everything is saved. To continue: mlx-tiny train {again}\n")
+    for text in built.texts:
+        say(f"{report.describe_strength(text)}: {text.text}")
     click.echo(block(report.summary(built, run.path)))
 
 
-def _old_text(run: RunFolder, backend: Backend, outcome: Outcome) -> TextStrength | None:
-    """How good the model is now on the text of the run that it started from, if it did and the text is in the cache."""
+def _old_texts(run: RunFolder, backend: Backend, outcome: Outcome) -> list[TextStrength]:
+    """How good the model is now on the texts of the run that it started from, if it did and they are in the cache."""
     from mlx_tiny.report.record import TextStrength
-    from mlx_tiny.training.evaluate import Evaluation, fingerprint
+    from mlx_tiny.training.backend import evaluate_text
+    from mlx_tiny.training.evaluate import fingerprint
     from mlx_tiny.training.origin import old_text_of
 
-    if run.origin is None or outcome.interrupted or (old := old_text_of(run.origin)) is None:
-        return None
-    nats, tokens = backend.evaluate(outcome.state, old.valid, None)
-    after = Evaluation(nats, tokens, old.valid_bytes).bits_per_byte
-    mark = fingerprint(old.valid_text_hash)
-    return TextStrength(old.description, after, run.origin.before.get(mark), mark)
+    origin = run.origin
+    if origin is None or outcome.interrupted or (old := old_text_of(origin)) is None:
+        return []
+    found = []
+    for text in [part.corpus for part in old.parts]:
+        mark = fingerprint(text.valid_text_hash)
+        after = evaluate_text(backend, outcome.state, text, None).bits_per_byte
+        strength = after, origin.before.get(mark), text.floor_bits_per_byte
+        found.append(TextStrength(text.description, None, 0.0, *strength, mark))
+    return found

@@ -59,8 +59,8 @@ def command(run_path: Path | None, resume_path: Path | None, from_path: Path | N
 
 
 def _start(path: Path, flags: dict[str, Any]) -> None:
+    from mlx_tiny.data.mixture import resolve_data
     from mlx_tiny.data.prepare import require_sequence
-    from mlx_tiny.data.sources import resolve
     from mlx_tiny.linux.warmup import CompilingAhead
     from mlx_tiny.training.checkpoint import RunFolder
 
@@ -68,7 +68,7 @@ def _start(path: Path, flags: dict[str, Any]) -> None:
     asked = {section: user_settings(flags, section) for section in SECTIONS}
     source = session.own_text(asked["data"])
     config, reason = _planned(asked)
-    source = source or resolve(config.data)
+    source = source or resolve_data(config.data)
     # So that a resumed run uses the same data even if TinyStories has been downloaded in between.
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, sources=source.names))
     session.say(f"data: {source.description}")
@@ -77,7 +77,7 @@ def _start(path: Path, flags: dict[str, Any]) -> None:
         corpus, prepare_s = session.prepared(config, source, exact_vocabulary=exact)
         model = dataclasses.replace(config.model, vocabulary_size=corpus.tokenizer.size)
         config = dataclasses.replace(config, model=model)
-        require_sequence(corpus, config.model.context)
+        require_sequence(corpus.parts, config.model.context)
         run = RunFolder.create(path, config, session.identity(corpus), corpus.directory / "tokenizer.model")
         session.train(run, corpus, reason, prepare_s, ahead, resume=False)
 

@@ -8,9 +8,10 @@ end of a document adds nats but no bytes.
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from mlx_tiny.config import DataConfig
 from mlx_tiny.data.batches import require_tokens
 from mlx_tiny.data.documents import Document, Progress
+from mlx_tiny.data.events.schema import Schema
 from mlx_tiny.data.findings import Findings
 from mlx_tiny.data.sampling import Survey, survey
 from mlx_tiny.data.sources import Source, resolve
@@ -110,6 +112,24 @@ class PreparedCorpus:
         """The tokenizer, loaded at first use."""
         return load_tokenizer(self.directory / "tokenizer.model")
 
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """This text as the only part, as a mixture of several texts has its parts."""
+        return (Part(1.0, self),)
+
+    @property
+    def floor_bits_per_byte(self) -> float | None:
+        """Exact entropy of the validation text, where it was generated."""
+        return None if self.valid_entropy_bits is None else self.valid_entropy_bits / self.valid_bytes
+
+
+class Part(NamedTuple):
+    """A text of a mixture."""
+
+    share: float
+    """Of the training sequences, and of the bytes when strength is measured."""
+    corpus: PreparedCorpus
+
 
 def prepare(
     config: DataConfig,
@@ -133,12 +153,12 @@ def prepare(
     """
     source = source or resolve(config)
     _require_schema_of(tokenizer, source)
-    report = progress or _silent
+    report = progress or silent
     source.make_ready(report)
     fingerprint = source.fingerprint()
     vocabulary = (config.tokenizer, config.vocabulary_size) if tokenizer is None else tokenizer.hash
     key = hash_text("prepared", PREPARED_VERSION, fingerprint, vocabulary)[:32]
-    directory = cache_home() / "prepared" / key
+    directory = prepared_folder(key)
     for attempt in range(_ATTEMPTS + 1):
         prepared = _open_if_whole(directory, source.description)
         if prepared is not None:
@@ -153,9 +173,14 @@ def prepare(
     )
 
 
+def prepared_folder(key: str) -> Path:
+    """The folder of the prepared data with this key, which may not exist."""
+    return cache_home() / "prepared" / key
+
+
 def find_prepared(key: str, description: str) -> PreparedCorpus | None:
     """The token files with this key, or None where they are not in the cache."""
-    return _open_if_whole(cache_home() / "prepared" / key, description)
+    return _open_if_whole(prepared_folder(key), description)
 
 
 def _require_schema_of(tokenizer: Tokenizer | None, source: Source) -> None:
@@ -170,13 +195,14 @@ def _require_schema_of(tokenizer: Tokenizer | None, source: Source) -> None:
         )
 
 
-def require_sequence(prepared: PreparedCorpus, context: int) -> None:
-    """Raise a TinyError when the training text is shorter than one sequence of `context` predicted tokens."""
-    require_tokens(len(prepared.train), context)
+def require_sequence(parts: Iterable[Part], context: int) -> None:
+    """Raise a TinyError when a training text is shorter than one sequence of `context` predicted tokens."""
+    for part in parts:
+        require_tokens(len(part.corpus.train), context)
 
 
-def _silent(phase: str, done: float, total: float) -> None:
-    pass
+def silent(phase: str, done: float, total: float) -> None:
+    """Show no progress."""
 
 
 def _make(
@@ -239,16 +265,14 @@ def _write(
 ) -> None:
     surveyed = survey(source, config, report)
     if tokenizer is None:
-        report("tokenizer", 0, 1)
-        tokenizer = train_tokenizer(
-            config.tokenizer,
+        tokenizer = learn_tokenizer(
             surveyed.sample,
-            config.vocabulary_size,
-            exact=exact_vocabulary,
+            config,
+            report,
+            exact_vocabulary=exact_vocabulary,
             roles=surveyed.found.roles,
             schema=source.schema,
         )
-        report("tokenizer", 1, 1)
     (folder / "tokenizer.model").write_bytes(tokenizer.model)
     train, valid = _write_tokens(folder, surveyed, tokenizer, report)
     record = PreparedRecord(
@@ -263,6 +287,33 @@ def _write(
         settings=config,
     )
     write(folder / "meta.json", record)
+
+
+def learn_tokenizer(
+    sample: list[str],
+    config: DataConfig,
+    report: Progress,
+    *,
+    exact_vocabulary: bool,
+    roles: Sequence[str],
+    schema: Schema | None = None,
+) -> Tokenizer:
+    """The tokenizer of these settings, trained on a sample of the text.
+
+    Args:
+        exact_vocabulary: see `prepare`.
+        roles: of chats; their markers become symbols.
+        schema: of histories of events.
+
+    Raises:
+        TinyError: the sample is too small for it.
+    """
+    report("tokenizer", 0, 1)
+    tokenizer = train_tokenizer(
+        config.tokenizer, sample, config.vocabulary_size, exact=exact_vocabulary, roles=roles, schema=schema
+    )
+    report("tokenizer", 1, 1)
+    return tokenizer
 
 
 def _write_tokens(

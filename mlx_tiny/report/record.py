@@ -15,9 +15,14 @@ class TextStrength:
 
     text: str
     """Description of its source."""
+    share: float | None
+    """Of the training sequences; None for a text of the run that this one started from."""
+    epochs: float
+    """How often its training text was read in this run."""
     bits_per_byte: float
     before: float | None
-    """Bits per byte of the weights that the run started from, where these were another run's."""
+    """Bits per byte of the weights that the run started from; None without such a run, and after an interruption."""
+    entropy_floor_bits_per_byte: float | None
     fingerprint: str
 
 
@@ -72,5 +77,5 @@ class Report(Record):
     origin: Origin | None = None
     """The run that this one started from."""
     texts: list[TextStrength] = field(default_factory=list)
-    """Of a run that started from another one, where it was not interrupted: its own text, and that of the other run if
-    it is in the cache."""
+    """Each text of a mixture; of a run that started from another one also the texts of the other run, where they are in
+    the cache and the run was not interrupted."""

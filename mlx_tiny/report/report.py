@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlx_tiny.data.prepare import PreparedCorpus
+from mlx_tiny.data.mixture import Corpus
 from mlx_tiny.files import atomic_write
 from mlx_tiny.machine.description import describe
 from mlx_tiny.model.parameters import (
@@ -38,17 +39,17 @@ class Session:
 
 
 def build(
-    run: RunFolder, corpus: PreparedCorpus, outcome: Outcome, session: Session, old: TextStrength | None = None
+    run: RunFolder, corpus: Corpus, outcome: Outcome, session: Session, old: Sequence[TextStrength] = ()
 ) -> Report:
     """The report of a run that has ended or was interrupted; the machine is described in its present state.
 
     Args:
-        old: strength on the text of the run that this one started from.
+        old: strength on the texts of the run that this one started from.
     """
     model, progress, evaluation = run.config.model, outcome.progress, outcome.evaluation
     training_s = outcome.phases.get("training", 0.0)
     achieved = progress.flops / training_s if training_s else 0.0
-    floor = None if corpus.valid_entropy_bits is None else corpus.valid_entropy_bits / corpus.valid_bytes
+    floor = _weighted([part.share for part in corpus.parts], [part.corpus.floor_bits_per_byte for part in corpus.parts])
     return Report(
         bits_per_byte=evaluation.bits_per_byte,
         bits_per_event=None if corpus.bytes_per_event is None else evaluation.bits_per_byte * corpus.bytes_per_event,
@@ -64,7 +65,7 @@ def build(
         budget=run.config.train.budget,
         steps=progress.step,
         tokens=progress.tokens,
-        epochs=progress.tokens / len(corpus.train),
+        epochs=progress.tokens / sum(len(part.corpus.train) for part in corpus.parts),
         flops=progress.flops,
         seconds=progress.seconds,
         tokens_per_s=progress.tokens / progress.seconds if progress.seconds else 0.0,
@@ -87,12 +88,24 @@ def build(
     )
 
 
-def _texts(run: RunFolder, corpus: PreparedCorpus, outcome: Outcome, old: TextStrength | None) -> list[TextStrength]:
-    if run.origin is None or outcome.interrupted:
+def _texts(run: RunFolder, corpus: Corpus, outcome: Outcome, old: Sequence[TextStrength]) -> list[TextStrength]:
+    if len(corpus.parts) == 1 and (run.origin is None or outcome.interrupted):
         return []
-    mark = fingerprint(corpus.valid_text_hash)
-    own = TextStrength(corpus.description, outcome.evaluation.bits_per_byte, run.origin.before.get(mark), mark)
-    return [own] if old is None or old.fingerprint == mark else [own, old]
+    before = {} if run.origin is None or outcome.interrupted else run.origin.before
+    own = []
+    for part, evaluation in zip(corpus.parts, outcome.parts, strict=True):
+        mark = fingerprint(part.corpus.valid_text_hash)
+        epochs = part.share * outcome.progress.tokens / len(part.corpus.train)
+        strength = evaluation.bits_per_byte, before.get(mark), part.corpus.floor_bits_per_byte
+        own.append(TextStrength(part.corpus.description, part.share, epochs, *strength, mark))
+    known = {text.fingerprint for text in own}
+    return [*own, *(text for text in old if text.fingerprint not in known)]
+
+
+def _weighted(shares: Sequence[float], values: Sequence[float | None]) -> float | None:
+    """The mean of the values with these weights, or None where one is missing."""
+    found = [share * value for share, value in zip(shares, values, strict=True) if value is not None]
+    return sum(found) if found and len(found) == len(values) else None
 
 
 def summary(report: Report, path: Path) -> dict[str, str]:
@@ -118,11 +131,13 @@ def summary(report: Report, path: Path) -> dict[str, str]:
 
 
 def _before_and_after(report: Report) -> dict[str, str]:
-    lines = {}
-    for name, text in zip(("", "old_text_"), report.texts, strict=False):
-        lines[f"{name}bits_per_byte_before"] = _number(text.before, ".4f")
-        if name:
-            lines[f"{name}bits_per_byte"] = f"{text.bits_per_byte:.4f}"
+    own = [text for text in report.texts if text.share is not None]
+    before = _weighted([text.share or 0.0 for text in own], [text.before for text in own])
+    lines = {"bits_per_byte_before": _number(before, ".4f")}
+    old = [text for text in report.texts if text.share is None]
+    if len(old) == 1:
+        lines["old_text_bits_per_byte"] = f"{old[0].bits_per_byte:.4f}"
+        lines["old_text_bits_per_byte_before"] = _number(old[0].before, ".4f")
     return lines
 
 
@@ -179,7 +194,7 @@ def _markdown(report: Report) -> str:
     parts = [f"# A language model from {report.data}", ""]
     for title, rows in (
         ("Strength", strength),
-        *([("Before and after", _comparison(report))] if report.origin else []),
+        *([("Texts", _rows_of_texts(report))] if report.texts or report.origin else []),
         ("Cost", cost),
         ("Size", size),
         ("Time in each phase", phases),
@@ -194,16 +209,28 @@ def _markdown(report: Report) -> str:
     return "\n".join(parts)
 
 
-def _comparison(report: Report) -> dict[str, str]:
-    """A row per text: its bits per byte now, and under the weights that the run started from."""
-    assert report.origin is not None
-    rows = {"started from": f"{report.origin.run}, step {report.origin.step}"}
+def _rows_of_texts(report: Report) -> dict[str, str]:
+    """A row per text: its bits per byte, its share, and the bits per byte of the weights that the run started from."""
+    rows = {} if report.origin is None else {"started from": f"{report.origin.run}, step {report.origin.step}"}
     for text in report.texts:
-        change = "" if text.before is None else f" (before: {text.before:.4f}, {text.bits_per_byte - text.before:+.4f})"
-        rows[f"bits per byte on {text.text}"] = f"{text.bits_per_byte:.4f}{change}"
-    if len(report.texts) == 1 and report.texts[0].text != report.origin.data:
-        rows[f"bits per byte on {report.origin.data}"] = "not measured: the text is not in the cache"
+        rows[f"bits per byte on {text.text}"] = describe_strength(text)
+    origin, measured = report.origin, {text.fingerprint for text in report.texts}
+    if origin and not report.interrupted and not (origin.texts and measured.issuperset(origin.texts)):
+        rows[f"bits per byte on {origin.data}"] = "not measured: the text is not in the cache"
     return rows
+
+
+def describe_strength(text: TextStrength) -> str:
+    """Strength on one text in a line, such as "1.2345 (before: 2.3456, -1.1111; 0.3 of the sequences)"."""
+    notes = []
+    if text.before is not None:
+        notes.append(f"before: {text.before:.4f}, {text.bits_per_byte - text.before:+.4f}")
+    if text.entropy_floor_bits_per_byte is not None:
+        notes.append(f"entropy floor {text.entropy_floor_bits_per_byte:.4f}")
+    notes.append(
+        "not trained on" if text.share is None else f"{text.share:.3g} of the sequences, {text.epochs:.2f} epochs"
+    )
+    return f"{text.bits_per_byte:.4f} ({'; '.join(notes)})"
 
 
 def _plot(run: RunFolder, path: Path) -> None:

@@ -10,6 +10,7 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_tiny.config import RunConfig
+from mlx_tiny.data.prepare import PreparedCorpus
 from mlx_tiny.data.tokenizer import Tokenizer
 from mlx_tiny.linux.lanes import decide_compilation, lanes, prepare
 from mlx_tiny.machine.description import device
@@ -19,7 +20,7 @@ from mlx_tiny.ops.implementations import beyond_training
 from mlx_tiny.records import Progress
 from mlx_tiny.tools.processes import peak_memory_bytes
 from mlx_tiny.training.checkpoint import RunFolder, all_finite
-from mlx_tiny.training.evaluate import evaluate
+from mlx_tiny.training.evaluate import Evaluation, evaluate
 from mlx_tiny.training.step import TrainingState, TrainingStep
 
 
@@ -79,6 +80,12 @@ class Backend(Protocol):
 
     def peak_memory_bytes(self) -> int:
         """Peak memory so far, of the process or the device."""
+
+
+def evaluate_text(backend: Backend, state: Any, text: PreparedCorpus, limit_tokens: int | None) -> Evaluation:
+    """Strength on the validation text, or on about so many tokens from its beginning."""
+    nats, tokens = backend.evaluate(state, text.valid, limit_tokens)
+    return Evaluation(nats, tokens, tokens * text.valid_bytes / (len(text.valid) - 1))
 
 
 class MlxBackend:

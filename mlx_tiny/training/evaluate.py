@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import mlx.core as mx
@@ -56,6 +56,17 @@ class Evaluation:
     def perplexity(self) -> float:
         """Per token; comparable only between models with the same tokenizer."""
         return math.exp(min(self.loss, 700.0))
+
+
+def combined(shares: Sequence[float], evaluations: Sequence[Evaluation]) -> Evaluation:
+    """The strength on a mixture in which each text has its share of the bytes; with all tokens that were predicted."""
+    if len(evaluations) == 1:
+        return evaluations[0]
+    weights = [share / each.bytes for share, each in zip(shares, evaluations, strict=True)]
+    tokens = sum(each.tokens for each in evaluations)
+    scale = tokens / sum(weight * each.tokens for weight, each in zip(weights, evaluations, strict=True))
+    nats = sum(weight * each.nats for weight, each in zip(weights, evaluations, strict=True))
+    return Evaluation(scale * nats, tokens, scale * sum(shares))
 
 
 def evaluate(

@@ -9,7 +9,8 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_tiny.config import RunConfig
-from mlx_tiny.data.prepare import PreparedCorpus, find_prepared
+from mlx_tiny.data.mixture import Corpus, find_data
+from mlx_tiny.data.prepare import PreparedCorpus
 from mlx_tiny.model.parameters import Parameters
 from mlx_tiny.ops.implementations import beyond_training
 from mlx_tiny.records import Origin
@@ -31,7 +32,7 @@ def rate_share(source: RunFolder) -> float:
 
 
 def begin(
-    source: RunFolder, parameters: Parameters, config: RunConfig, corpus: PreparedCorpus, old: PreparedCorpus | None
+    source: RunFolder, parameters: Parameters, config: RunConfig, corpus: Corpus, old: Corpus | None
 ) -> tuple[Origin, TrainingState]:
     """Measure the weights of `source` on both texts, and make the state in which a run starts from them.
 
@@ -44,7 +45,7 @@ def begin(
     Returns:
         What the new run records of `source`, and its weights with moments of zero.
     """
-    texts = [corpus] if old is None else [corpus, old]
+    texts = {part.corpus.key: part.corpus for text in (corpus, old) if text is not None for part in text.parts}
     step = source.weights_step() if source.has_ended() else source.last_step()
     origin = Origin(
         run=str(source.path),
@@ -53,24 +54,25 @@ def begin(
         tokenizer=corpus.tokenizer.hash,
         data=source.corpus.get("description", ""),
         data_key=source.corpus.get("key", ""),
+        texts=[] if old is None else [fingerprint(part.corpus.valid_text_hash) for part in old.parts],
         rate=rate_share(source),
-        before={fingerprint(text.valid_text_hash): _bits_per_byte(parameters, config, text) for text in texts},
+        before={fingerprint(text.valid_text_hash): _bits_per_byte(parameters, config, text) for text in texts.values()},
     )
     return origin, replace(fresh_state(config), parameters=parameters)
 
 
-def old_text(run: RunFolder) -> PreparedCorpus | None:
+def old_text(run: RunFolder) -> Corpus | None:
     """The prepared text that a run was trained on, or None where it is not in the cache any more."""
     return _in_cache(run.corpus.get("key", ""), run.corpus.get("description", ""), run.corpus.get("tokenizer"))
 
 
-def old_text_of(origin: Origin) -> PreparedCorpus | None:
+def old_text_of(origin: Origin) -> Corpus | None:
     """The same for the run that another one started from."""
     return _in_cache(origin.data_key, origin.data, origin.tokenizer)
 
 
-def _in_cache(key: str, description: str, tokenizer: str | None) -> PreparedCorpus | None:
-    corpus = find_prepared(key, description) if key else None
+def _in_cache(key: str, description: str, tokenizer: str | None) -> Corpus | None:
+    corpus = find_data(key, description) if key else None
     return corpus if corpus is not None and corpus.tokenizer.hash == tokenizer else None
 
 

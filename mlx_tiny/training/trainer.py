@@ -9,16 +9,17 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
-from mlx_tiny.data.batches import BatchStream
-from mlx_tiny.data.prepare import PreparedCorpus
+from mlx_tiny.config import RunConfig
+from mlx_tiny.data.batches import BatchStream, MixedStream
+from mlx_tiny.data.mixture import Corpus
 from mlx_tiny.errors import TinyError
 from mlx_tiny.model.parameters import training_flops_per_token
 from mlx_tiny.optim.schedule import muon_momentum, rate_multiplier
 from mlx_tiny.records import EvaluationRecord, FinalRecord, Progress, StepRecord
-from mlx_tiny.training.backend import Backend, MlxBackend, State
+from mlx_tiny.training.backend import Backend, MlxBackend, State, evaluate_text
 from mlx_tiny.training.budget import Budget
 from mlx_tiny.training.checkpoint import RunFolder
-from mlx_tiny.training.evaluate import Evaluation
+from mlx_tiny.training.evaluate import Evaluation, combined
 from mlx_tiny.training.watch import Diverged, Interruption, LossWatch, device_errors_explained
 
 # Steps that are started before the loss of the first one is read, so that the device need not wait for the host.
@@ -44,6 +45,8 @@ class Outcome:
     progress: Progress
     evaluation: Evaluation
     """Of the final weights, on the whole validation file; after an interruption, on its beginning."""
+    parts: tuple[Evaluation, ...]
+    """The same for each text of the data."""
     interrupted: bool
     phases: dict[str, float]
     """Seconds by phase."""
@@ -80,7 +83,7 @@ class Milestones:
         return reached
 
 
-def require_data_of(run: RunFolder, corpus: PreparedCorpus) -> None:
+def require_data_of(run: RunFolder, corpus: Corpus) -> None:
     """Raise a TinyError when the prepared data is not the data that the run was started with."""
     if run.corpus.get("key") != corpus.key or run.corpus.get("tokenizer") != corpus.tokenizer.hash:
         raise TinyError(
@@ -102,6 +105,14 @@ def _require_not_begun(run: RunFolder) -> None:
         )
 
 
+def _stream(corpus: Corpus, config: RunConfig) -> BatchStream | MixedStream:
+    texts, shares = [part.corpus.train for part in corpus.parts], [part.share for part in corpus.parts]
+    size, context, seed = config.train.batch_size, config.model.context, config.train.seed
+    if len(texts) == 1:
+        return BatchStream(texts[0], batch_size=size, context=context, seed=seed)
+    return MixedStream(texts, shares, batch_size=size, context=context, seed=seed)
+
+
 class Trainer:
     """One session of a run, fresh or resumed.
 
@@ -119,7 +130,7 @@ class Trainer:
     def __init__(
         self,
         run: RunFolder,
-        corpus: PreparedCorpus,
+        corpus: Corpus,
         listener: Listener,
         interruption: Interruption,
         *,
@@ -132,12 +143,7 @@ class Trainer:
         self.config = run.config
         self.backend: Backend = backend or MlxBackend(self.config, listener.message)
         self.step = self.backend.step
-        self.stream = BatchStream(
-            corpus.train,
-            batch_size=self.config.train.batch_size,
-            context=self.config.model.context,
-            seed=self.config.train.seed,
-        )
+        self.stream = _stream(corpus, self.config)
         self.state, progress = self._start(resume)
         self.stream.seek(progress.sequences)
         self.budget = Budget(self.config.train.budget, progress.tokens, progress.flops, progress.seconds)
@@ -275,19 +281,26 @@ class Trainer:
         return {"seconds": seconds, "tokens": float(tokens), "flops": flops}[self.budget.quantity]
 
     def _evaluate_beginning(self, fraction: float) -> None:
-        bits_per_byte = self._evaluate(self.state, self.config.train.evaluation_tokens).bits_per_byte
+        whole, parts = self._evaluate(self.state, self.config.train.evaluation_tokens)
+        bits_per_byte, by_text = whole.bits_per_byte, [part.bits_per_byte for part in parts]
         account = self.step_number, self.budget.spent_tokens, self.budget.seconds
-        record = EvaluationRecord(*account, fraction, bits_per_byte)
+        record = EvaluationRecord(*account, fraction, bits_per_byte, by_text if len(by_text) > 1 else [])
         self.run.append_metrics(record)
         self.listener.evaluation(record)
         if self.best is None or bits_per_byte < self.best:
             self.best = bits_per_byte
             self._checkpoint("best")
 
-    def _evaluate(self, state: State, limit_tokens: int | None) -> Evaluation:
+    def _evaluate(self, state: State, limit_tokens: int | None) -> tuple[Evaluation, tuple[Evaluation, ...]]:
+        """Strength on the whole data, and on each of its texts, which have their shares of a limit."""
+        parts, context = self.corpus.parts, self.config.model.context
         with self._pause("evaluation" if limit_tokens else "final evaluation"):
-            nats, tokens = self.backend.evaluate(state, self.corpus.valid, limit_tokens)
-            return Evaluation(nats, tokens, tokens * self.corpus.valid_bytes / (len(self.corpus.valid) - 1))
+            limits = [limit_tokens and max(context, round(part.share * limit_tokens)) for part in parts]
+            found = tuple(
+                evaluate_text(self.backend, state, part.corpus, limit)
+                for part, limit in zip(parts, limits, strict=True)
+            )
+        return combined([part.share for part in parts], found), found
 
     def _checkpoint(self, name: str) -> None:
         with self._pause("checkpoints"):
@@ -321,14 +334,14 @@ class Trainer:
         progress = self.progress()
         state, source = self.state, "last"
         if self.best is not None and not interrupted:
-            limited = self._evaluate(state, self.config.train.evaluation_tokens).bits_per_byte
+            limited = self._evaluate(state, self.config.train.evaluation_tokens)[0].bits_per_byte
             if limited > self.best:
                 state, source = self._best_or(state)
-        evaluation = self._evaluate(state, self.config.train.evaluation_tokens if interrupted else None)
+        evaluation, parts = self._evaluate(state, self.config.train.evaluation_tokens if interrupted else None)
         account = progress.step, progress.tokens, progress.seconds
         self.run.append_metrics(FinalRecord(*account, evaluation.bits_per_byte))
         self.backend.save_weights(self.run, state, progress.step)
-        return Outcome(state, progress, evaluation, interrupted, dict(self.phases), source)
+        return Outcome(state, progress, evaluation, parts, interrupted, dict(self.phases), source)
 
     def _best_or(self, last: State) -> tuple[State, str]:
         """The best checkpoint, or the last weights if the best checkpoint is missing or damaged."""

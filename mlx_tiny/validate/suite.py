@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from mlx_tiny.data.batches import BatchStream
-from mlx_tiny.data.prepare import prepare, require_sequence
+from mlx_tiny.data.mixture import prepare_data
+from mlx_tiny.data.prepare import require_sequence
 from mlx_tiny.ops.conformance import Result, to_float64
 from mlx_tiny.reference.checkpoint import load_checkpoint, load_weights
 from mlx_tiny.tolerances import bounds
@@ -53,10 +54,11 @@ def open_run(folder: RunFolder) -> Run:
         TinyError: weights or data missing, damaged, changed, or of another version.
     """
     weights = folder.load_weights()
-    corpus = prepare(folder.config.data, tokenizer=folder.inherited_tokenizer())
-    require_data_of(folder, corpus)
+    data = prepare_data(folder.config.data, tokenizer=folder.inherited_tokenizer())
+    require_data_of(folder, data)
+    corpus = data.parts[0].corpus
     config = folder.config
-    require_sequence(corpus, config.model.context)
+    require_sequence(data.parts, config.model.context)
     window = min(config.model.context, _LONGEST_WINDOW)
     batch = BatchStream(corpus.train, batch_size=models.SEQUENCES, context=window, seed=config.train.seed).next_batch()
     tokens = corpus.valid[: _TOKENS_OF_A_RUN + 1]

@@ -82,7 +82,7 @@ def test_a_crash_changes_nothing_even_without_the_other_run(
 
 
 @pytest.mark.parametrize(
-    "flag", ["--layers 3", "--vocabulary-size 600", "--tokenizer bytes", "--preset mini", "--tied", "--context 64"]
+    "flag", ["--layers 3", "--vocabulary-size 600", "--tokenizer bytes", "--preset mini", "--tied"]
 )
 def test_a_flag_that_contradicts_the_model_is_refused(source: Path, place: Path, flag: str) -> None:
     finished = call("train", "--from", source, "--data", "numbers.txt", "--run", "new", *flag.split())
@@ -112,6 +112,13 @@ def test_a_run_without_its_first_checkpoint_does_not_start_from_random_weights(s
     finished = call("train", "--resume", "new", "--budget", "9ktok")
     assert finished.code == 1 and "last checkpoint is missing" in finished.err
     assert files_below(place / "new") == before
+
+
+def test_roles_that_the_tokenizer_lacks_are_said(source: Path, place: Path) -> None:
+    messages = '[{"role": "user", "content": "How are you %d?"}, {"role": "assistant", "content": "Well, thank you."}]'
+    (place / "chats.jsonl").write_text("".join(f'{{"messages": {messages % n}}}\n' for n in range(100)))
+    said = succeeded(call("train", "--from", source, "--data", "chats.jsonl", *BUDGET, "--run", "new")).err
+    assert "no symbol for the roles assistant, user" in said and "spelled" in said
 
 
 def test_resume_and_from_exclude_each_other(source: Path) -> None:

@@ -300,6 +300,6 @@ def test_a_cache_that_cannot_be_written(
 
 def test_require_sequence(text_file: TextFile, stories: list[str]) -> None:
     prepared = prepare(config(text_file(stories)))
-    require_sequence(prepared, len(prepared.train) - 1)
+    require_sequence(prepared.parts, len(prepared.train) - 1)
     with pytest.raises(TinyError, match=r"shorter than one sequence.*Give more text, or a shorter context"):
-        require_sequence(prepared, len(prepared.train))
+        require_sequence(prepared.parts, len(prepared.train))

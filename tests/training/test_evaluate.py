@@ -17,7 +17,7 @@ from tiny_run import story
 
 from mlx_tiny.config import DataConfig, ModelConfig
 from mlx_tiny.data.prepare import prepare
-from mlx_tiny.training.evaluate import Evaluation, evaluate, fingerprint
+from mlx_tiny.training.evaluate import Evaluation, combined, evaluate, fingerprint
 
 CONFIG = ModelConfig(
     vocabulary_size=256,
@@ -137,3 +137,12 @@ def test_a_fingerprint_is_that_of_the_text_whatever_the_vocabulary(tmp_path: Pat
         return fingerprint(corpus.valid_text_hash)
 
     assert prepared("The end", 512) == prepared("The end", 600) != prepared("An end", 512)
+
+
+def test_texts_are_combined_by_their_shares_of_the_bytes() -> None:
+    parts = [Evaluation(nats=700.0, tokens=100, bytes=1000.0), Evaluation(nats=30.0, tokens=20, bytes=10.0)]
+    whole = combined([0.25, 0.75], parts)
+    assert whole.bits_per_byte == pytest.approx(0.25 * parts[0].bits_per_byte + 0.75 * parts[1].bits_per_byte)
+    # Of 1,000 bytes 250 are of the first text, in 25 tokens, and 750 of the second, in 1,500.
+    assert whole.tokens == 120 and whole.loss == pytest.approx((25 * 7.0 + 1500 * 1.5) / 1525)
+    assert combined([1.0], parts[:1]) == parts[0]

@@ -1,0 +1,125 @@
+"""A mixture has the shares that were asked for: in its tokenizer, and in what is prepared of each text."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_run import story
+
+from mlx_tiny.config import DataConfig
+from mlx_tiny.data.mixture import (
+    MixedCorpus,
+    absolute_source,
+    find_data,
+    mixed_sample,
+    prepare_data,
+    resolve_data,
+    split_weight,
+)
+from mlx_tiny.data.prepare import prepare
+from mlx_tiny.errors import TinyError
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataConfig:
+    """A text of stories and a shorter one of sums, with weights 1 and 3."""
+    monkeypatch.setenv("MLX_TINY_HOME", str(tmp_path / "home"))
+    for name, lines in (("stories", map(story, range(300))), ("sums", (f"{n} + {n} = {2 * n}." for n in range(200)))):
+        (tmp_path / f"{name}.txt").write_text("\n<|endoftext|>\n".join(lines))
+    sources = (f"{tmp_path / 'stories.txt'}:1", f"{tmp_path / 'sums.txt'}:3")
+    return DataConfig(sources=sources, vocabulary_size=512, held_out=0.1)
+
+
+def prepared(config: DataConfig) -> MixedCorpus:
+    corpus = prepare_data(config)
+    assert isinstance(corpus, MixedCorpus)
+    return corpus
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("stories:0.3", ("stories", 0.3)),
+        ("a.txt:2", ("a.txt", 2.0)),
+        ("a:b.txt:1e-1", ("a:b.txt", 0.1)),
+        ("a.txt", ("a.txt", None)),
+        ("a:b", ("a:b", None)),
+        ("there.txt:0.3", ("there.txt:0.3", None)),
+        ("there.txt:0.3:2", ("there.txt:0.3", 2.0)),
+    ],
+)
+def test_a_weight_follows_a_colon_unless_a_file_is_called_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, expected: tuple[str, float | None]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there.txt:0.3").touch()
+    assert split_weight(name) == expected
+    assert split_weight(absolute_source(name))[1] == expected[1]
+
+
+@pytest.mark.parametrize(
+    ("sources", "words"),
+    [
+        (("stories:0",), "positive number, got 0"),
+        (("stories:-1",), "positive number, got -1"),
+        (("stories:nan",), "positive number, got nan"),
+        (("stories:inf",), "positive number, got inf"),
+        (("stories:1", "tinystories"), "Only some .* none for tinystories"),
+        (("stories:1", "nowhere.txt:2"), "nowhere.txt does not exist"),
+    ],
+)
+def test_wrong_weights_are_explained(sources: tuple[str, ...], words: str) -> None:
+    with pytest.raises(TinyError, match=words):
+        resolve_data(DataConfig(sources=sources))
+
+
+def test_a_validation_file_is_refused(config: DataConfig) -> None:
+    with pytest.raises(TinyError, match="Leave it out"):
+        resolve_data(replace(config, validation="other.txt"))
+
+
+def test_each_text_is_prepared_in_one_vocabulary(config: DataConfig) -> None:
+    corpus = prepared(config)
+    stories, sums = (part.corpus for part in corpus.parts)
+    assert [part.share for part in corpus.parts] == [0.25, 0.75]
+    assert stories.tokenizer.hash == sums.tokenizer.hash == corpus.tokenizer.hash
+    alone = prepare(replace(config, sources=(config.sources[1].rpartition(":")[0],)), tokenizer=corpus.tokenizer)
+    assert (alone.key, alone.valid_text_hash) == (sums.key, sums.valid_text_hash)
+    assert "0.25 of the sequences" in corpus.description and "0.75 of the sequences" in corpus.description
+    names = resolve_data(config).names
+    assert list(map(split_weight, names)) == list(map(split_weight, config.sources))
+
+
+def test_it_is_prepared_once_and_found_by_its_key(config: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = prepared(config)
+    with monkeypatch.context() as patch:
+        patch.setattr("mlx_tiny.data.mixture.learn_tokenizer", lambda *_: pytest.fail("learned again"))
+        assert prepared(config).key == corpus.key
+    found = find_data(corpus.key, "")
+    assert isinstance(found, MixedCorpus) and found.description == corpus.description
+    assert prepare_data(config, tokenizer=corpus.tokenizer).key != corpus.key, "another tokenizer, another key"
+    other = replace(config, sources=(config.sources[0], config.sources[1].replace(":3", ":2")))
+    assert prepared(other).key != corpus.key
+    (corpus.parts[1].corpus.directory / "train.bin").unlink()
+    assert find_data(corpus.key, "") is None
+    again = prepared(config)
+    assert again.key == corpus.key and find_data(corpus.key, "") is not None
+    assert again.parts[1].corpus.train.tobytes() == corpus.parts[1].corpus.train.tobytes()
+
+
+@given(
+    sizes=st.lists(st.integers(20, 400), min_size=1, max_size=4),
+    weights=st.lists(st.floats(0.05, 1), min_size=4, max_size=4),
+)
+def test_the_sample_has_the_shares_of_the_mixture(sizes: list[int], weights: list[float]) -> None:
+    shares = [weight / sum(weights[: len(sizes)]) for weight in weights[: len(sizes)]]
+    samples = [[chr(97 + index) * 3] * size for index, size in enumerate(sizes)]
+    mixed = "".join(mixed_sample(samples, shares, limit=3000))
+    assert len(mixed) <= 3000 + 3 * len(sizes)
+    for index, share in enumerate(shares):
+        assert mixed.count(chr(97 + index)) == pytest.approx(share * len(mixed), abs=3 * len(sizes))
+    assert any(mixed.count(chr(97 + index)) >= 3 * size for index, size in enumerate(sizes)) or len(mixed) >= 3000
