@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import sys
@@ -44,6 +45,7 @@ def subprocess_environment(**changes: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)]), **changes}
 
 
+@functools.cache
 def story(number: int) -> str:
     """A few sentences that can be learned, different for each number."""
     chance = random.Random(number)

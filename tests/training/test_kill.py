@@ -24,13 +24,20 @@ from mlx_tiny.training.checkpoint import RunFolder
 
 DRIVER = Path(__file__).parent / "kill_driver.py"
 # What to wait for before the kill, and how long after it the kill comes at most, in seconds.
-MOMENTS = [(None, 0.2), ("trainer", 0.2), ("rewinding", 0.005), ("step", 0.2), ("saving", 0.004), ("evaluating", 0.003)]
+MOMENTS = [
+    (None, 0.2),
+    ("trainer", 0.1),
+    ("rewinding", 0.005),
+    ("step", 0.003),
+    ("saving", 0.004),
+    ("evaluating", 0.003),
+]
 KILLS = int(os.environ.get("MLX_TINY_TEST_KILLS", len(MOMENTS) // 2))  # of each of two runs side by side
-STEPS = 100 * KILLS
+STEPS = 40 * KILLS
 
 RUNS: dict[str, dict[str, Any]] = {
-    "plain": {"checkpoints": 120, "evaluations": 40},
-    "clipped": {"checkpoints": 90, "evaluations": 60, "optimizer": {"clip_norm": 0.3}, "micro_batches": 2},
+    "plain": {"checkpoints": 30, "evaluations": 10},
+    "clipped": {"checkpoints": 24, "evaluations": 12, "optimizer": {"clip_norm": 0.3}, "micro_batches": 2},
 }
 
 
