@@ -13,6 +13,7 @@ from pathlib import Path
 
 import hypothesis
 import mlx.core as mx
+import one_core
 import pytest
 from compiled_kernels import KEPT, compiler_folder
 from emulator.ahead import compiled_ahead  # noqa: F401
@@ -24,35 +25,6 @@ from mlx_tiny.machine.hardware import memory_bytes, usable_cores
 from mlx_tiny.machine.peaks import matmul_peak
 
 WORKER_BYTES = 2 << 30  # MLX, PyTorch and the largest arrays of a test
-
-# Where products would be rounded to TF32, as on an M5, float32 is to be float32; read at MLX's first product.
-os.environ.setdefault("MLX_ENABLE_TF32", "0")
-# PyTorch's threads would spin while they wait, which on a machine that others use too takes a hundred times as long.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-# So would numpy's in the processes that run the tests, and there is one of these per core.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-
-ALL_CORES = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set[int]()
-
-
-def keep_to_one_core(number: int) -> None:
-    """Keep this process and those that it starts to one core, where threads do not interrupt each other.
-
-    MLX's main thread wakes another at every operation of a graph. Between two cores, that is most of the time of a
-    small step; on one core, the other thread begins when the main one waits.
-    """
-    core = sorted(ALL_CORES)[number % len(ALL_CORES)]
-    for thread in map(int, os.listdir("/proc/self/task")):
-        os.sched_setaffinity(thread, {core})
-        os.sched_setscheduler(thread, os.SCHED_BATCH, os.sched_param(0))
-
-
-# Of several processes each computes on one core. A test of lanes or threads asks for its own number.
-if "PYTEST_XDIST_WORKER" in os.environ:
-    if ALL_CORES:
-        keep_to_one_core(int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw")))
-    for name in ("MLX_TINY_LANES", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
 
 # A GPU that cannot run the kernels, as hosted Macs have, is not asked to compute at all.
 if mx.metal.is_available() and why_not_metal():
@@ -113,11 +85,11 @@ def one_measurement_of_the_peak() -> Iterator[None]:
 @pytest.fixture
 def all_cores() -> Iterator[None]:
     """Processes that the test starts may use all cores, also where tests run side by side."""
-    if not ALL_CORES:
+    if not one_core.ALL_CORES:
         yield
         return
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, ALL_CORES)
+    os.sched_setaffinity(0, one_core.ALL_CORES)
     yield
     os.sched_setaffinity(0, before)
 
