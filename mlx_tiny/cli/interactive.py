@@ -29,8 +29,10 @@ _HISTORY_LINES = 1000
 
 def converse(writer: Writer, sampling: Sampling) -> None:
     """Ask until the end of the input; on a terminal with line editing and the history of earlier sessions."""
-    session = Session(writer, sampling)
-    with line_editing(cache_home() / "history") if sys.stdin.isatty() else contextlib.nullcontext():
+    session, terminal = Session(writer, sampling), sys.stdin.isatty()
+    if terminal:
+        say("Ctrl-D leaves, and /help shows the commands.")
+    with line_editing(cache_home() / "history") if terminal else contextlib.nullcontext():
         while not session.ended and (line := _ask()) is not None:
             session.take(line)
 

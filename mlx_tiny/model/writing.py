@@ -113,17 +113,18 @@ def question(tokenizer: Tokenizer, message: str, notice: Callable[[str], None] =
 
 
 def until(parts: Iterable[str], stop_texts: Sequence[str]) -> Iterator[str]:
-    """Pass a text on, part by part, up to the first of `stop_texts`, wherever its parts are divided.
+    """Pass a text on, part by part, up to the one of `stop_texts` that is complete first, however the parts are cut.
 
     What may be the beginning of one of them is held back until that is known.
     """
     held = ""
     for part in parts:
         held += part
-        places = [place for stop in stop_texts if (place := held.find(stop)) >= 0]
-        if places:
-            if held[: min(places)]:
-                yield held[: min(places)]
+        found = [(place + len(stop), place) for stop in stop_texts if (place := held.find(stop)) >= 0]
+        if found:
+            _, place = min(found)
+            if place:
+                yield held[:place]
             return
         safe = len(held) - max((_overlap(held, stop) for stop in stop_texts), default=0)
         if safe:

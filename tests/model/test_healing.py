@@ -24,11 +24,12 @@ from mlx_tiny.model.generate import Reader, generate_tokens, score_endings
 from mlx_tiny.model.healing import Start, longest_lead, split_characters, start_of
 
 LONG = 10_000
-DRAWS = 150
+DRAWS = 100
 TEXT = "Once upon  a time,\n\n\tÜnter—the “naïve” 🙂👍🏽 storm.\nROMEO:\nO, 日本語のテキスト!  Yes… \r\n  end"
 
 
 PIECES = [b"", b"a", b"b", b" ", b"ab", b"ba", b" a", b" ab", b"aab", b"bab "]
+CODE = "def main():\n    for x in y:\n        if x:\n            return x  # no\n\n\nclass A:\n    b = 1\n"
 CONFIG = replace(SMALL, vocabulary_size=256)
 
 
@@ -80,21 +81,26 @@ def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> list[Tokenizer]:
     texts = [TEXT * 3, *map(story, range(100))]
     return [
         BytePairTokenizer.train(texts, 700),
+        BytePairTokenizer.train([*texts, CODE * 20], 500, roles=["user", "assistant"]),
         CharacterTokenizer.train(texts, 300),
         ByteTokenizer.train(texts, 300),
         CharacterTokenizer.train(texts, 400, roles=["user", "assistant"]),
     ]
 
 
-@pytest.mark.parametrize("context", [LONG, 40])
-def test_wherever_a_text_is_cut_its_own_tokens_are_possible(tokenizers: list[Tokenizer], context: int) -> None:
+@pytest.mark.parametrize(("context", "step"), [(LONG, 2), (40, 9)])
+def test_wherever_a_text_is_cut_its_own_tokens_are_possible(
+    tokenizers: list[Tokenizer], context: int, step: int
+) -> None:
     """Also inside of characters, after spaces, and where the prompt is longer than the context."""
-    for tokenizer, text in itertools.product(tokenizers, (TEXT, story(7)[:90])):
+    for tokenizer, text in itertools.product(tokenizers, (TEXT, CODE, "<|user|>Hi you<|assistant|>O  a")):
         raw, ids = text.encode(), [tokenizer.bos, *tokenizer.encode(text)]
         ends = np.cumsum([len(tokenizer.piece_bytes[index]) for index in ids])
-        for place in range(len(raw) + 1):
+        for place in range(len(text) % 2, len(raw) + 1, step):
             start = start_of(tokenizer, raw[:place], context)
             crossing = int(np.searchsorted(ends, place)) + 1
+            if ids[crossing - 1] in tokenizer.markers.values() and ends[crossing - 1] > place:
+                continue  # part of a marker is plain text
             assert tuple(ids[start.dropped : crossing]) in beginnings(start), (tokenizer, raw[:place])
             for sequence in beginnings(start):
                 whole = [*ids[: start.dropped], *sequence]
@@ -103,15 +109,16 @@ def test_wherever_a_text_is_cut_its_own_tokens_are_possible(tokenizers: list[Tok
 
 
 def test_a_prompt_that_can_end_in_one_way_only_is_read_as_it_is(tokenizers: list[Tokenizer]) -> None:
-    for tokenizer in tokenizers[1:]:
+    for tokenizer in tokenizers[2:]:
         text = TEXT[:12]
         assert start_of(tokenizer, text.encode(), LONG) == Start([tokenizer.bos, *tokenizer.encode(text)])
 
 
 def test_no_token_crosses_the_end_of_a_marker(tokenizers: list[Tokenizer]) -> None:
-    tokenizer = tokenizers[-1]
+    tokenizer = tokenizers[1]
     ids = [tokenizer.bos, *tokenizer.encode("<|user|>Hi<|assistant|>")]
     assert start_of(tokenizer, b"<|user|>Hi<|assistant|>", LONG) == Start(ids)
+    assert ids[-1] == tokenizer.markers["assistant"]
     parts = [b"<|user|>"[:place] for place in range(1, len("<|user|>"))]
     last = {sequence[-1] for part in parts for sequence in beginnings(start_of(tokenizer, part, LONG))}
     assert not last & set(tokenizer.markers.values()), "nor is a part of a marker made whole"

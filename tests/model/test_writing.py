@@ -144,10 +144,14 @@ def test_what_cannot_be_is_refused(settings: dict[str, Any]) -> None:
     strategies.lists(strategies.text("ab\n", max_size=4), max_size=8),
     strategies.lists(strategies.text("ab\n", min_size=1, max_size=4), max_size=3),
 )
+@hypothesis.example(["\nb", "\n"], ["b", "\nb\n"])
+@hypothesis.example(["\nb\n"], ["b\n", "\nb\n"])
 def test_a_text_ends_before_the_first_stop(parts: list[str], stops: list[str]) -> None:
     text = "".join(parts)
     got = list(until(parts, stops))
-    assert "".join(got) == text[: min((text.find(stop) for stop in stops if stop in text), default=len(text))]
+    complete = [end for end in range(len(text) + 1) if text[:end].endswith(tuple(stops))] if stops else []
+    longest = max((len(stop) for stop in stops if complete and text[: complete[0]].endswith(stop)), default=0)
+    assert "".join(got) == (text[: complete[0] - longest] if complete else text)
     assert all(got)
 
 
