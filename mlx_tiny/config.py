@@ -233,7 +233,8 @@ class TrainConfig:
     budget: str = "5m"
     """What the run may spend: seconds (30s, 5m, 1h), tokens (20Mtok) or model FLOPs (1e15flop)."""
     preset: str = "auto"
-    """Size of the model: tiny, mini, small, base, medium or large; `auto` chooses by budget and speed."""
+    """Size of the model: tiny, mini, small, base, medium or large; `auto` chooses by budget and speed, and takes the
+    preset `events` where there is a schema."""
     batch_size: int = 16
     """Sequences per step."""
     micro_batches: int = 1

@@ -30,6 +30,7 @@ def describe(table: str, out: Path | None, header: bool) -> None:
     """
     from mlx_tiny.cli.session import say
     from mlx_tiny.data.documents import Rules
+    from mlx_tiny.data.events.describe import LARGEST_ROWS
     from mlx_tiny.data.events.describe import describe as proposed
     from mlx_tiny.data.find import find
     from mlx_tiny.data.formats.records import read_records
@@ -47,6 +48,8 @@ def describe(table: str, out: Path | None, header: bool) -> None:
     words = ["mlx-tiny", "train", "--data", table, "--schema", str(out or "schema.yaml")]
     if proposal.histories < _FEW_HISTORIES and proposal.schema.split == "history":
         words += ["--held-out", f"{_SHARE_OF_FEW:g}"]
-    if (budget := _EPOCHS * proposal.tokens) <= _LARGEST_BUDGET_TOKENS:
+    whole = proposal.events < LARGEST_ROWS
+    if whole and (budget := _EPOCHS * proposal.tokens) <= _LARGEST_BUDGET_TOKENS:
         words += ["--budget", f"{max(1, round(budget / 1000))}ktok"]
-    say(f"{proposal.events:,} rows. Check the schema, and then: {shlex.join(words)}")
+    looked_at = f"{'' if whole else 'the first '}{proposal.events:,} rows"
+    say(f"looked at {looked_at}. Check the schema, and then: {shlex.join(words)}")

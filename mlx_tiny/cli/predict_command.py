@@ -56,7 +56,7 @@ def command(run: Path, text: str | None, top: int, evaluate: bool, as_json: bool
     assert text is not None
     rows = list(_predictions(model, text, top, settings))
     if as_json:
-        click.echo(to_json({"histories": rows}))
+        click.echo(to_json({"predictions": rows}))
         return
     for row in rows:
         shown = ", ".join(

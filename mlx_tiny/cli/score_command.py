@@ -67,7 +67,7 @@ def command(run: Path, text: str, per_token: bool, as_json: bool, **flags: Any) 
         return
     click.echo(f"{measure}\tlog_probability\tname\tbeginning")
     for row in rows:
-        beginning = printable(row["beginning"].replace("\n", " "))
+        beginning = printable(" ".join(row["beginning"].split()))
         click.echo(f"{row[measure]:.3f}\t{row['log_probability']:.1f}\t{printable(row['name'])}\t{beginning}")
         for piece, log_probability in row.get("per_token", ()):
             click.echo(f"\t{log_probability:.2f}\t{piece!r}")

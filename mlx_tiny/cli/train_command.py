@@ -90,8 +90,9 @@ def _planned(asked: dict[str, dict[str, Any]]) -> tuple[RunConfig, str]:
     standard = TrainConfig()
     budget = Budget(asked["train"].get("budget", standard.budget))
     make_backend = session.backend_kind(asked["train"].get("backend", standard.backend))
-    events = "schema" in asked["data"] and not {"preset"} & asked["train"].keys()
-    preset = EVENTS if events else asked["train"].get("preset", standard.preset)
+    preset = asked["train"].get("preset", standard.preset)
+    if preset == standard.preset and "schema" in asked["data"]:
+        preset = EVENTS
     choice = choose(preset, budget, lambda: measured_flops_per_s(make_backend))
     values = to_plain(choice.preset.config())
     if choice.tokens is not None:

@@ -66,7 +66,7 @@ def test_eval_reads_the_table_by_the_schema_of_the_run(run: Path) -> None:
 def test_predict_names_the_next_items_of_each_history(run: Path) -> None:
     done = succeeded(call("predict", run, "shop.csv", "--top", "3", "--json"))
     assert "1 empty customer" in done.err
-    rows = json.loads(done.out)["histories"]
+    rows = json.loads(done.out)["predictions"]
     assert [row["name"] for row in rows] == [f"C{number}" for number in range(CUSTOMERS)]
     for row in rows:
         probabilities = [likely["probability"] for likely in row["next"]]
@@ -114,7 +114,7 @@ def test_generated_lines_are_events(run: Path) -> None:
 
 class TestTexts:
     def test_predict_shows_the_next_pieces(self, trained: Path) -> None:
-        rows = json.loads(succeeded(call("predict", trained, "notes.txt", "--top", "4", "--json")).out)["histories"]
+        rows = json.loads(succeeded(call("predict", trained, "notes.txt", "--top", "4", "--json")).out)["predictions"]
         assert [row["name"] for row in rows[:2]] == ["1", "2"]
         assert all(len(row["next"]) == 4 for row in rows)
         assert succeeded(call("predict", trained, "notes.txt", "--top", "1")).out.startswith("1: '")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -28,6 +29,8 @@ _NAMES = {kind: words.split() for kind, words in {"owner": _OWNERS, "visit": _VI
 _SURE = 0.95
 """Share of the values that have to be times or numbers, or to agree."""
 _BINS = 8
+LARGEST_ROWS = 200_000
+"""Rows that are looked at; they are kept in memory."""
 _LARGEST_CATEGORY = 1000
 _LONGEST_WORDS = 200
 """In characters, on average; longer texts would fill the context."""
@@ -133,14 +136,14 @@ def _readable(text: str, order_as: str) -> bool:
 
 
 def describe(rows: Iterable[Row], where: str) -> Proposal:
-    """Propose how the rows of the table called `where` become histories of events.
+    """Propose how the rows of the table called `where` become histories of events, from the first `LARGEST_ROWS`.
 
     Raises:
         TinyError: there are no rows, or no column repeats in the way that items do.
     """
     texts: dict[str, list[str]] = {}
     count = 0
-    for _, row in rows:
+    for _, row in itertools.islice(rows, LARGEST_ROWS):
         for name in row:
             texts.setdefault(name, [""] * count)
         count += 1
