@@ -50,10 +50,11 @@ def show(paths: tuple[str, ...], as_json: bool, **flags: Any) -> None:
     from mlx_tiny.data.mixture import absolute_source, prepare_data
     from mlx_tiny.records import to_json, to_plain
 
-    config = DataConfig(sources=tuple(map(absolute_source, paths)), **user_settings(flags, "data"))
+    asked = user_settings(flags, "data")
+    config = DataConfig(sources=tuple(map(absolute_source, paths)), **asked)
     bar = PreparationBar()
     try:
-        parts = prepare_data(config, progress=bar).parts
+        parts = prepare_data(config, progress=bar, exact_vocabulary="vocabulary_size" in asked).parts
     finally:
         bar.close()
     examples = [list(itertools.islice(_documents(part.corpus), _DOCUMENTS)) for part in parts]

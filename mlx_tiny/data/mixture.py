@@ -28,7 +28,7 @@ from mlx_tiny.data.prepare import (
 )
 from mlx_tiny.data.sampling import survey
 from mlx_tiny.data.sources import Source, resolve
-from mlx_tiny.data.tokenizer import Tokenizer
+from mlx_tiny.data.tokenizer import Tokenizer, require_size
 from mlx_tiny.data.tokenizers.byte_pair import SAMPLE_BYTES
 from mlx_tiny.errors import TinyError
 from mlx_tiny.files import atomic_folder, discard_folder, hash_text
@@ -139,6 +139,8 @@ class Mixture:
         key = hash_text("mixture", PREPARED_VERSION, *self.shares, *texts, learned)[:32]
         known = find_mixture(key)
         if known is not None:
+            if exact_vocabulary:
+                require_size(known.tokenizer.size, config.vocabulary_size)
             return known
         tokenizer = tokenizer or self._learn_tokenizer(report, exact_vocabulary)
         parts = zip(self.shares, self._configs, self.sources, strict=True)

@@ -110,6 +110,7 @@ SETTING_CASES = {
     "uneven batch": setting("--micro-batches 3", "Expected a divisor of the batch size (4), got 3"),
     "vocabulary out of range": setting("--vocabulary-size 100", "Expected 260 to 32768, got 100"),
     "unknown tokenizer": setting("--tokenizer waves", "tokenizer is out of range", "got 'waves'"),
+    "tokenizer beside a schema": setting("--schema s.yaml --tokenizer bytes", "none beside a schema", "got 'bytes'"),
     "odd head": setting("--head-width 3", "head_width is out of range", "Expected an even number", "got 3"),
     "rate not a number": setting("--matrix-rate nan", "matrix_rate is out of range", "Expected above 0", "got nan"),
     "endless rate": setting("--matrix-rate inf", "matrix_rate is out of range", "got inf"),

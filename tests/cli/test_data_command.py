@@ -39,6 +39,12 @@ def test_everything_that_was_found_is_shown(folder: Path) -> None:
     assert out.count("\ndocument ") == 3
 
 
+def test_a_vocabulary_that_training_refuses_is_refused(folder: Path) -> None:
+    refused = call("data", "show", folder, "--vocabulary-size", "30000")
+    assert refused.code == 1 and "Expected a vocabulary of at most" in refused.err
+    assert "vocabulary: " in succeeded(call("data", "show", folder)).out
+
+
 def test_json_has_the_same_and_the_pieces(folder: Path, place: Path) -> None:
     found = json.loads(succeeded(call("data", "show", folder, *SMALL, "--json")).out)
     assert found["train"]["documents"] == 180 and found["found"]["in_both"] == 20

@@ -40,6 +40,14 @@ def prepared(config: DataConfig) -> MixedCorpus:
     return corpus
 
 
+def test_a_demand_for_more_tokens_than_the_mixture_supports_is_refused(config: DataConfig) -> None:
+    larger = replace(config, vocabulary_size=8192)
+    for _ in range(2):
+        with pytest.raises(TinyError, match="too small for the vocabulary"):
+            prepare_data(larger, exact_vocabulary=True)
+        prepared(larger)
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
