@@ -130,15 +130,9 @@ def _split(tokenizer: Tokenizer, tokens: list[int], length: int) -> tuple[list[i
 
 
 def _text_pieces(tokenizer: Tokenizer) -> list[bytes]:
-    """The bytes of each token that occurs in texts; empty for others, and for markers, of which no part is drawn."""
-    pieces = list(tokenizer.piece_bytes)
-    for index in tokenizer.markers.values():
-        pieces[index] = b""
-    for index, piece in enumerate(pieces):
-        # The token of a byte is not used for a character that has a token of its own.
-        if len(piece) == 1 and piece.isascii() and tokenizer.encode(piece.decode()) != [index]:
-            pieces[index] = b""
-    return pieces
+    """The bytes of each token; empty for markers, of which no part is drawn."""
+    markers = set(tokenizer.markers.values())
+    return [b"" if index in markers else piece for index, piece in enumerate(tokenizer.piece_bytes)]
 
 
 def _longest(pieces: list[bytes]) -> int:
