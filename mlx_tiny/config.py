@@ -6,7 +6,7 @@ The docstring of a field is the help text of its flag.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from mlx_tiny.errors import TinyError
 
@@ -15,12 +15,36 @@ DTYPES = ("float32", "bfloat16")
 BACKENDS = ("mlx", "torch")
 TOKENIZERS = ("bpe", "bytes", "characters")
 LARGEST_SEED = 2**63 - 1
+LARGEST_NUMBERS = {
+    "seed": LARGEST_SEED,
+    "train_bytes": 2**40,
+    "validation_bytes": 2**40,
+    "layers": 2**12,
+    "evaluations": 10**6,
+    "checkpoints": 10**6,
+    "samples": 10**6,
+}
+"""Where another whole number than 2**31 - 1, the largest length of an array of MLX, is the largest."""
+SMALLEST_FLOAT, LARGEST_FLOAT = 1e-30, 1e30
+"""Other numbers but 0 may become 0 or infinite in float32."""
 SMALLEST_VOCABULARY, LARGEST_VOCABULARY = 260, 32768
 
 
 def _require(condition: bool, name: str, expected: str, got: object) -> None:
     if not condition:
         raise TinyError(f"The setting {name} is out of range", expected=expected, got=repr(got))
+
+
+def _require_representable(config: object) -> None:
+    """Refuse numbers that a library could not compute with, by the types of the fields."""
+    for described in fields(config):  # type: ignore[arg-type]
+        name, value = described.name, getattr(config, described.name)
+        if described.type == "int":
+            largest = LARGEST_NUMBERS.get(name, 2**31 - 1)
+            _require(0 <= value <= largest, name, f"a whole number from 0 to {largest}", value)
+        elif described.type == "float":
+            holds = value == 0 or SMALLEST_FLOAT <= value <= LARGEST_FLOAT
+            _require(holds, name, f"0, or {SMALLEST_FLOAT:g} to {LARGEST_FLOAT:g}", value)
 
 
 @dataclass(frozen=True)
@@ -81,6 +105,13 @@ class DataConfig:
         _require(self.validation_bytes > 0, "validation_bytes", "a positive number of bytes", self.validation_bytes)
         _require(0 < self.stories_scale <= 1, "stories_scale", "above 0 to 1", self.stories_scale)
         _require(self.stories_dependency in range(4), "stories_dependency", "0 to 3", self.stories_dependency)
+        for name in ("sources", "suffix", "include"):
+            _require(all(getattr(self, name)), name, "no empty names", getattr(self, name))
+        _require(bool(self.sources), "sources", "at least one name", self.sources)
+        _require(self.documents.strip() != "", "documents", "a rule or the text of a line", self.documents)
+        number = self.text_column is None or (self.text_column.isdecimal() and int(self.text_column) > 0)
+        _require(self.header or number, "text_column", "a number from 1 on, as there is no header", self.text_column)
+        _require_representable(self)
 
 
 @dataclass(frozen=True)
@@ -134,6 +165,7 @@ class ModelConfig:
         _require(self.activation in ("relu2", "swiglu"), "activation", "relu2 or swiglu", self.activation)
         _require(1 < self.rope_base < math.inf, "rope_base", "above 1, finite", self.rope_base)
         _require(0 < self.norm_epsilon < math.inf, "norm_epsilon", "above 0, finite", self.norm_epsilon)
+        _require_representable(self)
         self.chosen_options()
 
     def chosen_options(self) -> dict[str, float]:
@@ -209,6 +241,7 @@ class OptimizerConfig:
             _require(0 <= getattr(self, name) < math.inf, name, "0 or more, finite", getattr(self, name))
         _require(0 < self.adam_epsilon < math.inf, "adam_epsilon", "above 0, finite", self.adam_epsilon)
         _require(1 <= self.newton_schulz_steps <= 10, "newton_schulz_steps", "1 to 10", self.newton_schulz_steps)
+        _require_representable(self)
 
 
 @dataclass(frozen=True)
@@ -226,6 +259,7 @@ class ScheduleConfig:
         for name in ("warmup", "cooldown", "floor"):
             _require(0 <= getattr(self, name) <= 1, name, "0 to 1", getattr(self, name))
         _require(self.warmup + self.cooldown <= 1, "warmup + cooldown", "at most 1", self.warmup + self.cooldown)
+        _require_representable(self)
 
 
 @dataclass(frozen=True)
@@ -274,6 +308,7 @@ class TrainConfig:
         )
         for name, allowed in {"dtype": DTYPES, "backend": BACKENDS}.items():
             _require(getattr(self, name) in allowed, name, " or ".join(allowed), getattr(self, name))
+        _require_representable(self)
 
 
 @dataclass(frozen=True)
@@ -302,10 +337,10 @@ class Sampling:
             ("top_k", self.top_k >= 0, "0 or more"),
             ("min_p", 0 <= self.min_p <= 1, "0 to 1"),
             ("repetition_penalty", 0 < self.repetition_penalty < math.inf, "above 0"),
-            ("seed", 0 <= self.seed <= LARGEST_SEED, f"0 to {LARGEST_SEED}"),
             ("max_tokens", self.max_tokens >= 1, "at least 1"),
         ):
             _require(holds, name, expected, getattr(self, name))
+        _require_representable(self)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from mlx_tiny.config import DataConfig, ModelConfig, OptimizerConfig, RunConfig, ScheduleConfig, TrainConfig
+from mlx_tiny.config import (
+    DataConfig,
+    ModelConfig,
+    OptimizerConfig,
+    RunConfig,
+    Sampling,
+    ScheduleConfig,
+    TrainConfig,
+)
 from mlx_tiny.errors import TinyError
 
 SECTIONS = (DataConfig, ModelConfig, OptimizerConfig, ScheduleConfig, TrainConfig)
@@ -49,9 +57,14 @@ REJECTED: list[tuple[Any, str, list[Any]]] = [
     (TrainConfig, "backend", ["jax", "MLX", ""]),
     (ModelConfig, "options", ["logit_soft_cap", "=15", "logit_soft_cap=", "logit_soft_cap=inf", "a=1,a=1", "a=b"]),
 ]
+REJECTED += [
+    (DataConfig, "sources", [(), ("",)]),
+    (DataConfig, "suffix", [("",)]),
+    (DataConfig, "include", [("",)]),
+    (DataConfig, "documents", ["", " "]),
+]
 # Any value of the type will do: text, paths, seeds, switches.
-FREE = {"sources", "validation", "schema", "text_column", "documents", "header", "suffix", "include"}
-FREE |= {"seed", "tied", "budget", "preset", "compile", "implementation"}
+FREE = {"validation", "schema", "text_column", "header", "seed", "tied", "budget", "preset", "compile", "implementation"}
 
 
 def test_defaults_are_valid() -> None:
@@ -67,6 +80,27 @@ def test_a_value_out_of_range_is_refused_by_its_name(section: type, name: str, v
     with pytest.raises(TinyError, match=rf"setting .*{name}.* is out of range. Expected .*got") as raised:
         section(**{name: value})
     assert repr(value) in str(raised.value)
+
+
+NUMBERS = [(section, f.name, f.type) for section in (*SECTIONS, Sampling) for f in dataclasses.fields(section)]
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "kind"), [number for number in NUMBERS if number[2] in ("int", "float")], ids=str
+)
+def test_extreme_numbers_are_refused(section: type, name: str, kind: str) -> None:
+    """Numbers that MLX, numpy or PyTorch cannot represent."""
+    whole = [-1, -(2**70), 2**63, 2**64, 10**30]
+    for value in whole if kind == "int" else [-1.0, math.nan, math.inf, -math.inf, 1e39, 1e-40]:
+        with pytest.raises(TinyError, match=rf"setting .*{name}.* is out of range"):
+            section(**{name: value})
+
+
+@pytest.mark.parametrize("column", ["-1", "0", "1.5", "text", ""])
+def test_without_a_header_a_column_is_a_number(column: str) -> None:
+    with pytest.raises(TinyError, match=r"text_column is out of range\. Expected a number from 1 on"):
+        DataConfig(header=False, text_column=column)
+    assert DataConfig(header=False, text_column="2").text_column == "2"
 
 
 def test_every_setting_is_checked_or_free() -> None:

@@ -12,6 +12,7 @@ import click
 
 from mlx_tiny.cli.options import flag_name, shown
 from mlx_tiny.config import DataConfig, RunConfig, TrainConfig
+from mlx_tiny.errors import TinyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,6 +103,7 @@ def require_possible(config: RunConfig) -> None:
     Raises:
         TinyError: an option of the model or an implementation that is unknown, out of range, or not for this machine.
     """
+    _require_memory(config)
     if config.train.backend == "torch":
         from mlx_tiny.reference.backend import attention_of
 
@@ -110,6 +112,25 @@ def require_possible(config: RunConfig) -> None:
         from mlx_tiny.training.step import step_implementations
 
         step_implementations(config)
+
+
+def _require_memory(config: RunConfig) -> None:
+    """Refuse a model that certainly does not fit: weights, gradients, moments, one activation per layer, a batch."""
+    from mlx_tiny.machine.hardware import memory_bytes
+    from mlx_tiny.model.parameters import parameter_count
+    from mlx_tiny.units import format_bytes
+
+    model, train = config.model, config.train
+    tokens = train.batch_size * model.context
+    activations = 4 * tokens // train.micro_batches * model.width * model.layers
+    needed = 12 * parameter_count(model) + activations + 8 * tokens
+    if needed > memory_bytes():
+        raise TinyError(
+            "A model of these settings does not fit in the memory of this machine",
+            expected=f"at most {format_bytes(memory_bytes())}",
+            got=f"more than {format_bytes(needed)}",
+            remedy="Take a smaller model (--preset), fewer sequences per step (--batch-size), or a shorter context",
+        )
 
 
 def backend_kind(name: str) -> Callable[..., Backend]:

@@ -18,7 +18,7 @@ from mlx_tiny.errors import TinyError
 
 NAMED = ("auto", "stories", "tinystories")
 """Values of `--data` that are no files."""
-DATA_SUFFIXES = (".txt", ".jsonl", ".json", ".csv", ".tsv", ".parquet")
+DATA_SUFFIXES = (".txt", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 """What is read in a folder, unless it has no such file; a file that is named itself may have any suffix."""
 _NOTICE = re.compile(
     r"(license|licence|copying|readme)([-_.][a-z].*)?"

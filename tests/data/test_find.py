@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -191,6 +192,18 @@ class TestOthers:
         assert names(found(folder / "b.txt", folder / "a.jsonl", folder / "*.txt").train) == [
             *("b.txt", "a.jsonl", "c.txt")
         ]
+
+    def test_an_archive_is_like_a_folder(self, tmp_path: Path) -> None:
+        with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+            for name in ("x/train.txt", "x/valid.txt", "x/LICENSE", "x/test.txt"):
+                archive.writestr(name, "Some text")
+        files = found(tmp_path / "a.zip")
+        assert [names(part) for part in (files.train, files.valid, files.test)] == [
+            ["x/train.txt"],
+            ["x/valid.txt"],
+            ["x/test.txt"],
+        ]
+        assert files.left_out == ["LICENSE (--include NAME takes it)"]
 
     @pytest.mark.parametrize(
         ("content", "suffix"),
