@@ -30,7 +30,7 @@ class Split:
         """In words, for a header."""
         return {
             "hash": f"{self.share:.3g} of the documents held out by hash",
-            "ends": f"few documents: the last {self.share:.3g} of each held out",
+            "ends": f"few documents: the last {self.share:.3g} of each is held out",
             "none": "nothing held out: strength is measured on the beginning of the training text",
         }[self.kind]
 
@@ -84,8 +84,9 @@ def cut_end(text: str, share: float) -> tuple[str, str]:
     target = max(round(len(text) * share), min(_SHORTEST_END, len(text) // 8))
     start = max(1, len(text) - target)
     for mark in ("\n", " "):
-        # At least half and at most twice as much as was asked for.
-        at = text.rfind(mark, max(1, start - target), start + target // 2)
+        at = text.rfind(mark, max(1, start - target), start + 1)
+        if at < 0:
+            at = text.find(mark, start, start + target // 2)
         if at > 0:
             return text[:at].rstrip(), text[at:].lstrip()
     return text[:start], text[start:]
