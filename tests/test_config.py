@@ -64,7 +64,18 @@ REJECTED += [
     (DataConfig, "documents", ["", " "]),
 ]
 # Any value of the type will do: text, paths, seeds, switches.
-FREE = {"validation", "schema", "text_column", "header", "seed", "tied", "budget", "preset", "compile", "implementation"}
+FREE = {
+    "validation",
+    "schema",
+    "text_column",
+    "header",
+    "seed",
+    "tied",
+    "budget",
+    "preset",
+    "compile",
+    "implementation",
+}
 
 
 def test_defaults_are_valid() -> None:

@@ -79,3 +79,5 @@ class Report(Record):
     texts: list[TextStrength] = field(default_factory=list)
     """Each text of a mixture; of a run that started from another one also the texts of the other run, where they are in
     the cache and the run was not interrupted."""
+    evaluated_training_text: bool = False
+    """Whether nothing was held out, so that the model had learned the text on which it was measured."""

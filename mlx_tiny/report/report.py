@@ -58,6 +58,7 @@ def build(
         perplexity_per_token=evaluation.perplexity,
         evaluated_tokens=evaluation.tokens,
         evaluated_whole_file=not outcome.interrupted,
+        evaluated_training_text=any(part.corpus.record.found.trained_on_validation for part in corpus.parts),
         evaluation_fingerprint=fingerprint(corpus.valid_text_hash),
         weights_from=outcome.weights_from,
         interrupted=outcome.interrupted,
@@ -171,7 +172,8 @@ def _markdown(report: Report) -> str:
         "excess over the floor": _number(report.excess_bits_per_byte, ".4f"),
         "perplexity per token": f"{report.perplexity_per_token:.3f}",
         "measured on": f"{report.evaluated_tokens:,} validation tokens"
-        + ("" if report.evaluated_whole_file else " (the file's beginning: the run was interrupted)"),
+        + ("" if report.evaluated_whole_file else " (the file's beginning: the run was interrupted)")
+        + (" (training text: nothing was held out)" if report.evaluated_training_text else ""),
         "fingerprint": report.evaluation_fingerprint,
     }
     cost = {

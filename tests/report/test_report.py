@@ -106,6 +106,13 @@ def test_an_interrupted_run_says_so_and_claims_no_excess(ended: Ended) -> None:
     assert ended.report().interrupted is False
 
 
+def test_a_measurement_on_training_text_says_so(ended: Ended) -> None:
+    found = dataclasses.replace(ended.corpus.record.found, trained_on_validation=True)
+    record = dataclasses.replace(ended.corpus.record, found=found)
+    assert "nothing was held out" in report._markdown(ended.report(corpus={"record": record}))
+    assert "nothing was held out" not in report._markdown(ended.report())
+
+
 def test_a_run_without_time_divides_by_nothing(ended: Ended) -> None:
     progress = dataclasses.replace(ended.outcome.progress, seconds=0.0, phases={})
     session = dataclasses.replace(SESSION, peak_flops_per_s=0.0)
