@@ -47,7 +47,7 @@ def begin(path: Path, source_path: Path, flags: dict[str, Any]) -> None:
         corpus, prepare_s = session.prepared(config, text, tokenizer)
         require_sequence(corpus.parts, config.model.context)
         old = origin.old_text(source)
-        _say_what_is_compared(source, old)
+        _say_what_is_measured(source, old)
         start = origin.begin(source, parameters, config, corpus, old)
         run = RunFolder.create(path, config, session.identity(corpus), source.tokenizer_model, start)
         session.train(run, corpus, reason, prepare_s, ahead, resume=True)
@@ -97,7 +97,8 @@ def _require_same_model(source: RunFolder, asked: dict[str, dict[str, Any]]) -> 
             )
 
 
-def _say_what_is_compared(source: RunFolder, old: Corpus | None) -> None:
+def _say_what_is_measured(source: RunFolder, old: Corpus | None) -> None:
+    session.say(f"measuring the weights of {source.path} before they are trained")
     if old is None:
         session.say(
             f"The text of {source.path} ({source.corpus.get('description', 'unknown')}) is not in the cache any more, "

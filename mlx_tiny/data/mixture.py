@@ -34,6 +34,9 @@ from mlx_tiny.errors import TinyError
 from mlx_tiny.files import atomic_folder, discard_folder, hash_text
 from mlx_tiny.records import Record, read, write
 
+SMALLEST_SHARE = 1e-6
+"""A run of a million sequences takes one from such a text."""
+
 
 @dataclass(frozen=True)
 class MixtureRecord(Record):
@@ -97,7 +100,7 @@ class Mixture:
     def __init__(self, config: DataConfig) -> None:
         named = [split_weight(name) for name in config.sources]
         self._weights = _all_weights(named)
-        self.shares = [weight / sum(self._weights) for weight in self._weights]
+        self.shares = _normalised(self._weights, [name for name, _ in named])
         if config.validation is not None:
             raise TinyError(
                 "A validation file cannot be used with a mixture, whose texts are measured one by one",
@@ -273,6 +276,21 @@ def _all_weights(named: Sequence[tuple[str, float | None]]) -> list[float]:
             got=f"none for {', '.join(without)}",
         )
     return [weight for _, weight in named if weight is not None]
+
+
+def _normalised(weights: Sequence[float], names: Sequence[str]) -> list[float]:
+    """The weights divided by their sum."""
+    relative = [weight / max(weights) for weight in weights]  # whose sum is finite
+    shares = [weight / sum(relative) for weight in relative]
+    smallest = min(range(len(shares)), key=shares.__getitem__)
+    if shares[smallest] < SMALLEST_SHARE:
+        raise TinyError(
+            f"The share of {names[smallest]} in the mixture is too small",
+            expected=f"at least {SMALLEST_SHARE:g} of all weights together",
+            got=f"{shares[smallest]:.3g}",
+            remedy="Give it a larger weight, or leave it out",
+        )
+    return shares
 
 
 def _with_weight(name: str, weight: float) -> str:

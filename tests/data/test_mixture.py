@@ -76,6 +76,8 @@ def test_a_weight_follows_a_colon_unless_a_file_is_called_so(
         (("stories:-1",), "positive number, got -1"),
         (("stories:nan",), "positive number, got nan"),
         (("stories:inf",), "positive number, got inf"),
+        (("stories:1e300", "a.txt:1e-300"), "a.txt in the mixture is too small"),
+        (("stories:1e308", "a.txt:1e308", "b.txt:1e300"), "b.txt in the mixture is too small"),
         (("stories:1", "tinystories"), "Only some .* none for tinystories"),
         (("stories:1", "nowhere.txt:2"), "nowhere.txt does not exist"),
     ],
