@@ -75,9 +75,10 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def one_measurement_of_the_peak() -> Iterator[None]:
-    """The peak of matrix products is measured once, instead of a third of a second per run."""
+def quick_runs() -> Iterator[None]:
+    """The peak of matrix products is measured once, and the samples of reports are short: a second per run."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mlx_tiny.cli.session._FINAL_SAMPLE_TOKENS", 20)
         patch.setattr("mlx_tiny.training.backend.matmul_peak", functools.cache(matmul_peak))
         yield
 

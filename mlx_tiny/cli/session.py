@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mlx_tiny.training.trainer import Outcome
 
 SECTIONS = ("train", "data", "model", "optimizer", "schedule")
-_FINAL_SAMPLES = 3
+_FINAL_SAMPLES, _FINAL_SAMPLE_TOKENS = 3, 200
 
 
 def say(line: str) -> None:
@@ -241,7 +241,8 @@ def _report(
     from mlx_tiny.tools.tables import block
 
     samples = [
-        backend.sample(outcome.state, corpus.tokenizer, max_tokens=200, seed=seed) for seed in range(_FINAL_SAMPLES)
+        backend.sample(outcome.state, corpus.tokenizer, max_tokens=_FINAL_SAMPLE_TOKENS, seed=seed)
+        for seed in range(_FINAL_SAMPLES)
     ]
     session = report.Session(
         backend.description,

@@ -27,7 +27,8 @@ def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run, beside its notes.txt; tests must not change it."""
-    with workplace(tmp_path_factory.mktemp("trained")) as folder:
+    with workplace(tmp_path_factory.mktemp("trained")) as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mlx_tiny.report.report._plot", lambda *_: None)
         write_notes(folder / "notes.txt")
         succeeded(call("train", "--data", "notes.txt", *TINY, "--budget", "9000tok", "--run", "run"))
     return folder / "run"

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_run import STEP_TOKENS, Recorder, create_run, subprocess_environment, tiny_config, tiny_corpus, tiny_trainer
+from tiny_run import STEP_TOKENS, Recorder, create_run, tiny_config, tiny_corpus, tiny_trainer
 
 from mlx_tiny.config import RunConfig
 from mlx_tiny.errors import TinyError
@@ -88,37 +85,26 @@ def test_a_run_begun_with_one_backend_goes_on_with_the_other(tmp_path: Path, fir
     assert_alike(outcome.evaluation.loss, expected.evaluation.loss, "end of a run")
 
 
-DRIVER = """
-import os, signal, sys
-from pathlib import Path
-from tiny_run import Recorder, tiny_trainer
-from mlx_tiny.training.checkpoint import RunFolder
-from mlx_tiny.reference.backend import TorchBackend
+class Killed(BaseException):
+    """Ends a run where it stands."""
+
 
 class Mortal(Recorder):
-    def step(self, report):
-        if report.step == int(sys.argv[2]):
-            os.kill(os.getpid(), signal.SIGKILL)
+    """Ends its own session when a certain step is reported."""
 
-run = RunFolder(Path(sys.argv[1]))
-tiny_trainer(run, Mortal(), resume=True, backend=TorchBackend(run.config)).train()
-"""
+    def step(self, report: Any) -> None:
+        if report.step == 22:
+            raise Killed
 
 
-def drive(run: RunFolder, die_at: int) -> int:
-    command = [sys.executable, "-c", DRIVER, str(run.path), str(die_at)]
-    environment = subprocess_environment(CUDA_VISIBLE_DEVICES="")
-    return subprocess.run(command, env=environment, capture_output=True, timeout=120).returncode
-
-
-@pytest.mark.skipif(torch.backends.mps.is_available(), reason="the driver would train on MPS")
 def test_twenty_steps_a_kill_and_twenty_more_are_forty_bit_for_bit(tmp_path: Path) -> None:
     config = torch_config(tmp_path, optimizer={"clip_norm": 0.5}, micro_batches=2)
     whole, broken = (create_run(tmp_path / name, config) for name in ("whole", "broken"))
-    assert drive(whole, -1) == 0
-    assert drive(broken, 22) == -signal.SIGKILL
+    train(whole)
+    with pytest.raises(Killed):
+        train(broken, listener=Mortal())
     assert broken.load_checkpoint("last")[1].step == 20 and not broken.weights.exists()
-    assert drive(broken, -1) == 0
+    train(broken, resume=True)
     for name in ("last", "best"):
         (state, progress), (other, others) = whole.load_checkpoint(name), broken.load_checkpoint(name)
         assert bits(state.parameters) == bits(other.parameters) and bits(state.optimizer) == bits(other.optimizer)
@@ -182,7 +168,8 @@ def test_devices_are_taken_in_their_order(monkeypatch: pytest.MonkeyPatch) -> No
     assert backend.choose_device().type == "cpu"
 
 
-def test_rates_of_this_machine_are_measured(tmp_path: Path) -> None:
+def test_rates_of_this_machine_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlx_tiny.study.plan._MEASURED_SECONDS", 0.05)
     made = TorchBackend(torch_config(tmp_path), device=CPU)
     assert 1e8 < made.matmul_peak() < 1e15
     assert 1e7 < made.peak_memory_bytes() < 1e11
