@@ -87,8 +87,8 @@ def train(data: str | Path | Sequence[str | Path], run: str | Path, **settings: 
     Args:
         data: text, as for `--data`: files, folders or globs, `stories` or `tinystories`.
         run: folder for the results, which must not exist.
-        settings: the other options of `mlx-tiny train`, with underscores: `budget="30s"`, `layers=2`, `compile=False`.
-            Several values of one option are a list.
+        settings: the other options of `mlx-tiny train`, with underscores: `budget="30s"`, `layers=2`, `compile=False`,
+            and `from_="runs/other"` to start from the weights of another run. Several values of one option are a list.
 
     Raises:
         TinyError: an option that there is not, a value out of range, or a text that cannot be read.

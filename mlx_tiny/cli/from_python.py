@@ -17,8 +17,8 @@ def call_command(name: str, **options: Any) -> None:
     """Run `mlx-tiny NAME` in this process; what it prints goes to stderr.
 
     Args:
-        options: the command's options, with underscores; a bool for a flag, None to leave an option out, and a list
-            or a tuple for several values.
+        options: the command's options, with underscores, and `from_` for `--from`; a bool for a flag, None to leave an
+            option out, and a list or a tuple for several values.
 
     Raises:
         TinyError: the command failed, or there is no such option or value.
@@ -37,7 +37,7 @@ def call_command(name: str, **options: Any) -> None:
 
 
 def _flags(option: str, value: Any) -> Iterator[str]:
-    flag = "--" + option.replace("_", "-")
+    flag = "--" + option.rstrip("_").replace("_", "-")
     if isinstance(value, bool):
         yield flag if value else f"--no{flag[1:]}"
     elif isinstance(value, (list, tuple)):

@@ -87,6 +87,7 @@ def test_documents_are_measured_alike_in_a_file_and_in_memory(example: dict[str,
         ({"layers": 0}, "layers is out of range"),
         ({"data": ["absent.txt", "notes.txt"]}, "absent.txt does not exist"),
         ({"run": "runs/python"}, "exists already"),
+        ({"from_": "nowhere"}, "nowhere contains no run"),
     ],
 )
 def test_wrong_settings_of_a_training_are_explained(settings: dict, words: str, example: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from tiny_run import story
 
 from mlx_tiny.cli import main
 from mlx_tiny.data.documents import SEPARATOR
+from mlx_tiny.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[2]
 MODULE = [sys.executable, "-m", "mlx_tiny"]
@@ -105,6 +106,27 @@ def write_purchases(path: Path, customers: int = 40, days: int = 12) -> Path:
     lines += [",A1,1,2010-12-01", "C0,A only once,1,2010-12-31"]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
+
+
+class Crash(Exception):
+    """The end of a process that says nothing."""
+
+
+@contextlib.contextmanager
+def crash(steps: int, checkpoint: bool = True) -> Iterator[None]:
+    """Let the session inside the block end after some steps, as if its process were killed after a checkpoint."""
+    sound, left = Trainer._one_step, iter(range(steps))
+
+    def one_step(self: Trainer) -> None:
+        if next(left, None) is None:
+            if checkpoint:
+                self._checkpoint("last")
+            raise Crash
+        sound(self)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Crash):
+        patch.setattr(Trainer, "_one_step", one_step)
+        yield
 
 
 def read_report(run: Path) -> dict[str, Any]:

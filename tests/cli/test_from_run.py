@@ -12,9 +12,8 @@ from mlx_tiny.config import OptimizerConfig
 from mlx_tiny.records import Origin
 from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.origin import RATE
-from mlx_tiny.training.trainer import Trainer
 
-from .command_line import FEW_PAUSES, call, files_below, read_metrics, read_report, succeeded
+from .command_line import FEW_PAUSES, call, crash, files_below, read_metrics, read_report, succeeded
 
 BUDGET = ("--budget", "1500tok", *FEW_PAUSES)
 
@@ -54,24 +53,11 @@ def test_the_model_learns_another_text_and_the_report_shows_what_it_forgot(sourc
 
 
 @pytest.mark.parametrize("steps", [0, 5])
-def test_a_crash_changes_nothing_even_without_the_other_run(
-    source: Path, place: Path, monkeypatch: pytest.MonkeyPatch, steps: int
-) -> None:
+def test_a_crash_changes_nothing_even_without_the_other_run(source: Path, place: Path, steps: int) -> None:
     begin(source, run="whole")
     copy = shutil.copytree(source, place / "copy")
-    sound = Trainer._one_step
-
-    def one_step(self: Trainer) -> None:
-        if self.step_number == steps:
-            if steps:
-                self._checkpoint("last")
-            raise ZeroDivisionError
-        sound(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_one_step", one_step)
-        with pytest.raises(ZeroDivisionError):
-            begin(copy)
+    with crash(steps, checkpoint=steps > 0):
+        begin(copy)
     shutil.rmtree(copy)
     succeeded(call("train", "--resume", "new"))
     whole, broken = (RunFolder(place / name).load_weights() for name in ("whole", "new"))

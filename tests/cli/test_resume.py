@@ -13,7 +13,7 @@ import pytest
 from mlx_tiny.training.trainer import Trainer
 from mlx_tiny.training.watch import Interruption
 
-from .command_line import FEW_PAUSES, STEP_TOKENS, TINY, call, files_below, read_metrics, read_report, succeeded
+from .command_line import FEW_PAUSES, STEP_TOKENS, TINY, call, crash, files_below, read_metrics, read_report, succeeded
 
 BUDGET = 9000
 TRAIN = ("train", "--data", "notes.txt", *TINY, *FEW_PAUSES)
@@ -26,36 +26,14 @@ def run(trained: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path(shutil.copytree(trained, place / "copied"))
 
 
-class Gone(Exception):
-    """The end of a process that says nothing."""
-
-
-def crash(monkeypatch: pytest.MonkeyPatch, run: Path, *arguments: str, steps: int, checkpoint: bool = True) -> None:
-    """Resume `run`, and lose the process after some steps."""
-    with monkeypatch.context() as patch:
-        sound, count = Trainer._one_step, iter(range(steps))
-
-        def one_step(self: Trainer) -> None:
-            if next(count, None) is None:
-                if checkpoint:
-                    self._checkpoint("last")
-                raise Gone
-            sound(self)
-
-        patch.setattr(Trainer, "_one_step", one_step)
-        with pytest.raises(Gone):
-            call("train", "--resume", run, *arguments)
-
-
 def multipliers(run: Path) -> list[float]:
     return [record["multiplier"] for record in read_metrics(run) if record["kind"] == "step"]
 
 
 @pytest.mark.parametrize("steps", [0, 3])
-def test_a_raised_budget_is_part_of_the_run_after_a_crash(
-    run: Path, monkeypatch: pytest.MonkeyPatch, steps: int
-) -> None:
-    crash(monkeypatch, run, "--budget", f"{BUDGET + 2000}tok", steps=steps, checkpoint=steps > 0)
+def test_a_raised_budget_is_part_of_the_run_after_a_crash(run: Path, steps: int) -> None:
+    with crash(steps, checkpoint=steps > 0):
+        call("train", "--resume", run, "--budget", f"{BUDGET + 2000}tok")
     finished = succeeded(call("train", "--resume", run))
     report = read_report(run)
     assert report["budget"] == report["config"]["train"]["budget"] == f"{BUDGET + 2000}tok"
@@ -64,9 +42,9 @@ def test_a_raised_budget_is_part_of_the_run_after_a_crash(
     assert not rates(finished.err), "the second session changes nothing"
 
 
-def test_a_changed_implementation_is_part_of_the_run(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    raised = ("--budget", f"{BUDGET + 2000}tok")
-    crash(monkeypatch, run, *raised, "--implementation", "plain", steps=1, checkpoint=False)
+def test_a_changed_implementation_is_part_of_the_run(run: Path) -> None:
+    with crash(1, checkpoint=False):
+        call("train", "--resume", run, "--budget", f"{BUDGET + 2000}tok", "--implementation", "plain")
     assert json.loads((run / "config.json").read_text())["config"]["train"]["implementation"] == "plain"
 
 
@@ -119,11 +97,12 @@ def rates(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.startswith("learning rate: ")]
 
 
-def test_after_a_crash_the_newer_state_writes_and_is_named(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_a_crash_the_newer_state_writes_and_is_named(run: Path) -> None:
     old = call("generate", run, "--temperature", "0")
     assert "checkpoint" not in old.err
     steps = read_report(run)["steps"]
-    crash(monkeypatch, run, "--budget", f"{4 * BUDGET}tok", steps=20)
+    with crash(20):
+        call("train", "--resume", run, "--budget", f"{4 * BUDGET}tok")
     for command in (("generate", run, "--temperature", "0"), ("eval", run, "notes.txt")):
         finished = succeeded(call(*command))
         assert f"its last checkpoint, step {steps + 20}" in finished.err
