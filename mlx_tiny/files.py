@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import tempfile
@@ -174,11 +175,18 @@ def require_writable(*paths: Path | None) -> None:
             ) from error
 
 
+def shown_name(name: str) -> str:
+    """A name as text that can be printed and written: surrogates, such as bytes that are not UTF-8, become U+FFFD."""
+    return re.sub("[\ud800-\udfff]", "\ufffd", name)
+
+
 def write_json(path: Path, value: object) -> None:
     """Write `value` as indented JSON, atomically."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    if not text.isascii() and shown_name(text) != text:
+        text = json.dumps(value, indent=2)  # spells surrogates
     with atomic_write(path, "w") as file:
-        json.dump(value, file, indent=2, ensure_ascii=False)
-        file.write("\n")
+        file.write(text + "\n")
 
 
 def read_json(path: Path, what: str) -> dict[str, Any]:

@@ -112,6 +112,6 @@ def evaluate(model: TrainedModel, data: str | Path | Iterable[str], **reading: A
         named = named_texts(DataConfig(sources=(str(texts),), **reading), model.tokenizer, tally)
         texts = (text for _, text in named)
     evaluation, _ = evaluate_texts(model.parameters, model.config, model.tokenizer, texts, asked=model.implementation)
-    for line in reading_warnings(tally.skipped, tally.markers):
+    for line in reading_warnings(tally.skipped, tally.markers, tally.left_out):
         warnings.warn(line, stacklevel=2)
     return evaluation

@@ -48,7 +48,7 @@ def command(run: Path, text: str, as_json: bool, **flags: Any) -> None:
     result, fingerprint = evaluate_texts(
         model.parameters, model.config, model.tokenizer, texts(), asked=model.implementation
     )
-    for line in reading_warnings(tally.skipped, tally.markers):
+    for line in reading_warnings(tally.skipped, tally.markers, tally.left_out):
         say(line)
     values = {
         "bits_per_byte": result.bits_per_byte,

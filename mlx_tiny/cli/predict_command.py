@@ -98,7 +98,7 @@ def _named(tokenizer: Tokenizer, text: str, settings: dict[str, Any]) -> tuple[l
 
     tally = Tally()
     documents = list(named_texts(DataConfig(sources=(kept(text),), **settings), tokenizer, tally))
-    for line in reading_warnings(tally.skipped, tally.markers):
+    for line in reading_warnings(tally.skipped, tally.markers, tally.left_out):
         say(line)
     if not documents:
         raise TinyError(f"{text} contains no documents", remedy="Name a file with text")

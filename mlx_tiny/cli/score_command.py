@@ -56,7 +56,7 @@ def command(run: Path, text: str, per_token: bool, as_json: bool, **flags: Any) 
 
     scores = score_texts(model.parameters, model.config, model.tokenizer, texts(), asked=model.implementation)
     rows = [_row(*beginnings[number], score, model.tokenizer, per_token) for number, score in enumerate(scores)]
-    for line in reading_warnings(tally.skipped, tally.markers):
+    for line in reading_warnings(tally.skipped, tally.markers, tally.left_out):
         say(line)
     if not rows:
         raise TinyError(f"{text} contains no documents", remedy="Name a file with text")

@@ -57,6 +57,8 @@ class Tally:
     """Documents whose text contains <|endoftext|> or the marker of a role, although it separates nothing there."""
     roles: set[str] = field(default_factory=set)
     """Roles of the chats; their markers <|role|> are in the text."""
+    left_out: list[str] = field(default_factory=list)
+    """Files beside the data that are not read, with the way to take them."""
 
 
 @dataclass(frozen=True)

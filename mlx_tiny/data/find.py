@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from mlx_tiny.data.opening import InputFile, expand, readable
 from mlx_tiny.errors import TinyError
+from mlx_tiny.files import shown_name
 
 NAMED = ("auto", "stories", "tinystories")
 """Values of `--data` that are no files."""
@@ -48,7 +49,10 @@ class Found:
         """Add what another name means, without the files that are here already."""
         known = set(map(identity, (*self.train, *self.valid, *self.test)))
         for mine, theirs in ((self.train, other.train), (self.valid, other.valid), (self.test, other.test)):
-            mine += [file for file in theirs if identity(file) not in known]
+            for file in theirs:
+                if identity(file) not in known:
+                    known.add(identity(file))
+                    mine.append(file)
         self.left_out += other.left_out
 
 
@@ -84,6 +88,8 @@ class _Wanted(NamedTuple):
 
     suffixes: tuple[str, ...]
     include: tuple[str, ...]
+    ending: str | None = None
+    """With which the pattern of a glob ends, such as ".md"."""
 
 
 class _Candidate(NamedTuple):
@@ -92,8 +98,6 @@ class _Candidate(NamedTuple):
     file: InputFile
     parts: tuple[str, ...]
     """Of its path below what the user named; the last one is the file's name."""
-    asked: bool = False
-    """Whether the user wrote its suffix in the pattern."""
 
     @property
     def role(self) -> str | None:
@@ -126,16 +130,13 @@ def _find_pattern(path: Path, wanted: _Wanted) -> Found:
         raise TinyError(f"No file matches {path}", remedy="Check the pattern")
     last = PurePath(pattern).name
     ending = re.split(r"[*?\]]", last)[-1].lower()
+    if "." in ending:
+        wanted = wanted._replace(ending=ending)
+    if not glob.has_magic(last):
+        wanted = wanted._replace(include=(*wanted.include, last))
     candidates = list[_Candidate]()
     for match in matches:
-        if match.is_dir():
-            candidates += _walk(match, root)
-        elif not glob.has_magic(last):
-            candidates += [_Candidate(file, (file.name,), True) for file in expand(match)]
-        else:
-            asked = "." in ending and match.name.lower().endswith(ending)
-            parts = match.relative_to(root).parts
-            candidates += [candidate._replace(asked=asked) for candidate in _expanded(match, parts)]
+        candidates += _walk(match, root) if match.is_dir() else _expanded(match, match.relative_to(root).parts)
     return _choose(candidates, wanted, str(path))
 
 
@@ -151,9 +152,17 @@ def _walk(folder: Path, root: Path | None = None) -> Iterator[_Candidate]:
     def refuse(error: OSError) -> None:
         raise error
 
+    visited = {os.path.realpath(folder)}
+
+    def is_new(path: str) -> bool:
+        before = len(visited)
+        visited.add(os.path.realpath(path))
+        return len(visited) > before
+
     with readable(folder):
-        for parent, folders, names in os.walk(folder, onerror=refuse):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+            visible = sorted(name for name in folders if not name.startswith("."))
+            folders[:] = [name for name in visible if is_new(os.path.join(parent, name))]
             for name in sorted(names):
                 path = Path(parent, name)
                 if not name.startswith("."):
@@ -161,7 +170,7 @@ def _walk(folder: Path, root: Path | None = None) -> Iterator[_Candidate]:
 
 
 def _expanded(path: Path, parts: tuple[str, ...]) -> Iterator[_Candidate]:
-    for file in expand(path):
+    for file in expand(path) if path.is_file() else [InputFile(path)]:
         yield _Candidate(file, parts if file.member is None else (*parts, *PurePath(file.member).parts))
 
 
@@ -174,9 +183,10 @@ def _choose(candidates: list[_Candidate], wanted: _Wanted, where: str) -> Found:
     kept, left_out = _without_notices(candidates, wanted)
     kept, others = _with_data_suffixes(kept, wanted)
     left_out += others
-    kept, empty = _split(kept, lambda candidate: file_bytes(candidate.file) > 0)
-    if empty:
-        left_out.append(f"{_some([candidate.parts[-1] for candidate in empty])} (empty)")
+    for condition, otherwise in ((_is_regular, "no file, or a broken link"), (_has_bytes, "empty")):
+        kept, others_here = _split(kept, condition)
+        if others_here:
+            left_out.append(f"{_some([candidate.parts[-1] for candidate in others_here])} ({otherwise})")
     if not kept:
         raise TinyError(
             f"{where} contains no text",
@@ -186,6 +196,14 @@ def _choose(candidates: list[_Candidate], wanted: _Wanted, where: str) -> Found:
     found = _by_layout(kept, wanted)
     found.left_out = [*left_out, *found.left_out]
     return found
+
+
+def _is_regular(candidate: _Candidate) -> bool:
+    return candidate.file.path.is_file()
+
+
+def _has_bytes(candidate: _Candidate) -> bool:
+    return file_bytes(candidate.file) > 0
 
 
 def _without_notices(candidates: list[_Candidate], wanted: _Wanted) -> tuple[list[_Candidate], list[str]]:
@@ -202,13 +220,15 @@ def _with_data_suffixes(candidates: list[_Candidate], wanted: _Wanted) -> tuple[
     suffixes = {*DATA_SUFFIXES, *wanted.suffixes}
 
     def is_data(candidate: _Candidate) -> bool:
-        return candidate.asked or candidate.file.suffix in suffixes or candidate.parts[-1] in wanted.include
+        name = candidate.parts[-1]
+        asked = wanted.ending is not None and name.lower().endswith(wanted.ending)
+        return asked or candidate.file.suffix in suffixes or name in wanted.include
 
     kept, others = _split(candidates, is_data)
     if not kept:
         for suffix in _by_frequency(others):
             kept, rest = _split(others, lambda candidate, suffix=suffix: candidate.file.suffix == suffix)  # type: ignore[misc]
-            if any(_is_text(candidate.file) for candidate in kept):
+            if any(_is_regular(candidate) and _is_text(candidate.file) for candidate in kept):
                 others = rest
                 break
             kept = []
@@ -259,7 +279,7 @@ def _split(
 
 
 def _some(names: list[str]) -> str:
-    shown = ", ".join(names[:_SHOWN_NAMES])
+    shown = shown_name(", ".join(names[:_SHOWN_NAMES]))
     return shown if len(names) <= _SHOWN_NAMES else f"{shown} and {len(names) - _SHOWN_NAMES} others"
 
 

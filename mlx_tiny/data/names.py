@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mlx_tiny.data.find import NAMED
-from mlx_tiny.data.opening import BLOCK_BYTES
+from mlx_tiny.data.opening import BLOCK_BYTES, readable
 from mlx_tiny.errors import TinyError
 from mlx_tiny.files import atomic_write, cache_home, explained, make_folder
 
@@ -28,8 +28,18 @@ def absolute(name: str) -> str:
 
 
 def kept(name: str) -> str:
-    """A name that can be read several times: standard input becomes a file in the cache."""
-    return str(keep_stream(_standard_input())) if name == STANDARD_INPUT else name
+    """A name that can be read several times: standard input or a pipe becomes a file in the cache.
+
+    Raises:
+        TinyError: it is empty, or cannot be read.
+    """
+    if name == STANDARD_INPUT:
+        return str(keep_stream(_standard_input()))
+    path = Path(name).expanduser()
+    if path.exists() and not path.is_file() and not path.is_dir():
+        with readable(path), open(path, "rb") as stream:
+            return str(keep_stream(stream))
+    return name
 
 
 def keep_stream(stream: BinaryIO) -> Path:

@@ -17,7 +17,7 @@ from typing import BinaryIO, cast
 
 from mlx_tiny.data.documents import LARGEST_DOCUMENT_BYTES, binary_error, too_large
 from mlx_tiny.errors import TinyError
-from mlx_tiny.files import explained
+from mlx_tiny.files import explained, shown_name
 
 BLOCK_BYTES = 1 << 20
 PACKED_SUFFIXES = (".gz", ".zst")
@@ -45,7 +45,7 @@ class InputFile:
     @property
     def name(self) -> str:
         """The name for messages."""
-        return str(self.path) if self.member is None else f"{self.path}:{self.member}"
+        return shown_name(str(self.path) if self.member is None else f"{self.path}:{self.member}")
 
     @property
     def suffixes(self) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from mlx_tiny.data.opening import InputFile, readable
 from mlx_tiny.data.readers import look, read_texts
 from mlx_tiny.data.splitting import Split, choose_split
 from mlx_tiny.errors import TinyError
-from mlx_tiny.files import hash_file, hash_text
+from mlx_tiny.files import hash_file, hash_text, shown_name
 from mlx_tiny.units import format_bytes
 
 _LOOKED_AT = 20
@@ -213,7 +213,7 @@ class FileSource:
         looked_at = list(self._groups(_LOOKED_AT))
         count, size = len(self._train), format_bytes(sum(map(file_bytes, self._train)))
         hows = "; ".join(dict.fromkeys(group.how for group in looked_at if group.split == "train"))
-        return (
+        return shown_name(
             f"own text: {', '.join(self.names)} ({count:,} file{'s' * (count > 1)}, {size}; {hows}; "
             f"{self._split_description})"
         )
@@ -247,16 +247,30 @@ def read_all(files: Iterable[InputFile], rules: Rules, tally: Tally) -> Iterator
         yield from read_texts(file, rules, tally)
 
 
-def texts_to_measure(config: DataConfig, tally: Tally) -> Iterator[str]:
-    """The documents of the user's files on which a finished model is measured.
+def files_to_measure(config: DataConfig, tally: Tally) -> list[InputFile]:
+    """The user's files to which a finished model is applied; `tally` lists what is left out.
 
     Of a folder with files called train, valid and test, these are the ones called test, or else valid.
 
     Raises:
-        TinyError: a file is missing or cannot be read as text.
+        TinyError: a file is missing.
     """
     found = find(config.sources, config.suffix, config.include)
-    return read_all(found.test or found.valid or found.train, rules(config), tally)
+    tally.left_out += found.left_out
+    files = found.test or found.valid or found.train
+    if files is not found.train:
+        kind = "test" if found.test else "valid"
+        tally.left_out.append(f"{', '.join(file.name for file in found.train[:3])} (files called {kind} are beside it)")
+    return files
+
+
+def texts_to_measure(config: DataConfig, tally: Tally) -> Iterator[str]:
+    """The documents of the user's files to which a finished model is applied.
+
+    Raises:
+        TinyError: a file is missing or cannot be read as text.
+    """
+    return read_all(files_to_measure(config, tally), rules(config), tally)
 
 
 def validation_files(config: DataConfig) -> list[InputFile]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from mlx_tiny.data.findings import Findings
 from mlx_tiny.data.prepare import PreparedRecord, TokenFile
@@ -14,12 +14,12 @@ def summary(record: PreparedRecord) -> list[str]:
     found = record.found
     again = f"; {_about(found)}{found.duplicates:,} of them occur again" if found.duplicates else ""
     line = f"documents: {_amount(record.train)} for training, {_amount(record.valid)} for validation{again}"
-    return [line, *_vocabulary(record), *(f"left out: {files}" for files in found.left_out), *warnings(found)]
+    return [line, *_vocabulary(record), *warnings(found)]
 
 
 def warnings(found: Findings) -> list[str]:
     """Lines that say aloud what is not learned, or not measured, as the user may expect."""
-    lines = reading_warnings(found.skipped, found.markers)
+    lines = reading_warnings(found.skipped, found.markers, found.left_out)
     if found.in_both:
         lines.append(
             f"warning: {found.in_both:,} training documents are validation documents too; they are not trained on"
@@ -29,9 +29,9 @@ def warnings(found: Findings) -> list[str]:
     return lines
 
 
-def reading_warnings(skipped: Mapping[str, int], markers: int) -> list[str]:
-    """Lines that say aloud what was not learned as the user may expect."""
-    lines = []
+def reading_warnings(skipped: Mapping[str, int], markers: int, left_out: Iterable[str]) -> list[str]:
+    """Lines that say aloud what is not read, or not as the user may expect."""
+    lines = [f"left out: {files}" for files in left_out]
     if skipped:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in skipped.items())
         lines.append(f"warning: skipped {reasons}")

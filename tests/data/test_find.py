@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import threading
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from mlx_tiny.data.find import Found, find
-from mlx_tiny.data.names import absolute, keep_stream
+from mlx_tiny.data.names import absolute, keep_stream, kept
 from mlx_tiny.errors import TinyError
 
 Write = Callable[..., Path]
@@ -80,6 +81,22 @@ class TestFolder:
         (folder / "__init__.py").touch()
         files = found(folder)
         assert (names(files.train), files.left_out) == (["a.py", "b.py"], ["__init__.py (empty)"])
+
+    def test_links_are_followed_once_and_what_is_no_file_is_not_opened(self, write: Write, tmp_path: Path) -> None:
+        folder = write("a.txt", "b.txt")
+        elsewhere = write("c.txt", "sub/d.txt", below="elsewhere")
+        for name, target in {
+            "up": "..",
+            "out": str(elsewhere),
+            "again": str(elsewhere),
+            "e.txt": "a.txt",
+            "gone.txt": "x",
+        }.items():
+            (folder / name).symlink_to(target)
+        os.mkfifo(folder / "pipe.txt")
+        files = found(folder)
+        assert names(files.train) == ["a.txt", "b.txt", "c.txt", "d.txt"]
+        assert files.left_out == ["gone.txt, pipe.txt (no file, or a broken link)"]
 
     def test_a_folder_without_text(self, write: Write) -> None:
         with pytest.raises(TinyError, match=r"data contains no text.*--suffix.*left out: LICENSE .*; 1 \.png"):
@@ -150,6 +167,7 @@ class TestPattern:
         assert names(found("~/**/*.gz").train) == ["c.csv.gz"]
         assert names(found("~/b.txt").train) == ["b.txt"]
         assert names(found(folder / "*.md").train) == ["notes.md"]
+        assert names(found(folder / "**/README.md").train) == ["README.md"]
         assert found(folder / "*.md").left_out == ["README.md (--include NAME takes it)"]
 
     @pytest.mark.parametrize("folder", ["notes [1]", "[ab]", "what?", "a*"])
@@ -220,6 +238,15 @@ class TestOthers:
         assert path.suffix == suffix and path.read_bytes() == content and home in path.parents
         assert keep_stream(io.BytesIO(content)) == path and len(list(path.parent.iterdir())) == 1
         assert keep_stream(io.BytesIO(content + b"!")) != path
+
+    def test_a_pipe_is_kept_like_standard_input(self, tmp_path: Path) -> None:
+        path = tmp_path / "pipe"
+        os.mkfifo(path)
+        writer = threading.Thread(target=path.write_text, args=("Once.\n",))
+        writer.start()
+        kept_file = Path(kept(str(path)))
+        writer.join()
+        assert kept_file.is_file() and kept_file.read_text() == "Once.\n" and kept(str(kept_file)) == str(kept_file)
 
     def test_empty_standard_input(self) -> None:
         with pytest.raises(TinyError, match="Standard input is empty"):

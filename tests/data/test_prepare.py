@@ -298,6 +298,17 @@ def test_a_cache_that_cannot_be_written(
         prepare(config(text_file(stories)))
 
 
+def test_a_name_that_is_not_utf8_is_recorded(stories: list[str], tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.txt"))
+    try:
+        path.write_text("\n<|endoftext|>\n".join(stories))
+    except OSError:
+        pytest.skip("this file system has only names in UTF-8")
+    prepared = prepare(config(path))
+    assert prepared.record.settings.sources == (str(path),)
+    assert "\ufffd.txt" in prepared.description and "\ufffd.txt" in prepared.record.found.groups[0].first
+
+
 def test_require_sequence(text_file: TextFile, stories: list[str]) -> None:
     prepared = prepare(config(text_file(stories)))
     require_sequence(prepared.parts, len(prepared.train) - 1)

@@ -15,7 +15,7 @@ from mlx_tiny.data.find import file_bytes, find
 from mlx_tiny.data.findings import FileGroup, Findings, Seen
 from mlx_tiny.data.formats.records import read_records
 from mlx_tiny.data.opening import InputFile, readable
-from mlx_tiny.data.sources import validation_files, without
+from mlx_tiny.data.sources import files_to_measure, validation_files, without
 from mlx_tiny.data.splitting import Split
 from mlx_tiny.errors import TinyError
 from mlx_tiny.files import hash_file, hash_text
@@ -155,8 +155,7 @@ def histories_to_measure(config: DataConfig, schema: Schema, tally: Tally) -> li
     Raises:
         TinyError: a table is missing, cannot be read, or does not fit the schema.
     """
-    found = find(config.sources, config.suffix, config.include)
-    files = found.test or found.valid or found.train
+    files = files_to_measure(config, tally)
     histories = read_histories(files, schema, Rules(header=config.header), tally.skipped)
     tally.documents += len(histories)
     return histories
