@@ -37,9 +37,15 @@ def read_text(file: InputFile, rules: Rules) -> Reading:
     if rule not in _DESCRIPTIONS and rules.documents != "auto" and not _contains_separator(file, rule):
         raise _missing_separator(file, rule)
     how = _DESCRIPTIONS.get(rule, f"documents between lines of {rule}")
+    return Reading(FileLook(f"{file.suffix.removeprefix('.') or 'text'}, {how}"), _documents(file, rule))
+
+
+def _documents(file: InputFile, rule: str) -> Iterator[str]:
+    if rule == LINES:
+        return (line for chunk in read_chunks(file) for line in chunk.split("\n") if line and not line.isspace())
     # A whole file is joined from its chunks, because each line is an object that needs memory.
     pieces = read_chunks(file) if rule in (FILES, WHOLE) else read_lines(file)
-    return Reading(FileLook(f"{file.suffix.removeprefix('.') or 'text'}, {how}"), _split(file, pieces, _cutting(rule)))
+    return _split(file, pieces, _cutting(rule))
 
 
 def _find_rule(file: InputFile) -> str:
@@ -128,8 +134,6 @@ def _cutting(rule: str) -> Callable[[str], list[str]]:
     """How a rule cuts a line; see `_split`."""
     if rule in (FILES, WHOLE):
         return lambda line: [line]
-    if rule == LINES:
-        return lambda line: [line, ""]
     if rule == BLANK_LINES:
         return lambda line: ["", ""] if line.isspace() else [line]
     if rule == SEPARATOR:
