@@ -14,9 +14,10 @@ from mlx_tiny.data.formats.reading import FileLook, Reading
 from mlx_tiny.data.opening import InputFile
 from mlx_tiny.errors import TinyError
 
-_BATCH_BYTES = 1 << 23
-_MOST_BATCH_ROWS = 8192
-_BUFFER_BYTES = 1 << 20
+_BATCH_BYTES = 1 << 22
+_MOST_BATCH_ROWS = 4096
+_BUFFER_BYTES = 1 << 16
+"""Without a buffer, or with `pre_buffer`, pyarrow keeps a row group's bytes in memory, often all of the file."""
 _BATCH_ROWS = 1024
 
 
@@ -41,7 +42,7 @@ def read_parquet_rows(file: InputFile) -> Iterator[tuple[int, dict[str, Any]]]:
     with file.open_seekable() as stream, _explained(file):
         from pyarrow.parquet import ParquetFile
 
-        with ParquetFile(stream, buffer_size=_BUFFER_BYTES) as opened:
+        with ParquetFile(stream, buffer_size=_BUFFER_BYTES, pre_buffer=False) as opened:
             rows = (row for batch in opened.iter_batches(_BATCH_ROWS) for row in batch.to_pylist())
             yield from enumerate(rows, 1)
 
@@ -59,7 +60,7 @@ def _batches(file: InputFile, rules: Rules) -> Iterator[Any]:
     with file.open_seekable() as stream, _explained(file):
         from pyarrow.parquet import ParquetFile
 
-        with ParquetFile(stream, buffer_size=_BUFFER_BYTES) as opened:
+        with ParquetFile(stream, buffer_size=_BUFFER_BYTES, pre_buffer=False) as opened:
             metadata, schema = opened.metadata, opened.schema_arrow
             repeated = {name for name, count in Counter(schema.names).items() if count > 1}
             filled = _filled(metadata, {name for name in schema.names if name not in repeated})
@@ -72,8 +73,10 @@ def _batches(file: InputFile, rules: Rules) -> Iterator[Any]:
                 )
             yield choice, metadata.num_rows
             size = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
-            rows = _BATCH_BYTES * metadata.num_rows // max(size, 1)
-            yield from opened.iter_batches(min(max(rows, 1), _MOST_BATCH_ROWS), columns=list(choice.names))
+            rows = min(max(_BATCH_BYTES * metadata.num_rows // max(size, 1), 1), _MOST_BATCH_ROWS)
+            # Each row group alone and without threads: otherwise the memory grows with the file.
+            for group in range(metadata.num_row_groups):
+                yield from opened.iter_batches(rows, row_groups=[group], columns=list(choice.names), use_threads=False)
 
 
 def _filled(metadata: Any, names: set[str]) -> dict[str, float]:
