@@ -238,8 +238,6 @@ class Origin:
     """Key of its prepared text in the cache."""
     texts: list[str]
     """Fingerprints of its validation texts; none where they were not in the cache when this run began."""
-    rate: float
-    """Peak learning rates where the user named none, relative to those of the other run."""
     before: dict[str, float]
     """Bits per byte of these weights on each validation text, by the fingerprint of the text."""
 

@@ -54,19 +54,15 @@ def begin(path: Path, source_path: Path, flags: dict[str, Any]) -> None:
 
 
 def _planned(source: RunFolder, asked: dict[str, dict[str, Any]]) -> tuple[RunConfig, str]:
-    """The configuration of `source` with lower rates, other text and a schedule of its own, and the user's settings."""
+    """The configuration of `source`, with other text and a schedule of its own, changed by the user's settings."""
     from mlx_tiny.data.mixture import own_files
     from mlx_tiny.study.plan import expected_tokens, measured_flops_per_s, text_bytes
     from mlx_tiny.training.budget import Budget
-    from mlx_tiny.training.origin import RATES, rate_share
 
     values = to_plain(source.config)
     kept = {name: getattr(source.config.data, name) for name in _OF_TOKENIZER}
     values["data"] = {**to_plain(DataConfig()), **kept}
     values["schedule"] = to_plain(ScheduleConfig())
-    share = rate_share(source)
-    for name in RATES:
-        values["optimizer"][name] *= share
     for section, settings in asked.items():
         values[section].update(settings)
     config = from_plain(RunConfig, values)
@@ -75,8 +71,7 @@ def _planned(source: RunFolder, asked: dict[str, dict[str, Any]]) -> tuple[RunCo
     if "train_bytes" not in asked["data"] and len(own_files(config.data.sources)) < len(config.data.sources):
         tokens = expected_tokens(Budget(config.train.budget), config.model, lambda: measured_flops_per_s(make_backend))
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, train_bytes=text_bytes(tokens)))
-    lowered = "" if share == 1 else f", with peak learning rates {share:g} times as high where none is named"
-    return config, f"the model of {source.path}{lowered}"
+    return config, f"the model of {source.path}"
 
 
 def _require_same_model(source: RunFolder, asked: dict[str, dict[str, Any]]) -> None:

@@ -18,18 +18,6 @@ from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.evaluate import evaluate, fingerprint
 from mlx_tiny.training.step import TrainingState, fresh_state
 
-RATE = 0.3
-"""Peak learning rates of a run that starts from another one, relative to those of that run (benchmarks/LOG.md)."""
-RATES = ("matrix_rate", "matrix_adamw_rate", "embedding_rate", "head_rate", "scalar_rate")
-
-
-def rate_share(source: RunFolder) -> float:
-    """The peak learning rates of a run that starts from `source`, relative to those of `source`.
-
-    A run that started from another one has lower rates already, so that they are not lowered once more.
-    """
-    return RATE if source.origin is None else 1.0
-
 
 def begin(
     source: RunFolder, parameters: Parameters, config: RunConfig, corpus: Corpus, old: Corpus | None
@@ -55,7 +43,6 @@ def begin(
         data=source.corpus.get("description", ""),
         data_key=source.corpus.get("key", ""),
         texts=[] if old is None else [fingerprint(part.corpus.valid_text_hash) for part in old.parts],
-        rate=rate_share(source),
         before={fingerprint(text.valid_text_hash): _bits_per_byte(parameters, config, text) for text in texts.values()},
     )
     return origin, replace(fresh_state(config), parameters=parameters)
