@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlx_tiny.cli import session
 from mlx_tiny.cli.options import flag_name, user_settings
-from mlx_tiny.config import DataConfig, RunConfig, ScheduleConfig
+from mlx_tiny.config import DataConfig, RunConfig, ScheduleConfig, TrainConfig
 from mlx_tiny.errors import TinyError
 from mlx_tiny.records import from_plain, to_plain
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from mlx_tiny.data.mixture import Corpus
     from mlx_tiny.training.checkpoint import RunFolder
 
+# Settings of the other run that the new one has too, unless the user names others.
 _OF_TOKENIZER = ("vocabulary_size", "tokenizer")
+_OF_STEP = ("preset", "batch_size", "micro_batches", "dtype")
 
 
 def begin(path: Path, source_path: Path, flags: dict[str, Any]) -> None:
@@ -62,6 +64,7 @@ def _planned(source: RunFolder, asked: dict[str, dict[str, Any]]) -> tuple[RunCo
     values = to_plain(source.config)
     kept = {name: getattr(source.config.data, name) for name in _OF_TOKENIZER}
     values["data"] = {**to_plain(DataConfig()), **kept}
+    values["train"] = {**to_plain(TrainConfig()), **{name: values["train"][name] for name in _OF_STEP}}
     values["schedule"] = to_plain(ScheduleConfig())
     for section, settings in asked.items():
         values[section].update(settings)

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlx_tiny.config import OptimizerConfig
+from mlx_tiny.cli import from_run
+from mlx_tiny.cli.options import SECTIONS, user_settings
+from mlx_tiny.config import DataConfig, OptimizerConfig, ScheduleConfig, TrainConfig
 from mlx_tiny.records import Origin
 from mlx_tiny.training.checkpoint import RunFolder
 
@@ -104,6 +106,13 @@ def test_roles_that_the_tokenizer_lacks_are_said(source: Path, place: Path) -> N
     (place / "chats.jsonl").write_text("".join(f'{{"messages": {messages % n}}}\n' for n in range(100)))
     said = succeeded(call("train", "--from", source, "--data", "chats.jsonl", *BUDGET, "--run", "new")).err
     assert "no symbol for the roles assistant, user" in said and "spelled" in said
+
+
+def test_budget_and_schedule_are_not_those_of_the_other_run(source: Path) -> None:
+    flags = {section: user_settings({}, section) for section in SECTIONS}
+    config, _ = from_run._planned(RunFolder(source), flags)
+    assert (config.train.budget, config.train.batch_size) == (TrainConfig().budget, 4)
+    assert config.schedule == ScheduleConfig() and config.data.sources == DataConfig().sources
 
 
 def test_resume_and_from_exclude_each_other(source: Path) -> None:
