@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from mlx_tiny.data.documents import Item, listed
+from mlx_tiny.data.documents import Item, listed, quoted
 from mlx_tiny.data.formats.chats import chat_of_messages, chat_of_pair
 from mlx_tiny.errors import TinyError
 
@@ -89,7 +89,9 @@ def choose(columns: Sequence[Column], named: str | None, where: str, what: str, 
     pair = [by_name[name] for name in _PAIR if name in by_name and by_name[name].kind == TEXT]
     if not usual and len(pair) == 2:
         names = tuple(column.name for column in pair)
-        return Choice("pair", names, f"{what}s {names[0]!r} and {names[1]!r} as turns of user and assistant")
+        return Choice(
+            "pair", names, f"{what}s {quoted(names[0])} and {quoted(names[1])} as turns of user and assistant"
+        )
     texts = [column for column in columns if column.kind == TEXT and column.filled > 0]
     if not usual and len(texts) == 1:
         return _chosen(texts[0], columns, where, what)
@@ -135,20 +137,22 @@ def _require(name: str, columns: Sequence[Column], where: str, what: str) -> Col
         if name in (column.name, column.name.strip()):
             return column
     raise TinyError(
-        f"{where} has no {what} {name!r}", got=_listed(columns, what), remedy=f"Name one of the {what}s (--text-column)"
+        f"{where} has no {what} {quoted(name)}",
+        got=_listed(columns, what),
+        remedy=f"Name one of the {what}s (--text-column)",
     )
 
 
 def _chosen(column: Column, columns: Sequence[Column], where: str, what: str) -> Choice:
     """The column as the place of the documents, if its type allows that."""
-    share = f"{what} {column.name!r} ({100 * column.filled:.3g} % of rows)"
+    share = f"{what} {quoted(column.name)} ({100 * column.filled:.3g} % of rows)"
     if column.kind == TEXT:
         return Choice("text", (column.name,), share)
     if column.kind == LIST and column.name.strip().lower() not in TEXT_NAMES:
         return Choice("messages", (column.name,), f"chats in {share}")
     texts = [other.name for other in columns if other.kind == TEXT]
     raise TinyError(
-        f"The {what} {column.name!r} of {where} contains no text",
+        f"The {what} {quoted(column.name)} of {where} contains no text",
         got=column.kind,
         remedy=f"Name a {what} of texts (--text-column): {listed(texts) if texts else 'there is none'}",
     )
@@ -166,10 +170,10 @@ def _text(value: Any, name: str, where: str) -> str | None:
         try:
             return value.decode()
         except UnicodeDecodeError as error:
-            raise TinyError(f"{where} contains bytes that are not UTF-8 under {name!r}") from error
+            raise TinyError(f"{where} contains bytes that are not UTF-8 under {quoted(name)}") from error
     if not isinstance(value, str):
         raise TinyError(
-            f"{where} has no text under {name!r}",
+            f"{where} has no text under {quoted(name)}",
             got=f"{type(value).__name__} there",
             remedy="Name what contains the text (--text-column), or correct it",
         )

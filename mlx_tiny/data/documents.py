@@ -114,6 +114,11 @@ def cut(text: str, most_characters: int = 200) -> str:
     return text if len(text) <= most_characters else f"{text[: most_characters - 3]}..."
 
 
+def quoted(name: str) -> str:
+    """A name for a message, in quotes, and cut if it is long."""
+    return repr(cut(name, _LISTED_CHARACTERS))
+
+
 def binary_error(where: str, found: str) -> TinyError:
     """The error for a file that is not text."""
     return TinyError(

@@ -30,7 +30,12 @@ def look(file: InputFile, rules: Rules) -> FileLook:
     Raises:
         TinyError: what `read_texts` would raise at its beginning.
     """
-    return FileLook("empty") if is_empty(file) else _opened(file, rules).look
+    if is_empty(file):
+        return FileLook("empty")
+    found = _opened(file, rules).look
+    if rules.documents != "auto" and file.suffix in _READERS and _READERS[file.suffix] is not read_text:
+        return FileLook(f"{found.how}, not by --documents {rules.documents}")
+    return found
 
 
 def read_texts(file: InputFile, rules: Rules, tally: Tally) -> Iterator[str]:

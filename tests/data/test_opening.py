@@ -88,6 +88,12 @@ class TestPacking:
         ]
         assert read(tmp_path / "a.zip") == ["Two", "One"]
 
+    @pytest.mark.parametrize("packing", [".gz", ".zst"])
+    def test_packed_parts_one_after_the_other(self, tmp_path: Path, packing: str) -> None:
+        parts = [write(tmp_path / f"{name}.txt{packing}", name).read_bytes() for name in ("One", "Two")]
+        (tmp_path / f"a.txt{packing}").write_bytes(b"".join(parts))
+        assert read(tmp_path / f"a.txt{packing}") == ["OneTwo"]
+
     def test_an_archive_without_files(self, tmp_path: Path) -> None:
         zipfile.ZipFile(tmp_path / "a.zip", "w").close()
         with pytest.raises(TinyError, match="contains no files"):

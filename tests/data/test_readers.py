@@ -16,6 +16,13 @@ def test_an_empty_file_is_counted(tmp_path: Path, name: str) -> None:
     assert how(tmp_path / name) == "empty"
 
 
+@pytest.mark.parametrize(("name", "content"), [("a.jsonl", '{"text": "One"}'), ("a.csv", "text,n\nOne,1\n")])
+def test_a_rule_for_text_files_does_not_pass_for_one_of_rows(tmp_path: Path, name: str, content: str) -> None:
+    path = write(tmp_path / name, content)
+    assert read(path, documents="lines") == ["One"]
+    assert "not by --documents" in how(path, documents="lines")
+
+
 @pytest.mark.parametrize("content", ["\n", " \n\n\t\n", "\ufeff", "\ufeff\r\r\n"])
 @pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.json", "a.csv", "a.tsv", "a.py"])
 def test_white_space_gives_no_documents(tmp_path: Path, name: str, content: str) -> None:

@@ -12,7 +12,7 @@ from mlx_tiny.errors import TinyError
 
 DELIMITERS = (",", ";", "\t", "|")
 _NAMES = {"\t": "tab"}
-_SEPARATOR_LINE = re.compile(r"sep=(.)\s*", re.IGNORECASE)
+_SEPARATOR_LINE = re.compile(r"sep=([^\w\s\"'.]|\t)\s*", re.IGNORECASE)
 _QUOTED_CELL = re.compile(r'\s*"(?:[^"]|"")*"\s*')
 
 

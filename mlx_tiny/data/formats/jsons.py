@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mlx_tiny.data.columns import LIST, TEXT, Choice, Column, beginning, choose, is_usual
-from mlx_tiny.data.documents import LARGEST_DOCUMENT_BYTES, Item, Rules, cut, listed, too_large
+from mlx_tiny.data.documents import LARGEST_DOCUMENT_BYTES, Item, Rules, cut, listed, quoted, too_large
 from mlx_tiny.data.formats.reading import FileLook, Reading
 from mlx_tiny.data.opening import InputFile, read_chunks, read_lines
 from mlx_tiny.errors import TinyError
@@ -98,7 +98,7 @@ def _items(file: InputFile, rows: Iterator[Row], choice: Choice) -> Iterator[Ite
             cells = [value[key] for key in choice.names]
         except KeyError as error:
             raise TinyError(
-                f"Line {number} of {file.name} has no key {error.args[0]!r}",
+                f"Line {number} of {file.name} has no key {quoted(error.args[0])}",
                 got=f"the keys {listed(value)}" if value else "an empty object",
                 remedy="Name the key that contains the text (--text-column), or correct the line",
             ) from error

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import itertools
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from mlx_tiny.data.columns import INSPECTED_ROWS, TEXT, Choice, Column, beginning, choose, is_always_text, is_usual
-from mlx_tiny.data.documents import Item, Rules, cut, listed
+from mlx_tiny.data.documents import Item, Rules, listed, quoted
 from mlx_tiny.data.formats.dialect import Dialect, find_dialect, is_blank
 from mlx_tiny.data.formats.reading import FileLook, Reading
 from mlx_tiny.data.opening import InputFile, read_chunks, read_lines
@@ -18,6 +19,8 @@ from mlx_tiny.errors import TinyError
 _NUMBER = "number"
 _FEWEST_BASKETS = 10
 _LONGEST_NAME = 100
+_SENTENCE = re.compile(r"\S+\s.*[.!]")
+"""A name that ends so is a text; one that ends in a question mark may be the question of a form."""
 
 Row = tuple[int, list[str]]
 """The number of the row's first line (from 1), and its cells."""
@@ -112,7 +115,7 @@ def _are_baskets(widths: list[int], dialect: Dialect, lines: list[str], rules: R
     return (
         len(widths) >= _FEWEST_BASKETS
         and widths.count(widths[0]) < len(widths) / 2
-        and not any(is_usual(name) for name in first.split(dialect.delimiter))
+        and not any(is_usual(name.strip(' "')) for name in first.strip().split(dialect.delimiter))
     )
 
 
@@ -146,7 +149,7 @@ def _require_different(file: InputFile, header: _Header, names: Iterable[str]) -
     repeated = next((name for name in names if counts[name] > 1), None)
     if repeated is not None:
         raise TinyError(
-            f"{file.name} has two columns of the name {cut(repeated)!r}",
+            f"{file.name} has two columns of the name {quoted(repeated)}",
             got=header.how(),
             remedy="Rename one of them, or say that the file has no header (--no-header)",
         )
@@ -272,7 +275,7 @@ def _require_unique(file: InputFile, header: _Header, named: str | None) -> None
     repeated = next((name for name in relevant if counts[name] > 1), None)
     if repeated is not None:
         raise TinyError(
-            f"{file.name} has two columns of the name {cut(repeated)!r}",
+            f"{file.name} has two columns of the name {quoted(repeated)}",
             got=header.how(),
             remedy="Rename one of them, or say that the file has no header (--no-header)",
         )
@@ -287,7 +290,7 @@ def _require_header(file: InputFile, header: _Header, columns: list[Column], row
     texts = [index for index, column in enumerate(columns) if column.kind == TEXT]
     looks_like_a_row = (
         names[0].startswith("#")
-        or any(len(name) > _LONGEST_NAME for name in names)
+        or any(_SENTENCE.fullmatch(name) or len(name) > _LONGEST_NAME for name in names if not name.endswith("?"))
         or (bool(numbers) and all(_is_number(names[index]) for index in numbers))
         or any(names[index] == row[index].strip() for row in rows for index in texts if names[index])
     )

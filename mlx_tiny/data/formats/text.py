@@ -37,6 +37,8 @@ def read_text(file: InputFile, rules: Rules) -> Reading:
     if rule not in _DESCRIPTIONS and rules.documents != "auto" and not _contains_separator(file, rule):
         raise _missing_separator(file, rule)
     how = _DESCRIPTIONS.get(rule, f"documents between lines of {rule}")
+    if rules.documents == "auto" and file.suffix in _FOUND_SUFFIXES and rule != SEPARATOR:
+        how += " (--documents changes this)"
     return Reading(FileLook(f"{file.suffix.removeprefix('.') or 'text'}, {how}"), _documents(file, rule))
 
 

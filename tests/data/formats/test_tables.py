@@ -63,6 +63,7 @@ class TestDialect:
             pytest.param("id;text\n1;One, two\n2;Three\n", ["One, two", "Three"], id="semicolons"),
             pytest.param("sep=;\ntext;n\nOne, two;1\n", ["One, two"], id="named delimiter"),
             pytest.param("sep=,\r\ntext\r\nOne; two\r\n", ["One; two"], id="named delimiter of one column"),
+            pytest.param("sep=e\nOne\nTwo", ["One", "Two"], id="no named delimiter"),
             pytest.param("text\nOne; two | three\n", ["One; two | three"], id="other delimiters in texts"),
             pytest.param("id;price;text\n1;0,5;One\n2;1,5;Two, a\n", ["One", "Two, a"], id="decimal commas"),
             pytest.param('"id";"te;xt";"text"\n1;2;"One;"\n', ["One;"], id="quoted names"),
@@ -143,6 +144,14 @@ class TestColumn:
         with pytest.raises(TinyError, match=r"which column contains the text.*text, story.*--text-column"):
             read(write(tmp_path / "a.csv", "text,story\na,b\n"))
 
+    def test_messages_are_short_for_long_names(self, tmp_path: Path) -> None:
+        name = "x" * 100_000
+        path = write(tmp_path / "a.jsonl", f'{{"{name}": "One"}}\n{{"{name}": 1}}\n')
+        assert len(how(path)) < 1000
+        with pytest.raises(TinyError) as caught:
+            read(path)
+        assert len(str(caught.value)) < 1000
+
     def test_messages_are_short_for_many_columns(self, tmp_path: Path) -> None:
         names = ",".join(f"column{number}" for number in range(20_000))
         for content, column in ((f"{names}\n1,2\n", None), (f"{names}\n{names}\n", None), (f"{names}\n", "absent")):
@@ -161,6 +170,7 @@ class TestHeader:
             pytest.param("1,One\n2,Two\n", id="numbers"),
             pytest.param("pos,Great\nneg,Bad\npos,Good\n", id="a repeated cell"),
             pytest.param(f"{'A long sentence. ' * 10},x\nAnother.,y\n", id="a long cell"),
+            pytest.param("The cat sat.\nThe dog ran.\n", id="a sentence"),
             pytest.param("# made by hand\nid,text\n1,One\n", id="a comment"),
             pytest.param("# made by hand\ntext\nOne\n", id="a comment in one column"),
             pytest.param("# made, by hand\nid,text\n1,One\n", id="a comment with a comma"),

@@ -89,7 +89,10 @@ class TestFoundRule:
 
     def test_it_is_said(self, tmp_path: Path) -> None:
         for content, word in (("a\n" * 30, "line"), ("One\n<|endoftext|>\nTwo", "endoftext"), ("One", "whole")):
-            assert word in how(write(tmp_path / "a.txt", content))
+            path = write(tmp_path / "a.txt", content)
+            assert word in how(path)
+            assert ("--documents" in how(path)) == (word != "endoftext")
+            assert "--documents" not in how(path, documents="lines")
 
 
 class TestGivenRule:
