@@ -159,17 +159,21 @@ class FileSource:
 
         A training document that is a validation document too is left out.
         """
-        seen = seen or Seen()
-        texts = ((text, document_hash(text)) for text in read_all(self._train, self._rules, seen.tally))
+        tally = Tally() if seen is None else seen.tally
+        texts: Iterator[tuple[str, int]]
+        texts = ((text, document_hash(text)) for text in read_all(self._train, self._rules, tally))
+        if seen is not None:
+            texts = _counted(texts, seen)
         if self._split is not None:
-            yield from self._split.documents(_counted(texts, seen))
+            yield from self._split.documents(texts)
             return
-        for text, text_hash in _counted(texts, seen):
+        for text, text_hash in texts:
             if text_hash in self._valid_hashes:
-                seen.in_both += 1
+                if seen is not None:
+                    seen.in_both += 1
             else:
                 yield Document(text, False)
-        for text in read_all(self._valid, self._rules, seen.tally):
+        for text in read_all(self._valid, self._rules, tally):
             yield Document(text, True)
 
     def findings(self, seen: Seen) -> Findings:
@@ -280,7 +284,7 @@ def validation_files(config: DataConfig) -> list[InputFile]:
     return found.valid or found.train
 
 
-def _counted(texts: Iterable[tuple[str, int]], seen: Seen) -> Iterator[tuple[str, int]]:
+def _counted(texts: Iterator[tuple[str, int]], seen: Seen) -> Iterator[tuple[str, int]]:
     for text, text_hash in texts:
         seen.duplicates.add(text_hash)
         yield text, text_hash

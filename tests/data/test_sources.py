@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from mlx_tiny.config import DataConfig
 from mlx_tiny.data import generated, sources
@@ -115,6 +119,40 @@ class TestSplit:
         text_file(["One", "Two"], "a.txt")
         (left_out,) = surveyed(tmp_path).left_out
         assert left_out.startswith("LICENSE ")
+
+
+@given(
+    train=st.lists(st.none() | st.text(max_size=6), min_size=1, max_size=60),
+    valid=st.lists(st.text(max_size=6), min_size=1, max_size=5) | st.none(),
+    share=st.sampled_from([0.0, 0.02, 0.5]),
+)
+def test_every_row_is_learned_held_out_or_counted(
+    tmp_path_factory: pytest.TempPathFactory, train: list[str | None], valid: list[str] | None, share: float
+) -> None:
+    assume(any(text is not None for text in train))
+    folder, rows = tmp_path_factory.mktemp("rows"), {"train": train, "valid": valid}
+    for name, texts in rows.items():
+        lines = [json.dumps({"text": text.replace("\0", "") if text else text}) for text in texts or []]
+        (folder / f"{name}.jsonl").write_text("".join(line + "\n" for line in lines))
+    named = str(folder / "valid.jsonl") if valid else None
+    seen = Seen()
+    config = DataConfig(sources=(str(folder / "train.jsonl"),), validation=named, held_out=share)
+    found = list(FileSource(config).documents(seen))
+    learned = [document.text for document in found if not document.held_out]
+    held_out = [document.text for document in found if document.held_out]
+    assert seen.tally.documents + sum(seen.tally.skipped.values()) == len(train) + len(valid or [])
+    if valid:
+        assert len(learned) + len(held_out) + seen.in_both == seen.tally.documents
+        assert not set(learned) & set(held_out)
+    elif share == 0:
+        assert len(learned) == seen.tally.documents and learned == held_out
+    else:
+        assert letters(learned + held_out) == letters([(text or "").replace("\0", "") for text in train])
+
+
+def letters(texts: list[str]) -> Counter[str]:
+    """How often each character but white space occurs."""
+    return Counter("".join("".join(texts).split()))
 
 
 class TestFingerprint:
