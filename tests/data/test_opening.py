@@ -3,6 +3,7 @@ from __future__ import annotations
 import builtins
 import gzip
 import itertools
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,13 @@ class TestPacking:
 
         monkeypatch.setattr(builtins, "open", refuse)
         with pytest.raises(TinyError, match=r"No permission to read .*a\.txt\. .*chmod"):
+            read(path)
+
+    @pytest.mark.parametrize("name", ["a.txt.zst", "a.parquet"])
+    def test_a_missing_library(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        path = write(tmp_path / name, "text")
+        monkeypatch.setitem(sys.modules, "pyarrow", None)
+        with pytest.raises(TinyError, match=r"need pyarrow.*pip install"):
             read(path)
 
     def test_missing(self, tmp_path: Path) -> None:

@@ -36,7 +36,12 @@ class _Header:
 
     def how(self) -> str:
         """What is taken as the header, for errors."""
-        return f"line {self.line} is taken as the header: {listed(self.names)}"
+        return f"line {self.line} as the header: {listed(self.names)}"
+
+    def remedy(self) -> str:
+        """What to do if the line is no header, for errors; the end of a sentence."""
+        comment = "remove the line if it is a comment, or " if self.names[0].startswith("#") else ""
+        return f"{comment}say that the file has no header (--no-header)"
 
 
 def read_csv(file: InputFile, rules: Rules) -> Reading:
@@ -151,7 +156,7 @@ def _require_different(file: InputFile, header: _Header, names: Iterable[str]) -
         raise TinyError(
             f"{file.name} has two columns of the name {quoted(repeated)}",
             got=header.how(),
-            remedy="Rename one of them, or say that the file has no header (--no-header)",
+            remedy=f"Rename one of them, or {header.remedy()}",
         )
 
 
@@ -242,7 +247,7 @@ def _wrong_width(file: InputFile, header: _Header, number: int, found: int) -> T
     return TinyError(
         f"{_place(file, number)} has {_cells(found)}, and the header has {len(header.names)}",
         got=header.how(),
-        remedy="Quote texts that contain the delimiter, or say that the file has no header (--no-header)",
+        remedy="Quote texts that contain the delimiter, or " + header.remedy(),
     )
 
 
@@ -270,15 +275,8 @@ def _is_number(cell: str) -> bool:
 
 def _require_unique(file: InputFile, header: _Header, named: str | None) -> None:
     """Refuse two columns of one name, if either could contain the text."""
-    counts = Counter(name for name in header.names if name)
-    relevant = [named] if named is not None else list(filter(is_usual, counts)) or list(counts)
-    repeated = next((name for name in relevant if counts[name] > 1), None)
-    if repeated is not None:
-        raise TinyError(
-            f"{file.name} has two columns of the name {quoted(repeated)}",
-            got=header.how(),
-            remedy="Rename one of them, or say that the file has no header (--no-header)",
-        )
+    relevant = list(filter(is_usual, header.names)) or header.names
+    _require_different(file, header, relevant if named is None else [named])
 
 
 def _require_header(file: InputFile, header: _Header, columns: list[Column], rows: list[list[str]]) -> None:
@@ -299,5 +297,5 @@ def _require_header(file: InputFile, header: _Header, columns: list[Column], row
             f"The first line of {file.name} does not look like a header",
             expected="names of the columns",
             got=header.how(),
-            remedy="Say that the file has no header (--no-header), add one, or name the column (--text-column)",
+            remedy=f"Name the column (--text-column), or {header.remedy()}",
         )

@@ -178,7 +178,7 @@ class TestHeader:
     )
     def test_what_is_no_header(self, tmp_path: Path, content: str) -> None:
         first = content.split(",")[0].split("\n")[0][:20].strip()
-        with pytest.raises(TinyError, match=f"line 1 is taken as the header: {first}.*--no-header"):
+        with pytest.raises(TinyError, match=f"line 1 as the header: {first}.*--no-header"):
             read(write(tmp_path / "a.csv", content))
 
     def test_a_usual_name_or_the_user_s_makes_it_one(self, tmp_path: Path) -> None:
