@@ -271,10 +271,7 @@ def test_an_old_python_can_read_what_explains_that_it_is_too_old(name: str) -> N
         ("from ..train import Trainer", [("train", True)]),
         ("from . import x", [("data", True)]),
         ("def f():\n    from mlx_tiny.study.plan import choose", [("study", False)]),
-        (
-            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import mlx_tiny.sweep",
-            [("sweep", False)],
-        ),
+        ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import mlx_tiny.sweep", [("sweep", False)]),
         ("try:\n    import mlx_tiny.bench\nexcept ImportError:\n    pass", [("bench", True)]),
         ("class C:\n    import mlx_tiny.export", [("export", True)]),
     ],

@@ -8,15 +8,7 @@ from typing import Any
 
 import pytest
 
-from mlx_tiny.config import (
-    DataConfig,
-    ModelConfig,
-    OptimizerConfig,
-    RunConfig,
-    Sampling,
-    ScheduleConfig,
-    TrainConfig,
-)
+from mlx_tiny.config import DataConfig, ModelConfig, OptimizerConfig, RunConfig, Sampling, ScheduleConfig, TrainConfig
 from mlx_tiny.errors import TinyError
 
 SECTIONS = (DataConfig, ModelConfig, OptimizerConfig, ScheduleConfig, TrainConfig)
@@ -84,8 +76,7 @@ def test_defaults_are_valid() -> None:
 
 
 @pytest.mark.parametrize(
-    ("section", "name", "value"),
-    [(section, name, value) for section, name, values in REJECTED for value in values],
+    ("section", "name", "value"), [(section, name, value) for section, name, values in REJECTED for value in values]
 )
 def test_a_value_out_of_range_is_refused_by_its_name(section: type, name: str, value: object) -> None:
     with pytest.raises(TinyError, match=rf"setting .*{name}.* is out of range. Expected .*got") as raised:

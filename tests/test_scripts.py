@@ -149,12 +149,7 @@ def environment(**changes: str) -> dict[str, str]:
 
 
 def start(
-    checkout: Path,
-    name: str,
-    *arguments: str,
-    folder: Path | None = None,
-    succeeds: bool = True,
-    **changes: str,
+    checkout: Path, name: str, *arguments: str, folder: Path | None = None, succeeds: bool = True, **changes: str
 ) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         [str(checkout / "scripts" / name), *arguments],
@@ -402,12 +397,7 @@ def test_a_wrong_python_variable_is_named(checkout: Path) -> None:
     ],
 )
 def test_an_unreachable_registry_is_explained(checkout: Path, settings: dict[str, str]) -> None:
-    variables: dict[str, Any] = {
-        **settings,
-        "PIP_RETRIES": "0",
-        "PIP_CONFIG_FILE": os.devnull,
-        "PIP_FIND_LINKS": "",
-    }
+    variables: dict[str, Any] = {**settings, "PIP_RETRIES": "0", "PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": ""}
     variables |= {"STAND_IN_REQUIRES": "a-package-that-is-not-there", "STAND_IN_PIP": "real"}
     done = start(checkout, "train", succeeds=False, **variables)
     assert done.returncode == 1

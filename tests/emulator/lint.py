@@ -33,10 +33,7 @@ _FORBIDDEN = [
     (r"\bsimdgroup_async_copy\w*", "'{}' was removed in Metal 4"),
     (r"\b__metal_\w+", "'{}' is internal to Metal's library"),
     (r"\bmemory_order_(?!relaxed)\w+", "'{}': Metal's atomics are relaxed"),
-    (
-        r"(?<![\w.])(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][+-]?\d+)?(?![\w.])",
-        "'{}' lacks the suffix f",
-    ),
+    (r"(?<![\w.])(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][+-]?\d+)?(?![\w.])", "'{}' lacks the suffix f"),
 ]
 # A row or column of an 8x8 matrix worked out from a lane's number, whitespace removed.
 _LANE_MAP = re.compile(

@@ -28,11 +28,7 @@ def run_kernel(
     x, y, z = threadgroups
     with emulated_metal(checking=checking, lane_map=lane_map, run=run):
         kernel: Any = mx.fast.metal_kernel(
-            name="sample",
-            input_names=list("abc"[: len(inputs)]),
-            output_names=["o"],
-            source=body,
-            header=header,
+            name="sample", input_names=list("abc"[: len(inputs)]), output_names=["o"], source=body, header=header
         )
         results: list[mx.array] = kernel(
             inputs=list(inputs),

@@ -44,10 +44,7 @@ class LaunchRecord:
 
 @contextlib.contextmanager
 def emulated_metal(
-    checking: bool = False,
-    lane_map: str = "apple",
-    guarded: bool = True,
-    run: Callable[..., object] | None = None,
+    checking: bool = False, lane_map: str = "apple", guarded: bool = True, run: Callable[..., object] | None = None
 ) -> Iterator[list[LaunchRecord]]:
     """Inside, kernels of `mx.fast.metal_kernel` run on the CPU, also under `mx.value_and_grad`, not under `mx.compile`.
 

@@ -65,10 +65,7 @@ REJECTED = [
     ("const constant T* p = x; y[0] = p[0];", "cannot initialize"),
     ("threadgroup T* p = x; y[0] = p[0];", "cannot initialize"),
     ("device T* p = x; p[0] = T(0.0f);", "cannot initialize"),
-    (
-        "threadgroup float t[4]; device float* p = (device float*)t; y[0] = T(p[0]);",
-        "mismatching address spaces",
-    ),
+    ("threadgroup float t[4]; device float* p = (device float*)t; y[0] = T(p[0]);", "mismatching address spaces"),
     ("device float* p = (device float*)factor; y[0] = T(p[0]);", "mismatching address spaces"),
     ("const device float* p = factor; y[0] = T(p[0]);", "cannot initialize"),
     ("x[0] = T(0.0f);", "read-only|const"),

@@ -29,11 +29,7 @@ def status() -> blas.BlasStatus:
 def run(code: str, **environment: str) -> str:
     """Output of a new Python process, because a replaced BLAS stays replaced."""
     done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
+        [sys.executable, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

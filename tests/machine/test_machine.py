@@ -67,13 +67,7 @@ def test_this_machine_is_supported() -> None:
 
 @pytest.mark.parametrize(
     "where",
-    [
-        MAC,
-        replace(MAC, macos=(26, 1)),
-        LINUX,
-        replace(LINUX, processor="aarch64"),
-        replace(LINUX, glibc=(2, 41)),
-    ],
+    [MAC, replace(MAC, macos=(26, 1)), LINUX, replace(LINUX, processor="aarch64"), replace(LINUX, glibc=(2, 41))],
 )
 def test_platforms_with_a_wheel_are_supported(where: Platform) -> None:
     assert unsupported_reason(where) is None

@@ -14,11 +14,7 @@ from mlx_tiny.records import from_plain, to_plain
 
 @pytest.mark.parametrize(
     ("flops", "moved", "launches", "seconds", "by"),
-    [
-        (1e9, 1e6, 1, 1e-2, "compute"),
-        (1e6, 1e8, 1, 1e-2, "memory"),
-        (10, 10, 3, 3e-6, "launch"),
-    ],
+    [(1e9, 1e6, 1, 1e-2, "compute"), (1e6, 1e8, 1, 1e-2, "memory"), (10, 10, 3, 3e-6, "launch")],
 )
 def test_the_longest_part_is_the_bound(flops: float, moved: float, launches: int, seconds: float, by: str) -> None:
     found = peaks.bound(PEAKS, "float32", flops=flops, moved_bytes=moved, launches=launches)

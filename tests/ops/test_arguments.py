@@ -73,9 +73,7 @@ REFUSED = {
             for index, dtype in enumerate(["int32", *["bfloat16"] * 4])
         ),
     ],
-    "activation": [
-        (lambda name: ALL["activation"](name, zeros((2, 8)), activation="gelu"), "'gelu'.*relu2 or swiglu"),
-    ],
+    "activation": [(lambda name: ALL["activation"](name, zeros((2, 8)), activation="gelu"), "'gelu'.*relu2 or swiglu")],
     "muon_pack": [
         (pack(zeros((1, 6, 4)), zeros((1, 4, 6))), "gradients do not fit"),
         (pack(zeros((1, 4, 6)), zeros((1, 4, 6), "bfloat16")), "momenta do not fit"),

@@ -100,7 +100,4 @@ def test_memory_is_that_of_the_heads_and_small_sums() -> None:
         [(B, T, H, K), (B, T, G, K), (B, T, G, K)],
         [(B, T, H + 2 * G, K), (groups, 2, K)],
     ]
-    assert [launch.grid for launch in launches] == [
-        (128 * -(-B * T * (H + 2 * G) // 4), 1, 1),
-        (128 * groups, 1, 1),
-    ]
+    assert [launch.grid for launch in launches] == [(128 * -(-B * T * (H + 2 * G) // 4), 1, 1), (128 * groups, 1, 1)]

@@ -50,12 +50,7 @@ def test_a_table_without_figures_has_its_notes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "lines"),
-    [
-        ("", [""]),
-        ("one two three", ["one two", "  three"]),
-        ("  a-b c-d  e", ["  a-b", "  c-d  e"]),
-    ],
+    ("text", "lines"), [("", [""]), ("one two three", ["one two", "  three"]), ("  a-b c-d  e", ["  a-b", "  c-d  e"])]
 )
 def test_long_lines_are_wrapped(text: str, lines: list[str]) -> None:
     assert wrapped(text, width=8) == lines

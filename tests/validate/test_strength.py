@@ -55,9 +55,7 @@ def test_short_validation_data_is_enough(tokens: int) -> None:
 def test_other_weights_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     genuine = strength.as_torch
     monkeypatch.setattr(
-        strength,
-        "as_torch",
-        lambda *a: {n: w * (1 + 1e-4 * (n == "mlp_output")) for n, w in genuine(*a).items()},
+        strength, "as_torch", lambda *a: {n: w * (1 + 1e-4 * (n == "mlp_output")) for n, w in genuine(*a).items()}
     )
     assert rows(trained(1200))["bits per byte"].verdict == FAILED
 
@@ -79,10 +77,7 @@ def test_a_tie_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     first = next(
         iter(
             strength.generate.generate_tokens(
-                subject.weights,
-                subject.config,
-                list(map(int, subject.tokens[:24])),
-                Sampling(temperature=0),
+                subject.weights, subject.config, list(map(int, subject.tokens[:24])), Sampling(temperature=0)
             )
         )
     )

@@ -101,11 +101,7 @@ SMALL_KERNELS = {
     kernel.name: kernel
     for kernel in (
         SmallKernel(
-            "column_sum",
-            {"x": _numbers(9, 45)},
-            {"y": (45,)},
-            (2, 1, 1),
-            lambda arrays: {"y": arrays["x"].sum(axis=0)},
+            "column_sum", {"x": _numbers(9, 45)}, {"y": (45,)}, (2, 1, 1), lambda arrays: {"y": arrays["x"].sum(axis=0)}
         ),
         SmallKernel(
             "transposition",
