@@ -1,15 +1,16 @@
-"""Muon and AdamW against textbook versions in float64, and which parameters each trains."""
+"""Muon by banks, clipping, decay, kernels, and which parameters each optimizer trains.
+
+`reference/test_optim.py` and `validate/test_optimizers.py` compare both optimizers with other implementations.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 
 import mlx.core as mx
 import numpy as np
 import pytest
-from mlx.optimizers import Muon
 from numeric import able_to_run, assert_close, to_float64
 from numpy_model import CONFIGS, SMALL, to_mlx
 
@@ -19,11 +20,8 @@ from mlx_tiny.model.parameters import parameter_count, parameter_specs
 from mlx_tiny.model.spec import ParameterSpec
 from mlx_tiny.ops.implementations import Choice
 from mlx_tiny.ops.muon import MUON, NEWTON_SCHULZ
-from mlx_tiny.ops.muon.case import _POLAR_EXPRESS, _QUINTIC
 from mlx_tiny.optim.optimizer import Optimizer, State, clipped, global_norm, initial_state, muon_parameters
-from mlx_tiny.optim.schedule import muon_momentum
 
-STEPS = 20
 BOTH = pytest.mark.parametrize("kind", ["muon", "adamw"])
 each_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 Arrays = dict[str, np.ndarray]
@@ -48,109 +46,6 @@ def matrices(bank: np.ndarray, spec: ParameterSpec) -> Iterator[tuple[tuple[int,
     for layer in range(len(bank)):
         for end, rows in zip(ends, spec.blocks, strict=True):
             yield (layer, slice(end - rows, end)), bank[layer, end - rows : end]
-
-
-class Textbook:
-    """Both optimizers in float64, one matrix at a time."""
-
-    def __init__(self, config: OptimizerConfig, model: ModelConfig) -> None:
-        self.config, self.specs, self.step = config, parameter_specs(model), 0
-        self.first = {name: np.zeros(spec.shape) for name, spec in self.specs.items()}
-        self.second = {name: np.zeros(spec.shape) for name, spec in self.specs.items()}
-
-    def update(self, weights: Arrays, gradients: Arrays, multiplier: float, momentum: float) -> Arrays:
-        self.step += 1
-        return {
-            name: self.muon(name, weights[name], gradients[name], multiplier, momentum)
-            if spec.blocks and self.config.matrix_optimizer == "muon"
-            else self.adamw(name, weights[name], gradients[name], multiplier)
-            for name, spec in self.specs.items()
-        }
-
-    def adamw(self, name: str, weight: np.ndarray, gradient: np.ndarray, multiplier: float) -> np.ndarray:
-        c = self.config
-        scalar = name in ("query_norm_weight", "key_norm_weight", "residual_scale")
-        rates = {"embedding": c.embedding_rate, "head": c.head_rate}
-        rate = multiplier * rates.get(name, c.scalar_rate if scalar else c.matrix_adamw_rate)
-        self.first[name] = c.adam_beta1 * self.first[name] + (1 - c.adam_beta1) * gradient
-        self.second[name] = c.adam_beta2 * self.second[name] + (1 - c.adam_beta2) * gradient**2
-        first = self.first[name] / (1 - c.adam_beta1**self.step)
-        second = self.second[name] / (1 - c.adam_beta2**self.step)
-        decay = 0.0 if scalar else c.adamw_decay
-        return weight - rate * decay * weight - rate * first / (np.sqrt(second) + c.adam_epsilon)
-
-    def muon(self, name: str, weight: np.ndarray, gradient: np.ndarray, multiplier: float, momentum: float):
-        c = self.config
-        self.first[name] = momentum * self.first[name] + (1 - momentum) * gradient
-        ahead, new = momentum * self.first[name] + (1 - momentum) * gradient, np.zeros_like(weight)
-        rate = multiplier * c.matrix_rate
-        for place, matrix in matrices(ahead, self.specs[name]):
-            scale = np.sqrt(max(1.0, matrix.shape[0] / matrix.shape[1]))
-            new[place] = (1 - rate * c.matrix_decay) * weight[place] - rate * scale * self.direction(matrix)
-        return new
-
-    def direction(self, matrix: np.ndarray) -> np.ndarray:
-        quintic = self.config.coefficients == "quintic"
-        tall = matrix.shape[0] > matrix.shape[1]
-        x = matrix.T if tall else matrix
-        x = x / np.linalg.norm(x) / (1.0 if quintic else 1.01)
-        for step in range(self.config.newton_schulz_steps):
-            a, b, c = _QUINTIC if quintic else _POLAR_EXPRESS[min(step, 4)]
-            gram = x @ x.T
-            x = a * x + (b * gram + c * gram @ gram) @ x
-        return x.T if tall else x
-
-
-def follow(model: ModelConfig, config: OptimizerConfig, gradient_scale: float = 1e-2) -> None:
-    """Twenty steps of both, on random gradients with a constant part, with changing rate and momentum."""
-    generator = np.random.default_rng(0)
-    exact, drift = random_arrays(model, generator), random_arrays(model, generator, gradient_scale)
-    (optimizer, state), textbook = start(config, model), Textbook(config, model)
-    weights, before = to_mlx(exact), exact
-    for step in range(STEPS):
-        noise = random_arrays(model, generator, gradient_scale)
-        gradients = {name: (drift[name] + noise[name]).astype(np.float32).astype(np.float64) for name in noise}
-        multiplier, momentum = (step + 1) / STEPS, muon_momentum(replace(config, momentum_warmup=0.5), step / STEPS)
-        exact = textbook.update(exact, gradients, multiplier, momentum)
-        weights, state = optimizer.update(weights, to_mlx(gradients), state, mx.array(multiplier), mx.array(momentum))
-        mx.eval(weights, state)
-    assert state["step"].item() == STEPS
-    muon = muon_parameters(config, parameter_specs(model))
-    for name, weight in exact.items():
-        change = to_float64(weights[name]) - before[name]
-        assert_close(change, weight - before[name], "Muon" if name in muon else "AdamW", "float32", name)
-
-
-@each_config
-def test_muon_equals_the_textbook(config: ModelConfig) -> None:
-    follow(config, OptimizerConfig(matrix_decay=0.5, adamw_decay=0.3))
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"coefficients": "quintic", "newton_schulz_steps": 3},
-        {"matrix_decay": 0.0, "matrix_rate": 0.1, "adam_epsilon": 1e-2},
-        {"adam_beta1": 0.0, "adam_beta2": 0.5},
-        {"matrix_optimizer": "adamw"},
-        {"matrix_optimizer": "adamw", "adamw_decay": 0.5, "adam_epsilon": 1e-2},
-        {"matrix_optimizer": "adamw", "adam_beta1": 0.0, "adam_beta2": 0.0},
-    ],
-    ids=str,
-)
-def test_other_settings_equal_the_textbook(settings: dict) -> None:
-    follow(CONFIGS["grouped"], OptimizerConfig(**settings))
-
-
-@pytest.mark.parametrize("name", ["relu2", "tied"])
-def test_adamw_equals_the_textbook(name: str) -> None:
-    follow(CONFIGS[name], OptimizerConfig(matrix_optimizer="adamw", adamw_decay=0.5))
-
-
-@pytest.mark.parametrize("scale", [1e-12, 1e6])
-@BOTH
-def test_the_scale_of_the_gradients_hardly_matters(kind: str, scale: float) -> None:
-    follow(SMALL, OptimizerConfig(matrix_optimizer=kind), gradient_scale=scale)
 
 
 def one_at_a_time(model: ModelConfig, config: OptimizerConfig, weights: dict, gradients: dict, state: State) -> tuple:
@@ -271,38 +166,6 @@ def test_a_rate_of_zero_changes_no_weight(kind: str) -> None:
     for name, array in exact.items():
         np.testing.assert_array_equal(to_float64(weights[name]), array)
     assert mx.any(state["first.embedding"]).item()
-
-
-def test_muon_equals_that_of_mlx_where_the_variant_is_the_same() -> None:
-    """MLX's has the quintic, constant momentum and rate, and another kind of weight decay, which is therefore 0."""
-    config, model = OptimizerConfig(coefficients="quintic", matrix_decay=0.0), CONFIGS["grouped"]
-    specs = {name: spec for name, spec in parameter_specs(model).items() if spec.blocks}
-    generator = np.random.default_rng(7)
-
-    def drawn() -> Arrays:
-        return {name: array for name, array in random_arrays(model, generator).items() if name in specs}
-
-    def one_by_one(arrays: dict[str, mx.array]) -> dict[str, mx.array]:
-        return {
-            f"{name} {place}": mx.array(matrix)
-            for name, array in arrays.items()
-            for place, matrix in matrices(np.array(array), specs[name])
-        }
-
-    before = drawn()
-    ours, theirs = (
-        Optimizer(config, specs, Choice(MUON, "plain", "")),
-        Muon(config.matrix_rate, momentum=0.9, weight_decay=0.0),
-    )
-    weights, state = to_mlx(before), initial_state(config, specs)
-    single = one_by_one(weights)
-    for _ in range(3):
-        gradients = to_mlx(drawn())
-        weights, state = ours.update(weights, gradients, state, mx.array(1.0), mx.array(0.9))
-        single = theirs.apply_gradients(one_by_one(gradients), single)
-    old = one_by_one(to_mlx(before))
-    for name, array in one_by_one(weights).items():
-        assert_close(to_float64(array) - to_float64(old[name]), single[name] - old[name], "Muon", "float32", name)
 
 
 @pytest.mark.parametrize("name", ["relu2", "grouped", "odd sizes"])

@@ -28,8 +28,13 @@ SETTINGS = {
     "decayed": {"matrix_decay": 0.5, "adamw_decay": 0.3},
     "clipped": {"clip_norm": 0.05, "matrix_decay": 0.1},
     "seven steps": {"newton_schulz_steps": 7},
+    "quintic, three steps": {"coefficients": "quintic", "newton_schulz_steps": 3},
+    "large rate and epsilon": {"matrix_decay": 0.0, "matrix_rate": 0.1, "adam_epsilon": 1e-2},
+    "other averages": {"adam_beta1": 0.0, "adam_beta2": 0.5},
     "AdamW": {"matrix_optimizer": "adamw", "adamw_decay": 0.5},
     "AdamW, clipped": {"matrix_optimizer": "adamw", "clip_norm": 0.05, "adam_beta1": 0.5},
+    "AdamW, large epsilon": {"matrix_optimizer": "adamw", "adamw_decay": 0.5, "adam_epsilon": 1e-2},
+    "AdamW, no averages": {"matrix_optimizer": "adamw", "adam_beta1": 0.0, "adam_beta2": 0.0},
 }
 
 
@@ -79,8 +84,9 @@ def test_optimizers_agree_for_every_shape_of_model(name: str, kind: str) -> None
 
 
 @pytest.mark.parametrize("scale", [1e-12, 1e6])
-def test_the_scale_of_the_gradients_hardly_matters(scale: float) -> None:
-    follow(SMALL, OptimizerConfig(), torch.float32, scale)
+@pytest.mark.parametrize("kind", ["muon", "adamw"])
+def test_the_scale_of_the_gradients_hardly_matters(kind: str, scale: float) -> None:
+    follow(SMALL, OptimizerConfig(matrix_optimizer=kind), torch.float32, scale)
 
 
 @pytest.mark.parametrize("coefficients", ["quintic", "polar_express"])
