@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import functools
 import glob
 import os
@@ -20,7 +21,7 @@ from mlx_tiny.files import shown_name
 NAMED = ("auto", "stories", "tinystories")
 """Values of `--data` that are no files."""
 DATA_SUFFIXES = (".txt", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
-"""What is read in a folder, unless it has no such file; a file that is named itself may have any suffix."""
+"""What is read in a folder, unless it is one of other text; a file that is named itself may have any suffix."""
 _NOTICE = re.compile(
     r"(license|licence|copying|readme)([-_.][a-z].*)?"
     r"|(notice|authors|contributors|changelog|changes|citation|contributing|code_of_conduct|requirements"
@@ -29,7 +30,9 @@ _NOTICE = re.compile(
 )
 _ROLES = {"train": "train|training", "valid": "valid|validation|val|dev", "test": "test"}
 _ROLE = {role: re.compile(rf"({words})([-_.]?(set|split|data))?([-_.]v?\d.*)?") for role, words in _ROLES.items()}
-_PROBE_BYTES = 4096
+_PROBE_BYTES, _PROBED_FILES = 1 << 22, 10
+_MUCH_MORE = 10
+"""A folder with so many times as many files and bytes of another text, such as code, is a folder of that text."""
 _SHOWN_NAMES = 5
 
 
@@ -65,8 +68,8 @@ def find(names: tuple[str, ...], suffixes: tuple[str, ...] = (), include: tuple[
     """The files that some names mean together.
 
     A file may have any suffix. Of a folder (recursive, sorted, without hidden files), a .zip or a glob, the files with
-    a suffix of `DATA_SUFFIXES` are taken, or, where there is none, the text files of the most frequent suffix. LICENSE,
-    README and the like are left out. Files called train, valid and test are told apart.
+    a suffix of `DATA_SUFFIXES` are taken, or, where there is far more text of another suffix, the files of that suffix.
+    LICENSE, README and the like are left out. Files called train, valid and test are told apart.
 
     Args:
         names: paths or globs; in a glob, what exists literally is no pattern.
@@ -181,12 +184,14 @@ def _members(files: list[InputFile]) -> list[_Candidate]:
 def _choose(candidates: list[_Candidate], wanted: _Wanted, where: str) -> Found:
     """Sort the files of a folder, an archive or a glob by what they are for."""
     kept, left_out = _without_notices(candidates, wanted)
+    kept, irregular = _split(kept, lambda candidate: candidate.file.path.is_file())
     kept, others = _with_data_suffixes(kept, wanted)
+    kept, empty = _split(kept, lambda candidate: file_bytes(candidate.file) > 0)
+    kept, binary = _split(kept, lambda candidate: candidate.file.suffix in DATA_SUFFIXES or _is_text(candidate.file))
     left_out += others
-    for condition, otherwise in ((_is_regular, "no file, or a broken link"), (_has_bytes, "empty")):
-        kept, others_here = _split(kept, condition)
-        if others_here:
-            left_out.append(f"{_some([candidate.parts[-1] for candidate in others_here])} ({otherwise})")
+    for unread, why in ((irregular, "no file, or a broken link"), (empty, "empty"), (binary, "no text in UTF-8")):
+        if unread:
+            left_out.append(f"{_some([candidate.parts[-1] for candidate in unread])} ({why})")
     if not kept:
         raise TinyError(
             f"{where} contains no text",
@@ -196,14 +201,6 @@ def _choose(candidates: list[_Candidate], wanted: _Wanted, where: str) -> Found:
     found = _by_layout(kept, wanted)
     found.left_out = [*left_out, *found.left_out]
     return found
-
-
-def _is_regular(candidate: _Candidate) -> bool:
-    return candidate.file.path.is_file()
-
-
-def _has_bytes(candidate: _Candidate) -> bool:
-    return file_bytes(candidate.file) > 0
 
 
 def _without_notices(candidates: list[_Candidate], wanted: _Wanted) -> tuple[list[_Candidate], list[str]]:
@@ -225,28 +222,38 @@ def _with_data_suffixes(candidates: list[_Candidate], wanted: _Wanted) -> tuple[
         return asked or candidate.file.suffix in suffixes or name in wanted.include
 
     kept, others = _split(candidates, is_data)
-    if not kept:
-        for suffix in _by_frequency(others):
-            kept, rest = _split(others, lambda candidate, suffix=suffix: candidate.file.suffix == suffix)  # type: ignore[misc]
-            if any(_is_regular(candidate) and _is_text(candidate.file) for candidate in kept):
-                others = rest
-                break
-            kept = []
+    if not kept or wanted == _Wanted((), ()):
+        suffix = _dominant_suffix(others, kept)
+        if suffix is not None:
+            kept, others = _split(candidates, lambda candidate: candidate.file.suffix == suffix)
     counts = Counter(candidate.file.suffix or "without a suffix" for candidate in others)
     listed = _some([f"{count} {suffix}" for suffix, count in counts.most_common()])
     return kept, [f"{listed} (--suffix takes them)"] if others else []
 
 
-def _by_frequency(candidates: list[_Candidate]) -> list[str]:
-    counts = Counter(candidate.file.suffix for candidate in candidates)
-    return sorted(counts, key=lambda suffix: (-counts[suffix], suffix))
+def _dominant_suffix(candidates: list[_Candidate], others: list[_Candidate]) -> str | None:
+    """The suffix of much more text than in `others`, by number and by size; the largest if there are several."""
+    groups: dict[str, list[InputFile]] = {}
+    for candidate in candidates:
+        groups.setdefault(candidate.file.suffix, []).append(candidate.file)
+    sizes = {suffix: sum(map(file_bytes, files)) for suffix, files in groups.items()}
+    other_bytes = sum(file_bytes(candidate.file) for candidate in others)
+    for suffix in sorted(groups, key=lambda suffix: -sizes[suffix]):
+        more = len(groups[suffix]) >= _MUCH_MORE * len(others) and sizes[suffix] >= _MUCH_MORE * other_bytes
+        if more and any(map(_is_text, groups[suffix][:_PROBED_FILES])):
+            return suffix
+    return None
 
 
 def _is_text(file: InputFile) -> bool:
-    """Whether the beginning looks like UTF-8 text."""
+    """Whether the file, or its beginning if it is large, is UTF-8 text."""
     with file.open() as stream:
         start = stream.read(_PROBE_BYTES)
-    return bool(start) and b"\0" not in start and "\ufffd" not in start.decode("utf-8", errors="replace")[:-1]
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(start, final=len(start) < _PROBE_BYTES)
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in start
 
 
 def _by_layout(candidates: list[_Candidate], wanted: _Wanted) -> Found:
@@ -279,8 +286,10 @@ def _split(
 
 
 def _some(names: list[str]) -> str:
-    shown = shown_name(", ".join(names[:_SHOWN_NAMES]))
-    return shown if len(names) <= _SHOWN_NAMES else f"{shown} and {len(names) - _SHOWN_NAMES} others"
+    counts = Counter(names)
+    listed = [name if count == 1 else f"{count} {name}" for name, count in list(counts.items())[:_SHOWN_NAMES]]
+    more = len(names) - sum(list(counts.values())[:_SHOWN_NAMES])
+    return shown_name(", ".join(listed)) + f" and {more} others" * (more > 0)
 
 
 def file_bytes(file: InputFile) -> int:

@@ -76,6 +76,26 @@ class TestFolder:
         assert names(files.train) == ["a.py", "__init__.py", "b.py"]
         assert files.left_out == ["README.md (--include NAME takes it)", "3 .png, 1 .sh (--suffix takes them)"]
 
+    def test_a_folder_of_code_may_contain_some_data(self, write: Write) -> None:
+        code = [f"{number}.py" for number in range(10)]
+        folder = write(*code, "grammar.txt", *(f"{number}.png" for number in range(30)))
+        (folder / "grammar.txt").write_text("Longer than a tenth of the code.")
+        assert names(found(folder).train) == ["grammar.txt"]
+        (folder / "0.py").write_text("x = 1\n" * 100)
+        files = found(folder)
+        assert names(files.train) == code
+        assert files.left_out == ["30 .png, 1 .txt (--suffix takes them)"]
+        for option in ({"suffixes": (".py",)}, {"include": ("0.py",)}):
+            assert "grammar.txt" in names(found(folder, **option).train)  # type: ignore[arg-type]
+        (folder / "9.py").unlink()
+        assert names(found(folder).train) == ["grammar.txt"]
+
+    def test_code_in_another_encoding_is_listed(self, write: Write) -> None:
+        folder = write("a.py", "b.py", "x/c.py", "y/c.py", "d.txt")
+        for name in ("x/c.py", "y/c.py"):
+            (folder / name).write_bytes(b"# " + b"long " * 2000 + b"\xe9\n")
+        assert found(folder, suffixes=("py",)).left_out == ["2 c.py (no text in UTF-8)"]
+
     def test_empty_files_beside_others_are_listed(self, write: Write) -> None:
         folder = write("a.py", "b.py")
         (folder / "__init__.py").touch()
