@@ -9,7 +9,7 @@ import click
 
 _FEW_HISTORIES, _SHARE_OF_FEW = 5000, 0.1
 """Of few histories more are held out, because the default share would hardly measure anything."""
-_EPOCHS, _LARGEST_BUDGET_TOKENS = 8, 3_000_000
+_EPOCHS, _LARGEST_BUDGET_TOKENS = 16, 3_000_000
 """A small table is learned by heart after more epochs, as measured on one of 10,000 rows (benchmarks/LOG.md). A budget
 of more tokens would be longer than the default one, which then stays."""
 

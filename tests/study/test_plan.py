@@ -12,6 +12,7 @@ from mlx_tiny.model.parameters import parameter_count, parameter_specs, training
 from mlx_tiny.records import from_plain, to_plain
 from mlx_tiny.study import plan
 from mlx_tiny.study.plan import (
+    EVENTS,
     PRESETS,
     TOKENS_PER_PARAMETER,
     Choice,
@@ -54,6 +55,12 @@ def test_a_preset_is_a_whole_configuration(name: str) -> None:
     assert model.heads * model.head_width == model.width and model.hidden == 4 * model.width
     assert PRESETS[name].name == name
     assert PRESETS[name].model_config(600).vocabulary_size == 600
+
+
+def test_the_preset_of_events_is_a_whole_configuration_and_never_chosen_for_texts() -> None:
+    config = choose(EVENTS, Budget("5m")).preset.config()
+    assert from_plain(RunConfig, to_plain(config)) == config
+    assert config.model.tied and config.train.preset == EVENTS and EVENTS not in PRESETS
 
 
 def test_presets_stand_in_the_order_of_their_cost() -> None:

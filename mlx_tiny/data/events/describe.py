@@ -28,6 +28,8 @@ _ITEMS = "item product article stock sku isbn track song movie page url event ac
 _NAMES = {kind: words.split() for kind, words in {"owner": _OWNERS, "visit": _VISITS, "item": _ITEMS}.items()}
 _SURE = 0.95
 """Share of the values that have to be times or numbers, or to agree."""
+_TOLD = 0.9
+"""Share of the rows in which the item tells a value, from which on this is left out."""
 _BINS = 8
 LARGEST_ROWS = 200_000
 """Rows that are looked at; they are kept in memory."""
@@ -271,7 +273,7 @@ class _Describer:
             return "words", f"text of {values.words:.1f} words on average, which shows which items are alike"
         if values.is_called("visit") or (_determined(_Values("", groups), values.texts) and values.distinct > 20):
             return "", f"a name of {values.distinct:,} visits, each in one history"
-        if _determined(values, item.texts):
+        if _agreement(values, item.texts) >= _TOLD:
             return "", f"the item tells it, in {_agreement(values, item.texts):.0%} of the rows"
         if values.numbers and (values.distinct > 2):
             return "number", f"numbers from {min(values.numbers):g} to {max(values.numbers):g}, in bins of equal share"
