@@ -162,7 +162,16 @@ def test_disturbed_pairs_can_be_forgotten(tmp_path: Path) -> None:
 
 
 def test_ours_is_read_without_its_folders(tmp_path: Path) -> None:
-    plain = {"float": 0.7, "int": 1, "str": "x", "bool": False, "list[str]": ["Once"], "float | None": None}
+    plain = {
+        "float": 0.7,
+        "int": 1,
+        "str": "x",
+        "bool": False,
+        "list[str]": ["Once"],
+        "float | None": None,
+        "Origin | None": None,
+        "list[TextStrength]": [],
+    }
     values: dict[str, Any] = {field.name: plain.get(str(field.type), {}) for field in dataclasses.fields(Report)}
     config = RunConfig(data=DataConfig(sources=("/a/b.txt",)))
     report = Report(**{**values, "machine": MACHINE, "config": config, "data": "own text: /a/b.txt"})

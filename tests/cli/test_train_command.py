@@ -147,7 +147,7 @@ def test_a_text_in_few_words_trains_with_the_vocabulary_that_it_supports(place: 
 def test_given_flags_reach_the_saved_configuration(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every setting with a value that is not its default; nothing is trained."""
     values: dict[str, dict[str, Any]] = {
-        "data": {"sources": ["notes.txt", "more.txt"], "validation": "other.txt", "text_column": "body"}
+        "data": {"sources": ["notes.txt", "more.txt"], "validation": "other.txt", "text_column": "2"}
         | {"header": False, "documents": "lines", "suffix": [".py"], "include": ["LICENSE"]}
         | {"vocabulary_size": 270, "tokenizer": "characters"},
         "model": {"activation": "swiglu", "context": 40, "width": 48, "heads": 6, "key_value_heads": 3, "layers": 1}

@@ -18,12 +18,12 @@ def schedules(draw) -> ScheduleConfig:
     warmup = draw(SHARES)
     cooldown = draw(SHARES)
     assume(warmup + cooldown <= 1)
-    return ScheduleConfig(warmup=warmup, cooldown=cooldown, floor=draw(st.floats(0, 1)))
+    return ScheduleConfig(warmup=warmup, cooldown=cooldown, floor=draw(st.one_of(st.just(0.0), st.floats(1e-3, 1))))
 
 
 @st.composite
 def optimizers(draw) -> OptimizerConfig:
-    share = st.floats(0, 0.99)
+    share = st.one_of(st.just(0.0), st.floats(1e-3, 0.99))
     warmup = draw(st.one_of(st.just(0.0), st.floats(1e-3, 0.99)))
     return OptimizerConfig(momentum=draw(share), momentum_start=draw(share), momentum_warmup=warmup)
 
