@@ -11,7 +11,7 @@ from typing import Protocol
 from mlx_tiny.config import DataConfig
 from mlx_tiny.data.documents import Document, Progress, Rules, Tally, document_hash
 from mlx_tiny.data.events.schema import Schema
-from mlx_tiny.data.find import NAMED, file_bytes, find, identity
+from mlx_tiny.data.find import NAMED, Found, file_bytes, find, identity
 from mlx_tiny.data.findings import FileGroup, Findings, Seen
 from mlx_tiny.data.opening import InputFile, readable
 from mlx_tiny.data.readers import look, read_texts
@@ -136,7 +136,7 @@ class FileSource:
         self._rules = rules(config)
         found = find(config.sources, config.suffix, config.include)
         self._test, self._left_out = found.test, found.left_out
-        self._valid = found.valid if config.validation is None else validation_files(config)
+        self._valid = validation_files(config, found)
         self._train = without(found.train, self._valid, config)
         self._hows: dict[InputFile, str] = {}
         self.size_bytes = _text_bytes([*self._train, *self._valid])
@@ -277,11 +277,22 @@ def texts_to_measure(config: DataConfig, tally: Tally) -> Iterator[str]:
     return read_all(files_to_measure(config, tally), rules(config), tally)
 
 
-def validation_files(config: DataConfig) -> list[InputFile]:
-    """The files that the user named as validation text; of a folder with such files the ones called valid."""
-    assert config.validation is not None
-    found = find((config.validation,), config.suffix, config.include)
-    return found.valid or found.train
+def validation_files(config: DataConfig, found: Found) -> list[InputFile]:
+    """The validation files: those that the user named, else those called valid in `found`.
+
+    Args:
+        found: the files of the training text; what is left out beside the validation files is added to it.
+    """
+    if config.validation is None:
+        return found.valid
+    named = find((config.validation,), config.suffix, config.include)
+    found.left_out += named.left_out
+    files = named.valid or named.train
+    known = set(map(identity, files))
+    unused = [file.name for file in found.valid if identity(file) not in known]
+    if unused:
+        found.left_out.append(f"{', '.join(unused[:3])} (--validation names other text)")
+    return files
 
 
 def _counted(texts: Iterator[tuple[str, int]], seen: Seen) -> Iterator[tuple[str, int]]:

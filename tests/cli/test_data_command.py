@@ -77,3 +77,13 @@ def test_standard_input_is_shown(place: Path) -> None:
     text = (place / "notes.txt").read_text()
     out = succeeded(call("data", "show", "-", *SMALL, stdin=text)).out
     assert out.splitlines()[0].startswith(f"data: own text: {place / 'home'}")
+
+
+def test_a_run_on_standard_input_can_be_resumed(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpora = []
+    monkeypatch.setattr("mlx_tiny.cli.session.train", lambda run, corpus, *_, **__: corpora.append(corpus))
+    text = (place / "notes.txt").read_text()
+    succeeded(call("train", "--data", "-", *SMALL, "--preset", "tiny", "--run", "r", stdin=text))
+    succeeded(call("train", "--resume", "r", "--budget", "1h"))
+    first, second = corpora
+    assert first.key == second.key and first.train_bytes + first.valid_bytes > 10_000

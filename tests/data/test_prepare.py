@@ -298,6 +298,21 @@ def test_a_cache_that_cannot_be_written(
         prepare(config(text_file(stories)))
 
 
+@pytest.mark.parametrize(
+    ("documents", "share"), [(["one"], 0.02), (["one"], 0.0), (["one", "two", "three"], 0.02), (["one", "two"], 0.0)]
+)
+def test_a_book_or_two_are_enough(text_file: TextFile, stories: list[str], documents: list[str], share: float) -> None:
+    books = [f"{title}: " + "\n".join(stories) for title in documents]
+    prepared = prepare(config(text_file(books), held_out=share))
+    text, valid = (prepared.tokenizer.decode(tokens) for tokens in (prepared.train, prepared.valid))
+    assert prepared.record.valid.documents == len(books)
+    if share:
+        assert 0.01 < prepared.valid_bytes / prepared.train_bytes < 0.03
+        assert all(ending in valid and ending not in text for ending in (books[0][-500:],))
+    else:
+        assert text == "".join(books) and prepared.record.found.trained_on_validation
+
+
 def test_a_name_that_is_not_utf8_is_recorded(stories: list[str], tmp_path: Path) -> None:
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.txt"))
     try:

@@ -74,6 +74,9 @@ class TestSplit:
         (tmp_path / "x").mkdir()
         other = text_file(["mine"], "x/mine.txt")
         assert [d.text for d in documents(tmp_path, validation=str(other)) if d.held_out] == ["mine"]
+        text_file(["Free."], "x/LICENSE")
+        left_out = " ".join(surveyed(tmp_path, validation=str(tmp_path / "x")).left_out)
+        assert "valid.txt (--validation names other text)" in left_out and "LICENSE" in left_out
         (tmp_path / "valid.txt").unlink()
         assert {d.text.split()[0] for d in documents(tmp_path)} == {"train"}
 

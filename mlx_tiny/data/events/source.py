@@ -43,7 +43,7 @@ class EventSource:
         self._config, self._rules = config, Rules(header=config.header)
         found = find(config.sources, config.suffix, config.include)
         self._left_out = found.left_out
-        self._valid = found.valid if config.validation is None else validation_files(config)
+        self._valid = validation_files(config, found)
         self._train = without(found.train, self._valid, config)
         self.size_bytes = 0
         size = format_bytes(sum(map(file_bytes, self._train)))
