@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
-from mlx_tiny.data.opening import InputFile, expand, readable
+from mlx_tiny.data.opening import ARCHIVE_SUFFIX, InputFile, expand, readable
 from mlx_tiny.errors import TinyError
 from mlx_tiny.files import shown_name
 
@@ -104,9 +104,9 @@ class _Candidate(NamedTuple):
 
     @property
     def role(self) -> str | None:
-        """train, valid or test, by the name of the file or of a folder above it."""
+        """train, valid or test, by the name of the file, or of a folder or archive above it."""
         stem = self.parts[-1].lower().removesuffix(self.file.packed or "").removesuffix(self.file.suffix)
-        words = [*map(str.lower, self.parts[:-1]), stem]
+        words = [*(part.lower().removesuffix(ARCHIVE_SUFFIX) for part in self.parts[:-1]), stem]
         return next((role for word in words for role, pattern in _ROLE.items() if pattern.fullmatch(word)), None)
 
 

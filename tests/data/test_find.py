@@ -243,6 +243,14 @@ class TestOthers:
         ]
         assert files.left_out == ["LICENSE (--include NAME takes it)"]
 
+    def test_archives_may_be_a_layout(self, tmp_path: Path) -> None:
+        for name in ("train", "test"):
+            with zipfile.ZipFile(tmp_path / f"{name}.zip", "w") as archive:
+                archive.writestr("x/part.txt", f"Some text of {name}")
+        files = found(tmp_path)
+        assert [file.path.name for file in files.train] == ["train.zip"]
+        assert [file.path.name for file in files.test] == ["test.zip"]
+
     @pytest.mark.parametrize(
         ("content", "suffix"),
         [
