@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -27,7 +27,9 @@ _VISITS = "session basket invoice order visit transaction trip cart case playlis
 _ITEMS = "item product article stock sku isbn track song movie page url event action activity symbol code merchant term"
 _NAMES = {kind: words.split() for kind, words in {"owner": _OWNERS, "visit": _VISITS, "item": _ITEMS}.items()}
 _SURE = 0.95
-"""Share of the values that have to be times or numbers, or to agree."""
+"""Share of the rows in which a group has to tell a value."""
+_FEW = 0.1
+"""Share of values that are no numbers or times, below which they are taken for errors in a column of these."""
 _TOLD = 0.9
 """Share of the rows in which the item tells a value, from which on this is left out."""
 _BINS = 8
@@ -79,32 +81,33 @@ class _Values:
 
     @cached_property
     def numbers(self) -> list[float]:
-        """The values as numbers, or nothing where too few are."""
-        found = []
-        for text, count in self.counts.items():
-            try:
-                found += [float(order_key(text, "number"))] * count
-            except ValueError:
-                continue
-        return found if self.filled and len(found) >= _SURE * len(self.filled) else []
+        """The values as numbers; nothing where one of them is none."""
+        if not all(_readable(text, "number") for text in self.counts):
+            return []
+        return [float(order_key(text, "number")) for text in self.filled]
 
     @cached_property
     def time_format(self) -> str:
-        """How the values are read as times; empty where they are none."""
+        """How all values are read as times; empty where one of them is none."""
+        return next(iter(self.time_formats()), "")
+
+    def time_formats(self) -> Iterator[str]:
+        """Every way to read all values as times."""
         if self.numbers:
             middle = float(np.median(self.numbers))
-            return next((f for f, scale in (("seconds", 1), ("milliseconds", 1000)) if _in_range(middle / scale)), "")
-        formats = ("iso", *TIME_PATTERNS)
-        return next((f for f in formats if self._share_read(f) >= _SURE), "") if self.filled else ""
+            yield from (f for f, scale in (("seconds", 1), ("milliseconds", 1000)) if _in_range(middle / scale))
+        elif self.filled:
+            formats = ("iso", *TIME_PATTERNS)
+            yield from (f for f in formats if all(_readable(text, f) for text in self.counts))
 
-    def _share_read(self, order_as: str) -> float:
-        """Share of the values that can be read so; 0 as soon as many of the first cannot."""
-        failed = 0
-        for seen, text in enumerate(self.counts, 1):
-            failed += not _readable(text, order_as)
-            if failed > max(2, (1 - _SURE) * seen):
-                return 0.0
-        return 1 - failed / max(1, self.distinct)
+    @property
+    def oddity(self) -> str:
+        """What is not of the kind that most values are; empty where all are numbers or times, or most are neither."""
+        for kind, order_as in (("number", "number"), ("time", "iso")):
+            odd = {text: count for text, count in self.counts.items() if not _readable(text, order_as)}
+            if odd and sum(odd.values()) < _FEW * len(self.filled):
+                return f"no {kind} in {sum(odd.values()):,} of {len(self.filled):,} rows, such as {next(iter(odd))!r}"
+        return ""
 
     def is_called(self, kind: str) -> bool:
         """Whether a word of the column's name is usual for "owner", "visit" or "item"."""
@@ -153,7 +156,8 @@ def describe(rows: Iterable[Row], where: str) -> Proposal:
             values.append(value_text(row.get(name)))
     if not count:
         raise TinyError(f"{where} contains no rows", remedy="Name a table with rows")
-    return _Describer([_Values(name, values) for name, values in texts.items()], count, where).proposal()
+    # A column without a name, as programs write row numbers, cannot be named in a schema.
+    return _Describer([_Values(name, values) for name, values in texts.items() if name], count, where).proposal()
 
 
 class _Describer:
@@ -191,10 +195,10 @@ class _Describer:
         if not times:
             return None
         best = max(times, key=lambda values: (len(values.filled), values.distinct))
-        sorted_keys = [order_key(text, best.time_format) for text in best.filled if _readable(text, best.time_format)]
+        sorted_keys = [order_key(text, best.time_format) for text in best.filled]
         in_order = "the rows are in this order" if sorted_keys == sorted(sorted_keys) else "the rows are sorted by it"
         self.comments["order"] = f"a time in each of {len(best.filled):,} rows, {best.distinct:,} different; {in_order}"
-        others = [f for f in TIME_PATTERNS if f != best.time_format and best._share_read(f) >= _SURE]
+        others = [f for f in best.time_formats() if f != best.time_format]
         if best.time_format not in TIME_FORMATS and others:
             self.comments["order_as"] = f"could also be {', '.join(others)}: please check"
         return best
@@ -266,6 +270,8 @@ class _Describer:
             return "", "another time"
         if _determined(values, groups):
             return "", "the same in all events of a history"
+        if values.oddity:
+            return "", f"{values.oddity}; correct these rows, and it can be used"
         if values.words >= 2 and not values.numbers:
             length = sum(map(len, values.filled)) / len(values.filled)
             if length > _LONGEST_WORDS:

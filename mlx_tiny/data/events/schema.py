@@ -98,7 +98,7 @@ class Schema:
             ),
             (
                 any(column.kind == "time" and column.name != self.order for column in self.columns)
-                or ("time" in kinds and not timed),
+                or ("time" in kinds and not (self.order and timed)),
                 "A column of the kind time gives the gap between events, so it is the one that orders them",
                 "the column under order, and order_as a time",
                 f"order {self.order or 'none'}, order_as {self.order_as}",

@@ -4,9 +4,11 @@ import random
 from collections.abc import Iterable
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mlx_tiny.data.events.describe import describe
-from mlx_tiny.data.events.histories import HistoryReader, Row
+from mlx_tiny.data.events.histories import HistoryReader, Row, event_text, rows_of
 from mlx_tiny.data.events.schema import Column, Schema, parse_schema
 from mlx_tiny.data.tokenizers.items import ItemsTokenizer
 from mlx_tiny.errors import TinyError
@@ -110,3 +112,49 @@ def test_missing_cells_do_not_disturb() -> None:
         row["Quantity"] = ""  # type: ignore[index]
         del row["Price"]  # type: ignore[attr-defined]
     assert "Quantity" in {column.name for column in describe(rows, "shop.csv").schema.columns}
+
+
+def test_a_column_of_numbers_with_an_error_is_left_out_and_the_error_shown() -> None:
+    rows = purchases()
+    rows[7][1]["Quantity"] = "many"  # type: ignore[index]
+    rows[8][1]["InvoiceDate"] = "soon"  # type: ignore[index]
+    proposal = describe(rows, "shop.csv")
+    assert "'many'" in proposal.ignored["Quantity"] and "'soon'" in proposal.ignored["InvoiceDate"]
+    assert not proposal.schema.order
+
+
+value = st.one_of(
+    st.sampled_from(["", "3", "3.5", "-1", "2020-01-02", "2020-01-02 03:04", "1/2/2020", "x y z", "nan"]),
+    st.integers(0, 3).map(str),
+    st.text(max_size=3),
+)
+names = st.lists(st.sampled_from(["when", "price", "note", "", "a b", "#", "n: o"]), max_size=3, unique=True)
+usual = {"customer": st.sampled_from(["C1", "C2", ""]), "item": st.sampled_from(["A1", "A2", "A3", ""])}
+
+
+def tables(columns: list[str]) -> st.SearchStrategy[list[dict[str, str]]]:
+    kinds = st.tuples(*(st.sampled_from([value, st.dates().map(str), st.integers().map(str)]) for _ in columns))
+    return kinds.flatmap(
+        lambda chosen: st.lists(
+            st.fixed_dictionaries({**usual, **dict(zip(columns, chosen, strict=True))}), min_size=8, max_size=25
+        )
+    )
+
+
+@given(names.flatmap(tables))
+@settings(max_examples=60)
+def test_what_is_proposed_can_be_read_and_nothing_is_lost(rows: list[dict[str, str]]) -> None:
+    try:
+        proposal = describe(enumerate(rows, 2), "x.csv")
+    except TinyError:
+        return
+    assert parse_schema(proposal.text, "it") == proposal.schema
+    reader = HistoryReader(proposal.schema)
+    reader.read(enumerate(rows, 2), "x.csv")
+    histories = reader.histories()
+    assert sum(len(history.events) for history in histories) + reader.skipped.total() == len(rows)
+    for history in histories:
+        assert (
+            "\n".join(event_text(row, proposal.schema) for row in rows_of(history.text, proposal.schema))
+            == history.text
+        )

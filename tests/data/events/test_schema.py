@@ -78,6 +78,8 @@ def test_a_written_schema_is_read_back(
         ("{number: [2, 6.5]}", "number", "Line 7 .*edges"),
         ("{number:", "{numbers:", "Line 7 .*numbers"),
         ("order: day", "order: hour", "kind time"),
+        ("order: day", "", "time"),
+        ("order: day", 'order: ""', "time"),
         ("order: day", "order: day\norder_as: text", "time"),
         ("order: day", "order_as: strange", "order"),
     ],
