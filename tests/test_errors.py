@@ -23,11 +23,6 @@ def test_an_error_is_one_paragraph(arguments: dict, text: str) -> None:
     assert str(TinyError("It broke", **arguments)) == text
 
 
-def test_parts_can_be_asked_for() -> None:
-    error = TinyError("It broke", expected=1, got=2, remedy="Mend it")
-    assert (error.failed, error.expected, error.got, error.remedy) == ("It broke", 1, 2, "Mend it")
-
-
 def test_exit_codes() -> None:
     assert TinyError("x").exit_code == 1
     assert CheckFailed("x").exit_code == 3

@@ -251,19 +251,3 @@ def test_commands_are_found_in_code_blocks_only() -> None:
 def test_a_wrong_command_is_noticed(line: str) -> None:
     with pytest.raises(click.UsageError):
         check_arguments(line.split())
-
-
-@pytest.mark.parametrize("line", ["train --help", "--version", "train --no-compile --seed 3", "generate r --top-p 0.5"])
-def test_a_right_command_is_accepted(line: str) -> None:
-    check_arguments(line.split())
-
-
-def test_commands_are_made_small() -> None:
-    assert made_small("train --budget 5m --run r".split(), 64) == [*"train --run r --budget 64tok".split(), *SMALL]
-    assert made_small("train --resume r --budget=5m".split(), 64) == "train --resume r --budget 64tok".split()
-    assert made_small("train --data tinystories".split(), 64)[:3] == "train --data stories".split()
-    assert made_small("generate r --seed 3".split(), 64) == "generate r --seed 3".split()
-    assert (
-        made_small("bench step --preset mini".split(), 64)
-        == "bench step --preset tiny --seconds 0.01 --batch-size 2".split()
-    )

@@ -37,20 +37,6 @@ def test_formula_of_the_mlp_has_right_gradients(activation: str, matrices: int) 
     assert least_bytes(MLP, case, True) == 4 * 2 * (6 * 4 + weights + 6 * 4)
 
 
-def test_formula_of_adamw_by_hand() -> None:
-    case = Case(MODEL)
-    (name, spec), *_ = ADAMW.proof.settings(case)["specs"].items()
-    inputs = {f"weight.{name}": 3.0, f"gradient.{name}": 2.0, f"first.{name}": 0.5, f"second.{name}": 0.25}
-    found = ADAMW.proof.formula({key: np.array([value]) for key, value in inputs.items()}, {}, {})
-    first, second = 0.9 * 0.5 + 0.1 * 2, 0.95 * 0.25 + 0.05 * 4
-    moved = 3 - 0.003 * (first / (1 - 0.9**10)) / (np.sqrt(second / (1 - 0.95**10)) + 1e-10)
-    assert [found[f"{role}.{name}"] for role in ("first", "second")] == [pytest.approx(first), pytest.approx(second)]
-    assert found[f"weight.{name}"] == pytest.approx(moved, rel=1e-6)
-    one = Case(MODEL, options={"specs": {name: spec}})
-    # Weight, gradient and moments in, weight and moments out.
-    assert least_bytes(ADAMW, one, False) == 4 * 7 * spec.size and ADAMW.proof.flops(one, False) == 12 * spec.size
-
-
 def test_the_functions_of_a_step_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     case = Case(MODEL)
     assert all(result.passed for part in (MLP, ADAMW) for result in check(part, "plain", case))

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from mlx_tiny.bench import table
 from mlx_tiny.bench.record import LEFT_OUT
-from mlx_tiny.machine.state import State
 from mlx_tiny.tools.tables import WIDTH
 
-from .micro import MACHINE, PEAKS, absent, spread, timed
+from .micro import absent, spread, timed
 
 
 def test_a_block_for_each_measurement_and_a_line_for_each_implementation() -> None:
@@ -45,17 +42,3 @@ def test_steps_and_generation_have_their_columns() -> None:
     assert text.startswith("\ntraining step, micro (") and "12,346" in text and "42%" in text and "270" in text
     text = "\n".join(table.Blocks().lines([timed(benchmark="inference", part="decode", **others)]))
     assert text.startswith("\ngeneration, decode, micro (") and "12,346" in text and "  64  " in text
-
-
-def test_the_machine_and_its_peaks_in_a_line_each() -> None:
-    line = table.machine_line(replace(MACHINE, commit="abc", state=State("mains", "nominal", 0.1)))
-    assert line == (
-        "machine: a chip, 2 cores, cpu; Linux 6; BLAS a BLAS; power mains; thermal state nominal; load 0.1; "
-        "commit abc; mlx_tiny 2; mlx 1"
-    )
-    assert "power" not in table.machine_line(MACHINE)
-    cached = replace(PEAKS, cached_bytes_per_s={"1000000": 4e10, "16000000": 2e10})
-    assert table.peaks_line(cached) == (
-        "peaks: 100GFLOP/s float32, 100GFLOP/s bfloat16; memory 10GB/s, 40GB/s within 1MB, 20GB/s within 16MB; "
-        "launch 1 us, evaluation 10 us"
-    )

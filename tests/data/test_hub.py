@@ -13,7 +13,7 @@ import pytest
 from mlx_tiny.data import hub
 from mlx_tiny.errors import TinyError
 
-LIMIT_SECONDS = 3.0
+LIMIT_SECONDS = 2.0
 
 
 @pytest.fixture(autouse=True)
@@ -28,6 +28,7 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setattr(hub, "PROBE_SECONDS", 0.3)
     monkeypatch.delenv("NO_PROXY", raising=False)
 
 
@@ -120,7 +121,7 @@ def test_name_lookup_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError("no such name")
 
     monkeypatch.setattr(socket, "getaddrinfo", hang)
-    assert timed_obstacle() == "http://slow.invalid did not answer within 2 s"
+    assert timed_obstacle() == "http://slow.invalid did not answer within 0.3 s"
 
 
 def test_offline_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:

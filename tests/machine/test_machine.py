@@ -197,21 +197,11 @@ def test_limits_of_containers_count(
     assert hardware.memory_bytes() == (memory or memory_without)
 
 
-def test_a_measured_peak_is_no_less_than_an_ordinary_product_reaches() -> None:
-    peak = peaks.matmul_peak("float32", seconds=0.1)
-    assert 1e8 < peak < 1e15
-    assert 1e8 < peaks.matmul_peak("bfloat16", seconds=0.05) < 1e15
-
-
 def test_measuring_leaves_the_random_state_alone() -> None:
     before = mx.random.state[0].tolist()
     peaks.matmul_peak(seconds=0.01)
     peaks.copy_peak(1_000_000)
     assert mx.random.state[0].tolist() == before
-
-
-def test_a_copy_has_a_plausible_rate() -> None:
-    assert 1e8 < peaks.copy_peak() < 1e14
 
 
 def test_a_mac_is_kept_awake_inside_the_block_only(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,15 +9,10 @@ from typing import Any
 import pytest
 
 from mlx_tiny.linux.attention import BLOCK
-from mlx_tiny.ops.activation import ACTIVATION
 from mlx_tiny.ops.attention import ATTENTION
-from mlx_tiny.ops.cross_entropy import CROSS_ENTROPY
 from mlx_tiny.ops.inputs import model_of
-from mlx_tiny.ops.muon import MUON, NEWTON_SCHULZ
 from mlx_tiny.ops.muon.layout import make_layout
-from mlx_tiny.ops.norm import NORM
-from mlx_tiny.ops.operation import Case, Operation, least_bytes
-from mlx_tiny.ops.qk_norm_rope import QK_NORM_ROPE
+from mlx_tiny.ops.operation import Case, Operation
 
 B, H, G, K, D, F, V = 2, 4, 2, 6, 5, 8, 300
 LAYOUT = make_layout([(3, 2, 5), (1, 4, 4)], [(2,), (4,)])
@@ -49,36 +44,3 @@ def test_attention(T: int) -> None:
     side = math.ceil(T / 32)
     tiled = B * H * 32 * 32 * sum(row >= column for row, column in itertools.product(range(side), repeat=2))
     assert executed["metal"] == (tiled * 2 * K * 2, tiled * 2 * K * 9)
-
-
-def test_rows() -> None:
-    N = 7 * B
-    assert flops(QK_NORM_ROPE, case()) == (7 * N * (H + G) * K, 21 * N * (H + G) * K)
-    assert flops(NORM, case()) == (3 * N * D, 9 * N * D)
-    assert flops(CROSS_ENTROPY, case()) == (2 * N * D * V, 6 * N * D * V)
-    for activation, each in (("relu2", 2), ("swiglu", 5)):
-        assert flops(ACTIVATION, case(activation=activation)) == (each * N * F, 3 * each * N * F)
-
-
-def test_newton_schulz() -> None:
-    at = Case(case().model, options={"layout": LAYOUT})
-    gram, square, product = 2 * 2 * 5, 2 * 2 * 2, 2 * 2 * 5
-    halved = 2 * (3 * (gram / 2 + square / 2 + product) + 4**3 * 2)
-    assert flops(NEWTON_SCHULZ, at) == (5 * halved, 5 * halved)
-    for name in ("plain", "torch"):
-        direct = 2 * (3 * (gram + square + product) + 4**3 * 3)
-        assert NEWTON_SCHULZ.proof.executed_flops[name](at, False) == 5 * direct
-    assert flops(MUON, at)[0] == 5 * halved + 10 * (3 * 10 + 16)
-
-
-def test_bytes_are_those_of_inputs_and_outputs_and_of_their_gradients() -> None:
-    N = 7 * B
-    query, key = N * H * K, N * G * K
-    assert least_bytes(ATTENTION, case(), False) == 4 * (query + key + key + query)
-    half = Case(case().model, B, "bfloat16")
-    assert least_bytes(ATTENTION, half, True) == 2 * 2 * (query + key + key + query)
-    # Targets and losses take four bytes; with gradients the losses' are read, and targets have none.
-    assert least_bytes(CROSS_ENTROPY, half, False) == 2 * (N * D + V * D) + 4 * 2 * N
-    assert least_bytes(CROSS_ENTROPY, case(), True) == 4 * 2 * (N * D + V * D) + 4 * 3 * N
-    # Gradients and momenta in, momenta and directions out.
-    assert least_bytes(MUON, Case(case().model, options={"layout": LAYOUT}), False) == 4 * 4 * (3 * 10 + 16)

@@ -130,17 +130,10 @@ def test_a_record_holds_every_step_in_order_and_gradients_reach_it() -> None:
     batch = torch.from_numpy(random_batch(SMALL)).long()
     parameters = {name: weight.requires_grad_() for name, weight in to_torch(weights(SMALL)).items()}
     losses = model.token_losses(parameters, SMALL, batch[:, :-1], batch[:, 1:], record=record)
-    of_a_layer = [
-        "attention.query",
-        "attention.key",
-        "attention.value",
-        "attention.mixed",
-        "attention.output",
-        "after_attention",
-        "mlp.hidden",
-        "mlp.output",
-        "after_mlp",
-    ]
+    of_a_layer = (
+        "attention.query attention.key attention.value attention.mixed attention.output after_attention".split()
+    )
+    of_a_layer += ["mlp.hidden", "mlp.output", "after_mlp"]
     layers = [f"layer.{index}.{name}" for index in range(SMALL.layers) for name in of_a_layer]
     assert list(record) == ["embedded", *layers, "normalized", "logits"]
     gradients = torch.autograd.grad(losses.mean(), list(record.values()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import math
 import subprocess
@@ -13,13 +12,10 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
-from numpy_model import random_parameters
-from tiny_run import MODEL, subprocess_environment
+from tiny_run import subprocess_environment
 
 from mlx_tiny.errors import TinyError
-from mlx_tiny.model import forward as model
 from mlx_tiny.ops.conformance import Result, to_float64
-from mlx_tiny.ops.implementations import decide
 from mlx_tiny.records import to_json
 from mlx_tiny.tolerances import Bounds
 from mlx_tiny.validate.table import FAILED, HEADER, LEFT_OUT, OK, Comparison
@@ -168,25 +164,3 @@ def test_random_numbers_are_those_of_the_reference(dtype: str) -> None:
 def test_the_kernels_table_needs_no_torch() -> None:
     program = "import sys; sys.modules['torch'] = None; import mlx_tiny.validate.kernels, mlx_tiny.validate.table"
     subprocess.run([sys.executable, "-c", program], env=subprocess_environment(), check=True)
-
-
-def test_a_tap_meets_every_intermediate_result_and_decides_how_it_goes_on() -> None:
-    parameters = {name: mx.array(array.astype(np.float32)) for name, array in random_parameters(MODEL).items()}
-    token_BT = mx.array(np.random.default_rng(0).integers(0, MODEL.vocabulary_size, (2, 9)))
-    seen: dict[str, mx.array] = {}
-
-    def keep(name: str, array: mx.array) -> mx.array:
-        assert name not in seen
-        seen[name] = array
-        return array
-
-    losses = functools.partial(model.token_losses, parameters, MODEL, token_BT, token_BT, decide(MODEL, asked="plain"))
-    plain = losses()
-    assert mx.array_equal(losses(tap=keep), plain)
-    for name, array in seen.items():
-
-        def reverse(other: str, value: mx.array, name: str = name) -> mx.array:
-            return value[..., ::-1] if other == name else value
-
-        changed = losses(tap=reverse)
-        assert array.shape[:2] == (2, 9) and mx.abs(changed - plain).max() > 1e-4, name
