@@ -37,6 +37,16 @@ is_complete() {
     return 1
 }
 
+# Where Python may not write beside the sources, compiled modules are kept in .venv: without them, each of many processes
+# would compile what it imports, which for PyTorch takes more than a second.
+keep_compiled_modules() {
+    if [ -n "${PYTHONDONTWRITEBYTECODE:-}" ]; then
+        unset PYTHONDONTWRITEBYTECODE
+        PYTHONPYCACHEPREFIX=${PYTHONPYCACHEPREFIX:-$venv/pycache}
+        export PYTHONPYCACHEPREFIX
+    fi
+}
+
 project_checksum() {
     cksum <"$root/pyproject.toml"
 }
