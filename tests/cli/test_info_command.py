@@ -166,7 +166,9 @@ def test_the_examples_in_help_are_understood(name: str) -> None:
     for example in examples:
         command, *arguments = shlex.split(example)
         assert command == name
-        cli.get_command(click.Context(cli, **cli.context_settings), command).make_context(command, arguments)  # type: ignore[union-attr]
+        # Below a context, since click keeps the help option that it makes at first.
+        context = click.Context(cli, **cli.context_settings)
+        cli.get_command(context, command).make_context(command, arguments, parent=context)  # type: ignore[union-attr]
 
 
 def parameters(name: str) -> list[click.Parameter]:

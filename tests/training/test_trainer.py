@@ -134,15 +134,15 @@ def test_a_budget_of_flops_ends_at_the_nearest_step(tmp_path: Path) -> None:
 
 
 def test_a_budget_of_time_ends_in_time(tmp_path: Path) -> None:
-    run = create_run(tmp_path / "run", tiny_config(tmp_path, budget="0.6s", evaluations=3, samples=1))
+    run = create_run(tmp_path / "run", tiny_config(tmp_path, budget="1s", evaluations=3, samples=1))
     recorder = Recorder()
     trainer = tiny_trainer(run, recorder)
     outcome = trainer.train()
     longest = max(np.diff([report.seconds for report in recorder.steps]))
     # The account is closed when the last checkpoint is written, which counts as well.
-    assert abs(recorder.steps[-1].seconds - 0.6) < 0.3 + longest
-    assert outcome.progress.seconds < 0.6 + 0.3 + longest
-    assert recorder.steps[-1].fraction < 1.1 and recorder.steps[-1].multiplier < 0.3
+    assert abs(recorder.steps[-1].seconds - 1) < 0.3 + longest
+    assert outcome.progress.seconds < 1 + 0.3 + longest
+    assert recorder.steps[-1].fraction < 1.1 and recorder.steps[-1].multiplier < 0.5
     assert len(recorder.evaluations) == 2
 
 
