@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
-from mlx_tiny.data.opening import ARCHIVE_SUFFIX, InputFile, expand, readable
+from mlx_tiny.data.layout import is_role, roles
+from mlx_tiny.data.opening import ARCHIVE_SUFFIX, PACKED_SUFFIXES, InputFile, expand, readable
 from mlx_tiny.errors import TinyError
 from mlx_tiny.files import shown_name
 
@@ -28,8 +29,6 @@ _NOTICE = re.compile(
     r"|dataset_infos?|dataset_dict)(\..*)?",
     re.IGNORECASE,
 )
-_ROLES = {"train": "train|training", "valid": "valid|validation|val|dev", "test": "test"}
-_ROLE = {role: re.compile(rf"({words})([-_.]?(set|split|data))?([-_.]v?\d.*)?") for role, words in _ROLES.items()}
 _PROBE_BYTES, _PROBED_FILES = 1 << 22, 10
 _MUCH_MORE = 10
 """A folder with so many times as many files and bytes of another text, such as code, is a folder of that text."""
@@ -42,11 +41,13 @@ class Found:
 
     train: list[InputFile] = field(default_factory=list)
     valid: list[InputFile] = field(default_factory=list)
-    """Of a folder with files called train and valid (or validation, val, dev), as mlx-lm has them."""
+    """Files called valid in a folder, as mlx-lm has them; see `layout.roles`."""
     test: list[InputFile] = field(default_factory=list)
-    """Of a folder with files called train and test; never trained on."""
+    """Files called test in a folder; never trained on."""
     left_out: list[str] = field(default_factory=list)
     """What lies beside the data and is not read, and how to take it."""
+    unused: set[str] = field(default_factory=set)
+    """Settings that name no file, such as "--suffix .nosuch"."""
 
     def add(self, other: Found) -> None:
         """Add what another name means, without the files that are here already."""
@@ -79,11 +80,29 @@ def find(names: tuple[str, ...], suffixes: tuple[str, ...] = (), include: tuple[
     Raises:
         TinyError: a name that means nothing, or no text.
     """
-    wanted = _Wanted(tuple(f".{suffix.lstrip('.').lower()}" for suffix in suffixes), include)
+    wanted = _Wanted(tuple(map(_normalised, suffixes)), include)
     found = Found()
     for name in names:
         found.add(_find(name, wanted))
+    files = [*found.train, *found.valid, *found.test]
+    present = {*(file.suffix for file in files), *(_member_parts(file.member or file.path.name)[-1] for file in files)}
+    asked = zip((*suffixes, *include), (*wanted.suffixes, *include), strict=True)
+    kinds = ["--suffix"] * len(suffixes) + ["--include"] * len(include)
+    found.unused = {f"{kind} {name}" for kind, (name, meant) in zip(kinds, asked, strict=True) if meant not in present}
     return found
+
+
+def _normalised(suffix: str) -> str:
+    """ ".md" for "md", "*.md", ".MD" and ".md.gz"."""
+    suffix = suffix.lstrip("*.").lower()
+    for packed in PACKED_SUFFIXES:
+        suffix = suffix.removesuffix(packed)
+    return f".{suffix}"
+
+
+def shadowed(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Files and folders here that are called like data which is no file, and how to take them."""
+    return tuple(f"{name} in this folder (--data ./{name} takes it)" for name in names if Path(name).exists())
 
 
 class _Wanted(NamedTuple):
@@ -101,13 +120,16 @@ class _Candidate(NamedTuple):
     file: InputFile
     parts: tuple[str, ...]
     """Of its path below what the user named; the last one is the file's name."""
+    hidden: bool = False
+    """Whether it is only to be listed; it may be a folder then."""
 
     @property
-    def role(self) -> str | None:
-        """train, valid or test, by the name of the file, or of a folder or archive above it."""
-        stem = self.parts[-1].lower().removesuffix(self.file.packed or "").removesuffix(self.file.suffix)
-        words = [*(part.lower().removesuffix(ARCHIVE_SUFFIX) for part in self.parts[:-1]), stem]
-        return next((role for word in words for role, pattern in _ROLE.items() if pattern.fullmatch(word)), None)
+    def names(self) -> tuple[str, ...]:
+        """Those that may say whether it is for training, validation or test: innermost first, without suffixes."""
+        stem, suffix = self.parts[-1].lower().removesuffix(self.file.packed or ""), self.file.suffix
+        if not is_role(suffix.removeprefix(".")):
+            stem = stem.removesuffix(suffix)
+        return (stem, *(part.lower().removesuffix(ARCHIVE_SUFFIX) for part in reversed(self.parts[:-1])))
 
 
 def _find(name: str, wanted: _Wanted) -> Found:
@@ -115,8 +137,9 @@ def _find(name: str, wanted: _Wanted) -> Found:
     if path.is_dir():
         return _choose(list(_walk(path)), wanted, f"The folder {name}")
     if path.exists():
-        files = expand(path)
-        return Found(files) if files == [InputFile(path)] else _choose(_members(files), wanted, f"The archive {name}")
+        if path.suffix.lower() != ARCHIVE_SUFFIX:
+            return Found([InputFile(path)])
+        return _choose(list(_expanded(path, ())), wanted, f"The archive {name}")
     if glob.has_magic(name):
         return _find_pattern(path, wanted)
     raise TinyError(
@@ -164,34 +187,52 @@ def _walk(folder: Path, root: Path | None = None) -> Iterator[_Candidate]:
 
     with readable(folder):
         for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
-            visible = sorted(name for name in folders if not name.startswith("."))
+            folders_before, visible = list(folders), sorted(name for name in folders if not name.startswith("."))
             folders[:] = [name for name in visible if is_new(os.path.join(parent, name))]
+            yield from (_hidden(Path(parent, name)) for name in (*folders_before, *names) if name.startswith("."))
             for name in sorted(names):
                 path = Path(parent, name)
                 if not name.startswith("."):
                     yield from _expanded(path, path.relative_to(root or folder).parts)
 
 
+def _hidden(path: Path, member: str | None = None) -> _Candidate:
+    return _Candidate(InputFile(path, member), (member or path.name,), hidden=True)
+
+
 def _expanded(path: Path, parts: tuple[str, ...]) -> Iterator[_Candidate]:
-    for file in expand(path) if path.is_file() else [InputFile(path)]:
-        yield _Candidate(file, parts if file.member is None else (*parts, *PurePath(file.member).parts))
+    files = expand(path) if path.is_file() else [InputFile(path)]
+    if files[0].member is not None:
+        visible = {file.member for file in files}
+        names = (name for name in _member_bytes(path, path.stat().st_mtime_ns) if not name.endswith("/"))
+        yield from (_hidden(path, name) for name in names if name not in visible)
+    for file in files:
+        yield _Candidate(file, parts if file.member is None else (*parts, *_member_parts(file.member)))
 
 
-def _members(files: list[InputFile]) -> list[_Candidate]:
-    return [_Candidate(file, PurePath(file.member or file.path).parts) for file in files]
+def _member_parts(member: str) -> list[str]:
+    """The parts of a name in an archive, which may have been made by Windows."""
+    return re.split(r"[/\\]", member)
 
 
 def _choose(candidates: list[_Candidate], wanted: _Wanted, where: str) -> Found:
     """Sort the files of a folder, an archive or a glob by what they are for."""
+    candidates, hidden = _split(candidates, lambda candidate: not candidate.hidden)
     kept, left_out = _without_notices(candidates, wanted)
     kept, irregular = _split(kept, lambda candidate: candidate.file.path.is_file())
     kept, others = _with_data_suffixes(kept, wanted)
     kept, empty = _split(kept, lambda candidate: file_bytes(candidate.file) > 0)
     kept, binary = _split(kept, lambda candidate: candidate.file.suffix in DATA_SUFFIXES or _is_text(candidate.file))
+    kept, empty = _with_empty_training(kept, empty)
     left_out += others
-    for unread, why in ((irregular, "no file, or a broken link"), (empty, "empty"), (binary, "no text in UTF-8")):
+    for unread, why in (
+        (irregular, "no file, or a broken link"),
+        (empty, "empty"),
+        (binary, "no text in UTF-8"),
+        (hidden, "hidden"),
+    ):
         if unread:
-            left_out.append(f"{_some([candidate.parts[-1] for candidate in unread])} ({why})")
+            left_out.append(f"{some_names([candidate.parts[-1] for candidate in unread])} ({why})")
     if not kept:
         raise TinyError(
             f"{where} contains no text",
@@ -209,7 +250,7 @@ def _without_notices(candidates: list[_Candidate], wanted: _Wanted) -> tuple[lis
         return name in wanted.include or not _NOTICE.fullmatch(name)
 
     kept, notices = _split(candidates, is_text)
-    names = _some([candidate.parts[-1] for candidate in notices])
+    names = some_names([candidate.parts[-1] for candidate in notices])
     return kept, [f"{names} (--include NAME takes it)"] if notices else []
 
 
@@ -227,7 +268,7 @@ def _with_data_suffixes(candidates: list[_Candidate], wanted: _Wanted) -> tuple[
         if suffix is not None:
             kept, others = _split(candidates, lambda candidate: candidate.file.suffix == suffix)
     counts = Counter(candidate.file.suffix or "without a suffix" for candidate in others)
-    listed = _some([f"{count} {suffix}" for suffix, count in counts.most_common()])
+    listed = some_names([f"{count} {suffix}" for suffix, count in counts.most_common()])
     return kept, [f"{listed} (--suffix takes them)"] if others else []
 
 
@@ -256,22 +297,34 @@ def _is_text(file: InputFile) -> bool:
     return b"\0" not in start
 
 
+def _with_empty_training(kept: list[_Candidate], empty: list[_Candidate]) -> tuple[list[_Candidate], list[_Candidate]]:
+    """Take the empty training files of a layout that has no others: that is an error, if it is to be trained on."""
+    known = _roles([*kept, *empty])
+    if "train" in known[: len(kept)] or not {"valid", "test"} & set(known[: len(kept)]):
+        return kept, empty
+    training = [candidate for candidate, role in zip(empty, known[len(kept) :], strict=True) if role == "train"]
+    return [*kept, *training], [candidate for candidate in empty if candidate not in training]
+
+
+def _roles(candidates: list[_Candidate]) -> list[str | None]:
+    return roles([candidate.names for candidate in candidates], [candidate.file.suffix for candidate in candidates])
+
+
 def _by_layout(candidates: list[_Candidate], wanted: _Wanted) -> Found:
     """Training, validation and test files where their names say so; otherwise all are for training."""
-    roles = [candidate.role if candidate.file.suffix in DATA_SUFFIXES else None for candidate in candidates]
-    if "train" not in roles or not {"valid", "test"} & set(roles):
+    known = _roles(candidates)
+    if not {"valid", "test"} & set(known):
         return Found([candidate.file for candidate in candidates])
     found, beside = Found(), list[str]()
     files = {"train": found.train, "valid": found.valid, "test": found.test}
-    for candidate, role in zip(candidates, roles, strict=True):
-        if role is None and candidate.parts[-1] in wanted.include:
-            role = "train"
-        if role is None:
+    for candidate, role in zip(candidates, known, strict=True):
+        asked = candidate.parts[-1] in wanted.include
+        if role is None and "train" in known and not asked:
             beside.append(candidate.parts[-1])
         else:
-            files[role].append(candidate.file)
+            files["train" if asked or role is None else role].append(candidate.file)
     if beside:
-        found.left_out.append(f"{_some(beside)} (beside files called train; --include NAME takes it)")
+        found.left_out.append(f"{some_names(beside)} (beside files called train; --include NAME takes it)")
     return found
 
 
@@ -285,7 +338,8 @@ def _split(
     return kept, others
 
 
-def _some(names: list[str]) -> str:
+def some_names(names: list[str]) -> str:
+    """Names for a message, the same ones together, and only the first of many."""
     counts = Counter(names)
     listed = [name if count == 1 else f"{count} {name}" for name, count in list(counts.items())[:_SHOWN_NAMES]]
     more = len(names) - sum(list(counts.values())[:_SHOWN_NAMES])

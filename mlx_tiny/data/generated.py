@@ -7,6 +7,7 @@ from functools import cached_property
 
 from mlx_tiny.config import DataConfig
 from mlx_tiny.data.documents import Document, Progress
+from mlx_tiny.data.find import shadowed
 from mlx_tiny.data.findings import Findings, Seen
 from mlx_tiny.data.stories import Story, StoryGrammar
 from mlx_tiny.errors import TinyError
@@ -43,7 +44,7 @@ class StoriesSource:
 
     def findings(self, seen: Seen) -> Findings:
         """Nothing to find: the stories are made, and none of the validation stories is among the others."""
-        return Findings(split="validation stories of their own")
+        return Findings(split="validation stories of their own", left_out=shadowed(self._config.sources))
 
     def documents(self, seen: Seen | None = None) -> Iterator[Document]:
         """Validation stories, then training stories, as many bytes of each as the settings allow."""

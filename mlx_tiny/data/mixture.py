@@ -27,7 +27,7 @@ from mlx_tiny.data.prepare import (
     silent,
 )
 from mlx_tiny.data.sampling import survey
-from mlx_tiny.data.sources import Source, resolve
+from mlx_tiny.data.sources import Source, find_source, require_used, resolve
 from mlx_tiny.data.tokenizer import Tokenizer, require_size
 from mlx_tiny.data.tokenizers.byte_pair import SAMPLE_BYTES
 from mlx_tiny.errors import TinyError
@@ -111,7 +111,8 @@ class Mixture:
             raise TinyError("A schema cannot be used with a mixture", remedy="Leave the weights or the schema out")
         self._config = config
         self._configs = [replace(config, sources=(name,)) for name, _ in named]
-        self.sources: list[Source] = [resolve(part) for part in self._configs]
+        self.sources: list[Source] = [find_source(part) for part in self._configs]
+        require_used(self.sources)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import Protocol
 from mlx_tiny.config import DataConfig
 from mlx_tiny.data.documents import Document, Progress, Rules, Tally, document_hash
 from mlx_tiny.data.events.schema import Schema
-from mlx_tiny.data.find import NAMED, Found, file_bytes, find, identity
+from mlx_tiny.data.find import NAMED, Found, file_bytes, find, identity, some_names
 from mlx_tiny.data.findings import FileGroup, Findings, Seen
 from mlx_tiny.data.opening import InputFile, readable
 from mlx_tiny.data.readers import look, read_texts
@@ -65,8 +65,23 @@ def resolve(config: DataConfig) -> Source:
     """Find the source that the settings name.
 
     Raises:
-        TinyError: it does not exist, or has no file that can be read.
+        TinyError: it does not exist, or has no file that can be read, or a setting finds no file.
     """
+    source = find_source(config)
+    require_used([source])
+    return source
+
+
+def require_used(sources: Iterable[object]) -> None:
+    """Raise a TinyError when `--suffix` or `--include` names what there is in none of some sources."""
+    unused = [source.unused for source in sources if hasattr(source, "unused")]
+    nowhere = set.intersection(*unused) if unused else set[str]()
+    if nowhere:
+        raise TinyError(f"No file is taken by {' or '.join(sorted(nowhere))}", remedy="Correct it, or leave it out")
+
+
+def find_source(config: DataConfig) -> Source:
+    """`resolve` for one of several sources, of which some may lack what `--suffix` and `--include` name."""
     named = next((name for name in config.sources if name in NAMED), None)
     if config.schema is not None:
         return _events(config, named)
@@ -137,7 +152,8 @@ class FileSource:
         found = find(config.sources, config.suffix, config.include)
         self._test, self._left_out = found.test, found.left_out
         self._valid = validation_files(config, found)
-        self._train = without(found.train, self._valid, config)
+        self.unused = found.unused
+        self._train = training_files(config, found, self._valid)
         self._hows: dict[InputFile, str] = {}
         self.size_bytes = _text_bytes([*self._train, *self._valid])
         self.description = self._describe()
@@ -260,9 +276,10 @@ def files_to_measure(config: DataConfig, tally: Tally) -> list[InputFile]:
         TinyError: a file is missing.
     """
     found = find(config.sources, config.suffix, config.include)
+    require_used([found])
     tally.left_out += found.left_out
     files = found.test or found.valid or found.train
-    if files is not found.train:
+    if files is not found.train and found.train:
         kind = "test" if found.test else "valid"
         tally.left_out.append(f"{', '.join(file.name for file in found.train[:3])} (files called {kind} are beside it)")
     return files
@@ -287,7 +304,8 @@ def validation_files(config: DataConfig, found: Found) -> list[InputFile]:
         return found.valid
     named = find((config.validation,), config.suffix, config.include)
     found.left_out += named.left_out
-    files = named.valid or named.train
+    found.unused &= named.unused
+    files = named.valid or named.train or named.test
     known = set(map(identity, files))
     unused = [file.name for file in found.valid if identity(file) not in known]
     if unused:
@@ -301,15 +319,35 @@ def _counted(texts: Iterator[tuple[str, int]], seen: Seen) -> Iterator[tuple[str
         yield text, text_hash
 
 
-def without(files: list[InputFile], removed: list[InputFile], config: DataConfig) -> list[InputFile]:
-    """The training files without the validation files, which may lie in the same folder."""
-    known = set(map(identity, removed))
-    rest = [file for file in files if identity(file) not in known]
+def training_files(config: DataConfig, found: Found, validation: list[InputFile]) -> list[InputFile]:
+    """The training files without the validation files, which may lie in the same folder.
+
+    Args:
+        found: the files of the training text; its test files are added to what is left out.
+        validation: the validation files.
+
+    Raises:
+        TinyError: there are none, or they are empty.
+    """
+    named, known = ", ".join(config.sources), set(map(identity, validation))
+    rest = [file for file in found.train if identity(file) not in known]
+    if not found.train:
+        raise TinyError(
+            f"{named} contains no training text, by the names of the files",
+            expected="a file called train, or one whose name says neither validation nor test",
+            got=some_names([file.name for file in (*found.valid, *found.test)]),
+            remedy="Name the file itself (--data), or take it for training (--include NAME)",
+        )
     if not rest:
         raise TinyError(
-            f"Every file of {', '.join(config.sources)} is a validation file ({config.validation})",
+            f"Every file of {named} is a validation file ({config.validation})",
             remedy="Name other text for training, or leave the validation file out",
         )
+    if (found.valid or found.test) and not any(map(file_bytes, rest)):
+        raise TinyError(f"The training text of {named} is empty", got=some_names([file.name for file in rest]))
+    tests = [file.name for file in found.test if identity(file) not in known]
+    if tests:
+        found.left_out.append(f"{some_names(tests)} (test files are never trained on)")
     return rest
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from mlx_tiny.config import DataConfig
 from mlx_tiny.data import hub
 from mlx_tiny.data.documents import SEPARATOR, Document, Progress, Rules, Tally, clean
+from mlx_tiny.data.find import shadowed
 from mlx_tiny.data.findings import Findings, Seen
 from mlx_tiny.data.opening import InputFile
 from mlx_tiny.data.readers import read_texts
@@ -106,7 +107,7 @@ class TinyStoriesSource:
 
     def findings(self, seen: Seen) -> Findings:
         """Nothing to find: the data set comes with a split."""
-        return Findings(split="validation on the data set's own split")
+        return Findings(split="validation on the data set's own split", left_out=shadowed(self._config.sources))
 
     def documents(self, seen: Seen | None = None) -> Iterator[Document]:
         """Validation documents, then training documents, as many bytes of each as the settings ask for."""

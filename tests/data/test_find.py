@@ -56,6 +56,7 @@ class TestFolder:
         assert files.left_out == [
             "LICENSE, LICENSE-MIT.txt, README.md, readme_en.txt (--include NAME takes it)",
             "2 .md, 1 without a suffix, 1 .png (--suffix takes them)",
+            ".hidden, .e.txt (hidden)",
         ]
 
     def test_names_of_ordinary_documents_are_no_notices(self, write: Write) -> None:
@@ -64,12 +65,20 @@ class TestFolder:
 
     def test_what_is_asked_for_is_taken_too(self, write: Write) -> None:
         folder = write("a.txt", "b.md", "c.py", "README.md", "LICENSE", "x/LICENSE")
-        for suffix in (".md", "md", ".MD"):
+        for suffix in (".md", "md", ".MD", "*.md", ".md.gz"):
             assert names(found(folder, suffixes=(suffix,)).train) == ["a.txt", "b.md"]
         assert names(found(folder, include=("LICENSE",)).train) == ["LICENSE", "a.txt", "LICENSE"]
         assert names(found(folder, suffixes=("md", "py"), include=("README.md",)).train) == [
             *("README.md", "a.txt", "b.md", "c.py")
         ]
+
+    @pytest.mark.parametrize("option", ["--suffix .nosuch", "--include nosuch", "--include x"])
+    def test_a_setting_that_takes_nothing_is_known(self, write: Write, option: str) -> None:
+        kind, name = option.split()
+        folder = write("a.txt", "b.md", "x/c.txt")
+        asked = {"--suffix": (name, ".md"), "--include": (name, "b.md")}
+        files = found(folder, **{"suffixes" if kind == "--suffix" else "include": asked[kind]})
+        assert files.unused == {option} and "b.md" in names(files.train)
 
     def test_a_folder_of_code_needs_no_option(self, write: Write) -> None:
         files = found(write("a.py", "x/b.py", "c.sh", "README.md", "1.png", "2.png", "3.png", "x/__init__.py"))
@@ -141,36 +150,13 @@ class TestLayout:
         assert names(files.valid) == [f"{valid}{suffix}"]
         assert names(files.test) == [f"test{suffix}"]
 
-    def test_numbered_parts_and_folders(self, write: Write) -> None:
-        files = found(write("train-00000-of-00002.txt", "train-00001-of-00002.txt", "valid/a.txt", "test/b.txt"))
-        assert len(files.train) == 2 and names(files.valid) == ["a.txt"] and names(files.test) == ["b.txt"]
-        files = found(write("train-00-v1-head.txt", "valid-v1-head.txt", below="other"))
-        assert names(files.train) == ["train-00-v1-head.txt"] and names(files.valid) == ["valid-v1-head.txt"]
-
-    def test_test_is_left_aside_without_validation_files_too(self, write: Write) -> None:
-        files = found(write("train.txt", "test.txt"))
-        assert (names(files.train), files.valid, names(files.test)) == (["train.txt"], [], ["test.txt"])
-
     def test_other_files_beside_a_layout_are_listed(self, write: Write) -> None:
         folder = write("train.txt", "valid.txt", "extra.txt", "notes.txt")
         files = found(folder)
         assert names(files.train) == ["train.txt"]
         assert files.left_out == ["extra.txt, notes.txt (beside files called train; --include NAME takes it)"]
         assert names(found(folder, include=("notes.txt",)).train) == ["notes.txt", "train.txt"]
-
-    @pytest.mark.parametrize(
-        "ordinary",
-        [
-            ("test.txt", "a.txt"),
-            ("valid.txt", "test.txt"),
-            ("train.txt", "a.txt"),
-            ("train.py", "test.py", "model.py"),
-            ("train_of_thought.txt", "test_of_time.txt"),
-        ],
-    )
-    def test_no_layout(self, write: Write, ordinary: tuple[str, ...]) -> None:
-        files = found(write(*ordinary))
-        assert names(files.train) == sorted(ordinary) and files.test == files.valid == files.left_out == []
+        assert names(found(folder, include=("valid.txt",)).train) == ["train.txt", "valid.txt"]
 
     def test_a_glob_never_trains_on_test(self, write: Write) -> None:
         files = found(write("train.jsonl", "valid.jsonl", "test.jsonl") / "*.jsonl")
@@ -233,15 +219,15 @@ class TestOthers:
 
     def test_an_archive_is_like_a_folder(self, tmp_path: Path) -> None:
         with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-            for name in ("x/train.txt", "x/valid.txt", "x/LICENSE", "x/test.txt"):
+            for name in ("x/train.txt", "x/valid.txt", "x/LICENSE", "x\\test.txt", "../evil.txt", ".e/f.txt"):
                 archive.writestr(name, "Some text")
         files = found(tmp_path / "a.zip")
         assert [names(part) for part in (files.train, files.valid, files.test)] == [
             ["x/train.txt"],
             ["x/valid.txt"],
-            ["x/test.txt"],
+            ["x\\test.txt"],
         ]
-        assert files.left_out == ["LICENSE (--include NAME takes it)"]
+        assert files.left_out == ["LICENSE (--include NAME takes it)", "../evil.txt, .e/f.txt (hidden)"]
 
     def test_archives_may_be_a_layout(self, tmp_path: Path) -> None:
         for name in ("train", "test"):

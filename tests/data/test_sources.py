@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from mlx_tiny.config import DataConfig
 from mlx_tiny.data import generated, sources
-from mlx_tiny.data.documents import Document, document_hash
+from mlx_tiny.data.documents import Document, Tally, document_hash
 from mlx_tiny.data.findings import Findings, Seen
 from mlx_tiny.data.generated import StoriesSource
+from mlx_tiny.data.mixture import resolve_data
 from mlx_tiny.data.sampling import survey
-from mlx_tiny.data.sources import FileSource, resolve
+from mlx_tiny.data.sources import FileSource, files_to_measure, resolve
 from mlx_tiny.data.stories import Story
 from mlx_tiny.errors import TinyError
 
@@ -79,6 +80,27 @@ class TestSplit:
         assert "valid.txt (--validation names other text)" in left_out and "LICENSE" in left_out
         (tmp_path / "valid.txt").unlink()
         assert {d.text.split()[0] for d in documents(tmp_path)} == {"train"}
+
+    def test_test_files_are_listed(self, tmp_path: Path, text_file: TextFile) -> None:
+        for name in ("a.txt", "test.txt"):
+            text_file(["One", "Two"], name)
+        assert surveyed(tmp_path).left_out == (f"{tmp_path}/test.txt (test files are never trained on)",)
+
+    @pytest.mark.parametrize(
+        ("files", "words"),
+        [
+            ({"train.jsonl": "", "test.jsonl": '{"text": "One"}'}, r"is empty.*train\.jsonl"),
+            ({"valid.txt": "One", "test.txt": "Two"}, r"no training text.*valid\.txt.*test\.txt.*--include"),
+            ({"test.txt": "Two"}, "no training text"),
+        ],
+    )
+    def test_a_layout_without_training_text_is_refused(self, tmp_path: Path, files: dict[str, str], words: str) -> None:
+        for name, content in files.items():
+            (tmp_path / name).write_text(content)
+        with pytest.raises(TinyError, match=words):
+            documents(tmp_path)
+        measured = files_to_measure(DataConfig(sources=(str(tmp_path),)), Tally())
+        assert [file.path.name for file in measured] == [name for name in files if name.startswith("test")]
 
     def test_held_out_documents_are_never_trained_on_too(self, text_file: TextFile) -> None:
         train, valid = text_file(["One", "Two", "Three", "Two"], "a.txt"), text_file(["Two", "Four"], "b.txt")
@@ -266,12 +288,24 @@ class TestStories:
 
 
 class TestResolve:
+    def test_a_setting_that_takes_nothing_is_refused(self, tmp_path: Path, text_file: TextFile) -> None:
+        first, second = text_file(["One"]), text_file(["Two"], "b.md")
+        for settings, words in (({"suffix": (".nosuch",)}, r"--suffix \.nosuch"), ({"include": ("x",)}, "--include x")):
+            config = DataConfig(sources=(str(first),), **settings)  # type: ignore[arg-type]
+            for refused in (resolve, lambda config: files_to_measure(config, Tally())):
+                with pytest.raises(TinyError, match=words):
+                    refused(config)
+        resolve(DataConfig(sources=(str(first),), validation=str(second), suffix=(".md",)))
+        resolve_data(DataConfig(sources=(f"{first}:1", f"{second}:1"), suffix=(".md",)))
+
     def test_names_mean_themselves(self, tmp_path: Path, text_file: TextFile, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in ("stories", "auto"):
             (tmp_path / name).mkdir()
         text_file(["One"], "stories/a.txt")
         monkeypatch.chdir(tmp_path)
-        assert resolve(DataConfig(sources=("stories",))).description.startswith("stories: generated, 40MB")
+        source = resolve(DataConfig(sources=("stories",)))
+        assert source.description.startswith("stories: generated, 40MB")
+        assert "./stories" in source.findings(Seen()).left_out[0]
         described = resolve(DataConfig(sources=("./stories",))).description
         assert described.startswith("own text: ./stories (1 file, 18B; txt, ")
 

@@ -15,7 +15,7 @@ from mlx_tiny.data.find import file_bytes, find
 from mlx_tiny.data.findings import FileGroup, Findings, Seen
 from mlx_tiny.data.formats.records import read_records
 from mlx_tiny.data.opening import InputFile, readable
-from mlx_tiny.data.sources import files_to_measure, validation_files, without
+from mlx_tiny.data.sources import files_to_measure, training_files, validation_files
 from mlx_tiny.data.splitting import Split
 from mlx_tiny.errors import TinyError
 from mlx_tiny.files import hash_file, hash_text
@@ -44,7 +44,8 @@ class EventSource:
         found = find(config.sources, config.suffix, config.include)
         self._left_out = found.left_out
         self._valid = validation_files(config, found)
-        self._train = without(found.train, self._valid, config)
+        self.unused = found.unused
+        self._train = training_files(config, found, self._valid)
         self.size_bytes = 0
         size = format_bytes(sum(map(file_bytes, self._train)))
         self.description = f"events: {', '.join(self.names)} ({size}; by {config.schema}; {self._split_description})"
