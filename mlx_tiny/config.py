@@ -108,6 +108,7 @@ class DataConfig:
         for name in ("sources", "suffix", "include"):
             _require(all(getattr(self, name)), name, "no empty names", getattr(self, name))
         _require(bool(self.sources), "sources", "at least one name", self.sources)
+        _require(self.validation != "", "validation", "no empty name", self.validation)
         _require(self.documents.strip() != "", "documents", "a rule or the text of a line", self.documents)
         number = self.text_column is None or (self.text_column.isdecimal() and int(self.text_column) > 0)
         _require(self.header or number, "text_column", "a number from 1 on, as there is no header", self.text_column)

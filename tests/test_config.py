@@ -51,13 +51,13 @@ REJECTED: list[tuple[Any, str, list[Any]]] = [
 ]
 REJECTED += [
     (DataConfig, "sources", [(), ("",)]),
+    (DataConfig, "validation", [""]),
     (DataConfig, "suffix", [("",)]),
     (DataConfig, "include", [("",)]),
     (DataConfig, "documents", ["", " "]),
 ]
 # Any value of the type will do: text, paths, seeds, switches.
 FREE = {
-    "validation",
     "schema",
     "text_column",
     "header",

@@ -47,11 +47,11 @@ def show(paths: tuple[str, ...], as_json: bool, **flags: Any) -> None:
       mlx-tiny data show texts --suffix .md --held-out 0.1
     """
     from mlx_tiny.cli.display import PreparationBar
-    from mlx_tiny.data.mixture import absolute_source, prepare_data
+    from mlx_tiny.data.mixture import absolute_names, prepare_data
     from mlx_tiny.records import to_json, to_plain
 
-    asked = user_settings(flags, "data")
-    config = DataConfig(sources=tuple(map(absolute_source, paths)), **asked)
+    asked = {"sources": paths, **user_settings(flags, "data")}
+    config = DataConfig(**{**asked, **absolute_names(asked)})
     bar = PreparationBar()
     try:
         parts = prepare_data(config, progress=bar, exact_vocabulary="vocabulary_size" in asked).parts

@@ -37,7 +37,7 @@ def command(run: Path, text: str, as_json: bool, **flags: Any) -> None:
     from mlx_tiny.training.trained import load_model
 
     model, tally, events = load_model(run, say), Tally(), 0
-    config = DataConfig(sources=(kept(text),), **user_settings(flags, "data"))
+    config = DataConfig(sources=(kept(text, flags.get("data_suffix") or ()),), **user_settings(flags, "data"))
 
     def texts() -> Iterator[str]:
         nonlocal events

@@ -97,7 +97,9 @@ def _named(tokenizer: Tokenizer, text: str, settings: dict[str, Any]) -> tuple[l
     from mlx_tiny.data.summary import reading_warnings
 
     tally = Tally()
-    documents = list(named_texts(DataConfig(sources=(kept(text),), **settings), tokenizer, tally))
+    documents = list(
+        named_texts(DataConfig(sources=(kept(text, settings.get("suffix", ())),), **settings), tokenizer, tally)
+    )
     for line in reading_warnings(tally.skipped, tally.markers, tally.left_out):
         say(line)
     if not documents:

@@ -46,7 +46,7 @@ def command(run: Path, text: str, per_token: bool, as_json: bool, **flags: Any) 
     from mlx_tiny.training.trained import load_model
 
     model = load_model(run, say)
-    config = DataConfig(sources=(kept(text),), **user_settings(flags, "data"))
+    config = DataConfig(sources=(kept(text, flags.get("data_suffix") or ()),), **user_settings(flags, "data"))
     tally, beginnings = Tally(), list[tuple[str, str, int]]()
 
     def texts() -> Iterator[str]:

@@ -82,14 +82,9 @@ def own_text(asked: dict[str, Any]) -> Source | Mixture | None:
     Raises:
         TinyError: there is no such text, or it cannot be read.
     """
-    from mlx_tiny.data.mixture import absolute_source, own_files, resolve_data
-    from mlx_tiny.data.names import absolute
+    from mlx_tiny.data.mixture import absolute_names, own_files, resolve_data
 
-    if "sources" in asked:
-        asked["sources"] = tuple(map(absolute_source, asked["sources"]))
-    for name in ("validation", "schema"):
-        if name in asked:
-            asked[name] = absolute(asked[name])
+    asked.update(absolute_names(asked))
     config = DataConfig(**asked)
     own = config.sources if config.schema is not None else own_files(config.sources)
     source = resolve_data(config) if own else None

@@ -80,7 +80,7 @@ def find(names: tuple[str, ...], suffixes: tuple[str, ...] = (), include: tuple[
     Raises:
         TinyError: a name that means nothing, or no text.
     """
-    wanted = _Wanted(tuple(map(_normalised, suffixes)), include)
+    wanted = _Wanted(tuple(map(normalised_suffix, suffixes)), include)
     found = Found()
     for name in names:
         found.add(_find(name, wanted))
@@ -92,7 +92,7 @@ def find(names: tuple[str, ...], suffixes: tuple[str, ...] = (), include: tuple[
     return found
 
 
-def _normalised(suffix: str) -> str:
+def normalised_suffix(suffix: str) -> str:
     """ ".md" for "md", "*.md", ".MD" and ".md.gz"."""
     suffix = suffix.lstrip("*.").lower()
     for packed in PACKED_SUFFIXES:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from mlx_tiny.config import DataConfig
 from mlx_tiny.data.documents import Progress, byte_length
@@ -238,10 +239,21 @@ def split_weight(name: str) -> tuple[str, float | None]:
     return source, weight
 
 
-def absolute_source(name: str) -> str:
+def absolute_names(asked: dict[str, Any]) -> dict[str, Any]:
+    """Those of the user's settings of the section `data` that name files, made absolute; see `names.absolute`."""
+    suffixes = asked.get("suffix", ())
+    names: dict[str, Any]
+    names = {name: absolute(asked[name], suffixes) for name in ("validation", "schema") if name in asked}
+    if "sources" in asked:
+        names["sources"] = tuple(absolute_source(name, suffixes) for name in asked["sources"])
+    return names
+
+
+def absolute_source(name: str, suffixes: tuple[str, ...] = ()) -> str:
     """`names.absolute` for a name that may have a weight."""
     source, weight = split_weight(name)
-    return absolute(source) if weight is None else _with_weight(absolute(source), weight)
+    name = absolute(source, suffixes)
+    return name if weight is None else _with_weight(name, weight)
 
 
 def own_files(sources: Iterable[str]) -> list[str]:

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import BinaryIO
 
-from mlx_tiny.data.find import NAMED
+from mlx_tiny.data.find import DATA_SUFFIXES, NAMED, normalised_suffix
 from mlx_tiny.data.opening import BLOCK_BYTES, readable
 from mlx_tiny.errors import TinyError
 from mlx_tiny.files import atomic_write, cache_home, explained, make_folder
@@ -19,39 +19,44 @@ from mlx_tiny.files import atomic_write, cache_home, explained, make_folder
 STANDARD_INPUT = "-"
 
 
-def absolute(name: str) -> str:
+def absolute(name: str, suffixes: tuple[str, ...] = ()) -> str:
     """A name that means the same when the run is resumed from another folder; standard input is kept in the cache."""
     if not name:
         raise TinyError("The name of the text is empty", expected="a file, a folder or a glob")
-    name = kept(name)
+    name = kept(name, suffixes)
     return name if name in NAMED else str(Path.cwd() / Path(name).expanduser())
 
 
-def kept(name: str) -> str:
+def kept(name: str, suffixes: tuple[str, ...] = ()) -> str:
     """A name that can be read several times: standard input or a pipe becomes a file in the cache.
+
+    Args:
+        suffixes: the values of `--suffix`; a single one says what standard input contains.
 
     Raises:
         TinyError: it is empty, or cannot be read.
     """
+    asked = normalised_suffix(suffixes[0]) if len(suffixes) == 1 else None
     if name == STANDARD_INPUT:
-        return str(keep_stream(_standard_input()))
+        return str(keep_stream(_standard_input(), asked))
     path = Path(name).expanduser()
     if path.exists() and not path.is_file() and not path.is_dir():
+        own = path.suffix.lower()
         with readable(path), open(path, "rb") as stream:
-            return str(keep_stream(stream))
+            return str(keep_stream(stream, own if own in DATA_SUFFIXES else asked))
     return name
 
 
-def keep_stream(stream: BinaryIO) -> Path:
+def keep_stream(stream: BinaryIO, suffix: str | None = None) -> Path:
     """Write a stream to the cache, in a file that is named by the hash of its content.
 
-    Returns:
-        The file, with the suffix .jsonl or .json if the content begins like that, and otherwise .txt.
+    Args:
+        suffix: of the file; without it, .jsonl or .json if the content begins like that, and otherwise .txt.
 
     Raises:
         TinyError: the stream is empty.
     """
-    folder = make_folder(cache_home() / "sources" / "stdin")
+    folder = make_folder(_streams())
     digest, aside = hashlib.sha256(), folder / f"incoming-{os.getpid()}"
     start = b""
     with atomic_write(aside) as file:
@@ -62,20 +67,34 @@ def keep_stream(stream: BinaryIO) -> Path:
     if not start:
         aside.unlink()
         raise TinyError("Standard input is empty", remedy="Pipe text into the command, or name a file")
-    path = folder / f"{digest.hexdigest()[:32]}{_suffix(start)}"
+    path = folder / f"{digest.hexdigest()[:32]}{suffix or _suffix(start)}"
     with explained(path):
         os.replace(aside, path)
     return path
 
 
+def is_kept_stream(path: Path) -> bool:
+    """Whether a file contains what came from standard input or a pipe."""
+    return path.parent == _streams()
+
+
+def _streams() -> Path:
+    return cache_home() / "sources" / "stdin"
+
+
 def _suffix(start: bytes) -> str:
-    """The suffix of a file that begins so."""
-    if re.match(rb"\[\s*[{\"]", start):
+    """The suffix of a file that begins so. What begins like a JSON object and is none is not learned as text."""
+    text = start.decode("utf-8-sig", "replace").lstrip()
+    if re.match(r'\[\s*([{"]|null\b)', text):
         return ".json"
-    try:
-        return ".jsonl" if isinstance(json.loads(start.partition(b"\n")[0]), dict) else ".txt"
-    except ValueError:
+    text = re.sub(r"^(null\s+)+", "", text)
+    if not re.match(r'\{\s*("([^"\\]|\\.)*"\s*:|\}\s)', text):
         return ".txt"
+    try:
+        json.loads(re.split(r"[\r\n]", text, maxsplit=1)[0])
+    except ValueError:
+        return ".json"
+    return ".jsonl"
 
 
 def _standard_input() -> BinaryIO:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -20,7 +20,7 @@ from mlx_tiny.config import DataConfig
 from mlx_tiny.data.batches import require_tokens
 from mlx_tiny.data.documents import Document, Progress
 from mlx_tiny.data.events.schema import Schema
-from mlx_tiny.data.findings import Findings
+from mlx_tiny.data.findings import Findings, Seen
 from mlx_tiny.data.sampling import Survey, survey
 from mlx_tiny.data.sources import Source, resolve
 from mlx_tiny.data.tokenizer import Tokenizer, load_tokenizer, require_size, train_tokenizer
@@ -164,13 +164,20 @@ def prepare(
         if prepared is not None:
             if exact_vocabulary:
                 require_size(prepared.record.vocabulary_size, config.vocabulary_size)
-            return prepared
+            return replace(prepared, record=_named(prepared.record, source, config))
         if attempt < _ATTEMPTS:
             _make(directory, config, source, tokenizer, fingerprint, report, exact_vocabulary)
     raise TinyError(
         f"The prepared data in {directory} is damaged as soon as it is written",
         remedy="Check the disk, or name another folder (MLX_TINY_HOME)",
     )
+
+
+def _named(record: PreparedRecord, source: Source, config: DataConfig) -> PreparedRecord:
+    """The counts of a record with the names of a source, which may not be those with which the text was prepared."""
+    now = source.findings(Seen())
+    found = replace(record.found, split=now.split, groups=now.groups, left_out=now.left_out)
+    return replace(record, source=source.description, found=found, settings=config)
 
 
 def prepared_folder(key: str) -> Path:

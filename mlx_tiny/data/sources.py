@@ -11,8 +11,9 @@ from typing import Protocol
 from mlx_tiny.config import DataConfig
 from mlx_tiny.data.documents import Document, Progress, Rules, Tally, document_hash
 from mlx_tiny.data.events.schema import Schema
-from mlx_tiny.data.find import NAMED, Found, file_bytes, find, identity, some_names
+from mlx_tiny.data.find import NAMED, Found, file_bytes, find, identity, normalised_suffix, some_names
 from mlx_tiny.data.findings import FileGroup, Findings, Seen
+from mlx_tiny.data.names import is_kept_stream
 from mlx_tiny.data.opening import InputFile, readable
 from mlx_tiny.data.readers import look, read_texts
 from mlx_tiny.data.splitting import Split, choose_split
@@ -235,8 +236,16 @@ class FileSource:
         hows = "; ".join(dict.fromkeys(group.how for group in looked_at if group.split == "train"))
         return shown_name(
             f"own text: {', '.join(self.names)} ({count:,} file{'s' * (count > 1)}, {size}; {hows}; "
-            f"{self._split_description})"
+            f"{self._split_description}{self._stream_description})"
         )
+
+    @property
+    def _stream_description(self) -> str:
+        """What standard input was taken for, unless the user said it."""
+        files = (file for file, _ in self._files() if is_kept_stream(file.path))
+        asked = set(map(normalised_suffix, self._config.suffix))
+        suffix = next((file.suffix for file in files if file.suffix not in asked), None)
+        return f"; standard input was taken for {suffix}, --suffix says what it is" if suffix else ""
 
     def _groups(self, limit: int | None = None) -> Iterator[FileGroup]:
         """Files that are read in the same way, of the first `limit` files of each kind."""

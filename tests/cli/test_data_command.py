@@ -77,6 +77,12 @@ def test_standard_input_is_shown(place: Path) -> None:
     text = (place / "notes.txt").read_text()
     out = succeeded(call("data", "show", "-", *SMALL, stdin=text)).out
     assert out.splitlines()[0].startswith(f"data: own text: {place / 'home'}")
+    assert "taken for .txt" in out and "--suffix" in out
+    rows = "text,n\n" + "".join(f'"{line}",1\n' for line in text.split("\n<|endoftext|>\n"))
+    out = succeeded(call("data", "show", "-", *SMALL, "--suffix", ".csv", stdin=rows)).out
+    assert "column 'text'" in out and "taken for" not in out
+    out = succeeded(call("data", "show", "notes.txt", "--validation", "-", *SMALL, stdin="Once.")).out
+    assert "1 (5B) for validation" in out
 
 
 def test_a_run_on_standard_input_can_be_resumed(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

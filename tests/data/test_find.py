@@ -245,6 +245,15 @@ class TestOthers:
             (b'[\n {"text": "Once."}]', ".json"),
             (b"{not JSON}\n", ".txt"),
             (b"[Verse]\n", ".txt"),
+            (b"[[Link]]\n", ".txt"),
+            (b'{"text":"One day."}\r{"text":"Two days."}\r', ".jsonl"),
+            (b'\xef\xbb\xbf\n{"text": "Once."}', ".jsonl"),
+            (b'\xef\xbb\xbf[{"text": "Once."}]', ".json"),
+            (b'[null, {"text": "Once."}]', ".json"),
+            (b'{\n  "text": "Once."\n}\n', ".json"),
+            (b'null\nnull\r\n{"text":"One day"}\n', ".jsonl"),
+            (b'{"text":"One day"\n{"text":"Two"}\n', ".json"),
+            (b'{"text":"' + b"a" * 2_000_000 + b'"}', ".json"),
         ],
     )
     def test_standard_input_is_kept_by_its_content(self, home: Path, content: bytes, suffix: str) -> None:
@@ -253,13 +262,26 @@ class TestOthers:
         assert keep_stream(io.BytesIO(content)) == path and len(list(path.parent.iterdir())) == 1
         assert keep_stream(io.BytesIO(content + b"!")) != path
 
-    def test_a_pipe_is_kept_like_standard_input(self, tmp_path: Path) -> None:
-        path = tmp_path / "pipe"
+    @pytest.mark.parametrize(
+        ("name", "suffixes", "kept_as"),
+        [
+            ("pipe", (), ".txt"),
+            ("pipe", ("*.csv",), ".csv"),
+            ("pipe", (".csv", ".md"), ".txt"),
+            ("pipe.csv", (".md",), ".csv"),
+            ("pipe.fifo", (), ".txt"),
+        ],
+    )
+    def test_a_pipe_is_kept_like_standard_input(
+        self, tmp_path: Path, name: str, suffixes: tuple[str, ...], kept_as: str
+    ) -> None:
+        path = tmp_path / name
         os.mkfifo(path)
         writer = threading.Thread(target=path.write_text, args=("Once.\n",))
         writer.start()
-        kept_file = Path(kept(str(path)))
+        kept_file = Path(kept(str(path), suffixes))
         writer.join()
+        assert kept_file.suffix == kept_as
         assert kept_file.is_file() and kept_file.read_text() == "Once.\n" and kept(str(kept_file)) == str(kept_file)
 
     def test_empty_standard_input(self) -> None:

@@ -133,6 +133,23 @@ def test_prepared_once(text_file: TextFile, stories: list[str], monkeypatch: pyt
     assert "moved.txt" in prepare(config(moved)).description
 
 
+def test_names_are_those_of_the_source_also_where_the_text_was_prepared_before(
+    stories: list[str], tmp_path: Path
+) -> None:
+    """Two folders of equal texts have one key, but other names and other files beside them."""
+    found = []
+    for folder, text, beside in (("a", "one.txt", "LICENSE"), ("b", "two.txt", "picture.png")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / text).write_text("\n<|endoftext|>\n".join([*stories, stories[0]]))
+        (tmp_path / folder / beside).write_text("Free.")
+        prepared = prepare(config(tmp_path / folder))
+        record = prepared.record
+        assert text in record.found.groups[0].first and beside[-4:] in record.found.left_out[0]
+        assert record.settings.sources == (str(tmp_path / folder),) and record.source == prepared.description
+        found.append((prepared.key, record.found.duplicates, record.train))
+    assert found[0] == found[1] and found[0][1] == 1
+
+
 def test_text_and_settings_make_the_key(text_file: TextFile, stories: list[str]) -> None:
     keys = {
         prepare(config(text_file(texts), **settings)).key
