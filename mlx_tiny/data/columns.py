@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
-from mlx_tiny.data.documents import Item, listed, quoted
+from mlx_tiny.data.documents import Item, listed, quoted, require_no_nul
 from mlx_tiny.data.formats.chats import chat_of_messages, chat_of_pair
 from mlx_tiny.errors import TinyError
 
@@ -31,6 +31,8 @@ class Column:
     """`TEXT`, `LIST`, or the name of another type."""
     filled: float
     """Share of the rows in which it is neither null nor empty."""
+    nested: bool = False
+    """Whether it contains lists or objects, in which the text may be."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Choice:
     """The columns, none for the whole row."""
     how: str = "each row is a document"
     """For the user, such as "column 'text' (98 % of rows)"."""
+    only: bool = False
+    """Whether it was chosen because no other column of the first rows has texts."""
 
     def item(self, cells: Sequence[Any], where: str) -> Item:
         """The document in the cells of the columns `names`.
@@ -66,7 +70,7 @@ def choose(columns: Sequence[Column], named: str | None, where: str, what: str, 
     """Find the column of the text.
 
     The user's column comes first. Then a column with a usual name, `messages`, `prompt` with `completion`, and the only
-    column of texts, in this order.
+    column of texts beside which there are no lists and objects, in this order.
 
     Args:
         columns: all columns.
@@ -82,19 +86,11 @@ def choose(columns: Sequence[Column], named: str | None, where: str, what: str, 
         return _chosen(_require(named, columns, where, what), columns, where, what)
     usual = [column for column in columns if is_usual(column.name)]
     if len(usual) == 1:
+        _require_no_roles(usual[0], columns, where, what)
         return _chosen(usual[0], columns, where, what)
-    by_name = {column.name.strip().lower(): column for column in columns}
-    if not usual and _MESSAGES in by_name and by_name[_MESSAGES].kind == LIST:
-        return _chosen(by_name[_MESSAGES], columns, where, what)
-    pair = [by_name[name] for name in _PAIR if name in by_name and by_name[name].kind == TEXT]
-    if not usual and len(pair) == 2:
-        names = tuple(column.name for column in pair)
-        return Choice(
-            "pair", names, f"{what}s {quoted(names[0])} and {quoted(names[1])} as turns of user and assistant"
-        )
-    texts = [column for column in columns if column.kind == TEXT and column.filled > 0]
-    if not usual and len(texts) == 1:
-        return _chosen(texts[0], columns, where, what)
+    found = None if usual else _chat(columns, where, what) or _only_text(columns, where, what)
+    if found is not None:
+        return found
     if not usual and whole_rows:
         return Choice("row")
     raise TinyError(
@@ -105,9 +101,43 @@ def choose(columns: Sequence[Column], named: str | None, where: str, what: str, 
     )
 
 
+def _chat(columns: Sequence[Column], where: str, what: str) -> Choice | None:
+    """The columns of a chat, if they have the usual names; that both of a pair are texts is checked in each row."""
+    by_name = {column.name.strip().lower(): column for column in columns}
+    if _MESSAGES in by_name and by_name[_MESSAGES].kind == LIST:
+        return _chosen(by_name[_MESSAGES], columns, where, what)
+    if not all(name in by_name for name in _PAIR):
+        return None
+    names = tuple(by_name[name].name for name in _PAIR)
+    return Choice("pair", names, f"{what}s {quoted(names[0])} and {quoted(names[1])} as turns of user and assistant")
+
+
+def _only_text(columns: Sequence[Column], where: str, what: str) -> Choice | None:
+    texts = [column for column in columns if column.kind == TEXT and column.filled > 0]
+    if len(texts) != 1 or any(column.nested for column in columns if column is not texts[0]):
+        return None
+    return replace(_chosen(texts[0], columns, where, what), only=True)
+
+
+def _require_no_roles(column: Column, columns: Sequence[Column], where: str, what: str) -> None:
+    """Refuse rows that are messages of a chat: without their roles the text would be half of them."""
+    if column.name.strip().lower() == "content" and any(other.name.strip().lower() == "role" for other in columns):
+        raise TinyError(
+            f"The rows of {where} are messages, and each has to be a chat",
+            expected='{"messages": [{"role": "user", "content": "text"}, ...]}',
+            got=_listed(columns, what),
+            remedy=f"Write one such object per chat, or learn no roles (--text-column {column.name.strip()})",
+        )
+
+
 def is_usual(name: str) -> bool:
     """Whether a column of this name usually contains the text."""
     return name.strip().lower() in TEXT_NAMES
+
+
+def is_known(name: str) -> bool:
+    """Whether a column of this name usually contains the text, or a part of a chat."""
+    return is_always_text(name) or name.strip().lower() == _MESSAGES
 
 
 def is_always_text(name: str) -> bool:
@@ -115,19 +145,23 @@ def is_always_text(name: str) -> bool:
     return is_usual(name) or name.strip().lower() in _PAIR
 
 
-def beginning(rows: Iterator[Row], size: Callable[[Row], int]) -> tuple[list[Row], Iterator[Row]]:
+def beginning(
+    rows: Iterator[Row], size: Callable[[Row], int], is_null: Callable[[Row], bool] = lambda row: False
+) -> tuple[list[Row], Iterator[Row]]:
     """The first rows, by which the column is chosen, and an iterator over all rows, those included.
 
     Args:
         rows: all rows.
         size: gives the characters of a row.
+        is_null: tells rows that say nothing about the columns; they do not count.
     """
     head: list[Row] = []
-    characters = 0
+    characters = inspected = 0
     for row in rows:
         head.append(row)
         characters += size(row)
-        if len(head) >= INSPECTED_ROWS or characters >= INSPECTED_CHARACTERS:
+        inspected += not is_null(row)
+        if inspected >= INSPECTED_ROWS or characters >= INSPECTED_CHARACTERS:
             break
     return head, itertools.chain(head, rows)
 
@@ -168,13 +202,22 @@ def _text(value: Any, name: str, where: str) -> str | None:
         return None
     if isinstance(value, bytes):
         try:
-            return value.decode()
+            value = value.decode()
         except UnicodeDecodeError as error:
-            raise TinyError(f"{where} contains bytes that are not UTF-8 under {quoted(name)}") from error
+            raise not_utf8(where, name) from error
     if not isinstance(value, str):
         raise TinyError(
             f"{where} has no text under {quoted(name)}",
             got=f"{type(value).__name__} there",
             remedy="Name what contains the text (--text-column), or correct it",
         )
+    require_no_nul(value, where)
     return value
+
+
+def not_utf8(where: str, name: str) -> TinyError:
+    """The error for a row in which the column `name` has bytes that are no text."""
+    return TinyError(
+        f"{where} contains bytes that are not UTF-8 under {quoted(name)}",
+        remedy="Write the column as UTF-8, or name another (--text-column)",
+    )

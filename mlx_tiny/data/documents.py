@@ -89,11 +89,11 @@ def contains_marker(text: str, roles: Iterable[str] = ()) -> bool:
     return re.search(rf"<\|(?:{names})\|>", text) is not None
 
 
-def clean(text: str) -> str:
-    """The text without outer white space and with LF line ends; inside, nothing else changes."""
+def clean(text: str, outer: str | None = None) -> str:
+    """The text with LF line ends and without the characters `outer` (None: white space) around it."""
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return text.strip()
+    return text.strip(outer)
 
 
 def byte_length(text: str) -> int:
@@ -119,6 +119,12 @@ def quoted(name: str) -> str:
     return repr(cut(name, _LISTED_CHARACTERS))
 
 
+def require_no_nul(text: str, where: str) -> None:
+    """Refuse a text with the character U+0000, which no text contains."""
+    if "\0" in text:
+        raise TinyError(f"{where} contains the character U+0000", remedy="Remove the character, or the row")
+
+
 def binary_error(where: str, found: str) -> TinyError:
     """The error for a file that is not text."""
     return TinyError(
@@ -134,7 +140,7 @@ def too_large(where: str, line: int) -> TinyError:
     return TinyError(
         f"The document from line {line} of {where} is too large",
         expected=f"at most {LARGEST_DOCUMENT_BYTES} bytes",
-        remedy=f"Separate the documents by lines of {SEPARATOR}, or say what separates them (--documents)",
+        remedy=f"Cut it into several, in a text file by lines of {SEPARATOR}, or say what separates them (--documents)",
     )
 
 

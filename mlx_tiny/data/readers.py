@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from mlx_tiny.data.documents import Chat, Item, Rules, Tally, binary_error, clean, contains_marker
+from mlx_tiny.data.documents import Chat, Item, Rules, Tally, clean, contains_marker, cut
 from mlx_tiny.data.formats.jsons import read_json, read_json_lines
 from mlx_tiny.data.formats.parquet import read_parquet
 from mlx_tiny.data.formats.reading import FileLook, Reading
@@ -33,13 +33,13 @@ def look(file: InputFile, rules: Rules) -> FileLook:
     if is_empty(file):
         return FileLook("empty")
     found = _opened(file, rules).look
-    if rules.documents != "auto" and file.suffix in _READERS and _READERS[file.suffix] is not read_text:
-        return FileLook(f"{found.how}, not by --documents {rules.documents}")
-    return found
+    if _READERS.get(file.suffix, read_text) is read_text:
+        return found if rules.column is None else FileLook(f"{found.how}, no columns for --text-column")
+    return found if rules.documents == "auto" else FileLook(f"{found.how}, not by --documents {cut(rules.documents)}")
 
 
 def read_texts(file: InputFile, rules: Rules, tally: Tally) -> Iterator[str]:
-    """Yield the documents of a file: outer white space stripped, CR LF and CR made LF.
+    """Yield the documents of a file: outer white space stripped (but that of whole rows), CR LF and CR made LF.
 
     Text files are cut into documents by `rules.documents`; each row of JSON lines or a table is one. Null and empty
     texts are skipped and counted. Files of unknown suffixes are read as text.
@@ -55,14 +55,14 @@ def read_texts(file: InputFile, rules: Rules, tally: Tally) -> Iterator[str]:
     if is_empty(file):
         tally.skipped["empty file"] += 1
         return
-    for item in _opened(file, rules).items:
+    reading = _opened(file, rules)
+    outer = reading.outer
+    for item in reading.items:
         # Most texts only need their white space stripped; the check for that is many times faster than the work.
         if isinstance(item, str) and "<|" not in item and "\r" not in item:
-            text = item.strip()
+            text = item.strip(outer)
         else:
-            text = _text_of(item, tally)
-        if "\0" in text:
-            raise binary_error(file.name, "the character U+0000 in a text")
+            text = _text_of(item, tally, outer)
         if text:
             tally.documents += 1
             yield text
@@ -74,13 +74,13 @@ def _opened(file: InputFile, rules: Rules) -> Reading:
     return _READERS.get(file.suffix, read_text)(file, rules)
 
 
-def _text_of(item: Item, tally: Tally) -> str:
+def _text_of(item: Item, tally: Tally, outer: str | None) -> str:
     """The document in `item`; its markers and roles are counted."""
     if isinstance(item, Chat):
         tally.roles.update(role for role, _ in item.turns)
         tally.markers += any(contains_marker(content, tally.roles) for _, content in item.turns)
         return item.text()
-    text = clean(item or "")
+    text = clean(item or "", outer)
     tally.markers += contains_marker(text, tally.roles)
     return text
 

@@ -188,13 +188,13 @@ class TestFingerprint:
             path.write_text(content)
             return FileSource(DataConfig(sources=(str(path),), **settings)).fingerprint()  # type: ignore[arg-type]
 
-        first = fingerprint("a.txt", "One\n\nTwo")
-        assert fingerprint("elsewhere/b.txt", "One\n\nTwo") == first
+        first = fingerprint("a.txt", "text\n\nTwo")
+        assert fingerprint("elsewhere/b.txt", "text\n\nTwo") == first
         others = [
-            fingerprint("a.txt", "One\n\nTwO"),
-            fingerprint("a.csv", "One\n\nTwo"),
-            fingerprint("a.txt", "One\n\nTwo", held_out=0.5),
-            fingerprint("a.txt", "One\n\nTwo", text_column="x"),
+            fingerprint("a.txt", "text\n\nTwO"),
+            fingerprint("a.csv", "text\n\nTwo"),
+            fingerprint("a.txt", "text\n\nTwo", held_out=0.5),
+            fingerprint("a.txt", "text\n\nTwo", text_column="x"),
         ]
         assert len({first, *others}) == 5
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from mlx_tiny.data.documents import Chat, clean, listed
+from mlx_tiny.data.documents import Chat, clean, listed, require_no_nul
 from mlx_tiny.errors import TinyError
 
 _ROLE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
@@ -38,9 +38,8 @@ def chat_of_pair(prompt: str, completion: str) -> Chat | None:
 
 def _turn(message: Any, where: str) -> tuple[str, str]:
     if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-        raise _fault(
-            where, f"the keys {listed(map(str, message))}" if isinstance(message, dict) else str(type(message))
-        )
+        keys = f"the keys {listed(map(str, message))}" if isinstance(message, dict) else type(message).__name__
+        raise _fault(where, keys)
     role, content = message["role"].strip(), message.get("content")
     if not _ROLE.fullmatch(role):
         raise _fault(where, f"the role {role[:40]!r}")
@@ -51,6 +50,7 @@ def _turn(message: Any, where: str) -> tuple[str, str]:
         content = "".join(_part(part, where) for part in content)
     if not isinstance(content, str):
         raise _fault(where, f"{type(content).__name__} as content of {role}")
+    require_no_nul(content, where)
     return role, clean(content)
 
 

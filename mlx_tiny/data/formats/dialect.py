@@ -7,12 +7,15 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from mlx_tiny.data.documents import LARGEST_DOCUMENT_BYTES
+from mlx_tiny.data.columns import is_known
+from mlx_tiny.data.documents import LARGEST_DOCUMENT_BYTES, cut
 from mlx_tiny.errors import TinyError
 
 DELIMITERS = (",", ";", "\t", "|")
 _NAMES = {"\t": "tab"}
-_SEPARATOR_LINE = re.compile(r"sep=([^\w\s\"'.]|\t)\s*", re.IGNORECASE)
+_SEPARATOR_LINE = re.compile(r'(?:sep=(.*)|"sep=(.*)")\n?', re.IGNORECASE)
+_SEPARATOR = re.compile(r"[^\w\s\"'.]|\t")
+_OTHER_DELIMITER = re.compile(r"[^\w\s\"'.,;|]")
 _QUOTED_CELL = re.compile(r'\s*"(?:[^"]|"")*"\s*')
 
 
@@ -81,11 +84,11 @@ def find_dialect(lines: list[str], whole: bool, name: str, preferred: str) -> Di
         width are an error later.
 
     Raises:
-        TinyError: two dialects fit equally well.
+        TinyError: two dialects fit equally well, or the first line names no delimiter after `sep=`.
     """
     named = _SEPARATOR_LINE.fullmatch(lines[0])
     if named:
-        return _with_quotes(named[1], lines[1:], whole, skipped_lines=1)
+        return _with_quotes(_named_delimiter(named[1] or named[2] or "", name), lines[1:], whole, skipped_lines=1)
     first = next((line for line in lines if line.strip()), "")
     dialects = [_with_quotes(delimiter, lines, whole) for delimiter in DELIMITERS if delimiter in first]
     widths = {dialect: _width(dialect, lines, whole) for dialect in dialects}
@@ -101,8 +104,44 @@ def find_dialect(lines: list[str], whole: bool, name: str, preferred: str) -> Di
     if best:
         return next((dialect for dialect in best if dialect.delimiter == preferred), best[0])
     return next((d for d in dialects if d.delimiter == preferred), None) or (
-        max(dialects, key=lambda dialect: first.count(dialect.delimiter)) if dialects else Dialect(preferred)
+        max(dialects, key=lambda dialect: first.count(dialect.delimiter))
+        if dialects
+        else _with_quotes(preferred, lines, whole)
     )
+
+
+def _named_delimiter(written: str, name: str) -> str:
+    """The delimiter that stands after `sep=` in the first line."""
+    delimiter = "\t" if written in ("\\t", "\t") else written.strip(" ")
+    if _SEPARATOR.fullmatch(delimiter):
+        return delimiter
+    raise TinyError(
+        f"The first line of {name} does not name a delimiter",
+        expected="one character after sep=, such as sep=; or sep=\\t",
+        got=cut(f"sep={written}"),
+        remedy="Correct the line, or remove it if it is none of the table",
+    )
+
+
+def require_known_delimiter(dialect: Dialect, lines: list[str], name: str) -> None:
+    """Refuse a table that seems to have one column only because its cells are separated by another character.
+
+    Args:
+        dialect: what was found.
+        lines: the first lines of the file.
+        name: the file's name, for the error.
+    """
+    rows = [line for line in lines[dialect.skipped_lines :] if line.strip()]
+    if dialect.skipped_lines or len(rows) < 2 or any(delimiter in rows[0] for delimiter in DELIMITERS):
+        return
+    for other in dict.fromkeys(_OTHER_DELIMITER.findall(rows[0])):
+        if len({row.count(other) for row in rows}) == 1:
+            raise TinyError(
+                f"{name} seems to have cells that are separated by {other!r}",
+                expected="commas, semicolons, tabs or bars",
+                got=cut(rows[0]),
+                remedy=f"Write sep={other} as the first line, or sep=, if each line is one text",
+            )
 
 
 def _width(dialect: Dialect, lines: list[str], whole: bool) -> int:
@@ -116,15 +155,24 @@ def _with_quotes(delimiter: str, lines: list[str], whole: bool, skipped_lines: i
     plain = Dialect(delimiter, True, False, skipped_lines)
     unquoted, spaced = Dialect(delimiter, False, False, skipped_lines), Dialect(delimiter, True, True, skipped_lines)
     if delimiter == "\t":
-        quotes_are_whole = list(_quotes_are_whole(unquoted.rows(lines, whole) or []))
+        rows = unquoted.rows(lines, whole) or []
+        if rows and _is_quoted_header(rows[0]):
+            return plain
+        quotes_are_whole = list(_quotes_are_whole(rows))
         if quotes_are_whole and all(quotes_are_whole) and _width(plain, lines, whole):
             return plain
         return plain if _width(plain, lines, whole) and not _width(unquoted, lines, whole) else unquoted
-    rows = plain.rows(lines, whole)
-    if rows is None or not _width(plain, lines, whole):
+    quoted_rows = plain.rows(lines, whole)
+    if quoted_rows is None or not _width(plain, lines, whole):
         return spaced if _width(spaced, lines, whole) else plain
-    cells = [cell for row in rows for cell in row if cell.startswith(" ") and cell.lstrip().startswith('"')]
+    cells = [cell for row in quoted_rows for cell in row if cell.startswith(" ") and cell.lstrip().startswith('"')]
     return spaced if cells and all(map(_QUOTED_CELL.fullmatch, cells)) else plain
+
+
+def _is_quoted_header(names: list[str]) -> bool:
+    """Whether the first line shows that all cells are quoted; a single cell in quotes may be a text."""
+    are_quoted = all(name.startswith('"') and _QUOTED_CELL.fullmatch(name) for name in names)
+    return are_quoted and (len(names) > 1 or is_known(names[0].strip(' "\n')))
 
 
 def _quotes_are_whole(rows: list[list[str]]) -> Iterator[bool]:

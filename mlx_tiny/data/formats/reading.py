@@ -23,3 +23,5 @@ class Reading:
     look: FileLook
     items: Iterator[Item]
     """What each row contains, in the order of the file."""
+    outer: str | None = None
+    """Characters around a text that do not belong to it; None for all white space."""

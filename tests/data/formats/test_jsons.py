@@ -90,7 +90,7 @@ class TestKey:
         ("{}", "no key 'text'. Got an empty object"),
         ('{"text": 5}', "no text under 'text'. Got int"),
         (r'{"text": "half \ud83d"}', "half of a surrogate pair"),
-        (r'{"text": "a\u0000b"}', r"binary file.*U\+0000"),
+        (r'{"text": "a\u0000b"}', r"U\+0000"),
     ],
 )
 def test_faulty_lines_are_named(tmp_path: Path, name: str, line: str, message: str, late: bool) -> None:
@@ -99,7 +99,7 @@ def test_faulty_lines_are_named(tmp_path: Path, name: str, line: str, message: s
     with pytest.raises(TinyError) as caught:
         read(path)
     assert caught.match(message)
-    assert "U+0000" in str(caught.value) or caught.match(f"Line {before + 2} of .*{name}")
+    assert caught.match(f"Line {before + 2} of .*{name}")
     assert len(str(caught.value)) < 1000
 
 

@@ -63,7 +63,8 @@ class TestDialect:
             pytest.param("id;text\n1;One, two\n2;Three\n", ["One, two", "Three"], id="semicolons"),
             pytest.param("sep=;\ntext;n\nOne, two;1\n", ["One, two"], id="named delimiter"),
             pytest.param("sep=,\r\ntext\r\nOne; two\r\n", ["One; two"], id="named delimiter of one column"),
-            pytest.param("sep=e\nOne\nTwo", ["One", "Two"], id="no named delimiter"),
+            pytest.param("sep=\\t\ntext\tn\nOne\t1\n", ["One"], id="a named tab"),
+            pytest.param('"sep=;"\ntext;n\nOne;1\n', ["One"], id="a named delimiter in quotes"),
             pytest.param("text\nOne; two | three\n", ["One; two | three"], id="other delimiters in texts"),
             pytest.param("id;price;text\n1;0,5;One\n2;1,5;Two, a\n", ["One", "Two, a"], id="decimal commas"),
             pytest.param('"id";"te;xt";"text"\n1;2;"One;"\n', ["One;"], id="quoted names"),
@@ -96,9 +97,65 @@ class TestDialect:
         with pytest.raises(TinyError, match=r"Line 2002 of .*quote"):
             read(write(tmp_path / "a.tsv", f"id\ttext\n{rows}"))
 
+    @pytest.mark.parametrize(
+        ("content", "documents"),
+        [
+            ('text\n"Oh\nTwo\nend"\n', ['"Oh', "Two", 'end"']),
+            ('"text"\n"Oh\nTwo"\n', ["Oh\nTwo"]),
+            ('"id"\t"body"\n"20"\t"\nWord"\n"21"\t"Two"\n', ["Word", "Two"]),
+        ],
+    )
+    def test_quotes_of_a_tsv_as_the_header_shows(self, tmp_path: Path, content: str, documents: list[str]) -> None:
+        assert read(write(tmp_path / "a.tsv", content)) == documents
+
+    def test_rows_of_a_quoted_tsv_are_not_split(self, tmp_path: Path) -> None:
+        with pytest.raises(TinyError, match=r"Line 2 of .*quote"):
+            read(write(tmp_path / "a.tsv", '"id"\t"body"\n"20"\t"\nWord\t"\n'))
+
+    @pytest.mark.parametrize("late", [0, 1500])
+    @pytest.mark.parametrize(
+        "rows",
+        ['1,"Oh\n2,Two\n3,end"\n', 'a,"Oh\nb,Two\nc,end"\n'],
+        ids=["numbers", "names"],
+    )
+    def test_a_cell_that_contains_rows(self, tmp_path: Path, rows: str, late: int) -> None:
+        content = "id,text\n" + "1,One\n" * late + rows
+        with pytest.raises(TinyError, match=rf"Line {late + 2} of .*quote"):
+            read(write(tmp_path / "a.csv", content))
+
+    @pytest.mark.parametrize(
+        ("content", "documents"),
+        [
+            ('id,text\n1,"Dear Ann,\nthanks, and bye"\n', ["Dear Ann,\nthanks, and bye"]),
+            ('id,text\nx,"Dear Ann\nthanks, and bye"\n', ["Dear Ann\nthanks, and bye"]),
+            ('id,text\n1,"Dear Ann\nthanks,bye"\n', ["Dear Ann\nthanks,bye"]),
+            ('text,n\n"One\ntwo",1\n', ["One\ntwo"]),
+            ('text\n"One\ntwo"\n', ["One\ntwo"]),
+        ],
+    )
+    def test_a_cell_of_several_lines(self, tmp_path: Path, content: str, documents: list[str]) -> None:
+        assert read(write(tmp_path / "a.csv", content)) == documents
+
     def test_two_delimiters_fit(self, tmp_path: Path) -> None:
         with pytest.raises(TinyError, match=r"separates its cells.*','.*';'.*sep="):
             read(write(tmp_path / "a.csv", "a,b;c\n1,x;y\n"))
+
+    @pytest.mark.parametrize(
+        ("content", "found"),
+        [
+            ("id~text\n1~One\n2~Two\n", "'~'"),
+            ("id:text\n1:One, a\n", "':'"),
+            ("id::text\n1::One\n", "':'"),
+            ("sep=::\nid::text\n1::One\n", "sep=::"),
+            ('sep="\nid"text\n1"One\n', 'sep="'),
+            ("sep=\nid,text\n1,One\n", "sep="),
+            ("sep=e\nOne\nTwo", "sep=e"),
+        ],
+    )
+    @pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
+    def test_unknown_delimiters(self, tmp_path: Path, name: str, content: str, found: str) -> None:
+        with pytest.raises(TinyError, match=f"(separated by|delimiter).*{found}.*"):
+            read(write(tmp_path / name, content))
 
     def test_quotes_that_do_not_match(self, tmp_path: Path) -> None:
         with pytest.raises(TinyError, match=r"Line 3 of .* malformed.*quotes"):
@@ -114,8 +171,13 @@ class TestColumn:
             pytest.param("text,label\n0101,even\n1,odd\n", ["0101", "1"], id="digits"),
             pytest.param("text\n1\n2\n", ["1", "2"], id="only digits"),
             pytest.param("text,n\n,1\n,2\nOne,3\n", ["One"], id="mostly empty"),
-            pytest.param("left,right\na,b\n'c',d\n", ["a,b", "'c',d"], id="whole rows of two texts"),
-            pytest.param('left,right\n"a, ""b""\nc",d\ne,f\n', ['"a, ""b""\nc",d', "e,f"], id="whole rows with quotes"),
+            pytest.param("left,n,m\na,1,b\n'c',2,d\n", ["a,1,b", "'c',2,d"], id="whole rows of two texts"),
+            pytest.param(
+                'n,left,right\n1,"a, ""b""\nc",d\n2,e,f\n', ['1,"a, ""b""\nc",d', "2,e,f"], id="whole rows with quotes"
+            ),
+            pytest.param('name\n"0101"\n"0110"\n', ["0101", "0110"], id="quoted digits in the only column"),
+            pytest.param(",text\n0,One\n1,Two\n", ["One", "Two"], id="an index without a name"),
+            pytest.param("text,\nOne,\n", ["One"], id="nothing in the column without a name"),
             pytest.param("n,m\n1,2\n3,4\n", ["1,2", "3,4"], id="whole rows of numbers"),
             pytest.param("prompt,completion\n2?,4\n", ["<|user|>2?<|assistant|>4"], id="chats"),
         ],
@@ -125,20 +187,27 @@ class TestColumn:
 
     def test_it_is_said(self, tmp_path: Path) -> None:
         assert "'text' (50 %" in how(write(tmp_path / "a.csv", "text,n\nOne,1\n,2\n"))
-        assert "header of 2: left, right" in how(write(tmp_path / "b.csv", "left,right\na,b\n"))
+        assert "header of 3: left, right, n" in how(write(tmp_path / "b.csv", "left,right,n\na,b,1\n"))
+
+    def test_whole_rows_keep_empty_cells(self, tmp_path: Path) -> None:
+        tally = Tally()
+        rows = "n\tleft\tright\n1\ta\t\n2\t\tb\n\tc\td\n\t \t\n"
+        assert read(write(tmp_path / "a.tsv", rows), tally) == ["1\ta\t", "2\t\tb", "\tc\td"]
+        assert tally.skipped.total() == 1
 
     def test_empty_cells_are_counted(self, tmp_path: Path) -> None:
         tally = Tally()
         assert read(write(tmp_path / "a.csv", 'text,n\nOne,1\n,2\n" ",3\n'), tally) == ["One"]
         assert (tally.documents, tally.skipped.total()) == (1, 2)
-        assert read(write(tmp_path / "b.csv", 'text\nOne\n""\n'), tally) == ["One"]
-        assert tally.skipped.total() == 3
+        assert read(write(tmp_path / "b.csv", 'text\nOne\n""\n\n \n'), tally) == ["One"]
+        assert tally.skipped.total() == 5
 
     def test_named(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.tsv", "title\t text\nT\tOne\n")
         assert (read(path, column="title"), read(path, column="text")) == (["T"], ["One"])
         with pytest.raises(TinyError, match=r"no column 'body'\. Got the columns title, text\."):
             read(path, column="body")
+        assert read(write(tmp_path / "a.csv", "num,lab\n0101,even\n"), column="num") == ["0101"]
 
     def test_several_usual_names(self, tmp_path: Path) -> None:
         with pytest.raises(TinyError, match=r"which column contains the text.*text, story.*--text-column"):
@@ -158,7 +227,7 @@ class TestColumn:
             with pytest.raises(TinyError) as caught:
                 read(write(tmp_path / "a.csv", content), column=column)
             assert len(str(caught.value)) < 1000
-        assert len(how(tmp_path / "a.csv")) < 1000
+        assert len(how(write(tmp_path / "a.csv", f"{names},n\n{'x,' * 20_000}1\n"))) < 1000
 
 
 class TestHeader:
@@ -174,6 +243,14 @@ class TestHeader:
             pytest.param("# made by hand\nid,text\n1,One\n", id="a comment"),
             pytest.param("# made by hand\ntext\nOne\n", id="a comment in one column"),
             pytest.param("# made, by hand\nid,text\n1,One\n", id="a comment with a comma"),
+            pytest.param("One day a dog came.\nTwo cats sat.\nThree.\n", id="texts of one column"),
+            pytest.param("Just one line of text", id="a line alone"),
+            pytest.param("left,right\na,b\nc,d\n", id="names as good as cells"),
+            pytest.param("pos,I liked it\nneg,I hated it\n", id="two columns"),
+            pytest.param("I liked it,2020-01-01\nHated,2020-01-02\n", id="dates above dates"),
+            pytest.param("Hello,Hi\nBye,I saw 3 cats\n", id="a digit by chance"),
+            pytest.param("Good,\nBad,5\n", id="an empty cell above a number"),
+            pytest.param("emma\n" + "olivia\nava\n" * 9, id="too few to show categories"),
         ],
     )
     def test_what_is_no_header(self, tmp_path: Path, content: str) -> None:
@@ -186,8 +263,57 @@ class TestHeader:
         assert read(write(tmp_path / "a.csv", "town,2019,2020\nA,1,2\n"), column="town") == ["A"]
 
     @pytest.mark.parametrize(
+        "content",
+        [
+            pytest.param("tale,day\nOne,\nTwo,2020-01-01\nThree,NA\n", id="dates"),
+            pytest.param("tale,price\nOne,1e5\nTwo,$0.50\nThree,7 %\n".replace("1e5", "€ 1"), id="amounts"),
+            pytest.param("code,tale,tune\nA1,One,a\nA2,Two,b\nB1,Three,c\n", id="codes"),
+            pytest.param("tale,feeling\n" + "One,good\nTwo,bad\n" * 10, id="categories"),
+        ],
+    )
+    def test_what_is_a_header(self, tmp_path: Path, content: str) -> None:
+        names, *rows = content.splitlines()
+        path = write(tmp_path / "a.csv", content)
+        assert len(read(path)) == len(rows)
+        assert not any(name in text for text in read(path) for name in names.split(","))
+
+    @pytest.mark.parametrize(
+        ("content", "line"),
+        [
+            ("# exported by X\nid,text\n" + "1,doc 1\n" * 12, 2),
+            ("Data from 2020, cleaned\nid,text\n1,One\n2,Two\n", 2),
+            ("Exported 2024,\n\nid,text\n1,One\n", 3),
+            ("// c\ntext\nOne\n", 2),
+            ("My stories\nby me\n\nText \nOne\n", 4),
+            ("a,b\nx,y\nprompt,completion\nOne,Two\n", 3),
+        ],
+    )
+    def test_a_later_line_is_the_header(self, tmp_path: Path, content: str, line: int) -> None:
+        with pytest.raises(TinyError, match=rf"Line {line} of .* seems to be the header.*line 1 as"):
+            read(write(tmp_path / "a.csv", content))
+
+    def test_words_that_are_usual_names_below_a_header(self, tmp_path: Path) -> None:
+        assert read(write(tmp_path / "a.csv", "id,word\n1,body\n2,text\n")) == ["body", "text"]
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            "text,\nOne, two\n",
+            "id,text,\n1,One, two\n",
+            "id,text,\n" + "1,One,\n" * 1500 + "1,One, 2\n",
+            ",text\nx,One\n",
+        ],
+    )
+    def test_text_below_no_name_is_not_dropped(self, tmp_path: Path, content: str) -> None:
+        line = content.count("\n")
+        with pytest.raises(TinyError, match=rf"Line {line} of .* without a name"):
+            read(write(tmp_path / "a.csv", content))
+
+    @pytest.mark.parametrize(
         ("content", "column", "documents"),
         [
+            ("0101,even\n", "1", ["0101"]),
+            ('c1,"a\nb",x\nc2,d\n', None, ['c1,"a\nb",x', "c2,d"]),
             ("1,One\n2,Two\n", None, ["One", "Two"]),
             ("One,a\nTwo,b\n", "1", ["One", "Two"]),
             ("One,a\nTwo,b\n", None, ["One,a", "Two,b"]),
@@ -213,17 +339,33 @@ class TestBaskets:
         tally = Tally()
         assert read(path, tally) == BASKETS * 4
         assert tally.documents == 20
-        assert "no header and rows of 1 to 4 cells: each line" in how(path)
+        assert "no header and rows of 1 to 4 cells: each row" in how(path)
 
     def test_late_rows_of_any_width(self, tmp_path: Path) -> None:
         lines = [*BASKETS * 400, 'a "b,c,d,e,f,g']
         assert read(write(tmp_path / "a.csv", "\n".join(lines))) == lines
 
     @pytest.mark.parametrize(
-        "lines",
-        [BASKETS, ["id,text", *BASKETS * 4], ["a,b", *["1,2"] * 20, "3"]],
-        ids=["few", "usual name", "most fit"],
+        "content",
+        [
+            pytest.param("\n".join(BASKETS), id="few"),
+            pytest.param("\n".join(["id,text", *BASKETS * 4]), id="a usual name"),
+            pytest.param("a,b\n" + "1,2\n" * 20 + "3\n", id="most fit"),
+            pytest.param("\n".join(["customer,items", *BASKETS * 4]), id="names that are no items"),
+            pytest.param("\n".join([*BASKETS * 4, 'tea,"jam"']), id="quotes"),
+            pytest.param('"id","text"\n' + "1,doc, 1\n" * 12, id="delimiters in texts"),
+            pytest.param("id,review\n" + "1,doc, 1\n" * 12, id="delimiters in texts below another name"),
+            pytest.param('"text","label"\n' + '"1","doc 1",0\n' * 12, id="an index without a header"),
+            pytest.param("id,text\n" + "1,doc 1,\n" * 12, id="delimiters at the end of rows"),
+            pytest.param("prompt,completion\n" + "hi, you,doc\n" * 12, id="delimiters in prompts"),
+            pytest.param("customer,items\n" + 'c1,"a\nb",x\n' * 12, id="cells of several lines"),
+        ],
     )
-    def test_others_are_refused(self, tmp_path: Path, lines: list[str]) -> None:
-        with pytest.raises(TinyError, match="header"):
-            read(write(tmp_path / "a.csv", "\n".join(lines)))
+    def test_others_are_refused(self, tmp_path: Path, content: str) -> None:
+        with pytest.raises(TinyError, match=r"Line \d+ of .* cells?, and the header has"):
+            read(write(tmp_path / "a.csv", content))
+
+    def test_a_quote_that_is_not_doubled(self, tmp_path: Path) -> None:
+        rows = "id,review\n" + '1,"doc, 1"\n' * 12 + '13,"He said "hi", ok"\n'
+        with pytest.raises(TinyError, match=r"Line 14 of .*quotes"):
+            read(write(tmp_path / "a.csv", rows))

@@ -1,0 +1,154 @@
+"""The header of a table: whether its first line names the columns, or is a row already."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mlx_tiny.data.columns import is_known
+from mlx_tiny.data.documents import listed, quoted
+from mlx_tiny.errors import TinyError
+
+_LONGEST_NAME = 100
+_SENTENCE = re.compile(r"\S+\s.*[.!]")
+"""A name that ends so is a text; one that ends in a question mark may be the question of a form."""
+_DIGIT = re.compile(r"\d")
+_MEASURED = re.compile(r"[\W\d_]*\d[\W\d_]*")
+"""A number, date or time: digits and no letters."""
+_ABSENT = ("na", "n/a", "null", "none", "nan", "-", "?")
+_FEWEST_CODES, _FEWEST_CATEGORIES = 3, 20
+"""Cells of which all contain a digit, and cells of which each recurs, tell a header from these numbers on."""
+_FEWEST_BASKETS = 10
+_LAST_HEADER_LINE = 5
+
+Row = tuple[int, list[str]]
+"""The number of the row's first line (from 1), and its cells."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """The names of the columns, and the line that they come from."""
+
+    names: list[str]
+    line: int | None
+    """None in a table without a header."""
+
+    def how(self) -> str:
+        """What is taken as the header, for errors."""
+        return f"line {self.line} as the header: {listed(self.names)}"
+
+    def remedy(self) -> str:
+        """What to do if the line is no header, for errors; the end of a sentence."""
+        comment = "remove the line if it is a comment, or " if self.names[0].startswith("#") else ""
+        return f"{comment}say that the file has no header (--no-header)"
+
+
+def evidence(names: Sequence[str], rows: Sequence[Row]) -> list[str]:
+    """The reasons to take the first line as a header; none if it may be a row like the others.
+
+    Args:
+        names: the cells of the first line.
+        rows: the first rows below it.
+    """
+    reasons = [f"the usual name {quoted(name)}" for name in names if is_known(name)]
+    for index, cells in enumerate(_columns(names, rows)):
+        name = names[index]
+        if not cells or _DIGIT.search(name) or (not name and index > 0):
+            continue
+        if all(map(_MEASURED.fullmatch, cells)) or all(map(is_number, cells)):
+            reasons.append(f"numbers or dates below {quoted(name)}")
+        elif len(cells) >= _FEWEST_CODES and all(map(_DIGIT.search, cells)):
+            reasons.append(f"digits in all cells below {quoted(name)}")
+        elif len(cells) >= _FEWEST_CATEGORIES and name not in cells and min(Counter(cells).values()) > 1:
+            reasons.append(f"a few categories below {quoted(name)}, which is none of them")
+    return reasons
+
+
+def doubts(names: Sequence[str], rows: Sequence[Row]) -> list[str]:
+    """The reasons to take the first line as a comment or a row."""
+    if any(map(is_known, names)):
+        return []
+    reasons = ["it begins with #"] if names[0].startswith("#") else []
+    for name in names:
+        if not name.endswith("?") and (_SENTENCE.fullmatch(name) or len(name) > _LONGEST_NAME):
+            reasons.append(f"the text {quoted(name)}")
+    numbers = []
+    for index, cells in enumerate(_columns(names, rows)):
+        if cells and all(map(is_number, cells)):
+            numbers.append(names[index])
+        elif names[index] and names[index] in cells:
+            reasons.append(f"{quoted(names[index])} occurs again in its column")
+    if numbers and all(map(is_number, numbers)):
+        reasons.append("numbers above numbers")
+    return reasons
+
+
+def _columns(names: Sequence[str], rows: Sequence[Row]) -> list[list[str]]:
+    """The cells of each column that say something, from the rows that are as wide as the header."""
+    fitting = [cells for _, cells in rows if len(cells) == len(names)]
+    columns = [[row[index].strip() for row in fitting] for index in range(len(names))]
+    return [[cell for cell in cells if cell and cell.lower() not in _ABSENT] for cells in columns]
+
+
+def is_number(cell: str) -> bool:
+    """Whether a cell is a number."""
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def require_no_later_header(where: str, header: Header, rows: Sequence[Row]) -> None:
+    """Refuse a table in which a line soon after the first seems to be the header.
+
+    Args:
+        where: the file's name.
+        header: the first line.
+        rows: the first rows below it.
+    """
+    later = next((row for row in rows[: _LAST_HEADER_LINE - 1] if _are_names(row[1])), None)
+    if later is not None and not evidence(header.names, rows):
+        raise TinyError(
+            f"Line {later[0]} of {where} seems to be the header ({listed(later[1])}), and it is not the first",
+            got=header.how(),
+            remedy=f"Remove what stands above the header, or {header.remedy()}",
+        )
+
+
+def _are_names(cells: Sequence[str]) -> bool:
+    return any(map(is_known, cells)) and not any(map(_DIGIT.search, cells)) and len(set(cells)) == len(cells)
+
+
+def require_header(where: str, header: Header, rows: Sequence[Row]) -> None:
+    """Refuse a first line that may be a comment or a row: it would be dropped; see `evidence` and `doubts`."""
+    against = doubts(header.names, rows)
+    if not against and evidence(header.names, rows):
+        return
+    raise TinyError(
+        f"The first line of {where} would be the header, and does not look like one",
+        expected="names of the columns, such as text, or names without digits above numbers",
+        got=header.how() + (f" ({against[0]})" if against else ""),
+        remedy=f"Name the column of the text, if it is one (--text-column); or {header.remedy()}",
+    )
+
+
+def are_baskets(first: Sequence[str], rows: Sequence[Row], lines: Sequence[str]) -> bool:
+    """Whether rows are lists of different lengths, such as purchases, below no header.
+
+    Items recur in other rows; the names of a header, and the pieces of a text with delimiters in it, do not.
+
+    Args:
+        first: the cells of the first line.
+        rows: the first rows below it.
+        lines: the lines of these rows.
+    """
+    widths = Counter([len(first), *(len(cells) for _, cells in rows)])
+    if widths.total() < _FEWEST_BASKETS or max(widths.values()) >= widths.total() / 2:
+        return False
+    if any(map(is_known, first)) or any('"' in line for line in lines):
+        return False
+    items = {cell.strip() for _, cells in rows for cell in cells}
+    return sum(cell.strip() in items for cell in first) > len(first) / 2
