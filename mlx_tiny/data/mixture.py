@@ -110,9 +110,7 @@ class Mixture:
             )
         if config.schema is not None:
             raise TinyError("A schema cannot be used with a mixture", remedy="Leave the weights or the schema out")
-        self._config = config
-        self._configs = [replace(config, sources=(name,)) for name, _ in named]
-        self.sources: list[Source] = [find_source(part) for part in self._configs]
+        self.sources: list[Source] = [find_source(replace(config, sources=(name,))) for name, _ in named]
         require_used(self.sources)
 
     @property
@@ -126,10 +124,14 @@ class Mixture:
         """One line with the share of each text."""
         return _described(zip(self.shares, (source.description for source in self.sources), strict=True))
 
-    def prepare(self, report: Progress, tokenizer: Tokenizer | None, *, exact_vocabulary: bool) -> MixedCorpus:
+    def prepare(
+        self, config: DataConfig, report: Progress, tokenizer: Tokenizer | None, *, exact_vocabulary: bool
+    ) -> MixedCorpus:
         """Open the token files of all texts, and write those that are missing.
 
         Args:
+            config: the kind and the largest size of the vocabulary, which may not have been known when the texts were
+                looked for.
             tokenizer: of a trained model, to be used instead of one that is trained on the mixture.
             exact_vocabulary: see `prepare.prepare`.
 
@@ -138,7 +140,6 @@ class Mixture:
         """
         for source in self.sources:
             source.make_ready(report)
-        config = self._config
         learned = (config.tokenizer, config.vocabulary_size) if tokenizer is None else tokenizer.hash
         texts = [source.fingerprint() for source in self.sources]
         key = hash_text("mixture", PREPARED_VERSION, *self.shares, *texts, learned)[:32]
@@ -147,8 +148,9 @@ class Mixture:
             if exact_vocabulary:
                 require_size(known.tokenizer.size, config.vocabulary_size)
             return known
-        tokenizer = tokenizer or self._learn_tokenizer(report, exact_vocabulary)
-        parts = zip(self.shares, self._configs, self.sources, strict=True)
+        configs = [replace(config, sources=source.names) for source in self.sources]
+        tokenizer = tokenizer or self._learn_tokenizer(config, configs, report, exact_vocabulary)
+        parts = zip(self.shares, configs, self.sources, strict=True)
         mixed = MixedCorpus(
             key,
             tuple(
@@ -159,12 +161,14 @@ class Mixture:
         _write(mixed)
         return mixed
 
-    def _learn_tokenizer(self, report: Progress, exact_vocabulary: bool) -> Tokenizer:
-        pairs = zip(self.sources, self._configs, strict=True)
+    def _learn_tokenizer(
+        self, config: DataConfig, configs: Sequence[DataConfig], report: Progress, exact_vocabulary: bool
+    ) -> Tokenizer:
+        pairs = zip(self.sources, configs, strict=True)
         surveys = [survey(source, config, report) for source, config in pairs]
         return learn_tokenizer(
             mixed_sample([each.sample for each in surveys], self.shares),
-            self._config,
+            config,
             report,
             exact_vocabulary=exact_vocabulary,
             roles=sorted({role for each in surveys for role in each.found.roles}),
@@ -192,12 +196,12 @@ def prepare_data(
     """`prepare` for a source or a mixture.
 
     Args:
-        source: the result of `resolve_data(config)`, if the caller has it already.
+        source: the result of `resolve_data`, if the caller has it already, perhaps for another vocabulary.
         config, progress, tokenizer, exact_vocabulary: as for `prepare`.
     """
     source = source or resolve_data(config)
     if isinstance(source, Mixture):
-        return source.prepare(progress or silent, tokenizer, exact_vocabulary=exact_vocabulary)
+        return source.prepare(config, progress or silent, tokenizer, exact_vocabulary=exact_vocabulary)
     return prepare(config, progress=progress, source=source, tokenizer=tokenizer, exact_vocabulary=exact_vocabulary)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -46,6 +47,22 @@ def test_a_demand_for_more_tokens_than_the_mixture_supports_is_refused(config: D
         with pytest.raises(TinyError, match="too small for the vocabulary"):
             prepare_data(larger, exact_vocabulary=True)
         prepared(larger)
+
+
+@pytest.mark.parametrize("weights", [(":1", ":3"), ("", "")], ids=["mixture", "files"])
+@pytest.mark.parametrize("changed", [{"vocabulary_size": 300}, {"tokenizer": "characters"}], ids=str)
+def test_the_vocabulary_is_the_last_that_was_decided(
+    config: DataConfig, weights: tuple[str, str], changed: dict[str, Any]
+) -> None:
+    """A text is looked for before the preset decides the vocabulary; a resumed run looks for it afterwards."""
+    names = (source.rpartition(":")[0] + weight for source, weight in zip(config.sources, weights, strict=True))
+    early = replace(config, sources=tuple(names), vocabulary_size=512)
+    source = resolve_data(early)
+    decided = replace(early, **changed, sources=source.names)
+    begun = prepare_data(decided, source=source)
+    assert begun.key == prepare_data(decided).key != prepare_data(early).key
+    assert {part.corpus.record.settings.vocabulary_size for part in begun.parts} == {decided.vocabulary_size}
+    assert begun.tokenizer.size <= decided.vocabulary_size
 
 
 @pytest.mark.parametrize(
