@@ -31,6 +31,8 @@ class Document(NamedTuple):
     """Whether it is validation text."""
     bits: float | None = None
     """Exact information content, where the text was generated."""
+    whole: int | None = None
+    """`document_hash` of the text of which this is a part, if it is one."""
 
 
 @dataclass(frozen=True)

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from mlx_tiny.data.documents import Document, byte_length, document_hash
 
-FEW_DOCUMENTS = 40
-"""Fewer documents are too few to hold out whole ones; the end of each is held out instead."""
+_ENOUGH_HELD_OUT = 4
+"""Where by hash fewer documents would be held out, about, the end of each is held out, if they are long."""
+_LONG_BYTES = 2000
+"""Few documents of at least this length on average are long enough for that."""
 MEASURED_BYTES = 200_000
 """Where nothing is held out, strength is measured on this much text at the beginning."""
 _SHORTEST_END = 64
 """Characters; of a document with a smaller share at least this is held out, but no more than an eighth."""
+_NEAR = 100
+"""Characters; a word is not cut if there is a space so near."""
+_MARKER = re.compile(r"<\|[^<>|\n]{1,64}\|>")
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,8 @@ class Split:
                 yield Document(text, text_hash / 2**64 < self.share)
             elif self.kind == "ends":
                 begin, end = cut_end(text, self.share)
-                yield from (Document(part, held_out) for part, held_out in ((begin, False), (end, True)) if part)
+                parts = ((begin, False), (end, True))
+                yield from (Document(part, held_out, whole=text_hash) for part, held_out in parts if part)
             else:
                 yield Document(text, False)
                 if measured < MEASURED_BYTES:
@@ -58,35 +65,56 @@ class Split:
 def choose_split(texts: Iterable[str], share: float) -> Split:
     """The way to hold out about `share` of the documents; it reads only as many of them as it needs.
 
-    Where no document has a hash below the share, or few documents are too short to be cut, the one with the smallest
-    hash is held out.
+    Where no document has a hash below the share, the one with the smallest hash is held out; of a few documents, the
+    one with the largest is always trained on.
     """
     if share == 0:
         return Split("none", 0.0)
-    count, smallest, can_cut = 0, 1.0, False
+    enough = math.ceil(_ENOUGH_HELD_OUT / share)
+    count, size, smallest, largest, chats, can_cut = 0, 0, 1.0, 0.0, False, False
     for text in texts:
-        count += 1
-        smallest = min(smallest, document_hash(text) / 2**64)
-        if count >= FEW_DOCUMENTS and smallest < share:
+        number = document_hash(text) / 2**64
+        count, smallest, largest = count + 1, min(smallest, number), max(largest, number)
+        if count >= enough and smallest < share:
             return Split("hash", share)
-        can_cut = can_cut or (count < FEW_DOCUMENTS and cut_end(text, share)[1] != "")
-    if count < FEW_DOCUMENTS and can_cut:
+        if count < enough:
+            size += byte_length(text)
+            chats = chats or _MARKER.match(text) is not None
+            can_cut = can_cut or cut_end(text, share)[1] != ""
+    different = smallest < largest
+    if count < enough and can_cut and not (different and (chats or size < _LONG_BYTES * count)):
         return Split("ends", share)
-    return Split("hash", share if smallest < share else math.nextafter(smallest, 1.0))
+    bound = share if smallest < share else math.nextafter(smallest, 1.0)
+    return Split("hash", min(bound, largest) if different and count < enough else bound)
 
 
 def cut_end(text: str, share: float) -> tuple[str, str]:
-    """Cut about `share` of a text off at its end, at a line end, else at a space, else anywhere.
+    """Cut about `share` of a text off at its end, at a line end, else at a space that is near, else anywhere.
+
+    A chat is cut between two turns, and no marker, such as <|user|>, is cut.
 
     Returns:
         The beginning and the end without white space between them; the end is empty in a text of a few characters.
     """
     target = max(round(len(text) * share), min(_SHORTEST_END, len(text) // 8))
+    if target == 0:
+        return text, ""
     start = max(1, len(text) - target)
-    for mark in ("\n", " "):
-        at = text.rfind(mark, max(1, start - target), start + 1)
+    markers = [found.span() for found in _MARKER.finditer(text)] if "<|" in text else []
+    if len(markers) > 1 and markers[0][0] == 0:
+        at = min((begin for begin, _ in markers[1:]), key=lambda begin: abs(begin - start))
+    else:
+        at = _between_words(text, start, target)
+        at = next((begin or end for begin, end in markers if begin < at < end), at)
+    return text[:at].rstrip(), text[at:].lstrip()
+
+
+def _between_words(text: str, start: int, target: int) -> int:
+    """A place near `start` at a line end, else at a space, else `start` itself, which `target` characters follow."""
+    for mark, near in (("\n", target), (" ", max(target, _NEAR))):
+        at = text.rfind(mark, max(1, start - near), start + 1)
         if at < 0:
-            at = text.find(mark, start, start + target // 2)
+            at = text.find(mark, start, start + near // 2)
         if at > 0:
-            return text[:at].rstrip(), text[at:].lstrip()
-    return text[:start], text[start:]
+            return at
+    return start

@@ -148,7 +148,7 @@ def test_given_flags_reach_the_saved_configuration(place: Path, monkeypatch: pyt
     """Every setting with a value that is not its default; nothing is trained."""
     values: dict[str, dict[str, Any]] = {
         "data": {"sources": ["notes.txt", "more.txt"], "validation": "other.txt", "text_column": "2"}
-        | {"header": False, "documents": "lines", "suffix": [".py"], "include": ["LICENSE"]}
+        | {"header": False, "documents": "lines", "suffix": [".txt"], "include": ["more.txt"]}
         | {"vocabulary_size": 270, "tokenizer": "characters"},
         "model": {"activation": "swiglu", "context": 40, "width": 48, "heads": 6, "key_value_heads": 3, "layers": 1}
         | {"rope_base": 500.0, "head_width": 8, "hidden": 96, "tied": True, "options": "idea=15"},

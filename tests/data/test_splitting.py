@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mlx_tiny.data.documents import document_hash
 from mlx_tiny.data.findings import Duplicates
-from mlx_tiny.data.splitting import FEW_DOCUMENTS, MEASURED_BYTES, choose_split, cut_end
+from mlx_tiny.data.splitting import MEASURED_BYTES, choose_split, cut_end
 
 LINES = "\n".join(f"Line {number} of a long book." for number in range(1000))
 BOOK = " ".join(f"word{number}" for number in range(5000))
@@ -36,17 +36,60 @@ def test_no_text_is_lost(text: str, share: float) -> None:
     assert begin or not end
 
 
-def test_few_documents_lose_their_ends_and_many_are_held_out_whole() -> None:
-    texts = [f"{number} {LINES}" for number in range(FEW_DOCUMENTS)]
-    few = choose_split(texts[1:], 0.02)
-    assert few.kind == "ends"
-    parts = list(few.documents((text, document_hash(text)) for text in texts[1:]))
-    assert len(parts) == 2 * (FEW_DOCUMENTS - 1)
-    assert sum(len(part.text) for part in parts if part.held_out) < 0.04 * sum(map(len, texts))
-    assert choose_split(texts, 0.02).kind == "hash"
+CHAT = "<|user|>Hi there.<|assistant|>" + "Hello, what is it? " * 4 + "<|user|>Bye<|assistant|>Good bye"
 
 
-@pytest.mark.parametrize("count", [2, FEW_DOCUMENTS - 1, FEW_DOCUMENTS, 100])
+@pytest.mark.parametrize(
+    ("texts", "share", "kind"),
+    [
+        ([f"{number} {LINES}" for number in range(199)], 0.02, "ends"),
+        ([f"{number} {LINES}" for number in range(200)], 0.02, "hash"),
+        ([f"{number} {LINES}" for number in range(7)], 0.5, "ends"),
+        ([f"{number} {LINES}" for number in range(8)], 0.5, "hash"),
+        ([LINES, "short"], 0.02, "ends"),
+        ([LINES[:1000]], 0.02, "ends"),
+        ([LINES[:1000]] * 3, 0.02, "ends"),
+        ([LINES[:1999], LINES[:1998]], 0.02, "hash"),
+        (["Ann", "Ben", "Cleopatra"] * 8, 0.02, "hash"),
+        ([CHAT, CHAT * 500], 0.02, "hash"),
+        ([CHAT], 0.02, "ends"),
+    ],
+)
+def test_ends_are_held_out_of_few_documents_that_are_long(texts: list[str], share: float, kind: str) -> None:
+    split = choose_split(texts, share)
+    assert split.kind == kind
+    parts = list(split.documents((text, document_hash(text)) for text in texts))
+    learned, held_out = ({part.text for part in parts if part.held_out is side} for side in (False, True))
+    assert learned and held_out and not learned & held_out
+    if kind == "hash":
+        assert learned | held_out == set(texts)
+
+
+@pytest.mark.parametrize(
+    ("text", "share", "end"),
+    [
+        (CHAT, 0.02, "<|assistant|>Good bye"),
+        (CHAT, 0.25, "<|user|>Bye<|assistant|>Good bye"),
+        (CHAT, 0.99, CHAT[17:]),
+        ("<|user|>Hi<|assistant|>Hello", 0.02, "<|assistant|>Hello"),
+        ("<|user|>" + "a" * 92, 0.95, "a" * 92),
+        ("a" * 95 + "<|user|>" + "b" * 5, 0.1, "<|user|>bbbbb"),
+        ("a" * 95 + "<|tool call|>" + "b" * 5, 0.1, "<|tool call|>bbbbb"),
+        (f"{'a' * 400} {'b' * 100} {'c' * 99}", 0.3, f"{'b' * 100} {'c' * 99}"),
+        (f"{'a' * 100} {'b' * 70}", 0.02, "b" * 70),
+    ],
+)
+def test_no_word_and_no_marker_is_cut_and_no_turn_of_a_chat(text: str, share: float, end: str) -> None:
+    assert cut_end(text, share)[1] == end
+
+
+def test_one_of_few_documents_is_learned_whatever_the_share() -> None:
+    texts = ["Ann", "Ben"]
+    parts = list(choose_split(texts, 0.99).documents((text, document_hash(text)) for text in texts))
+    assert sorted(part.held_out for part in parts) == [False, True]
+
+
+@pytest.mark.parametrize("count", [2, 100])
 def test_one_document_is_held_out_at_least(count: int) -> None:
     """Also where the documents are too short to be cut."""
     texts = [f"{number:03}" for number in range(count)]
