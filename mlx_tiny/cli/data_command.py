@@ -10,7 +10,7 @@ import click
 
 from mlx_tiny.cli.describe import describe
 from mlx_tiny.cli.options import config_options, user_settings
-from mlx_tiny.config import DataConfig
+from mlx_tiny.config import DataConfig, TrainConfig
 
 if TYPE_CHECKING:
     from mlx_tiny.data.prepare import PreparedCorpus
@@ -34,9 +34,10 @@ command.add_command(describe)
 
 @command.command()
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@click.option("--preset", default=TrainConfig.preset, help="Preset of the training, which decides the vocabulary.")
 @config_options("data", without=("sources",))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def show(paths: tuple[str, ...], as_json: bool, **flags: Any) -> None:
+def show(paths: tuple[str, ...], preset: str, as_json: bool, **flags: Any) -> None:
     """Show what `mlx-tiny train --data PATH` would train on, without training.
 
     It lists the files and how they are read, what is left out or skipped, the split, duplicates, tokens, and the first
@@ -44,14 +45,15 @@ def show(paths: tuple[str, ...], as_json: bool, **flags: Any) -> None:
 
     \b
       mlx-tiny data show notes.txt
-      mlx-tiny data show texts --suffix .md --held-out 0.1
+      mlx-tiny data show texts --suffix .md --held-out 0.1 --preset base
     """
     from mlx_tiny.cli.display import PreparationBar
     from mlx_tiny.data.mixture import absolute_names, prepare_data
     from mlx_tiny.records import to_json, to_plain
 
     asked = {"sources": paths, **user_settings(flags, "data")}
-    config = DataConfig(**{**asked, **absolute_names(asked)})
+    size, whose = vocabulary_of(preset, asked)
+    config = DataConfig(**{**asked, **absolute_names(asked), "vocabulary_size": size})
     bar = PreparationBar()
     try:
         parts = prepare_data(config, progress=bar, exact_vocabulary="vocabulary_size" in asked).parts
@@ -67,11 +69,30 @@ def show(paths: tuple[str, ...], as_json: bool, **flags: Any) -> None:
     for part, found in pairs:
         if len(parts) > 1:
             click.echo(f"share: {part.share:.3g} of the sequences")
-        _show(part.corpus, found)
+        _show(part.corpus, whose, found)
 
 
-def _show(corpus: PreparedCorpus, examples: list[list[str]]) -> None:
-    for line in _lines(corpus):
+def vocabulary_of(preset: str, asked: dict[str, Any]) -> tuple[int, str]:
+    """The size that training would ask for with these settings of the section `data`, and whose size it is.
+
+    Raises:
+        TinyError: no such preset.
+    """
+    from mlx_tiny.study.plan import PRESETS, choose, preset_for
+    from mlx_tiny.training.budget import Budget
+
+    if "vocabulary_size" in asked:
+        return asked["vocabulary_size"], "as asked"
+    name = preset_for(preset, asked)
+    if name != TrainConfig.preset:
+        return choose(name, Budget(TrainConfig.budget)).preset.vocabulary_size, f"for the preset {name}"
+    size = DataConfig.vocabulary_size
+    names = [preset.name for preset in PRESETS.values() if preset.vocabulary_size == size]
+    return size, f"for the presets {' and '.join(names)}; --preset shows another"
+
+
+def _show(corpus: PreparedCorpus, whose: str, examples: list[list[str]]) -> None:
+    for line in _lines(corpus, whose):
         click.echo(line)
     for number, pieces in enumerate(examples, 1):
         more = f" ... {len(pieces) - _PIECES:,} more tokens" if len(pieces) > _PIECES else ""
@@ -101,7 +122,7 @@ def _visible(piece: str) -> str:
     return printable(piece.replace("\n", "\\n").replace("\t", "\\t"))
 
 
-def _lines(corpus: PreparedCorpus) -> Iterator[str]:
+def _lines(corpus: PreparedCorpus, whose: str) -> Iterator[str]:
     from mlx_tiny.data.summary import summary
     from mlx_tiny.units import format_bytes
 
@@ -115,5 +136,5 @@ def _lines(corpus: PreparedCorpus) -> Iterator[str]:
     yield from summary(record)
     yield (
         f"tokens: {record.train.tokens:,} for training, {record.valid.tokens:,} for validation; vocabulary "
-        f"{record.vocabulary_size:,}; {record.bytes_per_token:.2f} bytes per token"
+        f"{record.vocabulary_size:,} ({whose}); {record.bytes_per_token:.2f} bytes per token"
     )

@@ -84,15 +84,13 @@ def _start(path: Path, flags: dict[str, Any]) -> None:
 
 def _planned(asked: dict[str, dict[str, Any]]) -> tuple[RunConfig, str]:
     """The configuration of the preset, changed by the user's settings, and the reason for the preset."""
-    from mlx_tiny.study.plan import EVENTS, choose, measured_flops_per_s, text_bytes
+    from mlx_tiny.study.plan import choose, measured_flops_per_s, preset_for, text_bytes
     from mlx_tiny.training.budget import Budget
 
     standard = TrainConfig()
     budget = Budget(asked["train"].get("budget", standard.budget))
     make_backend = session.backend_kind(asked["train"].get("backend", standard.backend))
-    preset = asked["train"].get("preset", standard.preset)
-    if preset == standard.preset and "schema" in asked["data"]:
-        preset = EVENTS
+    preset = preset_for(asked["train"].get("preset", standard.preset), asked["data"])
     choice = choose(preset, budget, lambda: measured_flops_per_s(make_backend))
     values = to_plain(choice.preset.config())
     if choice.tokens is not None:

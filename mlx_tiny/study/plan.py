@@ -9,13 +9,13 @@ overridden.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from mlx_tiny.config import ModelConfig, RunConfig
+from mlx_tiny.config import ModelConfig, RunConfig, TrainConfig
 from mlx_tiny.errors import TinyError
 from mlx_tiny.model.parameters import matrix_parameters, parameter_count, training_flops_per_token
 from mlx_tiny.training.backend import Backend, MlxBackend
@@ -104,6 +104,11 @@ _EVENTS = replace(
     model={**_TABLE.model, "tied": True},
     optimizer={"embedding_rate": 0.05, "matrix_decay": 0.5, "adamw_decay": 0.5},
 )
+
+
+def preset_for(name: str, data: Mapping[str, object]) -> str:
+    """The preset called `name`; instead of `auto`, that of events where the user's settings of `data` name a schema."""
+    return EVENTS if name == TrainConfig.preset and "schema" in data else name
 
 
 @dataclass(frozen=True)

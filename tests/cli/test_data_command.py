@@ -39,6 +39,25 @@ def test_everything_that_was_found_is_shown(folder: Path) -> None:
     assert out.count("\ndocument ") == 3
 
 
+@pytest.mark.parametrize(
+    ("preset", "asked", "size"),
+    [
+        ("auto", {}, 2048),
+        ("tiny", {}, 1024),
+        ("base", {}, 4096),
+        ("auto", {"schema": "s.yaml"}, 8192),
+        ("tiny", {"schema": "s.yaml"}, 1024),
+        ("base", {"vocabulary_size": 300}, 300),
+    ],
+)
+def test_the_vocabulary_is_that_of_the_preset(preset: str, asked: dict, size: int) -> None:
+    assert data_command.vocabulary_of(preset, asked)[0] == size
+
+
+def test_an_unknown_preset_is_refused(place: Path) -> None:
+    assert "Unknown preset" in call("data", "show", "notes.txt", "--preset", "huge").err
+
+
 def test_a_vocabulary_that_training_refuses_is_refused(folder: Path) -> None:
     refused = call("data", "show", folder, "--vocabulary-size", "30000")
     assert refused.code == 1 and "Expected a vocabulary of at most" in refused.err
