@@ -181,17 +181,21 @@ def read_lines(file: InputFile) -> Iterator[str]:
         yield from io.StringIO(chunk, newline="\n")
 
 
-def read_chunks(file: InputFile) -> Iterator[str]:
-    """Yield a text in chunks of whole lines, of about `BLOCK_BYTES`.
+def read_chunks(file: InputFile, whole_lines: bool = True) -> Iterator[str]:
+    """Yield a text in chunks of about `BLOCK_BYTES`.
 
     A byte order mark at the beginning is dropped. CR LF and CR become LF.
+
+    Args:
+        file: the file, packed or not.
+        whole_lines: whether each chunk ends with a line; otherwise it may end after any character.
 
     Raises:
         TinyError: invalid UTF-8, a NUL byte, UTF-16, or a line that is too long.
     """
     line, rest, size = 1, list[bytes](), 0
     for block in _blocks(file):
-        end = block.rfind(b"\n") + 1
+        end = block.rfind(b"\n") + 1 if whole_lines else _complete(block)
         rest.append(block[:end] if end else block)
         size += len(block)
         if end:
@@ -202,6 +206,21 @@ def read_chunks(file: InputFile) -> Iterator[str]:
             raise too_large(file.name, line)
     if size:
         yield _decoded(b"".join(rest), file, line)
+
+
+def _complete(block: bytes) -> int:
+    """Bytes of a block up to its last character, which may be cut."""
+    start = next(
+        (index for index in range(len(block) - 1, max(len(block) - 5, -1), -1) if not _continues(block[index])), None
+    )
+    if start is None:
+        return len(block) if len(block) > 4 else 0
+    return start if block[start] >= 0xC0 else len(block)
+
+
+def _continues(byte: int) -> bool:
+    """Whether a byte of UTF-8 is not the first of its character."""
+    return byte & 0xC0 == 0x80
 
 
 def _blocks(file: InputFile) -> Iterator[bytes]:

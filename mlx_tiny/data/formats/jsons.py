@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from mlx_tiny.data.columns import LIST, TEXT, Choice, Column, beginning, choose, is_usual
-from mlx_tiny.data.documents import LARGEST_DOCUMENT_BYTES, Item, Rules, cut, listed, quoted, too_large
+from mlx_tiny.data.documents import LARGEST_DOCUMENT_BYTES, Item, Rules, cut, listed, quoted, require_no_nul, too_large
 from mlx_tiny.data.formats.reading import FileLook, Reading
 from mlx_tiny.data.opening import InputFile, read_chunks, read_lines
 from mlx_tiny.errors import TinyError
 
-_TYPES = {str: TEXT, list: LIST, dict: "object", bool: "boolean", int: "number", float: "number"}
+_OBJECT = "object"
+_TYPES = {str: TEXT, list: LIST, dict: _OBJECT, bool: "boolean", int: "number", float: "number"}
 _WHITE_SPACE = re.compile(r"[ \t\n\r]*")
 
 Row = tuple[int, int, Any]
@@ -51,7 +52,7 @@ def read_objects(file: InputFile) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _reading(file: InputFile, rules: Rules, rows: Iterator[Row]) -> Reading:
-    head, rows = beginning(rows, lambda row: row[1])
+    head, rows = beginning(rows, lambda row: row[1], lambda row: row[2] is None)
     objects = [value for _, _, value in head if isinstance(value, dict)]
     strings = sum(isinstance(value, str) for _, _, value in head)
     if strings and not objects and rules.column is None:
@@ -60,6 +61,9 @@ def _reading(file: InputFile, rules: Rules, rows: Iterator[Row]) -> Reading:
         for number, _, value in head:
             _require_row(value, dict, file, number)
         choice = choose(_columns(objects, len(head)), rules.column, file.name, "key") if objects else Choice("row")
+    if choice.names and rules.column is None:
+        known = {key for value in objects for key, item in value.items() if item is not None}.union(choice.names)
+        rows = _without_surprises(file, rows, choice, known)
     return Reading(FileLook(f"{file.suffix.removeprefix('.')}, {choice.how}"), _items(file, rows, choice))
 
 
@@ -73,7 +77,10 @@ def _columns(objects: list[dict[str, Any]], rows: int) -> list[Column]:
             if item is not None:
                 found[_TYPES[type(item)]] = None
             filled[key] = filled.get(key, 0) + (item not in (None, "", []))
-    return [Column(key, _kind(key, list(found)), filled[key] / rows) for key, found in kinds.items()]
+    return [
+        Column(key, _kind(key, list(found)), filled[key] / rows, nested=LIST in found or _OBJECT in found)
+        for key, found in kinds.items()
+    ]
 
 
 def _kind(key: str, found: list[str]) -> str:
@@ -81,6 +88,28 @@ def _kind(key: str, found: list[str]) -> str:
     if LIST in found and not is_usual(key):
         return LIST
     return TEXT if TEXT in found or not found else " and ".join(found)
+
+
+def _without_surprises(file: InputFile, rows: Iterator[Row], choice: Choice, known: set[str]) -> Iterator[Row]:
+    """The rows, as long as none has text under a key that would have changed the choice.
+
+    Args:
+        file: the file, for errors.
+        rows: all rows.
+        choice: what was chosen by the first of them.
+        known: the keys that had values in these.
+    """
+    for row in rows:
+        number, _, value = row
+        if isinstance(value, dict) and not value.keys() <= known:
+            for key in value.keys() - known:
+                if value[key] and (is_usual(key) or (choice.only and isinstance(value[key], (str, list, dict)))):
+                    raise TinyError(
+                        f"Line {number} of {file.name} has the key {quoted(key)}, which the first rows do not have",
+                        got=f"{choice.how} by these",
+                        remedy="Name the key that contains the text (--text-column)",
+                    )
+        yield row
 
 
 def _items(file: InputFile, rows: Iterator[Row], choice: Choice) -> Iterator[Item]:
@@ -92,6 +121,7 @@ def _items(file: InputFile, rows: Iterator[Row], choice: Choice) -> Iterator[Ite
             continue
         _require_row(value, kind, file, number)
         if kind is str:
+            require_no_nul(value, f"Line {number} of {name}")
             yield _encodable(value, file, number)
             continue
         try:
@@ -164,7 +194,7 @@ class _Values:
 
     def __init__(self, file: InputFile) -> None:
         self._file = file
-        self._chunks = read_chunks(file)
+        self._chunks = read_chunks(file, whole_lines=False)
         self._text = ""
         self._at = 0
         self._line = 1

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from mlx_tiny.data.columns import LIST, TEXT, Choice, Column, choose
+from mlx_tiny.data.columns import LIST, TEXT, Choice, Column, choose, not_utf8
 from mlx_tiny.data.documents import Item, Rules, cut
 from mlx_tiny.data.formats.reading import FileLook, Reading
 from mlx_tiny.data.opening import InputFile
@@ -48,11 +47,26 @@ def read_parquet_rows(file: InputFile) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _items(file: InputFile, choice: Choice, batches: Iterator[Any]) -> Iterator[Item]:
-    numbers, where = itertools.count(1), file.name
+    first, where = 1, file.name
     for batch in batches:
-        columns = [batch.column(name).to_pylist() for name in choice.names]
-        for cells in zip(*columns, strict=True):
-            yield choice.item(cells, f"Row {next(numbers)} of {where}")
+        try:
+            columns = [batch.column(name).to_pylist() for name in choice.names]
+        except UnicodeDecodeError as error:
+            raise _undecodable(batch, choice, first, where) from error
+        for number, cells in enumerate(zip(*columns, strict=True), first):
+            yield choice.item(cells, f"Row {number} of {where}")
+        first += batch.num_rows
+
+
+def _undecodable(batch: Any, choice: Choice, first: int, where: str) -> TinyError:
+    """The error for strings that are not UTF-8, which names the row; the batch begins with the row `first`."""
+    for index in range(batch.num_rows):
+        for name in choice.names:
+            try:
+                batch.column(name)[index].as_py()
+            except UnicodeDecodeError:
+                return not_utf8(f"Row {first + index} of {where}", name)
+    return not_utf8(where, choice.names[0])
 
 
 def _batches(file: InputFile, rules: Rules) -> Iterator[Any]:
@@ -64,7 +78,10 @@ def _batches(file: InputFile, rules: Rules) -> Iterator[Any]:
             metadata, schema = opened.metadata, opened.schema_arrow
             repeated = {name for name, count in Counter(schema.names).items() if count > 1}
             filled = _filled(metadata, {name for name in schema.names if name not in repeated})
-            columns = [Column(field.name, _kind(field.type), filled.get(field.name, 1.0)) for field in schema]
+            columns = [
+                Column(field.name, _kind(field.type), filled.get(field.name, 1.0), _is_nested(field.type))
+                for field in schema
+            ]
             choice = choose(columns, rules.column, file.name, "column")
             if repeated.intersection(choice.names):
                 raise TinyError(
@@ -100,8 +117,15 @@ def _kind(kind: Any) -> str:
     binaries = (types.is_binary, types.is_large_binary, types.is_binary_view, types.is_fixed_size_binary)
     if any(is_kind(value) for is_kind in (*strings, *binaries)):
         return TEXT
-    is_list = types.is_list(kind) or types.is_large_list(kind)
+    lists = (types.is_list, types.is_large_list, types.is_fixed_size_list, types.is_list_view, types.is_large_list_view)
+    is_list = any(is_kind(kind) for is_kind in lists)
     return LIST if is_list and types.is_struct(kind.value_type) else cut(str(kind))
+
+
+def _is_nested(kind: Any) -> bool:
+    from pyarrow import types
+
+    return bool(types.is_nested(kind))
 
 
 @contextlib.contextmanager

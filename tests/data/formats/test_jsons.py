@@ -9,6 +9,7 @@ from reading import how, read, write, write_lines
 
 from mlx_tiny.data import opening
 from mlx_tiny.data.documents import Tally
+from mlx_tiny.data.formats import jsons
 from mlx_tiny.errors import TinyError
 
 MESSAGES = [{"role": "user", "content": " Hi\r\nthere "}, {"role": "assistant", "content": "Hello"}]
@@ -46,11 +47,53 @@ class TestKey:
 
     @pytest.mark.parametrize(
         "row",
-        [{"left": "a", "right": "b", "n": 1}, {"text": "a", "story": "b"}, {"n": 1}, {"prompt": "a", "answer": "b"}],
+        [
+            {"left": "a", "right": "b", "n": 1},
+            {"text": "a", "story": "b"},
+            {"n": 1},
+            {"prompt": "a", "answer": "b"},
+            {"id": "a1", "conversations": [{"from": "human", "value": "Hi"}]},
+            {"version": "1.1", "data": [{"text": "One"}]},
+            {"title": "Book", "chapters": ["One", "Two"]},
+            {"id": "a1", "data": {"text": "One"}},
+            {"question": "x", "answer": ["y"]},
+            {"prompt": "p", "chosen": [{}]},
+        ],
     )
     def test_ambiguous(self, tmp_path: Path, row: dict[str, Any]) -> None:
         with pytest.raises(TinyError, match=f"which key contains the text.*the keys {', '.join(row)}.*--text-column"):
             read(write_lines(tmp_path / "a.jsonl", row))
+
+    @pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+    @pytest.mark.parametrize(
+        ("late", "key"),
+        [
+            ({"title": "t", "text": "real"}, "text"),
+            ({"title": "t", "messages": MESSAGES}, "messages"),
+            ({"title": "t", "n": 1, "chapter": "One"}, "chapter"),
+            ({"title": "t", "empty": "real"}, "empty"),
+            ({"title": "t", "parts": ["One"]}, "parts"),
+        ],
+    )
+    def test_text_beside_the_only_texts_comes_late(
+        self, tmp_path: Path, name: str, late: dict[str, Any], key: str
+    ) -> None:
+        rows: list[Any] = [{"title": "t", "n": 1, "empty": None}] * 1000 + [{"title": "t", "new": None}, late]
+        path = write_lines(tmp_path / name, *rows)
+        with pytest.raises(TinyError, match=rf"Line 1002 of .*'{key}'.*--text-column"):
+            read(path)
+        assert read(path, column="title") == ["t"] * 1002
+
+    def test_a_second_usual_name_comes_late(self, tmp_path: Path) -> None:
+        path = write_lines(tmp_path / "a.jsonl", *[{"text": "t"}] * 1000, {"text": "t", "meta": "m", "body": "real"})
+        with pytest.raises(TinyError, match=r"Line 1001 of .*'body'.*--text-column"):
+            read(path)
+
+    @pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+    def test_the_choice_looks_beyond_nulls(self, tmp_path: Path, name: str) -> None:
+        rows = ["null"] * 1001 + ['{"text": "a"}']
+        content = "\n".join(rows) if name == "a.jsonl" else f"[{', '.join(rows)}]"
+        assert read(write(tmp_path / name, content)) == ["a"]
 
     @pytest.mark.parametrize("value", [["a"], {"a": 1}, 5, True, [1], 0.5])
     def test_a_usual_name_without_text_is_not_replaced(self, tmp_path: Path, value: Any) -> None:
@@ -137,6 +180,30 @@ class TestArray:
         with pytest.raises(TinyError, match=message):
             read(write(tmp_path / "a.json", content))
 
+    def test_one_line_that_is_longer_than_a_document_may_be(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for module in (opening, jsons):
+            monkeypatch.setattr(module, "LARGEST_DOCUMENT_BYTES", 64)
+        monkeypatch.setattr(opening, "BLOCK_BYTES", 16)
+        rows = [{"text": f"Text {number}, \U0001f600 and é"} for number in range(20)]
+        path = write(tmp_path / "a.json", json.dumps(rows, ensure_ascii=False))
+        assert read(path) == [row["text"] for row in rows]
+        with pytest.raises(TinyError, match=r"from line 2 of .* too large"):
+            read(write(tmp_path / "a.json", '[\n{"text": "' + "x" * 400 + '"}]'))
+
+    @pytest.mark.parametrize("block_bytes", [1, 3, 1 << 20])
+    def test_bytes_that_are_not_text(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_bytes: int) -> None:
+        monkeypatch.setattr(opening, "BLOCK_BYTES", block_bytes)
+        for raw in (
+            b'[{"text":\n"a\xff"}]',
+            b'[{"text":\n"\xf0\x9f\x98',
+            b'[\n"\xe2\x82"]',
+            b'[\n"\x82\x82\x82\x82\x82',
+        ):
+            with pytest.raises(TinyError, match=r"not valid UTF-8\. Got byte .* in line 2"):
+                read(write(tmp_path / "a.json", raw))
+
     def test_empty(self, tmp_path: Path) -> None:
         for content in ("[]", " \n", "[null]"):
             assert read(write(tmp_path / "a.json", content)) == []
@@ -164,6 +231,22 @@ class TestChats:
         assert read(write_lines(tmp_path / "a.jsonl", *rows), tally) == ["<|user|>2 + 2?<|assistant|>4"]
         assert (tally.roles, tally.skipped.total()) == ({"user", "assistant"}, 2)
 
+    @pytest.mark.parametrize("key", ["prompt", "completion"])
+    @pytest.mark.parametrize(("value", "found"), [(["x"], "list"), (5, "int"), ({}, "dict")])
+    def test_a_pair_is_never_halved(self, tmp_path: Path, key: str, value: Any, found: str) -> None:
+        pair = {"prompt": "p", "completion": "c"}
+        for line, rows in ((2, [pair, pair | {key: value}]), (1, [pair | {key: value}, pair])):
+            with pytest.raises(TinyError, match=rf"Line {line} of .* no text under '{key}'. Got {found}"):
+                read(write_lines(tmp_path / "a.jsonl", *rows))
+
+    @pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+    def test_messages_that_are_rows(self, tmp_path: Path, name: str) -> None:
+        content = json.dumps(MESSAGES) if name == "a.json" else "\n".join(map(json.dumps, MESSAGES))
+        path = write(tmp_path / name, content)
+        with pytest.raises(TinyError, match=r'chat.*\{"messages": .*--text-column content'):
+            read(path)
+        assert read(path, column="content") == ["Hi\nthere", "Hello"]
+
     def test_markers_in_what_is_said_are_counted(self, tmp_path: Path) -> None:
         tally = Tally()
         said = ["Say <|assistant|>", "<|pirate|> and <|endoftext|>", "<|x|>"]
@@ -190,5 +273,6 @@ class TestChats:
     )
     def test_anything_else_is_an_error(self, tmp_path: Path, messages: Any) -> None:
         path = write_lines(tmp_path / "a.jsonl", {"messages": MESSAGES}, {"messages": messages})
-        with pytest.raises(TinyError, match=r"Line 2 of .* chat"):
+        with pytest.raises(TinyError, match=r"Line 2 of .* chat") as caught:
             read(path)
+        assert "<class" not in str(caught.value)

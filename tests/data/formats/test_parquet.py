@@ -92,9 +92,44 @@ def test_chats(tmp_path: Path) -> None:
     assert read(write(tmp_path / "b.parquet", prompt=["2"], completion=["4"])) == ["<|user|>2<|assistant|>4"]
 
 
-def test_bytes_that_are_not_text(tmp_path: Path) -> None:
-    with pytest.raises(TinyError, match=r"Row 2 of .* not UTF-8"):
-        read(write(tmp_path / "a.parquet", text=[b"One", b"Tw\xff"]))
+MESSAGES = pyarrow.struct([("role", pyarrow.string()), ("content", pyarrow.string())])
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pyarrow.list_(MESSAGES),
+        pyarrow.large_list(MESSAGES),
+        pyarrow.list_(MESSAGES, 1),
+        pyarrow.list_view(MESSAGES),
+        pyarrow.large_list_view(MESSAGES),
+    ],
+    ids=["list", "large list", "list of fixed size", "view", "large view"],
+)
+def test_chats_in_lists_of_every_kind(tmp_path: Path, kind: Any) -> None:
+    messages = pyarrow.array([[{"role": "user", "content": "Hi"}]], kind)
+    assert read(write(tmp_path / "a.parquet", id=["a1"], messages=messages)) == ["<|user|>Hi"]
+
+
+@pytest.mark.parametrize("values", [[["One"]], [{"text": "One"}], [[{"from": "human", "value": "Hi"}]]])
+def test_text_may_be_in_what_is_nested(tmp_path: Path, values: Any) -> None:
+    with pytest.raises(TinyError, match=r"which column contains the text.*id, data"):
+        read(write(tmp_path / "a.parquet", id=["a1"], data=values))
+
+
+@pytest.mark.parametrize(
+    "kind", [pyarrow.binary(), pyarrow.string(), pyarrow.dictionary(pyarrow.int32(), pyarrow.string())]
+)
+def test_bytes_that_are_not_text(tmp_path: Path, kind: Any) -> None:
+    texts = pyarrow.array([b"One", b"Tw\xff", b"Three"])
+    texts = texts.cast(kind) if kind == pyarrow.binary() else texts.view(pyarrow.string()).cast(kind)
+    with pytest.raises(TinyError, match=r"Row 2 of .* not UTF-8.*--text-column"):
+        read(write(tmp_path / "a.parquet", text=texts))
+
+
+def test_a_nul_character(tmp_path: Path) -> None:
+    with pytest.raises(TinyError, match=r"Row 2 of .*U\+0000"):
+        read(write(tmp_path / "a.parquet", text=["One", "a\0b"]))
 
 
 def test_packed(tmp_path: Path) -> None:
