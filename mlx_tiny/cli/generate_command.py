@@ -29,7 +29,12 @@ from mlx_tiny.config import Sampling
     show_default=True,
     help="Texts to write, with one seed each.",
 )
-@click.option("--documents", default=1, show_default=True, help="Documents to write, one after another, in each text.")
+@click.option(
+    "--documents",
+    default=1,
+    show_default=True,
+    help="Documents to write in each text; each goes on from the one before, unlike those of --num-samples.",
+)
 @click.option("--ignore-end", is_flag=True, help="Write one document after another, up to --max-tokens.")
 def command(
     run: Path,
@@ -46,7 +51,7 @@ def command(
     """Write text with the model in folder RUN.
 
     The text goes on from the prompt as if it had not been cut, also after a space or within a word. Between several
-    texts is a line <|endoftext|>.
+    texts is a line <|endoftext|>, unless the documents that the model was trained on are single lines, such as names.
 
     \b
       mlx-tiny generate runs/notes --prompt "Once upon a time"
@@ -56,6 +61,7 @@ def command(
     from mlx_tiny.cli.interactive import converse
     from mlx_tiny.cli.writer import Writer
     from mlx_tiny.data.documents import SEPARATOR
+    from mlx_tiny.training.checkpoint import RunFolder
     from mlx_tiny.training.trained import load_model
 
     if sum([prompt is not None, prompt_file is not None, message is not None, interactive]) > 1:
@@ -66,8 +72,10 @@ def command(
         converse(writer, sampling)
         return
     beginning = _beginning(prompt, prompt_file)
+    single = RunFolder(run).corpus.get("single_lines", False) and not _has_line_end(beginning)
+    one_line_each = single and documents == 1 and not ignore_end
     for index in range(num_samples):
-        if index:
+        if index and not one_line_each:
             click.echo(SEPARATOR)
         seeded = dataclasses.replace(sampling, seed=sampling.seed + index)
         if message is None:
@@ -84,3 +92,7 @@ def _beginning(prompt: str | None, prompt_file: IO[bytes] | None) -> str | bytes
     if prompt == "-":
         return sys.stdin.buffer.read()
     return prompt or ""
+
+
+def _has_line_end(prompt: str | bytes) -> bool:
+    return b"\n" in prompt if isinstance(prompt, bytes) else "\n" in prompt

@@ -70,7 +70,11 @@ def prepared(
 
 def identity(corpus: Corpus) -> dict[str, Any]:
     """What a run remembers of its data."""
-    return {"key": corpus.key, "tokenizer": corpus.tokenizer.hash, "description": corpus.description}
+    from mlx_tiny.data.lines import are_single_lines
+
+    single = all(are_single_lines(part.corpus.train, corpus.tokenizer) for part in corpus.parts)
+    described = {"description": corpus.description, "single_lines": single}
+    return {"key": corpus.key, "tokenizer": corpus.tokenizer.hash, **described}
 
 
 def own_text(asked: dict[str, Any]) -> Source | Mixture | None:

@@ -95,7 +95,7 @@ class RunFolder:
             )
         self.config = from_plain(RunConfig, saved["config"])
         self.corpus: dict[str, Any] = saved["corpus"]
-        """Key, description, tokenizer hash and counts of the prepared data."""
+        """Key, description and tokenizer hash of the prepared data, and whether its documents are single lines."""
         origin = saved.get("origin")
         self.origin = None if origin is None else from_plain(Origin, origin, "origin of the run")
         """The run whose weights this one started from; None for random weights."""

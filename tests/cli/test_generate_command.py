@@ -115,10 +115,15 @@ def test_a_prompt_whose_last_character_is_cut(trained: Path, place: Path) -> Non
     assert "not valid UTF-8" in call("generate", trained, "--prompt-file", "start.txt").err
 
 
-def test_several_texts_have_seeds_of_their_own(trained: Path, write: Write) -> None:
+def test_several_texts_have_seeds_of_their_own_and_a_line_each(trained: Path, write: Write) -> None:
     texts = [by_hand(trained, "Ann", max_tokens=9, seed=seed) for seed in (4, 5, 6)]
     text = write("--prompt", "Ann", "--num-samples", 3, "--seed", 4, "--max-tokens", 9)
-    assert text == "\n<|endoftext|>\n".join(texts) and len(set(texts)) == 3
+    assert text == "\n".join(texts) and len(set(texts)) == 3
+
+
+@pytest.mark.parametrize("flags", [("--prompt", "An\nn"), ("--documents", "2")])
+def test_texts_of_several_lines_are_separated(flags: tuple[str, ...], write: Write) -> None:
+    assert write(*flags, "--num-samples", 2, "--max-tokens", 3).count("\n<|endoftext|>\n") == 1
 
 
 @pytest.mark.parametrize(
