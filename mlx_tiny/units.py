@@ -21,7 +21,7 @@ _UNITS: dict[str, tuple[str, float, bool]] = {
 }
 _NUMBER = re.compile(r"([-+]?[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)\s*([A-Za-z]*)")
 _DURATIONS = {"s": 1.0, "ms": 1e-3}
-_EXAMPLES = "30s, 5m, 1.5h, 20Mtok, 1e15flop or 5kJ"
+_EXAMPLES = "30s, 5m, 1.5h, 20Mtok or 1e15flop"
 
 
 def parse_quantity(text: str) -> tuple[str, float]:
@@ -54,7 +54,8 @@ def _parse_part(text: str, match: re.Match[str]) -> tuple[str, float]:
         prefix = unit.removesuffix(name)
         if unit.endswith(name) and prefix in (_PREFIXES if prefixed else ("",)):
             return quantity, float(number) * factor * _PREFIXES[prefix]
-    raise TinyError(f"Unknown unit {unit!r} in {text!r}", expected=f"for example {_EXAMPLES}")
+    failed = f"Unknown unit {unit!r} in {text!r}" if unit else f"The amount {text!r} has no unit"
+    raise TinyError(failed, expected=f"for example {_EXAMPLES}")
 
 
 def format_count(value: float, unit: str = "") -> str:

@@ -22,7 +22,7 @@ AMOUNTS = [
 ]
 INVALID = [
     ("", "Cannot read"), ("m", "Cannot read"), ("five minutes", "Cannot read"), ("5m!", "Cannot read"),
-    ("5m,30s", "Cannot read"), ("5", "Unknown unit ''"), ("5x", "Unknown unit 'x'"), ("5ms", "Unknown unit 'ms'"),
+    ("5m,30s", "Cannot read"), ("5", "no unit"), ("5x", "Unknown unit 'x'"), ("5ms", "Unknown unit 'ms'"),
     ("5kh", "Unknown unit 'kh'"), ("5M", "Unknown unit 'M'"), ("5mtok", "Unknown unit 'mtok'"),
     ("5tokens", "Unknown unit 'tokens'"), ("5j", "Unknown unit 'j'"), ("5mtok3s", "Unknown unit"),
     ("5m20Mtok", "mixes seconds and tokens"), ("0s", "out of range"), ("-5m", "out of range"),

@@ -32,7 +32,7 @@ def command() -> None:
 command.add_command(describe)
 
 
-@command.command()
+@command.command(short_help="Show what would be trained on, without training.")
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.option("--preset", default=TrainConfig.preset, help="Preset of the training, which decides the vocabulary.")
 @config_options("data", without=("sources",))

@@ -14,7 +14,7 @@ _EPOCHS, _LARGEST_BUDGET_TOKENS = 16, 3_000_000
 of more tokens would be longer than the default one, which then stays."""
 
 
-@click.command("describe")
+@click.command("describe", short_help="Propose how rows of a table become histories of events.")
 @click.argument("table")
 @click.option("--out", type=click.Path(path_type=Path), help="File to write. [default: print it]")
 @click.option("--header/--no-header", default=True, help="Whether the first line names the columns.")

@@ -65,6 +65,28 @@ def config_options(*sections: str, only: tuple[str, ...] = (), without: tuple[st
     return decorate
 
 
+class CommandWithSections(click.Command):
+    """A command whose help lists the settings of each section under a heading of its own."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                groups.setdefault(_heading(parameter.name or ""), []).append(record)
+        for heading, records in groups.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
+
+def _heading(parameter: str) -> str:
+    """What the help text calls the section of this keyword argument, as the header of a run does."""
+    for section, kind in _KINDS.items():
+        if parameter in {_parameter(section, field.name) for field in dataclasses.fields(kind)}:
+            return section.capitalize()
+    return "Options"
+
+
 def user_settings(values: dict[str, Any], section: str) -> dict[str, Any]:
     """The settings of `section` that the user gave, from the keyword arguments of a command."""
     found = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import shlex
 import time
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import click
 
 from mlx_tiny.cli import from_run, session
-from mlx_tiny.cli.options import config_options, user_settings
+from mlx_tiny.cli.options import CommandWithSections, config_options, user_settings
 from mlx_tiny.cli.resume import resume
 from mlx_tiny.cli.session import SECTIONS
 from mlx_tiny.config import RunConfig, TrainConfig
@@ -21,7 +22,17 @@ from mlx_tiny.records import from_plain, to_plain
 _HIDDEN_MULTIPLE = 8
 
 
-@click.command()
+class _TrainCommand(CommandWithSections):
+    allow_extra_args = True
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if extra := super().parse_args(ctx, args):
+            named = " ".join(f"--data {shlex.quote(word)}" for word in extra)
+            raise click.UsageError(f"Got unexpected words: {' '.join(extra)}. A text is named by --data: {named}", ctx)
+        return []
+
+
+@click.command(cls=_TrainCommand)
 @click.option(
     "--run", "run_path", type=click.Path(path_type=Path), help="Folder for the results. [default: runs/DATE-TIME]"
 )

@@ -92,7 +92,7 @@ DATA_CASES = {
 
 SETTING_CASES = {
     "unknown unit": setting("--budget 5parsec", "Unknown unit 'parsec' in '5parsec'", "30s, 5m"),
-    "no unit": setting("--budget 5", "Unknown unit '' in '5'", "20Mtok"),
+    "no unit": setting("--budget 5", "'5' has no unit", "20Mtok"),
     "negative budget": setting("--budget -5m", "'-5m' is out of range", "Expected a positive number", "got -300"),
     "zero budget": setting("--budget 0s", "'0s' is out of range", "got 0"),
     "endless budget": setting("--budget 1e999s", "'1e999s' is out of range", "got inf"),
@@ -100,6 +100,7 @@ SETTING_CASES = {
     "joules": setting("--budget 5kJ", "'5kJ' is in joules", "no energy meter", "5m, 20Mtok or 1e15flop"),
     "unknown preset": setting("--preset huge", "Unknown preset 'huge'", "Expected auto, tiny, mini"),
     "unknown flag": setting("--bugdet 5m", "--bugdet", "Did you mean", "--budget", code=USAGE),
+    "text without --data": Case(("train", "my notes.txt"), ("--data 'my notes.txt'",), USAGE),
     "unknown command": Case(("tarin",), ("No such command 'tarin'",), USAGE),
     "unknown activation": setting(
         "--activation foo", "activation is out of range", "Expected relu2 or swiglu, got 'foo'"

@@ -149,6 +149,13 @@ def test_train_has_a_flag_for_every_setting_with_its_default() -> None:
     assert set(described) == {"--run", "--resume", "--from", "--help", "-h"}
 
 
+def test_help_of_train_has_a_heading_for_each_section() -> None:
+    out = succeeded(call("train", "--help")).out
+    headings = re.findall(r"^(\w+):$", out, re.MULTILINE)
+    assert headings == ["Options", "Train", "Data", "Model", "Optimizer", "Schedule"]
+    assert out.index("\nModel:") < out.index(" --layers ") < out.index("\nOptimizer:")
+
+
 def test_help_names_the_preset_where_that_decides() -> None:
     """In exactly these fields some preset differs from the plain defaults."""
     plain, differing = to_plain(RunConfig()), set()
