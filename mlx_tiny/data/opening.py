@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import gzip
 import io
+import itertools
 import lzma
+import re
 import shutil
 import tempfile
 import zipfile
@@ -15,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 from typing import BinaryIO, cast
 
-from mlx_tiny.data.documents import LARGEST_DOCUMENT_BYTES, binary_error, too_large
+from mlx_tiny.data.documents import LARGEST_DOCUMENT_BYTES, binary_error, quoted, too_large
 from mlx_tiny.errors import TinyError
 from mlx_tiny.files import explained, shown_name
 
@@ -31,6 +33,8 @@ _OTHER_ENCODINGS = {
 }
 """The longer marks first."""
 _ENCRYPTED = 0x1
+_CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029]")
+_LONGEST_NAME = 240
 _DAMAGED = (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
 
 
@@ -44,8 +48,10 @@ class InputFile:
 
     @property
     def name(self) -> str:
-        """The name for messages."""
-        return shown_name(str(self.path) if self.member is None else f"{self.path}:{self.member}")
+        """The name for messages: on one line, and the end of a long one."""
+        name = shown_name(str(self.path) if self.member is None else f"{self.path}:{self.member}")
+        name = _CONTROL.sub("\ufffd", name)
+        return name if len(name) <= _LONGEST_NAME else f"...{name[3 - _LONGEST_NAME :]}"
 
     @property
     def suffixes(self) -> tuple[str, ...]:
@@ -98,6 +104,10 @@ class InputFile:
             yield
         except _DAMAGED as error:
             raise self._damaged(error) from error
+        except NotImplementedError as error:
+            raise TinyError(
+                f"{self.name} cannot be decompressed by Python ({error})", remedy="Unpack the archive"
+            ) from error
         except OSError as error:
             # pyarrow's errors about damaged data have no number, those of the file system have one.
             if error.errno is not None or self.packed != ".zst":
@@ -105,7 +115,8 @@ class InputFile:
             raise self._damaged(error) from error
 
     def _damaged(self, error: Exception) -> TinyError:
-        how = "zip" if isinstance(error, zipfile.BadZipFile) else "Zstandard" if self.packed == ".zst" else "gzip"
+        is_zip = isinstance(error, zipfile.BadZipFile) or (self.member is not None and self.packed is None)
+        how = "zip" if is_zip else "Zstandard" if self.packed == ".zst" else "gzip"
         return TinyError(
             f"{self.name} is damaged: it cannot be decompressed as {how} ({str(error)[:200]})",
             remedy="Download or compress the file again",
@@ -125,7 +136,13 @@ def expand(path: Path) -> list[InputFile]:
         names = sorted(info.filename for info in opened.infolist() if not info.is_dir())
     members = [InputFile(path, name) for name in names if not _is_hidden(name)]
     if not members:
-        raise TinyError(f"The archive {path} contains no files", remedy="Name one that contains text")
+        raise TinyError(f"The archive {archive.name} contains no files", remedy="Name one that contains text")
+    twice = next((first.member for first, second in itertools.pairwise(members) if first == second), None)
+    if twice is not None:
+        raise TinyError(
+            f"The archive {archive.name} contains two files of the name {quoted(twice)}",
+            remedy="Unpack it, and name the right one",
+        )
     return members
 
 
@@ -139,13 +156,7 @@ def _member(file: InputFile) -> Iterator[BinaryIO]:
     with zipfile.ZipFile(file.path) as archive:
         if archive.getinfo(file.member).flag_bits & _ENCRYPTED:
             raise TinyError(f"{file.name} is encrypted", remedy="Unpack the archive")
-        try:
-            stream = archive.open(file.member)
-        except NotImplementedError as error:
-            raise TinyError(
-                f"{file.name} cannot be decompressed by Python ({error})", remedy="Unpack the archive"
-            ) from error
-        with stream:
+        with archive.open(file.member) as stream:
             yield cast(BinaryIO, stream)
 
 
@@ -166,7 +177,9 @@ def readable(path: Path) -> Iterator[None]:
         try:
             yield
         except PermissionError as error:
-            raise TinyError(f"No permission to read {path}", remedy="Change its permissions (chmod u+r)") from error
+            raise TinyError(
+                f"No permission to read {InputFile(path).name}", remedy="Change its permissions (chmod u+r)"
+            ) from error
 
 
 def is_empty(file: InputFile) -> bool:

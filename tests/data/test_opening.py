@@ -77,6 +77,7 @@ class TestPacking:
             (InputFile(Path("a.gz")), "a.gz", "", ".gz"),
             (InputFile(Path("a.zip"), "b/c.csv.zst"), "a.zip:b/c.csv.zst", ".csv", ".zst"),
             (InputFile(Path("Makefile")), "Makefile", "", None),
+            (InputFile(Path("a\nb\x1b.txt")), "a\ufffdb\ufffd.txt", ".txt", None),
         ):
             assert (file.name, file.suffix, file.packed) == (name, suffix, packed)
 
@@ -88,6 +89,35 @@ class TestPacking:
             InputFile(tmp_path / "a.zip", name) for name in ("b.txt", "deep/a.csv.gz")
         ]
         assert read(tmp_path / "a.zip") == ["Two", "One"]
+
+    def test_a_long_name_is_cut(self) -> None:
+        name = InputFile(Path("x" * 5000 + "/a.txt")).name
+        assert len(name) < 300 and name.endswith("x/a.txt")
+
+    def test_two_members_of_one_name(self, tmp_path: Path) -> None:
+        with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+            archive.writestr("a.txt", "One")
+            with pytest.warns(UserWarning, match="Duplicate"):
+                archive.writestr("a.txt", "Two")
+        with pytest.raises(TinyError, match=r"a\.zip contains two files .*'a\.txt'"):
+            expand(tmp_path / "a.zip")
+
+    def test_an_archive_of_a_later_version(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "a.txt.zip", "One")
+        raw = bytearray(path.read_bytes())
+        raw[raw.index(b"PK\1\2") + 6] = 96
+        path.write_bytes(raw)
+        with pytest.raises(TinyError, match=r"a\.txt\.zip .*9\.6.*Unpack"):
+            expand(path)
+
+    def test_a_damaged_member_is_no_gzip(self, tmp_path: Path) -> None:
+        with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("a.txt", "One " * 1000)
+        raw = bytearray((tmp_path / "a.zip").read_bytes())
+        raw[40:44] = bytes([255] * 4)
+        (tmp_path / "a.zip").write_bytes(raw)
+        with pytest.raises(TinyError, match=r"a\.zip:a\.txt is damaged.* as zip"):
+            read(tmp_path / "a.zip")
 
     @pytest.mark.parametrize("packing", [".gz", ".zst"])
     def test_packed_parts_one_after_the_other(self, tmp_path: Path, packing: str) -> None:

@@ -173,7 +173,7 @@ def _header(head: list[Row], rules: Rules) -> Header:
 
 def _items(file: InputFile, dialect: Dialect, rules: Rules, choice: Choice) -> Iterator[Item]:
     lines = _Remembered(_body(file, dialect))
-    rows = _rows(file, dialect, lines)
+    rows = _rows(file, dialect, lines if choice.kind == "row" else _body(file, dialect))
     first = list(itertools.islice(rows, 1))
     header = _header(first, rules)
     if rules.header:

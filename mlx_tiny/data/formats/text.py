@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import statistics
+import unicodedata
 from collections.abc import Callable, Iterator
 
-from mlx_tiny.data.documents import LARGEST_DOCUMENT_BYTES, SEPARATOR, Rules, too_large
+from mlx_tiny.data.documents import LARGEST_DOCUMENT_BYTES, SEPARATOR, Rules, cut, quoted, too_large
 from mlx_tiny.data.formats.reading import FileLook, Reading
 from mlx_tiny.data.opening import InputFile, read_chunks, read_lines
 from mlx_tiny.errors import TinyError
@@ -24,7 +26,10 @@ _FEWEST_BLOCKS, _SHORTEST_BLOCK_BYTES = 20, 256
 """Blocks between blank lines are documents from these on; the speeches of a play average 154 bytes."""
 _FEWEST_LINES = 20
 _WRAPPED_WIDTHS = range(40, 121)
-"""Characters per line of prose that is wrapped."""
+"""Columns per line of prose that is wrapped."""
+_LETTERS_PER_WORD = 3
+_SENTENCE_ENDS = (".", "!", "?", '"', "”", "。", "！", "？", "」", "』")
+_BLANK_LINES = re.compile(r"\n(?:[^\S\n]*\n)+")
 
 
 def read_text(file: InputFile, rules: Rules) -> Reading:
@@ -36,7 +41,7 @@ def read_text(file: InputFile, rules: Rules) -> Reading:
     rule = _find_rule(file) if rules.documents == "auto" else rules.documents.strip()
     if rule not in _DESCRIPTIONS and rules.documents != "auto" and not _contains_separator(file, rule):
         raise _missing_separator(file, rule)
-    how = _DESCRIPTIONS.get(rule, f"documents between lines of {rule}")
+    how = _DESCRIPTIONS.get(rule, f"documents between lines of {cut(rule)}")
     if rules.documents == "auto" and file.suffix in _FOUND_SUFFIXES and rule != SEPARATOR:
         how += " (--documents changes this)"
     return Reading(FileLook(f"{file.suffix.removeprefix('.') or 'text'}, {how}"), _documents(file, rule))
@@ -45,6 +50,8 @@ def read_text(file: InputFile, rules: Rules) -> Reading:
 def _documents(file: InputFile, rule: str) -> Iterator[str]:
     if rule == LINES:
         return (line for chunk in read_chunks(file) for line in chunk.split("\n") if line and not line.isspace())
+    if rule == BLANK_LINES:
+        return _blocks(file)
     # A whole file is joined from its chunks, because each line is an object that needs memory.
     pieces = read_chunks(file) if rule in (FILES, WHOLE) else read_lines(file)
     return _split(file, pieces, _cutting(rule))
@@ -92,27 +99,40 @@ def _is_wrapped(lines: list[str]) -> bool:
 
     Most lines of such prose come close to the width, do not end a sentence, and have several words.
     """
-    lengths = sorted(len(line.rstrip()) for line in lines)
+    lengths = sorted(_columns(line.rstrip()) for line in lines)
     width = lengths[int(0.98 * (len(lengths) - 1))]
     if width not in _WRAPPED_WIDTHS:
         return False
-    full = [line for line in lines if len(line.rstrip()) >= 0.75 * width]
-    open_ends = [line for line in full if not line.rstrip().endswith((".", "!", "?", '"', "”"))]
-    words = statistics.fmean(len(line.split()) for line in lines)
+    full = [line for line in lines if _columns(line.rstrip()) >= 0.75 * width]
+    open_ends = [line for line in full if not line.rstrip().endswith(_SENTENCE_ENDS)]
+    words = statistics.fmean(map(_words, lines))
     return len(full) >= 0.5 * len(lines) and len(open_ends) >= 0.5 * len(full) and words >= 5
 
 
-def _split(file: InputFile, pieces: Iterator[str], cut: Callable[[str], list[str]]) -> Iterator[str]:
+def _columns(line: str) -> int:
+    """The width of a line: two for each wide character, such as a Chinese one."""
+    return len(line) if line.isascii() else len(line) + sum(unicodedata.east_asian_width(c) in "WF" for c in line)
+
+
+def _words(line: str) -> float:
+    """The words of a line, about; scripts without upper and lower case are often written without spaces."""
+    words = len(line.split())
+    if line.isascii():
+        return words
+    return max(words, sum(unicodedata.category(c) == "Lo" for c in line) / _LETTERS_PER_WORD)
+
+
+def _split(file: InputFile, pieces: Iterator[str], divide: Callable[[str], list[str]]) -> Iterator[str]:
     """The documents of a file; white space alone is no document.
 
     Args:
         file: the file, for errors.
         pieces: its lines, or its chunks where no document ends before the last.
-        cut: gives the parts of a line between which documents end, a single one where none does.
+        divide: gives the parts of a line between which documents end, a single one where none does.
     """
     parts, size, start = list[str](), 0, 1
     for number, line in enumerate(pieces, 1):
-        *ended, rest = cut(line)
+        *ended, rest = divide(line)
         for part in ended:
             if size or part:
                 yield from _joined([*parts, part])
@@ -126,6 +146,27 @@ def _split(file: InputFile, pieces: Iterator[str], cut: Callable[[str], list[str
     yield from _joined(parts)
 
 
+def _blocks(file: InputFile) -> Iterator[str]:
+    """The documents between blank lines."""
+    parts, size, start, line = list[str](), 0, 1, 1
+    for chunk in read_chunks(file):
+        # The line end before the chunk makes a blank line at its beginning look like the others.
+        first, *others = _BLANK_LINES.split(f"\n{chunk}")
+        line += chunk.count("\n")
+        parts.append(first.removeprefix("\n"))
+        size += len(first)
+        for block in others:
+            if size >= LARGEST_DOCUMENT_BYTES:
+                break
+            yield from _joined(parts)
+            parts, size = [block], len(block)
+        if others:
+            start = line - others[-1].count("\n")
+        if size >= LARGEST_DOCUMENT_BYTES:
+            raise too_large(file.name, start)
+    yield from _joined(parts)
+
+
 def _joined(parts: list[str]) -> Iterator[str]:
     text = "".join(parts)
     if text and not text.isspace():
@@ -136,8 +177,6 @@ def _cutting(rule: str) -> Callable[[str], list[str]]:
     """How a rule cuts a line; see `_split`."""
     if rule in (FILES, WHOLE):
         return lambda line: [line]
-    if rule == BLANK_LINES:
-        return lambda line: ["", ""] if line.isspace() else [line]
     if rule == SEPARATOR:
         return lambda line: _cut_at_markers(line) if SEPARATOR in line else [line]
     return lambda line: ["", ""] if line.strip() == rule else [line]
@@ -150,23 +189,25 @@ def _cut_at_markers(line: str) -> list[str]:
     quotes or between spaces is a mention.
     """
     first, *pieces = line.split(SEPARATOR)
-    parts = [first]
-    for index, piece in enumerate(pieces):
-        before, after = parts[-1], piece
-        is_last = index == len(pieces) - 1
-        at_edge = not before.strip() or (is_last and not after.strip()) or (not is_last and not after)
-        joined = before[-1:].isalnum() or before[-1:] in (".", "!", "?") or after[:1].isalnum()
+    parts, mentions = list[str](), [first]
+    is_blank, last = not first.strip(), first[-1:]
+    for index, after in enumerate(pieces, 1):
+        ends_line = index == len(pieces)
+        at_edge = is_blank or not (after.strip() if ends_line else after)
+        joined = last.isalnum() or last in (".", "!", "?") or after[:1].isalnum()
         if at_edge or joined:
-            parts.append(piece)
+            parts.append(SEPARATOR.join(mentions))
+            mentions, is_blank = [after], not after.strip()
         else:
-            parts[-1] = f"{before}{SEPARATOR}{piece}"
-    return parts
+            mentions.append(after)
+        last = after[-1:] or last
+    return [*parts, SEPARATOR.join(mentions)]
 
 
 def _contains_separator(file: InputFile, separator: str) -> bool:
-    cut = _cutting(separator)
+    divide = _cutting(separator)
     return any(
-        len(cut(line)) > 1
+        len(divide(line)) > 1
         for chunk in read_chunks(file)
         if separator in chunk
         for line in chunk.split("\n")
@@ -177,6 +218,6 @@ def _contains_separator(file: InputFile, separator: str) -> bool:
 def _missing_separator(file: InputFile, separator: str) -> TinyError:
     return TinyError(
         f"No line of {file.name} separates documents",
-        expected=f"lines of {separator!r}, as --documents says",
+        expected=f"lines of {quoted(separator)}, as --documents says",
         remedy=f"Give --documents {LINES}, {BLANK_LINES}, {FILES}, {WHOLE}, or the text of such lines",
     )

@@ -15,6 +15,8 @@ SENTENCES = (
 WRAPPED = (
     "The quick brown fox jumps over the lazy dog while the old\ncat sleeps in the sun, and dreams of mice that run\n"
 )
+CHINESE = "从前有一只小青蛙住在池塘边的石头下面它每天早上都要跳到水里去"
+THAI = "กาลครั้งหนึ่งนานมาแล้วมีกบตัวหนึ่งอาศัยอยู่ใต้ก้อนหินข้าง"
 
 
 class TestSeparators:
@@ -47,6 +49,18 @@ class TestSeparators:
         assert read(write(tmp_path / "a.txt", content), tally) == documents
         assert tally.markers == 2
 
+    @pytest.mark.parametrize(
+        ("line", "parts"),
+        [
+            ("a <|endoftext|> b<|endoftext|>c", ["a <|endoftext|> b", "c"]),
+            ("a <|endoftext|><|endoftext|> c", ["a ", "", " c"]),
+            (" <|endoftext|> a <|endoftext|> b", [" ", " a <|endoftext|> b"]),
+            ("a <|endoftext|> \n", ["a ", " \n"]),
+        ],
+    )
+    def test_cuts_of_a_line(self, line: str, parts: list[str]) -> None:
+        assert text_format._cut_at_markers(line) == parts
+
     def test_a_late_separator(self, tmp_path: Path) -> None:
         content = "One line of a book.\n" * 60_000 + "<|endoftext|>\nTwo"
         assert [len(text) for text in read(write(tmp_path / "a.txt", content))] == [60_000 * 20 - 1, 3]
@@ -67,6 +81,11 @@ class TestFoundRule:
             pytest.param("This is one sentence for each line, as some have.\n" * 30, 30, id="a sentence per line"),
             pytest.param(WRAPPED * 20, 1, id="wrapped prose"),
             pytest.param("emma\nolivia\n", 1, id="two lines"),
+            pytest.param(f"{CHINESE}\n" * 30, 1, id="wrapped Chinese"),
+            pytest.param(f"{CHINESE}。\n" * 30, 30, id="a Chinese sentence per line"),
+            pytest.param("春眠不觉晓\n处处闻啼鸟\n" * 15, 30, id="Chinese verses"),
+            pytest.param(f"{THAI}\n" * 30, 1, id="wrapped Thai"),
+            pytest.param("5d41402abc4b2a76b9719d911017c592aaf4c61d\n" * 30, 30, id="long words"),
         ],
     )
     def test_txt(self, tmp_path: Path, content: str, count: int) -> None:
