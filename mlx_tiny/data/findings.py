@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import bisect
+from array import array
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from mlx_tiny.data.documents import Tally
 
@@ -58,6 +63,21 @@ class Seen:
         self.tally = Tally()
         self.duplicates = Duplicates()
         self.in_both = 0
+
+
+class HashSet:
+    """Numbers below 2**64 in 8 bytes each, which a set of Python's needs ten times.
+
+    Args:
+        numbers: such as the hashes of documents.
+    """
+
+    def __init__(self, numbers: Iterable[int]) -> None:
+        self._sorted = array("Q", np.unique(np.fromiter(numbers, np.uint64)).tobytes())
+
+    def __contains__(self, number: int) -> bool:
+        at = bisect.bisect_left(self._sorted, number)
+        return at < len(self._sorted) and self._sorted[at] == number
 
 
 class Duplicates:

@@ -1,7 +1,8 @@
 """Several texts in given shares: `--data stories:0.3 --data my.txt:0.7`.
 
-Each text is prepared for itself, with its own held-out part, in the tokens of one tokenizer. That tokenizer is trained
-on a sample in which each text has its share of the bytes; a text that is too short for its share occurs repeatedly.
+Each text is prepared for itself, with its own held-out part, in the tokens of one tokenizer. What is held out of one
+text is not trained on in the others. The tokenizer is trained on a sample in which each text has its share of bytes; a
+text that is too short for its share occurs repeatedly.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from mlx_tiny.config import DataConfig
 from mlx_tiny.data.documents import Progress, byte_length
 from mlx_tiny.data.find import NAMED
 from mlx_tiny.data.names import absolute
+from mlx_tiny.data.overlap import disjoint
 from mlx_tiny.data.prepare import (
     PREPARED_VERSION,
     Part,
@@ -110,8 +112,9 @@ class Mixture:
             )
         if config.schema is not None:
             raise TinyError("A schema cannot be used with a mixture", remedy="Leave the weights or the schema out")
-        self.sources: list[Source] = [find_source(replace(config, sources=(name,))) for name, _ in named]
-        require_used(self.sources)
+        sources = [find_source(replace(config, sources=(name,))) for name, _ in named]
+        require_used(sources)
+        self.sources = disjoint(sources)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -142,7 +145,7 @@ class Mixture:
             source.make_ready(report)
         learned = (config.tokenizer, config.vocabulary_size) if tokenizer is None else tokenizer.hash
         texts = [source.fingerprint() for source in self.sources]
-        key = hash_text("mixture", PREPARED_VERSION, *self.shares, *texts, learned)[:32]
+        key = hash_text("disjoint mixture", PREPARED_VERSION, *self.shares, *texts, learned)[:32]
         known = find_mixture(key)
         if known is not None:
             if exact_vocabulary:

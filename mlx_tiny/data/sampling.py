@@ -30,7 +30,14 @@ class Survey:
     """All documents, from the start."""
     total_bytes: int
     """Bytes of text in `documents`; an estimate for a generated source."""
-    found: Findings
+    source: Source
+    seen: Seen
+    """What was met; of a generated source as far as `documents` has been read."""
+
+    @property
+    def found(self) -> Findings:
+        """What is known about the source now."""
+        return self.source.findings(self.seen)
 
 
 def survey(source: Source, config: DataConfig, report: Progress) -> Survey:
@@ -43,16 +50,17 @@ def survey(source: Source, config: DataConfig, report: Progress) -> Survey:
 
 
 def _survey_beginning(source: Source) -> Survey:
-    documents = source.documents()
-    seen: list[Document] = []
+    seen = Seen()
+    documents = source.documents(seen)
+    beginning: list[Document] = []
     size = 0
     for document in documents:
-        seen.append(document)
+        beginning.append(document)
         size += 0 if document.held_out else len(document.text)
         if size >= SAMPLE_BYTES:
             break
-    sample = [document.text for document in seen if not document.held_out]
-    return Survey(sample, itertools.chain(seen, documents), source.size_bytes, source.findings(Seen()))
+    sample = [document.text for document in beginning if not document.held_out]
+    return Survey(sample, itertools.chain(beginning, documents), source.size_bytes, source, seen)
 
 
 def _survey_all(source: Source, config: DataConfig, report: Progress) -> Survey:
@@ -68,7 +76,7 @@ def _survey_all(source: Source, config: DataConfig, report: Progress) -> Survey:
             report("read", done, source.size_bytes)
             reported = done + _REPORT_BYTES
     _require_both_sides(counts, seen, source, config)
-    return Survey(sample.texts(), source.documents(), done, source.findings(seen))
+    return Survey(sample.texts(), source.documents(), done, source, seen)
 
 
 class _Sample:
@@ -121,7 +129,8 @@ def _require_both_sides(counts: dict[bool, int], seen: Seen, source: Source, con
         raise TinyError(
             f"The training text of {named} is the same as the validation text",
             got=f"{seen.in_both:,} documents, each of which is a validation document too",
-            remedy="Name other text for validation (--validation), or none, so that a part is held out",
+            remedy="Name other text for validation (--validation), or none, so that a part is held out; of a mixture, "
+            "name only one of two texts that contain the same",
         )
     if config.validation is not None:
         raise _no_documents(named, seen)

@@ -12,7 +12,7 @@ from mlx_tiny.config import DataConfig
 from mlx_tiny.data.documents import Document, Progress, Rules, Tally, document_hash
 from mlx_tiny.data.events.schema import Schema
 from mlx_tiny.data.find import NAMED, Found, file_bytes, find, identity, normalised_suffix, some_names
-from mlx_tiny.data.findings import FileGroup, Findings, Seen
+from mlx_tiny.data.findings import FileGroup, Findings, HashSet, Seen
 from mlx_tiny.data.names import is_kept_stream
 from mlx_tiny.data.opening import InputFile, readable
 from mlx_tiny.data.readers import look, read_texts
@@ -216,8 +216,8 @@ class FileSource:
         return choose_split(read_all(self._train, self._rules, Tally()), self._config.held_out)
 
     @cached_property
-    def _valid_hashes(self) -> frozenset[int]:
-        return frozenset(map(document_hash, read_all(self._valid, self._rules, Tally())))
+    def _valid_hashes(self) -> HashSet:
+        return HashSet(map(document_hash, read_all(self._valid, self._rules, Tally())))
 
     @property
     def _split_description(self) -> str:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +22,7 @@ from mlx_tiny.data.mixture import (
     resolve_data,
     split_weight,
 )
-from mlx_tiny.data.prepare import prepare
+from mlx_tiny.data.prepare import PreparedCorpus, prepare
 from mlx_tiny.errors import TinyError
 
 
@@ -115,7 +116,7 @@ def test_each_text_is_prepared_in_one_vocabulary(config: DataConfig) -> None:
     assert [part.share for part in corpus.parts] == [0.25, 0.75]
     assert stories.tokenizer.hash == sums.tokenizer.hash == corpus.tokenizer.hash
     alone = prepare(replace(config, sources=(config.sources[1].rpartition(":")[0],)), tokenizer=corpus.tokenizer)
-    assert (alone.key, alone.valid_text_hash) == (sums.key, sums.valid_text_hash)
+    assert (alone.train.tobytes(), alone.valid_text_hash) == (sums.train.tobytes(), sums.valid_text_hash)
     assert "0.25 of the sequences" in corpus.description and "0.75 of the sequences" in corpus.description
     names = resolve_data(config).names
     assert list(map(split_weight, names)) == list(map(split_weight, config.sources))
@@ -136,6 +137,68 @@ def test_it_is_prepared_once_and_found_by_its_key(config: DataConfig, monkeypatc
     again = prepared(config)
     assert again.key == corpus.key and find_data(corpus.key, "") is not None
     assert again.parts[1].corpus.train.tobytes() == corpus.parts[1].corpus.train.tobytes()
+
+
+LONG = [
+    f"Book {number}. " + " ".join(map(story, range(1000 * number + 1000, 1000 * number + 1060))) for number in range(3)
+]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "dropped"),
+    [
+        ([story(n) for n in range(300)], [story(n) for n in range(200, 500)], 0),
+        ([story(n) for n in range(300)], [story(n) for n in range(4)], 1),
+        (LONG[:2], LONG[1:], 0),
+        (LONG[:2], [LONG[1], *(story(n) for n in range(300))], 1),
+        (["valid", *(story(n) for n in range(5, 15))], [story(n) for n in range(10)], 5),
+    ],
+)
+def test_what_one_text_holds_out_is_not_trained_on_in_another(
+    tmp_path: Path, config: DataConfig, first: list[str], second: list[str], dropped: int
+) -> None:
+    """By the split of the one or of the other, and whether whole documents or their ends are held out."""
+    names = []
+    for name, texts in (("first", first), ("second", second)):
+        folder = tmp_path / name
+        folder.mkdir()
+        if texts[0] == "valid":
+            (folder / "valid.txt").write_text("\n<|endoftext|>\n".join(texts[1:]))
+            texts = [story(n) for n in range(20, 300)]
+        (folder / "train.txt").write_text("\n<|endoftext|>\n".join(texts))
+        names.append(f"{folder}:1")
+    corpus = prepared(replace(config, sources=tuple(names)))
+    for part in corpus.parts:
+        held_out = part.corpus.tokenizer.decode(part.corpus.valid)
+        for other in corpus.parts:
+            assert held_out[:60] not in other.corpus.tokenizer.decode(other.corpus.train)
+    assert sum(part.corpus.record.found.in_both for part in corpus.parts) == dropped
+    assert find_data(corpus.key, "") is not None
+
+
+def test_generated_stories_and_copies_of_them_are_kept_apart(tmp_path: Path, config: DataConfig) -> None:
+    small = replace(config, train_bytes=60_000, validation_bytes=3_000)
+    made = list(resolve_data(replace(small, sources=("stories",))).documents())  # type: ignore[union-attr]
+    (tmp_path / "copies.txt").write_text("\n<|endoftext|>\n".join(document.text for document in made))
+    corpus = prepared(replace(small, sources=("stories:1", f"{tmp_path / 'copies.txt'}:1")))
+    stories, copies = (part.corpus for part in corpus.parts)
+    for text, other in ((stories, copies), (copies, stories)):
+        assert text.record.found.in_both > 0 == _common(text, other)
+
+
+def _common(text: PreparedCorpus, other: PreparedCorpus) -> int:
+    """How many documents that `other` holds out are training documents of `text`."""
+    learned = text.tokenizer.decode(text.train)
+    held_out = np.split(other.valid, np.flatnonzero(other.valid == other.tokenizer.bos))
+    return sum(other.tokenizer.decode(tokens) in learned for tokens in held_out if len(tokens) > 1)
+
+
+def test_a_text_whose_whole_is_held_out_by_another_is_refused(tmp_path: Path, config: DataConfig) -> None:
+    for name in ("train", "valid"):
+        (tmp_path / "a").mkdir(exist_ok=True)
+        (tmp_path / "a" / f"{name}.jsonl").write_text("".join(f'"{name} {number}"\n' for number in range(300)))
+    with pytest.raises(TinyError, match=r"valid\.jsonl is the same as the validation text.*of a mixture"):
+        prepare_data(replace(config, sources=(f"{tmp_path / 'a'}:1", f"{tmp_path / 'a' / 'valid.jsonl'}:1")))
 
 
 @given(

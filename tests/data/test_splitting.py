@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlx_tiny.data.documents import document_hash
-from mlx_tiny.data.findings import Duplicates
+from mlx_tiny.data.findings import Duplicates, HashSet
 from mlx_tiny.data.splitting import MEASURED_BYTES, choose_split, cut_end
 
 LINES = "\n".join(f"Line {number} of a long book." for number in range(1000))
@@ -124,3 +124,9 @@ def test_duplicates_are_counted_exactly_and_then_by_a_sample() -> None:
             duplicates.add(document_hash(str(number % 15_000)))
     assert (exact.number, exact.estimated) == (5000, False)
     assert sampled.estimated and len(sampled._counts) <= 500 and 3500 < sampled.number < 6500
+
+
+@given(st.sets(st.integers(0, 2**64 - 1)), st.integers(0, 2**64 - 1))
+def test_a_set_of_hashes_contains_what_it_is_made_of(numbers: set[int], other: int) -> None:
+    hashes = HashSet(iter([*numbers, *numbers]))
+    assert all(number in hashes for number in numbers) and (other in hashes) == (other in numbers)
