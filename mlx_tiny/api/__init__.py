@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, overload
 
 from mlx_tiny.cli.from_python import call_command
-from mlx_tiny.config import DataConfig, Sampling
+from mlx_tiny.config import Sampling
 from mlx_tiny.data.documents import Tally
-from mlx_tiny.data.measured import named_texts
+from mlx_tiny.data.measured import config_to_measure, named_texts
 from mlx_tiny.data.summary import reading_warnings
 from mlx_tiny.model.writing import question, write_text
 from mlx_tiny.training.evaluate import Evaluation, evaluate_texts
@@ -102,14 +102,15 @@ def evaluate(model: TrainedModel, data: str | Path | Iterable[str], **reading: A
 
     Args:
         data: name of a file, a folder or a glob, which is read as `mlx-tiny eval` reads it; or documents.
-        reading: settings of `mlx_tiny.config.DataConfig` that say how files are read, such as `text_column`.
+        reading: settings of `mlx_tiny.config.DataConfig` that say how files are read, such as `text_column`;
+            without them, `text_column`, `documents` and `header` are those of the run.
 
     Raises:
         TinyError: there is no text, or it cannot be read.
     """
     texts, tally = data, Tally()
     if isinstance(texts, (str, Path)):
-        named = named_texts(DataConfig(sources=(str(texts),), **reading), model.tokenizer, tally)
+        named = named_texts(config_to_measure(str(texts), model.data, reading), model.tokenizer, tally)
         texts = (text for _, text in named)
     evaluation, _ = evaluate_texts(model.parameters, model.config, model.tokenizer, texts, asked=model.implementation)
     for line in reading_warnings(tally.skipped, tally.markers, tally.left_out):

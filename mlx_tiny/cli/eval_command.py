@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 from mlx_tiny.cli.options import READING, config_options, user_settings
-from mlx_tiny.config import DataConfig
 
 
 @click.command()
@@ -21,35 +20,44 @@ def command(run: Path, text: str, as_json: bool, **flags: Any) -> None:
     """Measure the model in folder RUN on TEXT, in bits per byte.
 
     TEXT is a file, a folder, a glob, or - for standard input, in one of the formats of `mlx-tiny train --data`. Of a
-    folder with files called train and test (or valid), only the latter are read.
+    folder with files called train and test (or valid), only the latter are read. --text-column, --documents and
+    --header are those of the run, unless you name others. Text that the model was trained on gives a better result than
+    new text; a warning says so as long as the run's data is in the cache.
 
     \b
       mlx-tiny eval runs/notes other.txt
     """
     from mlx_tiny.cli.session import say
     from mlx_tiny.data.documents import Tally
-    from mlx_tiny.data.measured import named_texts
-    from mlx_tiny.data.names import kept
-    from mlx_tiny.data.summary import reading_warnings
+    from mlx_tiny.data.measured import config_to_measure, named_texts, reading_lines
     from mlx_tiny.records import to_json
     from mlx_tiny.tools.tables import block
+    from mlx_tiny.training.checkpoint import RunFolder
     from mlx_tiny.training.evaluate import evaluate_texts
+    from mlx_tiny.training.learned import count_learned
+    from mlx_tiny.training.origin import learned_texts
     from mlx_tiny.training.trained import load_model
 
-    model, tally, events = load_model(run, say), Tally(), 0
-    config = DataConfig(sources=(kept(text, flags.get("data_suffix") or ()),), **user_settings(flags, "data"))
+    model, tally, documents = load_model(run, say), Tally(), list[str]()
+    config = config_to_measure(text, model.data, user_settings(flags, "data"), say)
 
     def texts() -> Iterator[str]:
-        nonlocal events
         for _, document in named_texts(config, model.tokenizer, tally):
-            events += document.count("\n") + 1
+            documents.append(document)
             yield document
 
     result, fingerprint = evaluate_texts(
         model.parameters, model.config, model.tokenizer, texts(), asked=model.implementation
     )
-    for line in reading_warnings(tally.skipped, tally.markers, tally.left_out):
+    for line in reading_lines(tally):
         say(line)
+    learned = count_learned(documents, model.tokenizer, learned_texts(RunFolder(run)))
+    if learned:
+        say(
+            f"warning: {learned:,} of the {len(documents):,} documents were trained on, so that the result is better "
+            f"than on new text"
+        )
+    events = sum(document.count("\n") + 1 for document in documents)
     values = {
         "bits_per_byte": result.bits_per_byte,
         **({"bits_per_event": result.bits_per_byte * result.bytes / events} if model.tokenizer.unit == "event" else {}),

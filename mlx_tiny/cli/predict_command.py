@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlx_tiny.cli.options import READING, config_options, user_settings
-from mlx_tiny.config import DataConfig
 from mlx_tiny.errors import TinyError
 
 if TYPE_CHECKING:
@@ -75,7 +74,7 @@ def _predictions(model: TrainedModel, text: str, top: int, settings: dict[str, A
     from mlx_tiny.data.tokenizers.items import ItemsTokenizer
     from mlx_tiny.training.next_items import next_items, next_pieces
 
-    names, texts = _named(model.tokenizer, text, settings)
+    names, texts = _named(model, text, settings)
     asked, tokenizer = model.implementation, model.tokenizer
     if isinstance(tokenizer, ItemsTokenizer):
         found = next_items(model.parameters, model.config, tokenizer, texts, top, asked=asked)
@@ -88,19 +87,16 @@ def _predictions(model: TrainedModel, text: str, top: int, settings: dict[str, A
         }
 
 
-def _named(tokenizer: Tokenizer, text: str, settings: dict[str, Any]) -> tuple[list[str], list[str]]:
+def _named(model: TrainedModel, text: str, settings: dict[str, Any]) -> tuple[list[str], list[str]]:
     """The names and the texts of the histories or documents."""
     from mlx_tiny.cli.session import say
     from mlx_tiny.data.documents import Tally
-    from mlx_tiny.data.measured import named_texts
-    from mlx_tiny.data.names import kept
-    from mlx_tiny.data.summary import reading_warnings
+    from mlx_tiny.data.measured import config_to_measure, named_texts, reading_lines
 
     tally = Tally()
-    documents = list(
-        named_texts(DataConfig(sources=(kept(text, settings.get("suffix", ())),), **settings), tokenizer, tally)
-    )
-    for line in reading_warnings(tally.skipped, tally.markers, tally.left_out):
+    config = config_to_measure(text, model.data, settings, say)
+    documents = list(named_texts(config, model.tokenizer, tally))
+    for line in reading_lines(tally):
         say(line)
     if not documents:
         raise TinyError(f"{text} contains no documents", remedy="Name a file with text")
@@ -130,7 +126,7 @@ def _compared(run: Path, model: TrainedModel, text: str | None, top: int, settin
             say("warning: the run held nothing out, so these histories were trained on")
         held_out = list(_documents(corpus.valid, tokenizer))
     else:
-        _, held_out = _named(tokenizer, text, settings)
+        _, held_out = _named(model, text, settings)
         known = len(set(training).intersection(held_out))
         if known:
             say(f"warning: {known:,} of the histories were trained on")

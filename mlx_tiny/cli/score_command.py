@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlx_tiny.cli.options import READING, config_options, user_settings
-from mlx_tiny.config import DataConfig
 
 if TYPE_CHECKING:
     from mlx_tiny.data.tokenizer import Tokenizer
@@ -37,16 +36,14 @@ def command(run: Path, text: str, per_token: bool, as_json: bool, **flags: Any) 
     from mlx_tiny.cli.display import printable
     from mlx_tiny.cli.session import say
     from mlx_tiny.data.documents import Tally
-    from mlx_tiny.data.measured import named_texts
-    from mlx_tiny.data.names import kept
-    from mlx_tiny.data.summary import reading_warnings
+    from mlx_tiny.data.measured import config_to_measure, named_texts, reading_lines
     from mlx_tiny.errors import TinyError
     from mlx_tiny.records import to_json
     from mlx_tiny.training.scoring import score_texts
     from mlx_tiny.training.trained import load_model
 
     model = load_model(run, say)
-    config = DataConfig(sources=(kept(text, flags.get("data_suffix") or ()),), **user_settings(flags, "data"))
+    config = config_to_measure(text, model.data, user_settings(flags, "data"), say)
     tally, beginnings = Tally(), list[tuple[str, str, int]]()
 
     def texts() -> Iterator[str]:
@@ -56,7 +53,7 @@ def command(run: Path, text: str, per_token: bool, as_json: bool, **flags: Any) 
 
     scores = score_texts(model.parameters, model.config, model.tokenizer, texts(), asked=model.implementation)
     rows = [_row(*beginnings[number], score, model.tokenizer, per_token) for number, score in enumerate(scores)]
-    for line in reading_warnings(tally.skipped, tally.markers, tally.left_out):
+    for line in reading_lines(tally):
         say(line)
     if not rows:
         raise TinyError(f"{text} contains no documents", remedy="Name a file with text")

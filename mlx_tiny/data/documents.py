@@ -61,6 +61,8 @@ class Tally:
     """Roles of the chats; their markers <|role|> are in the text."""
     left_out: list[str] = field(default_factory=list)
     """Files beside the data that are not read, with the way to take them."""
+    hows: list[str] = field(default_factory=list)
+    """How the files are read, where that is not part of the description of a source."""
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
+from typing import Any
 
 from mlx_tiny.config import DataConfig
 from mlx_tiny.data.documents import Tally
 from mlx_tiny.data.events.source import histories_to_measure
-from mlx_tiny.data.sources import texts_to_measure
+from mlx_tiny.data.names import kept
+from mlx_tiny.data.readers import look
+from mlx_tiny.data.sources import files_to_measure, read_all, rules
+from mlx_tiny.data.summary import reading_warnings
 from mlx_tiny.data.tokenizer import Tokenizer
 from mlx_tiny.data.tokenizers.items import ItemsTokenizer
+
+_OF_RUN = ("text_column", "documents", "header")
+"""Settings that say what a document is, which measured text has in common with the text that was learned."""
+_LOOKED_AT = 20
+"""Files that tell how all are read."""
+
+
+def config_to_measure(
+    source: str, learned: DataConfig, asked: Mapping[str, Any], tell: Callable[[str], None] = lambda _: None
+) -> DataConfig:
+    """How a text is read to which a model is applied: as the text that the model learned, unless the user says other.
+
+    Args:
+        source: name of the text; "-" is standard input.
+        learned: settings of the model's run.
+        asked: settings of the user.
+        tell: called with a line where the run has settings of its own.
+    """
+    defaults = {field.name: field.default for field in fields(DataConfig)}
+    own = {name: getattr(learned, name) for name in _OF_RUN if name not in asked}
+    if asked.get("header", learned.header) != learned.header:
+        own.pop("text_column", None)  # a number without a header, and a name with one
+    own = {name: value for name, value in own.items() if value != defaults[name]}
+    if own:
+        told = ", ".join(f"{name.replace('_', '-')} {value}" for name, value in own.items())
+        tell(f"read as the run's own text: {told}")
+    return DataConfig(**{**own, **asked, "sources": (kept(source, asked.get("suffix", ())),)})
 
 
 def named_texts(config: DataConfig, tokenizer: Tokenizer, tally: Tally) -> Iterator[tuple[str, str]]:
@@ -24,8 +56,17 @@ def named_texts(config: DataConfig, tokenizer: Tokenizer, tally: Tally) -> Itera
         TinyError: a file is missing, cannot be read, or does not fit the schema of the model.
     """
     if isinstance(tokenizer, ItemsTokenizer):
+        tally.hows.append("table of events by the schema of the run")
         for history in histories_to_measure(config, tokenizer.schema, tally):
             yield history.name, history.text
     else:
-        for number, text in enumerate(texts_to_measure(config, tally), 1):
+        files, how = files_to_measure(config, tally), rules(config)
+        tally.hows += dict.fromkeys(look(file, how).how for file in files[:_LOOKED_AT])
+        for number, text in enumerate(read_all(files, how, tally), 1):
             yield str(number), text
+
+
+def reading_lines(tally: Tally) -> list[str]:
+    """Lines that say how the texts were read, and what was not read or not as the user may expect."""
+    hows = [f"read: {'; '.join(tally.hows)}"] if tally.hows else []
+    return [*hows, *reading_warnings(tally.skipped, tally.markers, tally.left_out)]

@@ -294,15 +294,6 @@ def files_to_measure(config: DataConfig, tally: Tally) -> list[InputFile]:
     return files
 
 
-def texts_to_measure(config: DataConfig, tally: Tally) -> Iterator[str]:
-    """The documents of the user's files to which a finished model is applied.
-
-    Raises:
-        TinyError: a file is missing or cannot be read as text.
-    """
-    return read_all(files_to_measure(config, tally), rules(config), tally)
-
-
 def validation_files(config: DataConfig, found: Found) -> list[InputFile]:
     """The validation files: those that the user named, else those called valid in `found`.
 

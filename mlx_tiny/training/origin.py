@@ -53,6 +53,12 @@ def old_text(run: RunFolder) -> Corpus | None:
     return _in_cache(run.corpus.get("key", ""), run.corpus.get("description", ""), run.corpus.get("tokenizer"))
 
 
+def learned_texts(run: RunFolder) -> list[Corpus]:
+    """The prepared texts that the model of a run was trained on, as far as they are in the cache."""
+    texts = old_text(run), None if run.origin is None else old_text_of(run.origin)
+    return [text for text in texts if text is not None]
+
+
 def old_text_of(origin: Origin) -> Corpus | None:
     """The same for the run that another one started from."""
     return _in_cache(origin.data_key, origin.data, origin.tokenizer)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from mlx_tiny.config import ModelConfig
+from mlx_tiny.config import DataConfig, ModelConfig
 from mlx_tiny.data.tokenizer import Tokenizer, load_tokenizer
 from mlx_tiny.errors import TinyError
 from mlx_tiny.model.parameters import Parameters
@@ -24,6 +24,8 @@ class TrainedModel:
     tokenizer: Tokenizer
     implementation: str
     """How to compute the operations, in the form of `--implementation`."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """Settings of the text that it was trained on, which also hold where it is applied to other text."""
 
 
 def load_model(path: Path, tell: Callable[[str], None] = lambda _: None) -> TrainedModel:
@@ -43,4 +45,5 @@ def load_model(path: Path, tell: Callable[[str], None] = lambda _: None) -> Trai
             remedy="Restore the weights from a copy, or train again with lower learning rates",
         )
     implementation = beyond_training(run.config.train.implementation)
-    return TrainedModel(parameters, run.config.model, load_tokenizer(run.tokenizer_model), implementation)
+    tokenizer = load_tokenizer(run.tokenizer_model)
+    return TrainedModel(parameters, run.config.model, tokenizer, implementation, run.config.data)

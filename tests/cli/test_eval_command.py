@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from mlx_tiny.data.sources import FileSource
 from mlx_tiny.data.tokenizer import load_tokenizer
 from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.evaluate import evaluate
+from mlx_tiny.training.trained import load_model
 
 from .command_line import call, files_below, read_report, succeeded
 
@@ -34,7 +36,7 @@ def measure(run: Path, *arguments: str | Path) -> dict[str, float]:
     """The output of `eval --json`."""
     finished = succeeded(call("eval", run, *arguments, "--json"))
     assert len(finished.out.splitlines()) == 1 and all(
-        line.startswith("warning: ") for line in finished.err.splitlines()
+        line.startswith(("warning: ", "read")) for line in finished.err.splitlines()
     )
     return dict(json.loads(finished.out))
 
@@ -91,6 +93,25 @@ def test_text_is_the_same_numbers_and_the_run_is_left_as_it_was(trained: Path, t
         "fingerprint": measured["fingerprint"],
     }
     assert files_below(trained) == before
+
+
+def test_documents_that_were_learned_are_said(trained: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLX_TINY_HOME", str(trained.parent / "home"))
+    assert "were trained on" in succeeded(call("eval", trained, "notes.txt")).err
+    (place / "new.txt").write_text("Nobody has learned this.")
+    assert "were trained on" not in succeeded(call("eval", trained, "new.txt")).err
+
+
+def test_a_text_is_read_by_the_settings_of_the_run(trained: Path, place: Path) -> None:
+    assert load_model(trained).data == RunFolder(trained).config.data
+    (place / "lines.txt").write_text("One line.\nAnother one.\n")
+    run = shutil.copytree(trained, place / "copy")
+    config = json.loads((run / "config.json").read_text())
+    config["config"]["data"]["documents"] = "lines"
+    (run / "config.json").write_text(json.dumps(config))
+    for command in ("eval", "score", "predict"):
+        assert "documents lines" in succeeded(call(command, run, "lines.txt")).err
+    assert (measure(run, "lines.txt")["bytes"], measure(trained, "lines.txt")["bytes"]) == (21, 22)
 
 
 def test_the_text_that_was_learned_is_easier_than_another(trained: Path, place: Path) -> None:

@@ -151,7 +151,7 @@ def read_histories(files: Iterable[InputFile], schema: Schema, rules: Rules, ski
 
 
 def histories_to_measure(config: DataConfig, schema: Schema, tally: Tally) -> list[History]:
-    """The histories of the user's tables on which a finished model is applied; see `sources.texts_to_measure`.
+    """The histories of the user's tables on which a finished model is applied; see `files_to_measure`.
 
     Raises:
         TinyError: a table is missing, cannot be read, or does not fit the schema.

@@ -1,0 +1,44 @@
+"""A finished model is applied to text that is read as its own text was, and what was read is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlx_tiny.config import DataConfig
+from mlx_tiny.data.documents import Tally
+from mlx_tiny.data.measured import config_to_measure, named_texts, reading_lines
+from mlx_tiny.data.tokenizers.characters import ByteTokenizer
+
+LEARNED = DataConfig(text_column="body", documents="lines", suffix=(".md",), held_out=0.5)
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ({}, ("body", "lines", True)),
+        ({"text_column": "title"}, ("title", "lines", True)),
+        ({"documents": "whole"}, ("body", "whole", True)),
+        ({"header": False}, (None, "lines", False)),
+        ({"header": False, "text_column": "2"}, ("2", "lines", False)),
+    ],
+    ids=str,
+)
+def test_a_text_is_read_as_the_text_that_was_learned(
+    asked: dict[str, Any], expected: tuple[str | None, str, bool]
+) -> None:
+    config, told = config_to_measure("other.csv", LEARNED, asked), list[str]()
+    assert (config.text_column, config.documents, config.header) == expected
+    assert config.sources == ("other.csv",) and config.suffix == DataConfig().suffix
+    assert config_to_measure("other.csv", DataConfig(), asked, told.append).suffix == () and told == []
+
+
+def test_settings_of_the_run_and_the_column_are_said(tmp_path: Path) -> None:
+    path, told, tally = tmp_path / "two.csv", list[str](), Tally()
+    path.write_text("title,body\n" + "".join(f"A title {n},The body of {n}.\n" for n in range(20)))
+    config = config_to_measure(str(path), LEARNED, {}, told.append)
+    texts = [text for _, text in named_texts(config, ByteTokenizer(), tally)]
+    assert texts[0] == "The body of 0." and len(texts) == 20
+    assert "text-column body" in told[0] and "column 'body'" in reading_lines(tally)[0]

@@ -1,0 +1,47 @@
+"""Documents that a run was trained on are found among others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tiny_run import story
+
+from mlx_tiny.config import DataConfig
+from mlx_tiny.data.documents import SEPARATOR
+from mlx_tiny.data.prepare import PreparedCorpus, prepare
+from mlx_tiny.training.learned import count_learned
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MLX_TINY_HOME", str(tmp_path / "home"))
+    return tmp_path
+
+
+def corpus_of(folder: Path, texts: list[str], held_out: float) -> PreparedCorpus:
+    (folder / "text.txt").write_text(f"\n{SEPARATOR}\n".join(texts))
+    return prepare(DataConfig(sources=(str(folder / "text.txt"),), held_out=held_out, vocabulary_size=400))
+
+
+def test_training_documents_are_learned_and_those_held_out_are_not(folder: Path) -> None:
+    stories = [story(n) for n in range(200)]
+    corpus = corpus_of(folder, stories, 0.3)
+    new = [story(n) for n in range(500, 510)]
+    assert 0 < corpus.record.train.documents < len(stories)
+    assert count_learned([*stories, *new], corpus.tokenizer, [corpus]) == corpus.record.train.documents
+    assert count_learned(stories, corpus.tokenizer, [corpus, corpus]) == corpus.record.train.documents
+    assert count_learned(new, corpus.tokenizer, [corpus]) == 0 == count_learned(stories, corpus.tokenizer, [])
+
+
+def test_few_documents_are_learned_although_their_ends_are_held_out(folder: Path) -> None:
+    long = " ".join(map(story, range(30)))
+    corpus = corpus_of(folder, [long], 0.2)
+    assert corpus.record.valid.documents == 1
+    end = long[-len(long) // 20 :]
+    assert count_learned([long, end, story(99)], corpus.tokenizer, [corpus]) == 1
+
+
+def test_a_document_is_learned_where_nothing_is_held_out(folder: Path) -> None:
+    corpus = corpus_of(folder, [story(n) for n in range(5)], 0.0)
+    assert count_learned([story(2)], corpus.tokenizer, [corpus]) == 1
