@@ -1,4 +1,7 @@
-"""The Python interface: what the commands do, as five functions. `import mlx_tiny` loads them at their first use."""
+"""The Python interface: what the commands do, as five functions. `import mlx_tiny` loads them at their first use.
+
+Messages name options as the command line does: `--text-column` is the keyword `text_column`.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, overload
 
-from mlx_tiny.cli.from_python import call_command
-from mlx_tiny.config import Sampling
+from mlx_tiny.cli.from_python import call_command, checked_settings
+from mlx_tiny.cli.options import READING
+from mlx_tiny.cli.train_command import new_folder
+from mlx_tiny.config import DataConfig, Sampling
 from mlx_tiny.data.documents import Tally
 from mlx_tiny.data.measured import config_to_measure, named_texts
 from mlx_tiny.data.summary import reading_warnings
+from mlx_tiny.errors import TinyError
 from mlx_tiny.model.writing import question, write_text
 from mlx_tiny.training.evaluate import Evaluation, evaluate_texts
 from mlx_tiny.training.scoring import Score, score_texts
@@ -48,8 +54,9 @@ def generate(
         The text after the prompt, without the prompt.
 
     Raises:
-        TinyError: a setting is out of range.
+        TinyError: there is no such setting, or it is out of range.
     """
+    settings = Sampling(**checked_settings(Sampling, sampling))
     if chat:
         prompt = question(model.tokenizer, str(prompt), warnings.warn)
     written = write_text(
@@ -57,7 +64,7 @@ def generate(
         model.config,
         model.tokenizer,
         prompt,
-        Sampling(**sampling),
+        settings,
         stop_texts=[stop] if isinstance(stop, str) else stop,
         documents=documents,
         turn=chat,
@@ -75,44 +82,65 @@ def score(model: TrainedModel, text: str | Iterable[str]) -> Score | Iterator[Sc
     """Log-probability of a document and of each of its tokens; of several documents, one after the other.
 
     Each document is scored alone, so that documents can be compared with each other.
+
+    Args:
+        text: the document itself, not the name of its file as for `evaluate`; or documents.
+
+    Raises:
+        TinyError: a path is given instead of a text.
     """
+    if isinstance(text, Path):
+        raise TinyError(f"A path is not a text: {text}", remedy=f'Score its content: Path("{text}").read_text()')
+    if isinstance(text, str) and _is_file(text):
+        warnings.warn(f"These characters are scored, not the file of this name: {text}", stacklevel=2)
     texts = [text] if isinstance(text, str) else text
     scores = score_texts(model.parameters, model.config, model.tokenizer, texts, asked=model.implementation)
     return next(scores) if isinstance(text, str) else scores
 
 
-def train(data: str | Path | Sequence[str | Path], run: str | Path, **settings: Any) -> TrainedModel:
+def train(data: str | Path | Sequence[str | Path], run: str | Path | None = None, **settings: Any) -> TrainedModel:
     """Train a model, as `mlx-tiny train` does, and load it.
 
     Args:
         data: text, as for `--data`: files, folders or globs, `stories` or `tinystories`.
-        run: folder for the results, which must not exist.
+        run: folder for the results, which must not exist; by default one in `runs`, named after the time.
         settings: the other options of `mlx-tiny train`, with underscores: `budget="30s"`, `layers=2`, `compile=False`,
             and `from_="runs/other"` to start from the weights of another run. Several values of one option are a list.
 
     Raises:
         TinyError: an option that there is not, a value out of range, or a text that cannot be read.
     """
-    call_command("train", data=data, run=run, **settings)
-    return load(run)
+    folder = new_folder() if run is None else run
+    call_command("train", data=data, run=folder, **settings)
+    return load(folder)
 
 
 def evaluate(model: TrainedModel, data: str | Path | Iterable[str], **reading: Any) -> Evaluation:
     """Strength of a model on any text, in bits per byte, by the protocol of `mlx-tiny eval`.
 
     Args:
-        data: name of a file, a folder or a glob, which is read as `mlx-tiny eval` reads it; or documents.
+        data: name of a file, a folder or a glob, which is read as `mlx-tiny eval` reads it; or documents, as a list.
         reading: settings of `mlx_tiny.config.DataConfig` that say how files are read, such as `text_column`;
             without them, `text_column`, `documents` and `header` are those of the run.
 
     Raises:
-        TinyError: there is no text, or it cannot be read.
+        TinyError: there is no text, it cannot be read, or there is no such setting.
     """
     texts, tally = data, Tally()
+    if texts == "":
+        raise TinyError("There is no text of an empty name", remedy="Name a file, or give documents as a list")
+    asked = checked_settings(DataConfig, reading, READING)
     if isinstance(texts, (str, Path)):
-        named = named_texts(config_to_measure(str(texts), model.data, reading), model.tokenizer, tally)
+        named = named_texts(config_to_measure(str(texts), model.data, asked), model.tokenizer, tally)
         texts = (text for _, text in named)
     evaluation, _ = evaluate_texts(model.parameters, model.config, model.tokenizer, texts, asked=model.implementation)
     for line in reading_warnings(tally.skipped, tally.markers, tally.left_out):
         warnings.warn(line, stacklevel=2)
     return evaluation
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):  # too long for a name, or with a character that no name has
+        return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib
 import sys
 from collections.abc import Iterator
@@ -34,6 +35,32 @@ def call_command(name: str, **options: Any) -> None:
             ) from error
         except click.Abort:
             raise KeyboardInterrupt from None
+
+
+def checked_settings(kind: type, values: dict[str, Any], names: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Arguments for a class of `config.py`; a single text stands for a list of one.
+
+    Args:
+        names: those that can be given, if not all.
+
+    Raises:
+        TinyError: there is no such setting, or a value is out of range or of another type.
+    """
+    types = {field.name: str(field.type) for field in dataclasses.fields(kind)}
+    known = names or tuple(types)
+    for name in values:
+        if name not in known:
+            raise TinyError(f"There is no setting {name}", expected=f"one of {', '.join(known)}")
+    try:
+        given = {name: _as_tuple(value) if "tuple" in types[name] else value for name, value in values.items()}
+        kind(**given)
+    except TypeError as error:
+        raise TinyError("A setting has a value of the wrong type", got=str(error)) from error
+    return given
+
+
+def _as_tuple(value: Any) -> tuple[Any, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
 
 
 def _flags(option: str, value: Any) -> Iterator[str]:

@@ -62,11 +62,16 @@ def command(run_path: Path | None, resume_path: Path | None, from_path: Path | N
             raise click.UsageError("--resume continues a run, and --from starts a new one: name only one of them")
         resume(resume_path, run_path, flags)
         return
-    path = run_path or Path("runs") / time.strftime("%Y%m%d-%H%M%S")
+    path = run_path or new_folder()
     if from_path is not None:
         from_run.begin(path, from_path, flags)
     else:
         _start(path, flags)
+
+
+def new_folder() -> Path:
+    """Where a run goes that the user gave no folder for."""
+    return Path("runs") / time.strftime("%Y%m%d-%H%M%S")
 
 
 def _start(path: Path, flags: dict[str, Any]) -> None:

@@ -104,7 +104,7 @@ def question(tokenizer: Tokenizer, message: str, notice: Callable[[str], None] =
             "The model was not trained on chats",
             expected=f"the roles {USER} and {ASSISTANT} in its text",
             got=", ".join(tokenizer.markers) or "a text without roles",
-            remedy="Give the beginning of a text with --prompt instead",
+            remedy="Give the beginning of a text as the prompt instead",
         )
     for role in tokenizer.markers:
         if marker_text(role) in message:

@@ -9,12 +9,13 @@ from pathlib import Path
 from mlx_tiny.config import DataConfig, ModelConfig
 from mlx_tiny.data.tokenizer import Tokenizer, load_tokenizer
 from mlx_tiny.errors import TinyError
-from mlx_tiny.model.parameters import Parameters
+from mlx_tiny.model.parameters import Parameters, parameter_count
 from mlx_tiny.ops.implementations import beyond_training
 from mlx_tiny.training.checkpoint import RunFolder, all_finite
+from mlx_tiny.units import format_count
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrainedModel:
     """The model of a run."""
 
@@ -26,6 +27,11 @@ class TrainedModel:
     """How to compute the operations, in the form of `--implementation`."""
     data: DataConfig = field(default_factory=DataConfig)
     """Settings of the text that it was trained on, which also hold where it is applied to other text."""
+
+    def __repr__(self) -> str:
+        c = self.config
+        shape = f"{c.layers} layers, width {c.width}, context {c.context}, vocabulary {c.vocabulary_size}"
+        return f"TrainedModel({format_count(parameter_count(c))} parameters: {shape})"
 
 
 def load_model(path: Path, tell: Callable[[str], None] = lambda _: None) -> TrainedModel:

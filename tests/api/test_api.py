@@ -17,6 +17,7 @@ from tiny_run import ROOT, story
 
 import mlx_tiny
 from mlx_tiny import api
+from mlx_tiny.api import train
 from mlx_tiny.config import Sampling
 from mlx_tiny.errors import TinyError
 from mlx_tiny.model.writing import write_text
@@ -67,6 +68,48 @@ def test_a_run_is_loaded_and_writes_as_the_command_does(example: dict[str, Any])
         mlx_tiny.generate(model, "Hi", chat=True)
     with pytest.warns(UserWarning, match="endoftext"):
         mlx_tiny.generate(model, "a<|endoftext|>", max_tokens=1)
+
+
+@pytest.mark.parametrize(
+    ("function", "data", "settings", "words"),
+    [
+        ("generate", "a", {"num_samples": 3}, "num_samples"),
+        ("generate", "a", {"temperature": "hot"}, "type"),
+        ("evaluate", ["a"], {"bugdet": "5m"}, "bugdet"),
+        ("evaluate", "notes.txt", {"sources": ("other.txt",)}, "sources"),
+        ("evaluate", "notes.txt", {"suffix": 3}, "type"),
+        ("evaluate", "", {}, "empty name"),
+        ("score", Path("notes.txt"), {}, "notes.txt"),
+    ],
+)
+def test_what_does_not_go_is_explained(
+    function: str, data: Any, settings: dict, words: str, example: dict[str, Any]
+) -> None:
+    with pytest.raises(TinyError, match=words):
+        getattr(mlx_tiny, function)(example["model"], data, **settings)
+
+
+def test_a_suffix_may_be_given_alone(example: dict[str, Any]) -> None:
+    Path("code").mkdir()
+    Path("code/a.py").write_text("Ann found the ball.")
+    assert mlx_tiny.evaluate(example["model"], "code", suffix=".py").bytes == 19
+
+
+def test_a_name_that_is_scored_as_a_text_is_warned_of(example: dict[str, Any]) -> None:
+    with pytest.warns(UserWarning, match=r"notes\.txt"):
+        mlx_tiny.score(example["model"], "notes.txt")
+
+
+def test_the_functions_are_listed_and_a_model_is_shown_in_a_line(example: dict[str, Any]) -> None:
+    assert set(mlx_tiny.__all__) <= set(dir(mlx_tiny))
+    assert len(repr(example["model"])) < 120 and "array" not in repr(example["model"])
+
+
+def test_a_run_without_a_folder_gets_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr(api, "call_command", lambda _, **options: asked.update(options))
+    monkeypatch.setattr(api, "load", lambda run: run)
+    assert train("notes.txt") == asked["run"] and asked["run"].parent.name == "runs"
 
 
 def test_documents_are_measured_alike_in_a_file_and_in_memory(example: dict[str, Any]) -> None:
