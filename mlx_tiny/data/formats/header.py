@@ -17,9 +17,10 @@ _SENTENCE = re.compile(r"\S+\s.*[.!]")
 _DIGIT = re.compile(r"\d")
 _MEASURED = re.compile(r"[\W\d_]*\d[\W\d_]*")
 """A number, date or time: digits and no letters."""
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 _ABSENT = ("na", "n/a", "null", "none", "nan", "-", "?")
-_FEWEST_CODES, _FEWEST_CATEGORIES = 3, 20
-"""Cells of which all contain a digit, and cells of which each recurs, tell a header from these numbers on."""
+_FEWEST_NUMBERS, _FEWEST_CODES, _FEWEST_TEXTS = 2, 3, 20
+"""From so many cells on, a column of numbers, of words with digits, or of texts shows that the name above is one."""
 _FEWEST_BASKETS = 10
 _LAST_HEADER_LINE = 5
 
@@ -53,17 +54,26 @@ def evidence(names: Sequence[str], rows: Sequence[Row]) -> list[str]:
         rows: the first rows below it.
     """
     reasons = [f"the usual name {quoted(name)}" for name in names if is_known(name)]
-    for index, cells in enumerate(_columns(names, rows)):
-        name = names[index]
-        if not cells or _DIGIT.search(name) or (not name and index > 0):
-            continue
-        if all(map(_MEASURED.fullmatch, cells)) or all(map(is_number, cells)):
-            reasons.append(f"numbers or dates below {quoted(name)}")
-        elif len(cells) >= _FEWEST_CODES and all(map(_DIGIT.search, cells)):
-            reasons.append(f"digits in all cells below {quoted(name)}")
-        elif len(cells) >= _FEWEST_CATEGORIES and name not in cells and min(Counter(cells).values()) > 1:
-            reasons.append(f"a few categories below {quoted(name)}, which is none of them")
+    for index, (name, cells) in enumerate(zip(names, _columns(names, rows), strict=True)):
+        # An index has no name, and comes first.
+        can_be_name = (name or index == 0) and name not in cells and not _DIGIT.search(name)
+        kind = _kind(cells, is_only=len(names) == 1) if can_be_name else None
+        if kind is not None:
+            reasons.append(f"{kind} below {quoted(name)}")
     return reasons
+
+
+def _kind(cells: list[str], is_only: bool) -> str | None:
+    """What all cells of a column are, if there are enough of them to tell a name without digits from them."""
+    if len(cells) < _FEWEST_NUMBERS:
+        return None
+    if all(map(_MEASURED.fullmatch, cells)) or all(map(is_number, cells)):
+        return "numbers or dates"
+    if all(map(_DIGIT.search, cells)):
+        are_words = not any(" " in cell for cell in cells)
+        return "codes" if len(cells) >= (_FEWEST_CODES if are_words else _FEWEST_TEXTS) else None
+    recur = not is_only and len(cells) >= _FEWEST_TEXTS and min(Counter(cells).values()) > 1
+    return "categories" if recur else None
 
 
 def doubts(names: Sequence[str], rows: Sequence[Row]) -> list[str]:
@@ -93,11 +103,11 @@ def _columns(names: Sequence[str], rows: Sequence[Row]) -> list[list[str]]:
 
 
 def is_number(cell: str) -> bool:
-    """Whether a cell is a number."""
+    """Whether a cell is a number, perhaps with a decimal comma."""
     try:
         float(cell)
     except ValueError:
-        return False
+        return _DECIMAL_COMMA.fullmatch(cell) is not None
     return True
 
 

@@ -179,6 +179,7 @@ class TestColumn:
             pytest.param(",text\n0,One\n1,Two\n", ["One", "Two"], id="an index without a name"),
             pytest.param("text,\nOne,\n", ["One"], id="nothing in the column without a name"),
             pytest.param("n,m\n1,2\n3,4\n", ["1,2", "3,4"], id="whole rows of numbers"),
+            pytest.param("n;m\n1;2,5\n2;-3,5\n", ["1;2,5", "2;-3,5"], id="whole rows of numbers with decimal commas"),
             pytest.param("prompt,completion\n2?,4\n", ["<|user|>2?<|assistant|>4"], id="chats"),
         ],
     )
@@ -187,7 +188,7 @@ class TestColumn:
 
     def test_it_is_said(self, tmp_path: Path) -> None:
         assert "'text' (50 %" in how(write(tmp_path / "a.csv", "text,n\nOne,1\n,2\n"))
-        assert "header of 3: left, right, n" in how(write(tmp_path / "b.csv", "left,right,n\na,b,1\n"))
+        assert "header of 3: left, right, n" in how(write(tmp_path / "b.csv", "left,right,n\na,b,1\nc,d,2\n"))
 
     def test_whole_rows_keep_empty_cells(self, tmp_path: Path) -> None:
         tally = Tally()
@@ -227,7 +228,7 @@ class TestColumn:
             with pytest.raises(TinyError) as caught:
                 read(write(tmp_path / "a.csv", content), column=column)
             assert len(str(caught.value)) < 1000
-        assert len(how(write(tmp_path / "a.csv", f"{names},n\n{'x,' * 20_000}1\n"))) < 1000
+        assert len(how(write(tmp_path / "a.csv", f"{names},n\n" + f"{'x,' * 20_000}1\n" * 2))) < 1000
 
 
 class TestHeader:
@@ -250,7 +251,10 @@ class TestHeader:
             pytest.param("I liked it,2020-01-01\nHated,2020-01-02\n", id="dates above dates"),
             pytest.param("Hello,Hi\nBye,I saw 3 cats\n", id="a digit by chance"),
             pytest.param("Good,\nBad,5\n", id="an empty cell above a number"),
-            pytest.param("emma\n" + "olivia\nava\n" * 9, id="too few to show categories"),
+            pytest.param("emma,x\n" + "olivia,y\nava,y\n" * 9, id="too few to show categories"),
+            pytest.param("emma\n" + "olivia\nava\n" * 30, id="lines that recur"),
+            pytest.param("Hello,there\nBye,5\n", id="one number"),
+            pytest.param("Hello there\n" + "I have 3 cats\nI am 5\n" * 9, id="texts with digits"),
         ],
     )
     def test_what_is_no_header(self, tmp_path: Path, content: str) -> None:
@@ -265,8 +269,8 @@ class TestHeader:
     @pytest.mark.parametrize(
         "content",
         [
-            pytest.param("tale,day\nOne,\nTwo,2020-01-01\nThree,NA\n", id="dates"),
-            pytest.param("tale,price\nOne,1e5\nTwo,$0.50\nThree,7 %\n".replace("1e5", "€ 1"), id="amounts"),
+            pytest.param("tale,day\nOne,\nTwo,2020-01-01\nThree,NA\nFour,2020-01-02\n", id="dates"),
+            pytest.param("tale,price\nOne,€ 1\nTwo,$0.50\nThree,7 %\n", id="amounts"),
             pytest.param("code,tale,tune\nA1,One,a\nA2,Two,b\nB1,Three,c\n", id="codes"),
             pytest.param("tale,feeling\n" + "One,good\nTwo,bad\n" * 10, id="categories"),
         ],

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from reading import how, read, write
 
+from mlx_tiny.data import opening
 from mlx_tiny.data.documents import Tally
 from mlx_tiny.data.formats import text as text_format
 from mlx_tiny.errors import TinyError
@@ -91,6 +92,14 @@ class TestFoundRule:
     def test_txt(self, tmp_path: Path, content: str, count: int) -> None:
         tally = Tally()
         assert len(read(write(tmp_path / "a.txt", content), tally)) == tally.documents == count
+
+    @pytest.mark.parametrize("block_bytes", [1, 2, 3, 5, 1 << 20])
+    def test_blocks_of_bytes_may_end_anywhere(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_bytes: int
+    ) -> None:
+        monkeypatch.setattr(opening, "BLOCK_BYTES", block_bytes)
+        path = write(tmp_path / "a.txt", " \n\na\nb\r\n \t\r\n\nc\n\n  d\n\x0b\ne")
+        assert read(path, documents="blank-lines") == ["a\nb", "c", "d", "e"]
 
     def test_the_beginning_of_a_large_file_decides(self, tmp_path: Path) -> None:
         assert len(read(write(tmp_path / "a.txt", f"{SENTENCES}\n\n" * 4000))) == 4000
