@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import functools
 import glob
 import os
@@ -105,6 +106,20 @@ def shadowed(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(f"{name} in this folder (--data ./{name} takes it)" for name in names if Path(name).exists())
 
 
+@contextlib.contextmanager
+def one_of_several(several: bool = True) -> Iterator[None]:
+    """Add to the error about a file that is one of several how to do without it."""
+    try:
+        yield
+    except TinyError as error:
+        if not several:
+            raise
+        remedy = f"{error.remedy}. Or move it out, or name the other files (--data)"
+        raise TinyError(
+            error.failed, expected=error.expected, got=error.got, remedy=remedy.removeprefix("None. Or ")
+        ) from error
+
+
 class _Wanted(NamedTuple):
     """What is taken although it would be left out."""
 
@@ -201,7 +216,8 @@ def _hidden(path: Path, member: str | None = None) -> _Candidate:
 
 
 def _expanded(path: Path, parts: tuple[str, ...]) -> Iterator[_Candidate]:
-    files = expand(path) if path.is_file() else [InputFile(path)]
+    with one_of_several(parts != ()):
+        files = expand(path) if path.is_file() else [InputFile(path)]
     if files[0].member is not None:
         visible = {file.member for file in files}
         names = (name for name in _member_bytes(path, path.stat().st_mtime_ns) if not name.endswith("/"))
@@ -288,7 +304,7 @@ def _dominant_suffix(candidates: list[_Candidate], others: list[_Candidate]) -> 
 
 def _is_text(file: InputFile) -> bool:
     """Whether the file, or its beginning if it is large, is UTF-8 text."""
-    with file.open() as stream:
+    with one_of_several(), file.open() as stream:
         start = stream.read(_PROBE_BYTES)
     try:
         codecs.getincrementaldecoder("utf-8")().decode(start, final=len(start) < _PROBE_BYTES)

@@ -73,7 +73,9 @@ class HashSet:
     """
 
     def __init__(self, numbers: Iterable[int]) -> None:
-        self._sorted = array("Q", np.unique(np.fromiter(numbers, np.uint64)).tobytes())
+        self._sorted = array("Q", numbers)
+        if self._sorted:
+            np.frombuffer(self._sorted, np.uint64).sort()
 
     def __contains__(self, number: int) -> bool:
         at = bisect.bisect_left(self._sorted, number)

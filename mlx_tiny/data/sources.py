@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Protocol
 from mlx_tiny.config import DataConfig
 from mlx_tiny.data.documents import Document, Progress, Rules, Tally, document_hash
 from mlx_tiny.data.events.schema import Schema
-from mlx_tiny.data.find import NAMED, Found, file_bytes, find, identity, normalised_suffix, some_names
+from mlx_tiny.data.find import NAMED, Found, file_bytes, find, identity, normalised_suffix, one_of_several, some_names
 from mlx_tiny.data.findings import FileGroup, Findings, HashSet, Seen
 from mlx_tiny.data.names import is_kept_stream
 from mlx_tiny.data.opening import InputFile, readable
@@ -261,7 +261,8 @@ class FileSource:
 
     def _how(self, file: InputFile) -> str:
         if file not in self._hows:
-            self._hows[file] = look(file, self._rules).how
+            with one_of_several(len(self._train) + len(self._valid) > 1):
+                self._hows[file] = look(file, self._rules).how
         return self._hows[file]
 
 
@@ -270,10 +271,11 @@ def rules(config: DataConfig) -> Rules:
     return Rules(column=config.text_column, documents=config.documents, header=config.header)
 
 
-def read_all(files: Iterable[InputFile], rules: Rules, tally: Tally) -> Iterator[str]:
+def read_all(files: Collection[InputFile], rules: Rules, tally: Tally) -> Iterator[str]:
     """The documents of files, one file after the other."""
     for file in files:
-        yield from read_texts(file, rules, tally)
+        with one_of_several(len(files) > 1):
+            yield from read_texts(file, rules, tally)
 
 
 def files_to_measure(config: DataConfig, tally: Tally) -> list[InputFile]:

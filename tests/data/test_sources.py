@@ -287,6 +287,22 @@ class TestStories:
         assert list(surveyed.documents) == list(source.documents())
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("b.txt", b"One\0"), ("b.jsonl", b'{"text": "One"}\n' * 3000 + b"{"), ("b.zip", b"PK"), ("b.md.gz", b"no gzip")],
+)
+def test_one_bad_file_among_others_may_be_left_out(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / "x").mkdir()
+    for path in (tmp_path / name, tmp_path / "x" / name):
+        path.write_bytes(content)
+    for other in ("a.txt", "c.txt"):
+        (tmp_path / "x" / other).write_text("One. Two. Three.")
+    for source, possible in ((tmp_path / name, False), (tmp_path / "x", True)):
+        with pytest.raises(TinyError, match=name) as caught:
+            documents(source, suffix=(".md",) if ".md" in name else ())
+        assert ("move it out" in str(caught.value)) is possible
+
+
 class TestResolve:
     def test_a_setting_that_takes_nothing_is_refused(self, tmp_path: Path, text_file: TextFile) -> None:
         first, second = text_file(["One"]), text_file(["Two"], "b.md")
