@@ -30,14 +30,13 @@ def begin(path: Path, source_path: Path, flags: dict[str, Any]) -> None:
     """
     from mlx_tiny.data.mixture import resolve_data
     from mlx_tiny.data.prepare import require_sequence
-    from mlx_tiny.data.tokenizer import load_tokenizer
     from mlx_tiny.linux.warmup import CompilingAhead
     from mlx_tiny.training import origin
     from mlx_tiny.training.checkpoint import RunFolder
 
     RunFolder.require_free(path)
     source = RunFolder(source_path)
-    parameters, tokenizer = source.load_weights(session.say), load_tokenizer(source.tokenizer_model)
+    parameters, tokenizer = source.load_weights(session.say), source.load_tokenizer()
     asked = {section: user_settings(flags, section) for section in session.SECTIONS}
     _require_same_model(source, asked)
     text = session.own_text(asked["data"])

@@ -149,13 +149,30 @@ class RunFolder:
     def tokenizer_model(self) -> Path:
         return self.path / "tokenizer.model"
 
+    def load_tokenizer(self) -> Tokenizer:
+        """The tokenizer of the run.
+
+        Raises:
+            TinyError: it is missing, damaged, or not the one with which the run is trained.
+        """
+        tokenizer = load_tokenizer(self.tokenizer_model)
+        if tokenizer.hash != self.corpus.get("tokenizer"):
+            raise TinyError(
+                f"{self.tokenizer_model} is not the tokenizer with which this run is trained",
+                expected=f"the hash in config.json, {self.corpus.get('tokenizer')}",
+                got=tokenizer.hash,
+                remedy="Restore it from a copy, or train again",
+            )
+        return tokenizer
+
     def inherited_tokenizer(self) -> Tokenizer | None:
         """The tokenizer of the run that this one started from; None where it was trained on this run's own text.
 
         Raises:
-            TinyError: it is missing or damaged.
+            TinyError: one of the errors of `load_tokenizer`.
         """
-        return None if self.origin is None else load_tokenizer(self.tokenizer_model)
+        tokenizer = self.load_tokenizer()
+        return None if self.origin is None else tokenizer
 
     @property
     def metrics(self) -> Path:

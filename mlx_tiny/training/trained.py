@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlx_tiny.config import DataConfig, ModelConfig
-from mlx_tiny.data.tokenizer import Tokenizer, load_tokenizer
+from mlx_tiny.data.tokenizer import Tokenizer
 from mlx_tiny.errors import TinyError
 from mlx_tiny.model.parameters import Parameters, parameter_count
 from mlx_tiny.ops.implementations import beyond_training
@@ -41,7 +41,7 @@ def load_model(path: Path, tell: Callable[[str], None] = lambda _: None) -> Trai
         tell: called with a line where the weights are not those of a finished run.
 
     Raises:
-        TinyError: there is no run, or it is damaged; or a weight is NaN or infinite.
+        TinyError: there is no run, it is damaged, or its tokenizer is that of another; or a weight is NaN or infinite.
     """
     run = RunFolder(path)
     parameters = run.load_weights(tell)
@@ -51,5 +51,4 @@ def load_model(path: Path, tell: Callable[[str], None] = lambda _: None) -> Trai
             remedy="Restore the weights from a copy, or train again with lower learning rates",
         )
     implementation = beyond_training(run.config.train.implementation)
-    tokenizer = load_tokenizer(run.tokenizer_model)
-    return TrainedModel(parameters, run.config.model, tokenizer, implementation, run.config.data)
+    return TrainedModel(parameters, run.config.model, run.load_tokenizer(), implementation, run.config.data)

@@ -13,6 +13,7 @@ import pytest
 
 from mlx_tiny.config import FORMAT_VERSION
 from mlx_tiny.data.prepare import prepare
+from mlx_tiny.data.tokenizers.characters import ByteTokenizer
 from mlx_tiny.training.checkpoint import RunFolder
 
 from .cases import NOTES, Case, assert_explained, everything
@@ -109,6 +110,19 @@ def test_a_lost_or_damaged_tokenizer_is_explained(copied: Path, content: bytes |
         path.write_bytes(content)
     words = "tokenizer.model does not exist" if content is None else "tokenizer.model is not a tokenizer"
     assert_explained(call("generate", copied), Case((), (words,)))
+
+
+def test_the_tokenizer_of_another_run_is_refused(copied: Path) -> None:
+    (copied / "tokenizer.model").write_bytes(ByteTokenizer().model)
+    before = everything(copied.parent)
+    for command in (
+        ("generate", copied),
+        ("eval", copied, "notes.txt"),
+        ("train", "--from", copied, "--data", "notes.txt", "--run", "new"),
+        ("train", "--resume", copied, "--budget", "20ktok"),
+    ):
+        assert_explained(call(*command), Case((), ("is not the tokenizer", "Expected the hash", "Restore it")))
+    assert everything(copied.parent) == before
 
 
 @pytest.mark.parametrize("budget", ["5parsec", "", "-1s", "5kJ"])
