@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from mlx_tiny.data.tokenizers.items import ItemsTokenizer
     from mlx_tiny.training.next_items import Comparison
     from mlx_tiny.training.trained import TrainedModel
+
+_SHOWN_CHARACTERS = 40
 
 
 @click.command()
@@ -34,13 +38,15 @@ if TYPE_CHECKING:
 def command(run: Path, text: str | None, top: int, evaluate: bool, as_json: bool, **flags: Any) -> None:
     """Show the likeliest next items of each history in TEXT, by the model in folder RUN.
 
-    TEXT is a table, as for `mlx-tiny train --schema`. For a run without a schema it is any text, as for `mlx-tiny
-    eval`, and the likeliest next pieces of each document are shown; an empty piece is its end.
+    TEXT is a table, as for `mlx-tiny train --schema`; beside an item are the words that it usually has there. For a run
+    without a schema TEXT is any text, as for `mlx-tiny eval`, and the likeliest next pieces of each document are shown;
+    an empty piece is its end.
 
     \b
       mlx-tiny predict runs/shop purchases.csv --top 5
       mlx-tiny predict runs/shop --evaluate
     """
+    from mlx_tiny.cli.display import printable
     from mlx_tiny.cli.session import say
     from mlx_tiny.records import to_json
     from mlx_tiny.training.trained import load_model
@@ -57,34 +63,53 @@ def command(run: Path, text: str | None, top: int, evaluate: bool, as_json: bool
     if as_json:
         click.echo(to_json({"predictions": rows}))
         return
+    click.echo(_heading(model.tokenizer))
     for row in rows:
-        shown = ", ".join(
-            f"{_shown(model.tokenizer, likely['text'])} {likely['probability']:.1%}" for likely in row["next"]
+        shown = ", ".join(_shown(model.tokenizer, likely) for likely in row["next"])
+        click.echo(
+            f"{printable(row['name'])}: {shown}" if "end" not in row else f"{row['name']}: {row['end']!r} {shown}"
         )
-        click.echo(f"{row['name']}: {shown}")
 
 
-def _shown(tokenizer: Tokenizer, piece: str) -> str:
-    """An item as it is, since names of items are plain, and a piece of text in quotes."""
-    return piece if tokenizer.unit == "event" and piece.isprintable() else repr(piece)
+def _heading(tokenizer: Tokenizer) -> str:
+    """What stands in the lines below."""
+    from mlx_tiny.data.tokenizers.items import ItemsTokenizer
+
+    if isinstance(tokenizer, ItemsTokenizer):
+        schema = tokenizer.schema
+        return f"{' '.join(schema.history) or 'history'}: the likeliest next {schema.item.name}, with its probability"
+    return "document: its end -> the likeliest next pieces, with their probabilities; '' is the end of a document"
+
+
+def _shown(tokenizer: Tokenizer, likely: dict[str, Any]) -> str:
+    """An item as it is, since names of items are plain, with its words; and a piece of text in quotes."""
+    text = likely["text"]
+    piece = text if tokenizer.unit == "event" and text.isprintable() else repr(text)
+    words = f" ({shorten(likely['words'], _SHOWN_CHARACTERS, placeholder='...')})" if "words" in likely else ""
+    return f"{piece}{words} {likely['probability']:.1%}"
 
 
 def _predictions(model: TrainedModel, text: str, top: int, settings: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The name of each history or document, and what is likeliest next, as --json has it."""
+    from mlx_tiny.data.events.histories import usual_words
     from mlx_tiny.data.tokenizers.items import ItemsTokenizer
     from mlx_tiny.training.next_items import next_items, next_pieces
 
     names, texts = _named(model, text, settings)
     asked, tokenizer = model.implementation, model.tokenizer
     if isinstance(tokenizer, ItemsTokenizer):
+        words = usual_words(texts, tokenizer.schema)
         found = next_items(model.parameters, model.config, tokenizer, texts, top, asked=asked)
-    else:
-        found = next_pieces(model.parameters, model.config, tokenizer, texts, top, asked=asked)
-    for name, likeliest in zip(names, found, strict=True):
-        yield {
-            "name": name,
-            "next": [{"text": likely.text, "probability": likely.probability} for likely in likeliest],
-        }
+        for name, likeliest in zip(names, found, strict=True):
+            yield {"name": name, "next": [{**asdict(likely), **_words(words, likely.text)} for likely in likeliest]}
+        return
+    pieces = next_pieces(model.parameters, model.config, tokenizer, texts, top, asked=asked)
+    for name, document, likeliest in zip(names, texts, pieces, strict=True):
+        yield {"name": name, "end": document[-_SHOWN_CHARACTERS:], "next": [asdict(likely) for likely in likeliest]}
+
+
+def _words(words: dict[str, str], item: str) -> dict[str, str]:
+    return {"words": words[item]} if item in words else {}
 
 
 def _named(model: TrainedModel, text: str, settings: dict[str, Any]) -> tuple[list[str], list[str]]:

@@ -21,7 +21,7 @@ _SHOWN_CHARACTERS = 60
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("text")
 @config_options("data", only=READING)
-@click.option("--per-token", is_flag=True, help="Show the log-probability of each token.")
+@click.option("--per-token", is_flag=True, help="Show the log-probability of each token, in nats.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(run: Path, text: str, per_token: bool, as_json: bool, **flags: Any) -> None:
     """Show how likely each document of TEXT is to the model in folder RUN, the unlikeliest first.
@@ -62,7 +62,7 @@ def command(run: Path, text: str, per_token: bool, as_json: bool, **flags: Any) 
     if as_json:
         click.echo(to_json({"documents": rows}))
         return
-    click.echo(f"{measure}\tlog_probability\tname\tbeginning")
+    click.echo(f"{measure}\tlog_probability_in_nats\tname\tbeginning")
     for row in rows:
         beginning = printable(" ".join(row["beginning"].split()))
         click.echo(f"{row[measure]:.3f}\t{row['log_probability']:.1f}\t{printable(row['name'])}\t{beginning}")

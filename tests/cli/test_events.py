@@ -72,7 +72,8 @@ def test_predict_names_the_next_items_of_each_history(run: Path) -> None:
         probabilities = [likely["probability"] for likely in row["next"]]
         assert len(probabilities) == 3 and probabilities == sorted(probabilities, reverse=True)
         assert {likely["text"] for likely in row["next"]} <= {f"A{number}" for number in range(9)}
-    lines = succeeded(call("predict", run, "shop.csv", "--top", "1")).out.splitlines()
+    heading, *lines = succeeded(call("predict", run, "shop.csv", "--top", "1")).out.splitlines()
+    assert "customer" in heading and "article" in heading
     assert [line.split()[:2] for line in lines] == [[f"{row['name']}:", row["next"][0]["text"]] for row in rows]
 
 
@@ -113,11 +114,15 @@ def test_generated_lines_are_events(run: Path) -> None:
 
 
 class TestTexts:
-    def test_predict_shows_the_next_pieces(self, trained: Path) -> None:
+    def test_predict_shows_the_next_pieces_after_the_end(self, trained: Path, place: Path) -> None:
         rows = json.loads(succeeded(call("predict", trained, "notes.txt", "--top", "4", "--json")).out)["predictions"]
         assert [row["name"] for row in rows[:2]] == ["1", "2"]
         assert all(len(row["next"]) == 4 for row in rows)
-        assert succeeded(call("predict", trained, "notes.txt", "--top", "1")).out.startswith("1: '")
+        texts = (place / "notes.txt").read_text().split("\n<|endoftext|>\n")
+        assert len(rows[0]["end"]) > 9 and all(
+            text.endswith(row["end"]) for text, row in zip(texts[:2], rows, strict=False)
+        )
+        assert rows[1]["end"] in succeeded(call("predict", trained, "notes.txt", "--top", "1")).out.splitlines()[2]
 
     def test_score_names_documents_by_their_number(self, trained: Path, place: Path) -> None:
         (place / "other.txt").write_text("Ann found the ball.\n<|endoftext|>\nZzyzx \u4e2d\u6587 qqq!\n")

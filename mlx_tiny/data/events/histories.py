@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -87,11 +87,18 @@ class HistoryReader:
     def _value(self, row: Mapping[str, object], name: str, place: str) -> str:
         if name not in row:
             raise TinyError(
-                f"{place} has no column {name!r}, which the schema names",
+                f"{place} has no column {name!r}, {self._purpose(name)} by the schema",
                 got=f"the columns {', '.join(row)}",
-                remedy="Correct the schema, or name the table that it was written for",
+                remedy="Name a table with this column, or train with a schema without it",
             )
         return value_text(row[name])
+
+    def _purpose(self, name: str) -> str:
+        if name in self.schema.history:
+            return "which tells whose history an event belongs to"
+        if name == self.schema.order:
+            return "which tells the order of the events"
+        return "which is predicted" if name == self.schema.item.name else "which is a part of each event"
 
     def _missing(self, texts: Mapping[str, str]) -> str | None:
         """The first column without which a row is no event."""
@@ -132,6 +139,20 @@ class HistoryReader:
             lines.append("\t".join(event.cells))
         keys = tuple(event.key for event in events) if self.schema.order else ()
         return History(" ".join(name), tuple(lines), keys)
+
+
+def usual_words(texts: Iterable[str], schema: Schema) -> dict[str, str]:
+    """The most frequent words that stand beside each item in the texts of histories; empty without such a column."""
+    column = next((index for index, column in enumerate(schema.columns) if column.kind == "words"), None)
+    if column is None:
+        return {}
+    found = defaultdict[str, Counter[str]](Counter)
+    for text in texts:
+        for line in text.split("\n"):
+            cells = line.split("\t")
+            if cells[column]:
+                found[unescape(cells[0])][unescape(cells[column])] += 1
+    return {item: counts.most_common(1)[0][0] for item, counts in found.items()}
 
 
 def cut_time(histories: Iterable[History], schema: Schema, share: float) -> float:

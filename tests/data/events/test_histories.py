@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlx_tiny.data.events.cells import bin_labels, escape, gap_label, number_label, order_key, unescape, value_text
-from mlx_tiny.data.events.histories import History, HistoryReader, cut_time, event_text, rows_of
+from mlx_tiny.data.events.histories import History, HistoryReader, cut_time, event_text, rows_of, usual_words
 from mlx_tiny.data.events.schema import Column, Schema
 from mlx_tiny.errors import TinyError
 
@@ -31,6 +31,23 @@ def test_without_order_and_history_the_rows_are_one_history() -> None:
     schema = Schema(columns=(Column("article", "item"),))
     rows = [shop_row("7", "B", "2"), shop_row("8", "A", "1")]
     assert [history.text for history in histories_of(rows, schema)] == ["B\nA"]
+
+
+def test_the_usual_words_of_an_item_are_the_most_frequent_ones() -> None:
+    words = [("A", "RED BAG"), ("A", "red bag?"), ("B", ""), ("A", "RED BAG"), ("C\tD", "x\ty"), ("B", "BLUE")]
+    rows = [shop_row(str(n), item, "2010-12-01", "2", title) for n, (item, title) in enumerate(words)]
+    texts = [history.text for history in histories_of(rows)]
+    assert usual_words(texts, SHOP) == {"A": "RED BAG", "B": "BLUE", "C\tD": "x\ty"}
+    assert usual_words(["A\nB"], Schema(columns=(Column("article", "item"),))) == {}
+
+
+@pytest.mark.parametrize(
+    ("column", "why"), [("day", "order"), ("customer", "whose"), ("article", "predicted"), ("title", "part")]
+)
+def test_a_missing_column_says_what_it_is_for(column: str, why: str) -> None:
+    number, row = 2, shop_row("7", "B", "2010-12-03", "6")
+    with pytest.raises(TinyError, match=why):
+        HistoryReader(SHOP).read([(number, {name: value for name, value in row.items() if name != column})], "shop.csv")
 
 
 cell = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
