@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+_LONGEST_PART = 1000
+"""Characters of one part of an error."""
+
 
 class TinyError(Exception):
     """An error that a user can act on, printed as one paragraph without a traceback.
@@ -27,11 +30,18 @@ class TinyError(Exception):
         super().__init__(self._paragraph())
 
     def _paragraph(self) -> str:
-        comparison = ", ".join(
-            f"{label} {value}" for label, value in (("expected", self.expected), ("got", self.got)) if value is not None
-        )
-        sentences = [self.failed, comparison[:1].upper() + comparison[1:], self.remedy or ""]
+        values = (("expected", self.expected), ("got", self.got))
+        comparison = ", ".join(f"{label} {_on_one_line(str(value))}" for label, value in values if value is not None)
+        sentences = [_on_one_line(self.failed), comparison[:1].upper() + comparison[1:], self.remedy or ""]
         return " ".join(f"{sentence}." for sentence in sentences if sentence)
+
+
+def _on_one_line(text: str) -> str:
+    """The text without line ends, and without the middle of a very long one, such as a name of thousands of letters."""
+    text = " ".join(text.splitlines())
+    if len(text) <= _LONGEST_PART:
+        return text
+    return f"{text[: _LONGEST_PART // 2]} ... {text[-_LONGEST_PART // 2 :]}"
 
 
 class CheckFailed(TinyError):

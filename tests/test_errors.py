@@ -23,6 +23,13 @@ def test_an_error_is_one_paragraph(arguments: dict, text: str) -> None:
     assert str(TinyError("It broke", **arguments)) == text
 
 
+@pytest.mark.parametrize("part", ["failed", "expected", "got"])
+def test_parts_are_short_and_on_one_line(part: str) -> None:
+    error = str(TinyError(**{"failed": "It broke", "remedy": "Mend it", part: "a\nb" + "x" * 5000 + "end"}))
+    assert "\n" not in error and len(error) < 1200
+    assert "a b" in error and "end" in error and error.endswith("Mend it.")
+
+
 def test_exit_codes() -> None:
     assert TinyError("x").exit_code == 1
     assert CheckFailed("x").exit_code == 3

@@ -75,8 +75,8 @@ def main(arguments: list[str] | None = None) -> None:
         # A closed pipe, as in `| head`, does not come here: click handles it and exits with 1.
         if "--debug" in arguments:
             raise
-        refused = f"The system reports an error with {error.filename or 'a file'}"
-        _fail(f"{refused}: {error.strerror or error}. Check the path, its permissions and the disk.", 1)
+        refused = f"The system reports an error with {error.filename or 'a file'}: {error.strerror or error}"
+        _fail(str(TinyError(refused, remedy="Check the path, its permissions and the disk")), 1)
 
 
 def _fail(paragraph: str, code: int) -> None:
