@@ -65,27 +65,33 @@ class Split:
 def choose_split(texts: Iterable[str], share: float) -> Split:
     """The way to hold out about `share` of the documents; it reads only as many of them as it needs.
 
-    Where no document has a hash below the share, the one with the smallest hash is held out; of a few documents, the
-    one with the largest is always trained on.
+    Of few documents that are not cut, at least those with the smallest hashes are held out: four, but no more than a
+    tenth, or one. The one with the largest hash is always trained on.
     """
     if share == 0:
         return Split("none", 0.0)
     enough = math.ceil(_ENOUGH_HELD_OUT / share)
-    count, size, smallest, largest, chats, can_cut = 0, 0, 1.0, 0.0, False, False
+    count, size, largest, chats, can_cut = 0, 0, 0.0, False, False
+    smallest = list[float]()  # in their order
     for text in texts:
         number = document_hash(text) / 2**64
-        count, smallest, largest = count + 1, min(smallest, number), max(largest, number)
-        if count >= enough and smallest < share:
+        count, largest = count + 1, max(largest, number)
+        if number not in smallest and number < max(smallest[_ENOUGH_HELD_OUT - 1 :], default=1.0):
+            smallest = sorted([*smallest, number])[:_ENOUGH_HELD_OUT]
+        if count >= enough and smallest[0] < share:
             return Split("hash", share)
         if count < enough:
             size += byte_length(text)
             chats = chats or _MARKER.match(text) is not None
             can_cut = can_cut or cut_end(text, share)[1] != ""
-    different = smallest < largest
-    if count < enough and can_cut and not (different and (chats or size < _LONG_BYTES * count)):
+    if not count:
+        return Split("hash", share)
+    few, different = count < enough, smallest[0] < largest
+    if few and can_cut and not (different and (chats or size < _LONG_BYTES * count)):
         return Split("ends", share)
-    bound = share if smallest < share else math.nextafter(smallest, 1.0)
-    return Split("hash", min(bound, largest) if different and count < enough else bound)
+    last = smallest[: max(1, count // 10) if few else 1][-1]
+    bound = max(share, math.nextafter(last, 1.0))
+    return Split("hash", min(bound, largest) if few and different else bound)
 
 
 def cut_end(text: str, share: float) -> tuple[str, str]:
