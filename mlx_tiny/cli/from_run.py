@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,13 @@ def begin(path: Path, source_path: Path, flags: dict[str, Any]) -> None:
 
     RunFolder.require_free(path)
     source = RunFolder(source_path)
+    if not flags["data_sources"]:
+        own = shlex.join(word for name in source.config.data.sources for word in ("--data", name))
+        raise TinyError(
+            f"--from {source_path} needs the text to train on",
+            expected="--data with text",
+            remedy=f"Name new text, or that of the run again: {own}",
+        )
     parameters, tokenizer = source.load_weights(session.say), source.load_tokenizer()
     asked = {section: user_settings(flags, section) for section in session.SECTIONS}
     _require_same_model(source, asked)

@@ -81,3 +81,5 @@ class Report(Record):
     the cache and the run was not interrupted."""
     evaluated_training_text: bool = False
     """Whether nothing was held out, so that the model had learned the text on which it was measured."""
+    weights_step: int | None = None
+    """The step after which the weights were these; None in older reports."""

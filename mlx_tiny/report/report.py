@@ -61,6 +61,7 @@ def build(
         evaluated_training_text=any(part.corpus.record.found.trained_on_validation for part in corpus.parts),
         evaluation_fingerprint=fingerprint(corpus.valid_text_hash),
         weights_from=outcome.weights_from,
+        weights_step=outcome.weights_step,
         interrupted=outcome.interrupted,
         data=corpus.description,
         budget=run.config.train.budget,
@@ -120,15 +121,27 @@ def summary(report: Report, path: Path) -> dict[str, str]:
         "parameters": format_count(report.parameters),
         "multiply_adds_per_token": format_count(report.multiply_adds_per_token),
         "tokens": format_count(report.tokens),
+        "epochs": f"{report.epochs:.2f}",
         "flops": f"{report.flops:.3g}",
         "tokens_per_s": f"{report.tokens_per_s:.0f}",
         "utilisation": _number(report.utilisation, ".1%"),
         "peak_memory": format_bytes(report.peak_memory_bytes),
         "seconds": f"{report.seconds:.1f}",
         **_before_and_after(report),
+        "weights": _earlier_weights(report),
         "run": str(path),
     }
     return {key: value for key, value in lines.items() if value}
+
+
+def _earlier_weights(report: Report) -> str:
+    """What to know where the weights are not those of the end of the run; else empty."""
+    if report.weights_from != "best" or report.weights_step is None:
+        return ""
+    return (
+        f"from {report.weights_step / report.steps:.0%} of the run, where validation was lowest; it rose afterwards: "
+        f"take a smaller budget or more text"
+    )
 
 
 def _before_and_after(report: Report) -> dict[str, str]:
@@ -175,6 +188,7 @@ def _markdown(report: Report) -> str:
         + ("" if report.evaluated_whole_file else " (the file's beginning: the run was interrupted)")
         + (" (training text: nothing was held out)" if report.evaluated_training_text else ""),
         "fingerprint": report.evaluation_fingerprint,
+        "weights": _earlier_weights(report),
     }
     cost = {
         "budget": report.budget,

@@ -52,6 +52,8 @@ class Outcome:
     """Seconds by phase."""
     weights_from: str
     """`last`, or `best` where an earlier checkpoint was better on the same validation tokens."""
+    weights_step: int
+    """The step after which the weights were these."""
 
 
 class _InFlight(NamedTuple):
@@ -332,24 +334,25 @@ class Trainer:
         self._ended = not interrupted
         self._checkpoint("last")
         progress = self.progress()
-        state, source = self.state, "last"
+        state, source, step = self.state, "last", progress.step
         if self.best is not None and not interrupted:
             limited = self._evaluate(state, self.config.train.evaluation_tokens)[0].bits_per_byte
             if limited > self.best:
-                state, source = self._best_or(state)
+                state, source, step = self._best_or(state)
         evaluation, parts = self._evaluate(state, self.config.train.evaluation_tokens if interrupted else None)
         account = progress.step, progress.tokens, progress.seconds
         self.run.append_metrics(FinalRecord(*account, evaluation.bits_per_byte))
         self.backend.save_weights(self.run, state, progress.step)
-        return Outcome(state, progress, evaluation, parts, interrupted, dict(self.phases), source)
+        return Outcome(state, progress, evaluation, parts, interrupted, dict(self.phases), source, step)
 
-    def _best_or(self, last: State) -> tuple[State, str]:
-        """The best checkpoint, or the last weights if the best checkpoint is missing or damaged."""
+    def _best_or(self, last: State) -> tuple[State, str, int]:
+        """The best checkpoint and its step, or the last weights if the best checkpoint is missing or damaged."""
         try:
-            return self.backend.load_checkpoint(self.run, "best")[0], "best"
+            state, progress = self.backend.load_checkpoint(self.run, "best")
+            return state, "best", progress.step
         except TinyError as error:
             self.listener.message(f"the last weights are kept, although earlier ones were better: {error}")
-            return last, "last"
+            return last, "last", self.step_number
 
     def _explained(self, error: Diverged) -> TinyError:
         c = self.config.optimizer

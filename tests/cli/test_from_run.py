@@ -115,5 +115,10 @@ def test_budget_and_schedule_are_not_those_of_the_other_run(source: Path) -> Non
     assert config.schedule == ScheduleConfig() and config.data.sources == DataConfig().sources
 
 
+def test_a_text_must_be_named(source: Path, place: Path) -> None:
+    finished = call("train", "--from", source, "--budget", "500tok", "--run", "new")
+    assert finished.code == 1 and "--data" in finished.err and not (place / "new").exists()
+
+
 def test_resume_and_from_exclude_each_other(source: Path) -> None:
     assert call("train", "--from", source, "--resume", source).code == 2

@@ -113,6 +113,14 @@ def test_a_measurement_on_training_text_says_so(ended: Ended) -> None:
     assert "nothing was held out" not in report._markdown(ended.report())
 
 
+def test_weights_from_before_the_end_are_said(ended: Ended) -> None:
+    earlier = ended.report(weights_from="best", weights_step=3)
+    assert report.summary(earlier, ended.run.path)["weights"].startswith("from 25% of the run")
+    assert "| weights | from 25% of the run" in report._markdown(earlier)
+    assert "weights" not in report.summary(ended.report(), ended.run.path)
+    assert "| weights |" not in report._markdown(ended.report())
+
+
 def test_a_run_without_time_divides_by_nothing(ended: Ended) -> None:
     progress = dataclasses.replace(ended.outcome.progress, seconds=0.0, phases={})
     session = dataclasses.replace(SESSION, peak_flops_per_s=0.0)
@@ -126,7 +134,11 @@ def test_the_summary_is_lines_of_a_key_and_a_word(ended: Ended) -> None:
     built = ended.report()
     shown = report.summary(built, ended.run.path)
     assert shown["bits_per_byte"] == f"{built.bits_per_byte:.4f}" and shown["tokens"] == "1.54k"
-    assert shown["peak_memory"] == "123MB" and shown["run"] == str(ended.run.path)
+    assert (
+        shown["epochs"] == f"{built.epochs:.2f}"
+        and shown["peak_memory"] == "123MB"
+        and shown["run"] == str(ended.run.path)
+    )
     assert "entropy_floor" not in shown and "excess" not in shown
     assert all(value and "\n" not in value for value in shown.values())
 

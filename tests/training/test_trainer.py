@@ -236,7 +236,7 @@ def test_the_best_checkpoint_is_used_when_the_loss_got_worse(tmp_path: Path) -> 
     outcome = trainer.train()
     check = min(recorder.evaluations, key=lambda check: check.validation_bits_per_byte)
     best_step, best = check.step, check.validation_bits_per_byte
-    assert (outcome.weights_from, best_step) == ("best", 30)
+    assert (outcome.weights_from, outcome.weights_step, best_step) == ("best", 30, 30)
     kept, progress = run.load_checkpoint("best")
     assert (progress.step, progress.best_bits_per_byte) == (best_step, best)
     assert bits(run.load_weights()) == bits(kept.parameters) == bits(outcome.state.parameters)
@@ -249,7 +249,7 @@ def test_a_lost_best_checkpoint_does_not_lose_the_run(tmp_path: Path) -> None:
     trainer = tiny_trainer(run, recorder)
     trainer.best = 0.0  # better than any, and not there
     outcome = trainer.train()
-    assert outcome.weights_from == "last"
+    assert (outcome.weights_from, outcome.weights_step) == ("last", outcome.progress.step)
     assert any("last weights are kept" in message for message in recorder.messages)
     assert run.weights.exists()
 
