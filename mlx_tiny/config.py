@@ -100,6 +100,11 @@ class DataConfig:
         _require(self.tokenizer in TOKENIZERS, "tokenizer", " or ".join(TOKENIZERS), self.tokenizer)
         unnamed = self.schema is None or self.tokenizer == "bpe"
         _require(unnamed, "tokenizer", "none beside a schema, which makes the tokens from cells", self.tokenizer)
+        for name, unset in (("text_column", None), ("documents", "auto")):
+            value = getattr(self, name)
+            _require(
+                self.schema is None or value == unset, name, "none beside a schema, which names the columns", value
+            )
         _require(0 <= self.held_out < 1, "held_out", "a share from 0 to below 1", self.held_out)
         _require(self.train_bytes > 0, "train_bytes", "a positive number of bytes", self.train_bytes)
         _require(self.validation_bytes > 0, "validation_bytes", "a positive number of bytes", self.validation_bytes)

@@ -56,6 +56,7 @@ REJECTED += [
     (DataConfig, "include", [("",)]),
     (DataConfig, "documents", ["", " "]),
 ]
+BESIDE_SCHEMA: list[dict[str, Any]] = [{"text_column": "title"}, {"documents": "lines"}, {"tokenizer": "bytes"}]
 # Any value of the type will do: text, paths, seeds, switches.
 FREE = {
     "schema",
@@ -150,3 +151,9 @@ def test_a_configuration_does_not_change() -> None:
 def test_every_setting_is_described() -> None:
     """Each field has a docstring, or a name that needs none."""
     assert all(section.__doc__ for section in SECTIONS)
+
+
+@pytest.mark.parametrize("settings", BESIDE_SCHEMA, ids=str)
+def test_what_a_schema_makes_idle_is_refused_beside_it(settings: dict[str, Any]) -> None:
+    with pytest.raises(TinyError, match="schema"):
+        DataConfig(schema="shop.yaml", **settings)

@@ -32,6 +32,9 @@ def config_to_measure(
         learned: settings of the model's run.
         asked: settings of the user.
         tell: called with a line where the run has settings of its own.
+
+    Raises:
+        TinyError: a setting that is out of range, or is for texts where the run is of histories.
     """
     defaults = {field.name: field.default for field in fields(DataConfig)}
     own = {name: getattr(learned, name) for name in _OF_RUN if name not in asked}
@@ -41,7 +44,8 @@ def config_to_measure(
     if own:
         told = ", ".join(f"{name.replace('_', '-')} {value}" for name, value in own.items())
         tell(f"read as the run's own text: {told}")
-    return DataConfig(**{**own, **asked, "sources": (kept(source, asked.get("suffix", ())),)})
+    sources = (kept(source, asked.get("suffix", ())),)
+    return DataConfig(**{"schema": learned.schema, **own, **asked, "sources": sources})
 
 
 def named_texts(config: DataConfig, tokenizer: Tokenizer, tally: Tally) -> Iterator[tuple[str, str]]:

@@ -11,6 +11,7 @@ from mlx_tiny.config import DataConfig
 from mlx_tiny.data.documents import Tally
 from mlx_tiny.data.measured import config_to_measure, named_texts, reading_lines
 from mlx_tiny.data.tokenizers.characters import ByteTokenizer
+from mlx_tiny.errors import TinyError
 
 LEARNED = DataConfig(text_column="body", documents="lines", suffix=(".md",), held_out=0.5)
 
@@ -42,3 +43,9 @@ def test_settings_of_the_run_and_the_column_are_said(tmp_path: Path) -> None:
     texts = [text for _, text in named_texts(config, ByteTokenizer(), tally)]
     assert texts[0] == "The body of 0." and len(texts) == 20
     assert "text-column body" in told[0] and "column 'body'" in reading_lines(tally)[0]
+
+
+@pytest.mark.parametrize("asked", [{"text_column": "shop"}, {"documents": "lines"}], ids=str)
+def test_settings_of_texts_are_refused_for_tables_of_events(asked: dict[str, Any]) -> None:
+    with pytest.raises(TinyError, match=f"{next(iter(asked))}.*schema"):
+        config_to_measure("shop.csv", DataConfig(schema="shop.yaml"), asked)

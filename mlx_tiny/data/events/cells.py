@@ -13,7 +13,7 @@ import itertools
 import math
 import re
 
-from mlx_tiny.data.events.schema import Column, number_text
+from mlx_tiny.data.events.schema import Column, finite_number, number_text
 from mlx_tiny.errors import TinyError
 
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
@@ -84,10 +84,7 @@ def number_label(text: str, edges: tuple[float, ...]) -> str:
     labels = bin_labels(edges)
     if not text or text in labels:
         return text
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(text)
-    return labels[bisect.bisect_right(edges, value)]
+    return labels[bisect.bisect_right(edges, finite_number(text))]
 
 
 def gap_label(seconds: float | None) -> str:
@@ -117,9 +114,7 @@ def order_key(text: str, order_as: str) -> float | str:
     if order_as == "text":
         return text
     if order_as in ("number", "seconds", "milliseconds"):
-        value = float(text)
-        if not math.isfinite(value):
-            raise ValueError(text)
+        value = finite_number(text)
         return value / 1000 if order_as == "milliseconds" else value
     time = datetime.datetime.strptime(text, order_as) if "%" in order_as else _iso_time(text)
     return (time if time.tzinfo else time.replace(tzinfo=datetime.timezone.utc)).timestamp()

@@ -230,7 +230,7 @@ class _Reader:
 
     def _number(self, node: yaml.Node) -> float:
         try:
-            return float(self._text(node))
+            return finite_number(self._text(node))
         except ValueError:
             raise self._error(node, "a number", node.value) from None
 
@@ -278,6 +278,18 @@ def yaml_text(text: str) -> str:
         return text
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{"".join(c if c.isprintable() else f"{chr(92)}U{ord(c):08x}" for c in escaped)}"'
+
+
+def finite_number(text: str) -> float:
+    """The number that a text is; Python would also read `1_000` as 1000, and `nan`.
+
+    Raises:
+        ValueError: the text is no finite number.
+    """
+    value = float(text)
+    if "_" in text or not math.isfinite(value):
+        raise ValueError(text)
+    return value
 
 
 def number_text(value: float) -> str:

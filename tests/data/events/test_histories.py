@@ -75,7 +75,12 @@ def test_a_line_that_is_no_event_is_named(line: str) -> None:
 
 @pytest.mark.parametrize(
     ("change", "found"),
-    [({"count": "many"}, "count.*number.*many"), ({"day": "soon"}, "day.*soon"), ({"count": "nan"}, "count")],
+    [
+        ({"count": "many"}, "count.*number.*many"),
+        ({"day": "soon"}, "day.*soon"),
+        ({"count": "nan"}, "count"),
+        ({"count": "1_000"}, "count.*1_000"),
+    ],
 )
 def test_a_value_that_does_not_fit_is_named(change: dict[str, str], found: str) -> None:
     with pytest.raises(TinyError, match=f"Line 3 of shop.csv.*{found}"):
@@ -119,6 +124,12 @@ def test_numbers_are_in_half_open_bins(value: str, label: str) -> None:
 )
 def test_gaps_are_on_a_log_scale(seconds: float | None, label: str) -> None:
     assert gap_label(seconds) == label
+
+
+@pytest.mark.parametrize("order_as", ["number", "seconds", "milliseconds"])
+def test_an_order_with_underscores_is_no_number(order_as: str) -> None:
+    with pytest.raises(ValueError, match="1_000"):
+        order_key("1_000", order_as)
 
 
 @pytest.mark.parametrize(

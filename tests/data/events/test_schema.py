@@ -75,6 +75,7 @@ def test_a_written_schema_is_read_back(
         ("[2, 6.5]", "[]", "Line 7 .*edges"),
         ("[2, 6.5]", "[2, many]", "Line 7 .*many"),
         ("[2, 6.5]", "[2, .inf]", "Line 7"),
+        ("[2, 6.5]", "[2, 6_500]", "Line 7 .*6_500"),
         ("{number: [2, 6.5]}", "number", "Line 7 .*edges"),
         ("{number:", "{numbers:", "Line 7 .*numbers"),
         ("order: day", "order: hour", "kind time"),
