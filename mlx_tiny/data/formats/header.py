@@ -99,7 +99,7 @@ def _columns(names: Sequence[str], rows: Sequence[Row]) -> list[list[str]]:
     """The cells of each column that say something, from the rows that are as wide as the header."""
     fitting = [cells for _, cells in rows if len(cells) == len(names)]
     columns = [[row[index].strip() for row in fitting] for index in range(len(names))]
-    return [[cell for cell in cells if cell and cell.lower() not in _ABSENT] for cells in columns]
+    return [[cell for cell in cells if cell and not is_absent(cell)] for cells in columns]
 
 
 def is_number(cell: str) -> bool:
@@ -109,6 +109,11 @@ def is_number(cell: str) -> bool:
     except ValueError:
         return _DECIMAL_COMMA.fullmatch(cell) is not None
     return True
+
+
+def is_absent(cell: str) -> bool:
+    """Whether a cell says that there is no value, such as NA."""
+    return cell.lower() in _ABSENT
 
 
 def require_no_later_header(where: str, header: Header, rows: Sequence[Row]) -> None:

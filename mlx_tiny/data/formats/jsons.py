@@ -101,15 +101,25 @@ def _without_surprises(file: InputFile, rows: Iterator[Row], choice: Choice, kno
     """
     for row in rows:
         number, _, value = row
-        if isinstance(value, dict) and not value.keys() <= known:
-            for key in value.keys() - known:
-                if value[key] and (is_usual(key) or (choice.only and isinstance(value[key], (str, list, dict)))):
-                    raise TinyError(
-                        f"Line {number} of {file.name} has the key {quoted(key)}, which the first rows do not have",
-                        got=f"{choice.how} by these",
-                        remedy="Name the key that contains the text (--text-column)",
-                    )
+        if isinstance(value, dict) and (choice.only or not value.keys() <= known):
+            key = _surprise(value, choice, known)
+            if key is not None:
+                raise TinyError(
+                    f"Line {number} of {file.name} has text under the key {quoted(key)}, unlike the first rows",
+                    got=f"{choice.how} by these",
+                    remedy="Name the key that contains the text (--text-column)",
+                )
         yield row
+
+
+def _surprise(value: dict[str, Any], choice: Choice, known: set[str]) -> str | None:
+    """A key of the row that may contain the text rather than what was chosen."""
+    for key, item in value.items():
+        if not item or key in choice.names:
+            continue
+        if (choice.only and isinstance(item, (str, list, dict))) or (key not in known and is_usual(key)):
+            return key
+    return None
 
 
 def _items(file: InputFile, rows: Iterator[Row], choice: Choice) -> Iterator[Item]:

@@ -25,6 +25,7 @@ from mlx_tiny.data.formats.header import (
     Header,
     Row,
     are_baskets,
+    is_absent,
     is_number,
     require_header,
     require_no_later_header,
@@ -148,7 +149,7 @@ def _choice(file: InputFile, head: list[Row], rules: Rules) -> Choice:
         return replace(
             choice, how=f"each row is a document, below a header of {len(header.names)}: {listed(header.names)}"
         )
-    _require_no_unnamed_cells(file, header, choice, rows)
+    _require_nothing_dropped(file, header, _watched(header, choice), rows)
     return choice
 
 
@@ -181,10 +182,10 @@ def _items(file: InputFile, dialect: Dialect, rules: Rules, choice: Choice) -> I
     else:
         rows = itertools.chain(first, rows)
     indices = [header.names.index(name) for name in choice.names]
-    has_unnamed = choice.kind != "row" and "" in header.names
+    watched = _watched(header, choice)
     for number, cells in _checked(rows, file, header):
-        if has_unnamed:
-            _require_no_unnamed_cells(file, header, choice, [(number, cells)])
+        if watched:
+            _require_nothing_dropped(file, header, watched, [(number, cells)])
         if choice.kind == "row":
             yield "".join(lines.taken) if any(map(str.strip, cells)) else ""
         elif choice.kind == "text":
@@ -194,17 +195,28 @@ def _items(file: InputFile, dialect: Dialect, rules: Rules, choice: Choice) -> I
         lines.taken.clear()
 
 
-def _require_no_unnamed_cells(file: InputFile, header: Header, choice: Choice, rows: list[Row]) -> None:
-    """Refuse text below an empty name, which may be the end of a text with delimiters; a number may come first."""
-    unnamed = [index for index, name in enumerate(header.names) if not name] if choice.kind != "row" else []
-    for number, cells in rows if unnamed else []:
-        found = next((index for index in unnamed if cells[index].strip()), None)
-        if found is not None and not (found == 0 and is_number(cells[0])):
-            raise TinyError(
-                f"{_place(file, number)} has text in a column without a name, which would be dropped",
-                got=f"{quoted(cells[found])} in column {found + 1}, with {header.how()}",
-                remedy="Quote texts that contain the delimiter, name the column, or " + header.remedy(),
-            )
+def _watched(header: Header, choice: Choice) -> list[int]:
+    """The columns in which text would be dropped unseen: those without a name, and all beside the only one of texts."""
+    if choice.kind == "row":
+        return []
+    names = enumerate(header.names)
+    return [index for index, name in names if name not in choice.names and (choice.only or not name)]
+
+
+def _require_nothing_dropped(file: InputFile, header: Header, watched: list[int], rows: list[Row]) -> None:
+    """Refuse text in the columns `watched`: only numbers may stand there, and without a name only in the first."""
+    for number, cells in rows:
+        for index in watched:
+            cell, name = cells[index].strip(), header.names[index]
+            if cell and not ((name or index == 0) and (is_number(cell) or is_absent(cell))):
+                place = f"the column {quoted(name)}" if name else f"column {index + 1}, which is without a name"
+                remedy = "name the column of the text (--text-column)" if name else "name the column"
+                raise TinyError(
+                    f"{_place(file, number)} has text in {place}; it would be dropped",
+                    got=quoted(cell) + (f", with {header.how()}" if header.line else ""),
+                    remedy=f"Quote texts that contain the delimiter, {remedy}"
+                    + (f", or {header.remedy()}" if header.line else ""),
+                )
 
 
 class _Remembered:

@@ -27,6 +27,7 @@ JSON = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(TEXT, inner, max_size=3)),
     max_leaves=6,
 )
+CELLS = ("a", "b", "1", "2020-01-01", '"x"', '"x, y"', '"a\nb"', '"', "x y", "text", "A1", "Hi.")
 KEYS = st.sampled_from(["text", "story", "messages", "prompt", "completion", "n"])
 SUFFIXES = [".txt", ".csv", ".tsv", ".jsonl", ".json", ".py", ".parquet", ".txt.gz", ".csv.zst"]
 ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32", "latin-1", "cp1252"]
@@ -85,6 +86,20 @@ def test_tables_that_python_writes(
         text for text in map(clean, cells) if text
     ]
     assert tally.documents + tally.skipped.total() == len(cells)
+
+
+@FEW
+@given(
+    rows=st.lists(st.lists(st.sampled_from(CELLS), min_size=1, max_size=3), min_size=1, max_size=12),
+    delimiter=st.sampled_from([",", ";", "\t", "|"]),
+    suffix=st.sampled_from([".csv", ".tsv"]),
+)
+def test_whole_rows_lose_nothing(folder: Path, rows: list[list[str]], delimiter: str, suffix: str) -> None:
+    content = "\n".join(map(delimiter.join, rows))
+    path = write(folder / f"a{suffix}", content)
+    found = read_or_refuse(path, header=False)
+    if found is not None and "each row" in how(path, header=False):
+        assert "".join("".join(found[0]).split()) == "".join(content.split())
 
 
 @FEW

@@ -73,6 +73,7 @@ class TestKey:
             ({"title": "t", "n": 1, "chapter": "One"}, "chapter"),
             ({"title": "t", "empty": "real"}, "empty"),
             ({"title": "t", "parts": ["One"]}, "parts"),
+            ({"title": "t", "n": "One"}, "n"),
         ],
     )
     def test_text_beside_the_only_texts_comes_late(

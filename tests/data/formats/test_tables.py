@@ -313,6 +313,16 @@ class TestHeader:
         with pytest.raises(TinyError, match=rf"Line {line} of .* without a name"):
             read(write(tmp_path / "a.csv", content))
 
+    @pytest.mark.parametrize("header", [True, False])
+    def test_text_that_comes_late_in_another_column_is_not_dropped(self, tmp_path: Path, header: bool) -> None:
+        content = "n,tale,empty\n" * header + "1,One,\n" * 1000 + "NA,Two,\n"
+        for row in ("x7,Three,", "3,Three,x7"):
+            path = write(tmp_path / "a.csv", f"{content}{row}\n")
+            with pytest.raises(TinyError, match=rf"Line {1002 + header} of .*'x7'.*--text-column"):
+                read(path, header=header)
+            assert len(read(path, header=header, column="tale" if header else "2")) == 1002
+        assert len(read(write(tmp_path / "a.csv", content), header=header)) == 1001
+
     @pytest.mark.parametrize(
         ("content", "column", "documents"),
         [
