@@ -331,11 +331,14 @@ def _by_layout(candidates: list[_Candidate], wanted: _Wanted) -> Found:
     known = _roles(candidates)
     if not {"valid", "test"} & set(known):
         return Found([candidate.file for candidate in candidates])
+    # Of many notes, `training.md` is one more; beside data, other files may be what train and test are made from.
+    notes = not any(candidate.file.suffix in DATA_SUFFIXES for candidate in candidates)
+    selected = "train" in known and not (notes and known.count(None) >= _MUCH_MORE * known.count("train"))
     found, beside = Found(), list[str]()
     files = {"train": found.train, "valid": found.valid, "test": found.test}
     for candidate, role in zip(candidates, known, strict=True):
         asked = candidate.parts[-1] in wanted.include
-        if role is None and "train" in known and not asked:
+        if role is None and selected and not asked:
             beside.append(candidate.parts[-1])
         else:
             files["train" if asked or role is None else role].append(candidate.file)

@@ -60,8 +60,15 @@ class _Disjoint:
 
     def __init__(self, source: Source, others: list[_HeldOut]) -> None:
         self._source, self._others = source, others
-        self.names, self.description = source.names, source.description
-        self.shuffled, self.size_bytes, self.schema = source.shuffled, source.size_bytes, source.schema
+        self.names, self.shuffled, self.schema = source.names, source.shuffled, source.schema
+
+    @property
+    def description(self) -> str:
+        return self._source.description
+
+    @property
+    def size_bytes(self) -> int:
+        return self._source.size_bytes
 
     def make_ready(self, report: Progress) -> None:
         self._source.make_ready(report)

@@ -41,6 +41,7 @@ from mlx_tiny.data.find import find
         ("shop_data.csv", "shop_val.csv", ""),
         ("ptb.train", "", ""),
         ("train.py", "", "test.py"),
+        (" ".join(["training.md", *(f"{letter}.md" for letter in "abcdefghij")]), "", "test.md"),
         # No layout.
         ("a.txt train.txt", "", ""),
         ("model.py test.py train.py", "", ""),

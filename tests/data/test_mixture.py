@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tiny_run import story
 
 from mlx_tiny.config import DataConfig
+from mlx_tiny.data.generated import StoriesSource
 from mlx_tiny.data.mixture import (
     MixedCorpus,
     absolute_source,
@@ -22,6 +23,7 @@ from mlx_tiny.data.mixture import (
     resolve_data,
     split_weight,
 )
+from mlx_tiny.data.overlap import disjoint
 from mlx_tiny.data.prepare import PreparedCorpus, prepare
 from mlx_tiny.errors import TinyError
 
@@ -191,6 +193,13 @@ def _common(text: PreparedCorpus, other: PreparedCorpus) -> int:
     learned = text.tokenizer.decode(text.train)
     held_out = np.split(other.valid, np.flatnonzero(other.valid == other.tokenizer.bos))
     return sum(other.tokenizer.decode(tokens) in learned for tokens in held_out if len(tokens) > 1)
+
+
+def test_a_text_that_is_fetched_meanwhile_is_described_anew() -> None:
+    source = StoriesSource(DataConfig())
+    first, _ = disjoint([source, source])
+    source.description, source.size_bytes = "fetched", 9
+    assert (first.description, first.size_bytes) == ("fetched", 9)
 
 
 def test_a_text_whose_whole_is_held_out_by_another_is_refused(tmp_path: Path, config: DataConfig) -> None:
