@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from mlx_tiny.data.events.describe import Proposal
 
 _FEW_HISTORIES, _SHARE_OF_FEW = 5000, 0.1
 """Of few histories more are held out, because the default share would hardly measure anything."""
@@ -30,7 +36,6 @@ def describe(table: str, out: Path | None, header: bool) -> None:
     """
     from mlx_tiny.cli.session import say
     from mlx_tiny.data.documents import Rules
-    from mlx_tiny.data.events.describe import LARGEST_ROWS
     from mlx_tiny.data.events.describe import describe as proposed
     from mlx_tiny.data.find import find
     from mlx_tiny.data.formats.records import read_records
@@ -45,11 +50,38 @@ def describe(table: str, out: Path | None, header: bool) -> None:
     else:
         with atomic_write(out, "w") as file:
             file.write(proposal.text)
-    words = ["mlx-tiny", "train", "--data", table, "--schema", str(out or "schema.yaml")]
+    looked_at = f"{'' if _is_whole(proposal) else 'the first '}{proposal.events:,} rows"
+    say(f"looked at {looked_at}. Check the schema, and then:")
+    for words in next_commands(table, out, proposal, header=header):
+        say(f"  {shlex.join(words)}")
+
+
+def next_commands(table: str, out: Path | None, proposal: Proposal, *, header: bool) -> Iterator[list[str]]:
+    """The words of the commands with which the user goes on.
+
+    Args:
+        table: its name.
+        out: where the schema was written; None where it was only printed.
+        proposal: what was found in the table.
+        header: whether the first line names the columns.
+    """
+    from mlx_tiny.units import format_count
+
+    without_header = [] if header else ["--no-header"]
+    if out is None:
+        out = Path("schema.yaml")
+        yield ["mlx-tiny", "data", "describe", table, *without_header, "--out", str(out)]
+    words = ["mlx-tiny", "train", "--data", table, *without_header, "--schema", str(out)]
     if proposal.histories < _FEW_HISTORIES and proposal.schema.split == "history":
         words += ["--held-out", f"{_SHARE_OF_FEW:g}"]
-    whole = proposal.events < LARGEST_ROWS
-    if whole and (budget := _EPOCHS * proposal.tokens) <= _LARGEST_BUDGET_TOKENS:
-        words += ["--budget", f"{max(1, round(budget / 1000))}ktok"]
-    looked_at = f"{'' if whole else 'the first '}{proposal.events:,} rows"
-    say(f"looked at {looked_at}. Check the schema, and then: {shlex.join(words)}")
+    if _is_whole(proposal) and (budget := _EPOCHS * proposal.tokens) <= _LARGEST_BUDGET_TOKENS:
+        words += ["--budget", format_count(float(f"{max(budget, 1000):.2g}"), "tok")]
+    folder = Path("runs", re.sub(r"\W+", "-", Path(table).stem).strip("-") or "events")
+    yield [*words, "--run", str(folder)] if not folder.exists() else words
+
+
+def _is_whole(proposal: Proposal) -> bool:
+    """Whether the whole table was looked at."""
+    from mlx_tiny.data.events.describe import LARGEST_ROWS
+
+    return proposal.events < LARGEST_ROWS

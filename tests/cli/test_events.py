@@ -6,9 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from test_readme import check_arguments
 
 import mlx_tiny
-from mlx_tiny.data.events.schema import parse_schema
+from mlx_tiny.cli.describe import next_commands
+from mlx_tiny.data.events.describe import Proposal
+from mlx_tiny.data.events.schema import Column, Schema, parse_schema
 
 from .command_line import FEW_PAUSES, call, read_report, succeeded, workplace, write_purchases
 
@@ -41,6 +44,23 @@ def test_the_schema_is_printed_or_written(place: Path) -> None:
     assert parse_schema(printed.out, "it").item.name == "article"
     assert call("data", "describe", "shop.csv", "--out", "absent/schema.yaml").code == 1
     assert call("data", "describe", "notes.txt").code == 1
+
+
+@pytest.mark.parametrize("header", [True, False])
+@pytest.mark.parametrize("out", [None, "my schema.yaml"])
+def test_the_proposed_commands_go_on_from_what_is_there(out: str | None, header: bool, place: Path) -> None:
+    proposal = Proposal(Schema((Column("a", "item"),)), {}, {}, events=900, histories=40, tokens=1234)
+    path = None if out is None else Path(out)
+    *before, train = next_commands("my shop.csv", path, proposal, header=header)
+    assert [words[-2:] for words in before] == [["--out", "schema.yaml"]] * (out is None)
+    assert train[train.index("--schema") + 1] == (out or "schema.yaml")
+    assert all(("--no-header" in words) != header for words in [*before, train])
+    assert train[-4:] == ["--budget", "20ktok", "--run", "runs/my-shop"]
+    for _, *words in [*before, train]:
+        check_arguments(words)
+    (place / "runs" / "my-shop").mkdir(parents=True)
+    *_, again = next_commands("my shop.csv", path, proposal, header=header)
+    assert "--run" not in again
 
 
 def test_the_report_has_bits_per_event(run: Path) -> None:

@@ -26,6 +26,10 @@ _OWNERS = "customer client user member patient account player visitor device per
 _VISITS = "session basket invoice order visit transaction trip cart case playlist ticket document"
 _ITEMS = "item product article stock sku isbn track song movie page url event action activity symbol code merchant term"
 _NAMES = {kind: words.split() for kind, words in {"owner": _OWNERS, "visit": _VISITS, "item": _ITEMS}.items()}
+_WHY = {
+    "owner": "by its name, it tells whose events these are",
+    "visit": "by its name, it tells which events belong to one visit",
+}
 _SURE = 0.95
 """Share of the rows in which a group has to tell a value."""
 _FEW = 0.1
@@ -216,7 +220,7 @@ class _Describer:
         for kind in ("owner", "visit"):
             for values in candidates:
                 if values.is_called(kind):
-                    return self._grouped(values, f"a name as {kind}s have")
+                    return self._grouped(values, _WHY[kind])
         together = [values for values in candidates if values.runs <= 1.01 * values.distinct and values.distinct > 2]
         if together:
             return self._grouped(max(together, key=lambda values: values.distinct), "rows of one value stand together")
@@ -224,9 +228,7 @@ class _Describer:
         return None
 
     def _grouped(self, values: _Values, why: str) -> _Values:
-        self.comments["history"] = (
-            f"{why}; {values.distinct:,} values in {values.runs:,} runs, {values.rows_per_value:.1f} rows per value"
-        )
+        self.comments["history"] = f"{why}; {values.distinct:,} values, with {values.rows_per_value:.1f} rows each"
         return values
 
     def _item(self, history: _Values | None, order: _Values | None, groups: list[str]) -> _Values:
