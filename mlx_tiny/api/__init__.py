@@ -18,7 +18,7 @@ from mlx_tiny.data.documents import Tally
 from mlx_tiny.data.measured import config_to_measure, named_texts
 from mlx_tiny.data.summary import reading_warnings
 from mlx_tiny.errors import TinyError
-from mlx_tiny.model.writing import question, write_text
+from mlx_tiny.model.writing import instruction, question, write_text
 from mlx_tiny.training.evaluate import Evaluation, evaluate_texts
 from mlx_tiny.training.scoring import Score, score_texts
 from mlx_tiny.training.trained import TrainedModel, load_model
@@ -40,6 +40,7 @@ def generate(
     stop: Sequence[str] = (),
     documents: int | None = 1,
     chat: bool = False,
+    system: str = "",
     **sampling: Any,
 ) -> str:
     """Write on after a prompt, as if it had not been cut.
@@ -48,6 +49,7 @@ def generate(
         stop: the text ends before the first of these.
         documents: number of documents to write; None for no end before `max_tokens`.
         chat: whether the prompt is a message, which a model of chats answers.
+        system: message of the role system before it, where the model was trained on such.
         sampling: settings of `mlx_tiny.config.Sampling`, such as `temperature`, `seed` and `max_tokens`.
 
     Returns:
@@ -58,7 +60,10 @@ def generate(
     """
     settings = Sampling(**checked_settings(Sampling, sampling))
     if chat:
-        prompt = question(model.tokenizer, str(prompt), warnings.warn)
+        asked = question(model.tokenizer, str(prompt), warnings.warn)
+        prompt = instruction(model.tokenizer, system, warnings.warn) + asked
+    elif system:
+        raise TinyError("A system message needs chat=True")
     written = write_text(
         model.parameters,
         model.config,

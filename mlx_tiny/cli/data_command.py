@@ -68,7 +68,7 @@ def show(paths: tuple[str, ...], preset: str, as_json: bool, **flags: Any) -> No
         return
     for part, found in pairs:
         if len(parts) > 1:
-            click.echo(f"share: {part.share:.3g} of the sequences")
+            click.echo(f"share: {100 * part.share:.3g} % of the sequences")
         _show(part.corpus, whose, found)
 
 

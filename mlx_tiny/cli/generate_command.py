@@ -19,6 +19,7 @@ from mlx_tiny.config import Sampling
 @click.option("--prompt", help="Beginning of the text; - reads it from standard input.")
 @click.option("--prompt-file", type=click.File("rb"), help="File whose content is the beginning of the text.")
 @click.option("--chat", "message", help="Message to a model that was trained on chats; it writes the answer.")
+@click.option("--system", default="", metavar="TEXT", help="Message of the role system before the chat.")
 @click.option("--interactive", is_flag=True, help="Ask for one prompt or message after another; /help helps there.")
 @config_options("sampling")
 @click.option("--stop", "stop_texts", multiple=True, metavar="TEXT", help="End before this text; may be repeated.")
@@ -41,6 +42,7 @@ def command(
     prompt: str | None,
     prompt_file: IO[bytes] | None,
     message: str | None,
+    system: str,
     interactive: bool,
     stop_texts: tuple[str, ...],
     num_samples: int,
@@ -61,16 +63,20 @@ def command(
     from mlx_tiny.cli.interactive import converse
     from mlx_tiny.cli.writer import Writer
     from mlx_tiny.data.documents import SEPARATOR
+    from mlx_tiny.model.writing import instruction
     from mlx_tiny.training.checkpoint import RunFolder
     from mlx_tiny.training.trained import load_model
 
     if sum([prompt is not None, prompt_file is not None, message is not None, interactive]) > 1:
         raise click.UsageError("Only one of --prompt, --prompt-file, --chat and --interactive can be given.")
+    if system and message is None and not interactive:
+        raise click.UsageError("--system needs --chat or --interactive.")
     sampling = Sampling(**user_settings(flags, "sampling"))
     writer = Writer(load_model(run, say), stop_texts, None if ignore_end else documents)
     if interactive:
-        converse(writer, sampling)
+        converse(writer, sampling, system)
         return
+    instructed = instruction(writer.model.tokenizer, system, say)
     beginning = _beginning(prompt, prompt_file)
     single = RunFolder(run).corpus.get("single_lines", False) and not _has_line_end(beginning)
     one_line_each = single and documents == 1 and not ignore_end
@@ -81,7 +87,7 @@ def command(
         if message is None:
             writer.write(beginning, seeded)
         else:
-            writer.answer("", message, seeded)
+            writer.answer(instructed, message, seeded)
     say(writer.speed())
 
 

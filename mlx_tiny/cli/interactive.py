@@ -21,15 +21,23 @@ _HELP = """\
 /settings      show the settings and the speed so far
 /NAME VALUE    change a setting, as in /temperature 0.5
 /reset         forget the conversation
+/system TEXT   begin a conversation with this message of the role system; without TEXT, with none
 /quit          leave, as Ctrl-D does
 //TEXT         a prompt that begins with a slash
 Ctrl-C ends a text."""
 _HISTORY_LINES = 1000
 
 
-def converse(writer: Writer, sampling: Sampling) -> None:
-    """Ask until the end of the input; on a terminal with line editing and the history of earlier sessions."""
-    session, terminal = Session(writer, sampling), sys.stdin.isatty()
+def converse(writer: Writer, sampling: Sampling, system: str = "") -> None:
+    """Ask until the end of the input; on a terminal with line editing and the history of earlier sessions.
+
+    Args:
+        system: message of the role system, with which a conversation begins.
+
+    Raises:
+        TinyError: the model does not know this role.
+    """
+    session, terminal = Session(writer, sampling, system), sys.stdin.isatty()
     if terminal:
         say("Ctrl-D leaves, and /help shows the commands.")
     with line_editing(cache_home() / "history") if terminal else contextlib.nullcontext():
@@ -40,11 +48,12 @@ def converse(writer: Writer, sampling: Sampling) -> None:
 class Session:
     """A model of chats answers in a conversation; any other one goes on from each prompt. Each text has a new seed."""
 
-    def __init__(self, writer: Writer, sampling: Sampling) -> None:
+    def __init__(self, writer: Writer, sampling: Sampling, system: str = "") -> None:
         from mlx_tiny.model.writing import is_chat
 
         self.writer, self.sampling, self.ended = writer, sampling, False
-        self._chat, self._conversation = is_chat(writer.model.tokenizer), ""
+        self._chat = is_chat(writer.model.tokenizer)
+        self._begin(system)
 
     def take(self, line: str) -> None:
         """Obey a line if it is a command, and write on from it otherwise. What is wrong is said on stderr."""
@@ -57,6 +66,12 @@ class Session:
             say(str(error))
         except KeyboardInterrupt:
             click.echo()
+
+    def _begin(self, system: str) -> None:
+        """Begin a conversation with this message of the role system, or with none."""
+        from mlx_tiny.model.writing import instruction
+
+        self._beginning = self._conversation = instruction(self.writer.model.tokenizer, system, say)
 
     def _write(self, text: str) -> None:
         sampling = self.sampling
@@ -78,7 +93,9 @@ class Session:
             if name == "settings":
                 say(self.writer.speed())
         elif name == "reset":
-            self._conversation = ""
+            self._conversation = self._beginning
+        elif name == "system":
+            self._begin(value or "")
         elif name == "quit":
             self.ended = True
         elif name == "help":

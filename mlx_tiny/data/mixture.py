@@ -318,7 +318,7 @@ def _with_weight(name: str, weight: float) -> str:
 
 
 def _described(parts: Iterable[tuple[float, str]]) -> str:
-    return "mixture: " + "; ".join(f"{share:.3g} of the sequences from {text}" for share, text in parts)
+    return "mixture: " + "; ".join(f"{100 * share:.3g} % of the sequences from {text}" for share, text in parts)
 
 
 def _write(mixed: MixedCorpus) -> None:

@@ -12,7 +12,7 @@ from mlx_tiny.units import format_bytes
 def summary(record: PreparedRecord) -> list[str]:
     """The line that says how much text is used for what, and what to know about it besides."""
     found = record.found
-    again = f"; {_about(found)}{found.duplicates:,} of them occur again" if found.duplicates else ""
+    again = f"; {_about(found)}{found.duplicates:,} of all are copies of others" if found.duplicates else ""
     line = f"documents: {_amount(record.train)} for training, {_amount(record.valid)} for validation{again}"
     return [line, *_vocabulary(record), *warnings(found)]
 

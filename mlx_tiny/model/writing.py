@@ -18,8 +18,8 @@ from mlx_tiny.ops.implementations import AUTO
 
 BETWEEN_DOCUMENTS = b"\n\n"
 """How the end of a document is shown if another one follows."""
-USER, ASSISTANT = "user", "assistant"
-"""The roles of a chat: who asks and who answers."""
+SYSTEM, USER, ASSISTANT = "system", "user", "assistant"
+"""The roles of a chat: who says beforehand how to answer, who asks and who answers."""
 _MARKER = re.compile(r"<\|(\w+)\|>")
 
 
@@ -106,10 +106,37 @@ def question(tokenizer: Tokenizer, message: str, notice: Callable[[str], None] =
             got=", ".join(tokenizer.markers) or "a text without roles",
             remedy="Give the beginning of a text as the prompt instead",
         )
+    _notice_markers(tokenizer, message, notice)
+    return f"{marker_text(USER)}{message}{marker_text(ASSISTANT)}"
+
+
+def instruction(tokenizer: Tokenizer, message: str, notice: Callable[[str], None] = lambda _: None) -> str:
+    """The turn of the role `system` that begins a conversation; none where the message is empty.
+
+    Args:
+        notice: called with a line about a marker in the message.
+
+    Raises:
+        TinyError: no chat of the training text had this role.
+    """
+    message = message.strip()  # as the turns of training text are
+    if not message:
+        return ""
+    if SYSTEM not in tokenizer.markers:
+        raise TinyError(
+            "The model knows no messages of the role system",
+            expected="this role in the chats that it was trained on",
+            got=", ".join(tokenizer.markers) or "a text without roles",
+            remedy="Leave the system message out",
+        )
+    _notice_markers(tokenizer, message, notice)
+    return f"{marker_text(SYSTEM)}{message}"
+
+
+def _notice_markers(tokenizer: Tokenizer, message: str, notice: Callable[[str], None]) -> None:
     for role in tokenizer.markers:
         if marker_text(role) in message:
             notice(f"The message contains {marker_text(role)}, which begins a turn of its own.")
-    return f"{marker_text(USER)}{message}{marker_text(ASSISTANT)}"
 
 
 def until(parts: Iterable[str], stop_texts: Sequence[str]) -> Iterator[str]:

@@ -75,6 +75,7 @@ def test_a_run_is_loaded_and_writes_as_the_command_does(example: dict[str, Any])
     [
         ("generate", "a", {"num_samples": 3}, "num_samples"),
         ("generate", "a", {"temperature": "hot"}, "type"),
+        ("generate", "a", {"system": "Be kind."}, "chat=True"),
         ("evaluate", ["a"], {"bugdet": "5m"}, "bugdet"),
         ("evaluate", "notes.txt", {"sources": ("other.txt",)}, "sources"),
         ("evaluate", "notes.txt", {"suffix": 3}, "type"),

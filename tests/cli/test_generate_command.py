@@ -161,6 +161,8 @@ def test_documents_follow_one_another(write: Write) -> None:
         (("--stop", ""), 1, "stop at is empty"),
         (("--seed", "-1"), 1, "seed is out of range"),
         (("--chat", "Hi"), 1, "was not trained on chats"),
+        (("--chat", "Hi", "--system", "Be kind."), 1, "role system"),
+        (("--system", "Be kind."), 2, "--chat"),
     ],
 )
 def test_what_does_not_go_is_explained(trained: Path, flags: tuple[str, ...], code: int, words: str) -> None:

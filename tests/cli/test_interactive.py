@@ -14,15 +14,16 @@ from mlx_tiny.cli.interactive import Session, line_editing
 from mlx_tiny.cli.writer import Writer
 from mlx_tiny.config import Sampling
 from mlx_tiny.data.tokenizers.characters import CharacterTokenizer
+from mlx_tiny.errors import TinyError
 from mlx_tiny.model import writing
 from mlx_tiny.training.trained import TrainedModel
 
 
-def session(roles: tuple[str, ...] = ()) -> Session:
+def session(roles: tuple[str, ...] = (), system: str = "") -> Session:
     tokenizer = CharacterTokenizer(roles, "abcdefgh")
     config = replace(MODEL, vocabulary_size=tokenizer.size)
     model = TrainedModel(to_mlx(random_parameters(config)), config, tokenizer, "auto")
-    return Session(Writer(model), Sampling(max_tokens=5, seed=3))
+    return Session(Writer(model), Sampling(max_tokens=5, seed=3), system)
 
 
 def test_commands_change_settings_and_write_nothing(capsys: pytest.CaptureFixture[str]) -> None:
@@ -81,6 +82,26 @@ def test_a_conversation_goes_on_until_it_is_reset(
     ]
     shown = capsys.readouterr()
     assert shown.out == " well\n\n" * 3 and "contains <|user|>" in shown.err
+
+
+def test_a_conversation_begins_with_the_message_of_the_system(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompts = []
+    monkeypatch.setattr(writing, "write_text", lambda *arguments, **_: prompts.append(arguments[3]) or ["well"])
+    subject = session(("system", "user", "assistant"), system=" Be kind. ")
+    for line in ("Hi", "/reset", "Hi", "/system Be short.", "Hi", "/system", "Hi"):
+        subject.take(line)
+    turn = "<|user|>Hi<|assistant|>"
+    kind, short = f"<|system|>Be kind.{turn}", f"<|system|>Be short.{turn}"
+    assert prompts == [kind, kind, short, turn]
+
+
+def test_a_system_message_needs_its_role(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(TinyError, match="system"):
+        session(("user", "assistant"), system="Be kind.")
+    session(("user", "assistant")).take("/system Be kind.")
+    assert "user, assistant" in capsys.readouterr().err
 
 
 def test_ctrl_c_ends_the_text_alone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,7 +24,7 @@ def test_a_mixture_is_measured_text_by_text_and_resumes_bit_for_bit(
     said = succeeded(call(*TRAIN, "--run", "whole")).err
     report = read_report(place / "whole")
     stories, sums = report["texts"]
-    assert (stories["share"], sums["share"]) == (0.25, 0.75) and "0.75 of the sequences" in said.splitlines()[0]
+    assert (stories["share"], sums["share"]) == (0.25, 0.75) and "75 % of the sequences" in said.splitlines()[0]
     expected = 0.25 * stories["bits_per_byte"] + 0.75 * sums["bits_per_byte"]
     assert report["bits_per_byte"] == pytest.approx(expected)
     assert 0 < stories["entropy_floor_bits_per_byte"] < stories["bits_per_byte"]
@@ -54,7 +54,7 @@ def test_a_mixture_is_measured_text_by_text_and_resumes_bit_for_bit(
 def test_it_is_shown_text_by_text(place: Path) -> None:
     command = ("data", "show", "stories:1", "sums.txt:3", *SIZES, "--vocabulary-size", "512")
     shown = succeeded(call(*command)).out
-    assert "share: 0.25" in shown and "share: 0.75" in shown and shown.count("document 3:") == 2
+    assert "share: 25 %" in shown and "share: 75 %" in shown and shown.count("document 3:") == 2
     texts = json.loads(succeeded(call(*command, "--json")).out)["texts"]
     assert [text["share"] for text in texts] == [0.25, 0.75] and "".join(texts[1]["examples"][0]) == "0 + 0 = 0."
 

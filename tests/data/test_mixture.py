@@ -119,7 +119,7 @@ def test_each_text_is_prepared_in_one_vocabulary(config: DataConfig) -> None:
     assert stories.tokenizer.hash == sums.tokenizer.hash == corpus.tokenizer.hash
     alone = prepare(replace(config, sources=(config.sources[1].rpartition(":")[0],)), tokenizer=corpus.tokenizer)
     assert (alone.train.tobytes(), alone.valid_text_hash) == (sums.train.tobytes(), sums.valid_text_hash)
-    assert "0.25 of the sequences" in corpus.description and "0.75 of the sequences" in corpus.description
+    assert "25 % of the sequences" in corpus.description and "75 % of the sequences" in corpus.description
     names = resolve_data(config).names
     assert list(map(split_weight, names)) == list(map(split_weight, config.sources))
 
