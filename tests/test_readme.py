@@ -20,7 +20,7 @@ from cli.command_line import call, succeeded, workplace, write_notes, write_purc
 
 from mlx_tiny.cli import COMMANDS, cli
 from mlx_tiny.machine import peaks
-from mlx_tiny.study.plan import PRESETS, TOKENS_PER_PARAMETER
+from mlx_tiny.study.plan import TOKENS_PER_PARAMETER, named_presets
 from mlx_tiny.units import format_bytes, format_count
 
 ROOT = Path(__file__).parents[1]
@@ -188,7 +188,7 @@ def test_the_presets_are_those_of_the_plan() -> None:
     from mlx_tiny.model.parameters import parameter_count
 
     text = README.read_text(encoding="utf-8")
-    for name, preset in PRESETS.items():
+    for name, preset in named_presets().items():
         c = preset.model_config()
         shape = (c.layers, c.width, c.heads, f"{c.vocabulary_size:,}", c.context, format_count(parameter_count(c)))
         assert f"| `{name}` | {' | '.join(map(str, shape))} |" in text

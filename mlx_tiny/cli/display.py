@@ -13,6 +13,7 @@ import click
 from tqdm import tqdm
 
 from mlx_tiny.records import EvaluationRecord, StepRecord
+from mlx_tiny.training.budget import Budget
 from mlx_tiny.units import format_count, format_seconds
 
 # Plain lines come at most once per second, and once per twentieth of the budget.
@@ -30,12 +31,23 @@ class Display:
         flops_per_token: of training, to show the utilisation.
         peak_flops_per_s: as measured on this machine.
         interactive: whether to draw a bar; by default on a terminal whose width is known.
+        budget: of the run, to show the time that is left.
+        bytes_per_event: where the text consists of events, whose bits are shown then.
     """
 
-    def __init__(self, flops_per_token: float, peak_flops_per_s: float, interactive: bool | None = None) -> None:
+    def __init__(
+        self,
+        flops_per_token: float,
+        peak_flops_per_s: float,
+        interactive: bool | None = None,
+        *,
+        budget: str | None = None,
+        bytes_per_event: float | None = None,
+    ) -> None:
         self._interactive = _can_draw() if interactive is None else interactive
         self._share_of_peak = flops_per_token / peak_flops_per_s if peak_flops_per_s else 0.0
-        self._bits_per_byte: float | None = None
+        self._budget, self._bytes_per_event = budget, bytes_per_event
+        self._strength = ""
         self._bar: tqdm[Any] | None = None
         self._last_line = (-1.0, 0.0)
 
@@ -59,8 +71,12 @@ class Display:
 
     def evaluation(self, record: EvaluationRecord) -> None:
         """Print the validation result, and keep it for the next lines."""
-        self._bits_per_byte = record.validation_bits_per_byte
         bits = f"{record.validation_bits_per_byte:.4f} bits per byte"
+        self._strength = f"  bpb {record.validation_bits_per_byte:.3f}"
+        if self._bytes_per_event is not None:
+            per_event = record.validation_bits_per_byte * self._bytes_per_event
+            bits = f"{per_event:.3f} bits per event, {bits}"
+            self._strength = f"  bpe {per_event:.3f}"
         by_text = f" ({', '.join(f'{value:.4f}' for value in record.by_text)})" if record.by_text else ""
         self.message(f"{record.fraction:6.1%}  step {record.step}  validation {bits}{by_text}")
 
@@ -90,13 +106,19 @@ class Display:
         self._bar.update(0)
 
     def _figures(self, record: StepRecord) -> str:
-        left = record.seconds * (1 / record.fraction - 1) if record.fraction > _FRACTION_TO_JUDGE_BY else None
-        checked = "" if self._bits_per_byte is None else f"  bpb {self._bits_per_byte:.3f}"
+        left = self._left_s(record)
         return (
-            f"loss {record.loss:.3f}{checked}  {format_count(record.tokens_per_s)} tok/s"
+            f"loss {record.loss:.3f}{self._strength}  {format_count(record.tokens_per_s)} tok/s"
             f"  mfu {record.tokens_per_s * self._share_of_peak:.0%}"
-            + (f"  {format_seconds(left)} left" if left else "")
+            + (f"  {format_seconds(left)} left" if left is not None and left > 0 else "")
         )
+
+    def _left_s(self, record: StepRecord) -> float | None:
+        """Seconds until the budget is spent, at the speed so far; None where that is not known."""
+        if self._budget is None:
+            return None
+        fraction = Budget(self._budget, record.tokens, record.flops, record.seconds).fraction
+        return record.seconds * (1 / fraction - 1) if fraction > _FRACTION_TO_JUDGE_BY else None
 
 
 def printable(text: str) -> str:

@@ -21,7 +21,7 @@ def command(as_json: bool) -> None:
     from mlx_tiny.machine.peaks import copy_peak, matmul_peak
     from mlx_tiny.model.options import all_options
     from mlx_tiny.records import to_json, to_plain
-    from mlx_tiny.study.plan import PRESETS
+    from mlx_tiny.study.plan import PRESETS, named_presets
     from mlx_tiny.tools.tables import block
     from mlx_tiny.training.step import step_implementations
 
@@ -41,7 +41,7 @@ def command(as_json: bool) -> None:
         "copy_gb_per_s": round(copy_peak() / 1e9, 1),
         "cache": str(home),
         "cache_bytes": _folder_bytes(home),
-        **{f"preset {name}": preset.summary() for name, preset in PRESETS.items()},
+        **{f"preset {name}": preset.summary() for name, preset in named_presets().items()},
         **{f"option {name}": option.summary for name, option in all_options().items()},
     }
     click.echo(to_json(values) if as_json else block(values))

@@ -177,7 +177,12 @@ def train(
     config, notes = run.config, list[str]()
     backend = backend_kind(config.train.backend)(config, notes.append)
     peak = backend.matmul_peak()
-    display = Display(training_flops_per_token(config.model), peak)
+    display = Display(
+        training_flops_per_token(config.model),
+        peak,
+        budget=config.train.budget,
+        bytes_per_event=corpus.bytes_per_event,
+    )
     for line in [*_header(run, corpus, reason, backend, peak), *notes]:
         display.message(line)
     with run.locked(), contextlib.closing(display), keep_awake():

@@ -169,6 +169,10 @@ def validation_windows(tokens: Tokens, context: int, limit_tokens: int | None = 
     )
 
 
+_SHORTEST_CONTEXT = 32
+"""No model is advised to see less."""
+
+
 def require_tokens(length: int, context: int) -> None:
     """Raise a TinyError when `length` training tokens do not fill one sequence of `context` predictions."""
     if length <= context:
@@ -176,5 +180,5 @@ def require_tokens(length: int, context: int) -> None:
             "The training text is shorter than one sequence",
             expected=f"at least {context + 1} tokens for a context of {context}",
             got=f"{length} tokens",
-            remedy="Give more text, or a shorter context",
+            remedy="Give more text" + (", or a shorter context (--context)" if length > _SHORTEST_CONTEXT else ""),
         )

@@ -106,6 +106,11 @@ _EVENTS = replace(
 )
 
 
+def named_presets() -> dict[str, Preset]:
+    """All presets that `--preset` takes: those for texts in the order of their cost, and that for events."""
+    return {**PRESETS, EVENTS: _EVENTS}
+
+
 def preset_for(name: str, data: Mapping[str, object]) -> str:
     """The preset called `name`; instead of `auto`, that of events where the user's settings of `data` name a schema."""
     return EVENTS if name == TrainConfig.preset and "schema" in data else name
@@ -135,7 +140,7 @@ def choose(name: str, budget: Budget, measure: Callable[[], float] | None = None
         return Choice(_EVENTS, "for histories of events")
     if name != "auto":
         if name not in PRESETS:
-            raise TinyError(f"Unknown preset {name!r}", expected=f"auto, {', '.join(PRESETS)}")
+            raise TinyError(f"Unknown preset {name!r}", expected=f"auto, {', '.join(named_presets())}")
         return Choice(PRESETS[name], "as asked")
     if budget.quantity == "tokens":
         return _largest(lambda preset: budget.amount, budget.describe())
@@ -198,4 +203,8 @@ def _largest(tokens_for: Callable[[Preset], float], description: str) -> Choice:
     chosen = fitting[-1] if fitting else next(iter(PRESETS.values()))
     tokens = tokens_for(chosen)
     ratio = tokens / matrix_parameters(chosen.model_config())
-    return Choice(chosen, f"{description}: about {tokens / 1e6:.2g}M tokens, {ratio:.2g} per parameter", tokens)
+    return Choice(
+        chosen,
+        f"{description}: about {tokens / 1e6:.2g}M tokens, {ratio:.2g} per parameter without the embedding",
+        tokens,
+    )

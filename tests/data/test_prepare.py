@@ -17,6 +17,7 @@ from mlx_tiny import files
 from mlx_tiny.config import DataConfig
 from mlx_tiny.data import prepare as module
 from mlx_tiny.data import sampling
+from mlx_tiny.data.batches import require_tokens
 from mlx_tiny.data.documents import document_hash
 from mlx_tiny.data.prepare import PreparedCorpus, prepare, require_sequence
 from mlx_tiny.data.sources import FileSource
@@ -346,3 +347,6 @@ def test_require_sequence(text_file: TextFile, stories: list[str]) -> None:
     require_sequence(prepared.parts, len(prepared.train) - 1)
     with pytest.raises(TinyError, match=r"shorter than one sequence.*Give more text, or a shorter context"):
         require_sequence(prepared.parts, len(prepared.train))
+    with pytest.raises(TinyError) as refused:
+        require_tokens(7, 128)
+    assert "context" not in (refused.value.remedy or "") and "more text" in (refused.value.remedy or "")

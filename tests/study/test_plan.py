@@ -107,7 +107,7 @@ def test_the_reason_has_the_numbers(text: str, words: str) -> None:
     tokens = tokens_within(Budget(text), choice.preset.name)
     ratio = tokens / matrix_parameters(choice.preset.config().model)
     assert words in choice.reason
-    assert choice.reason.endswith(f"about {tokens / 1e6:.2g}M tokens, {ratio:.2g} per parameter")
+    assert choice.reason.endswith(f"about {tokens / 1e6:.2g}M tokens, {ratio:.2g} per parameter without the embedding")
     assert choice.tokens == tokens
 
 
