@@ -53,7 +53,10 @@ def evidence(names: Sequence[str], rows: Sequence[Row]) -> list[str]:
         names: the cells of the first line.
         rows: the first rows below it.
     """
-    reasons = [f"the usual name {quoted(name)}" for name in names if is_known(name)]
+    usual = [f"the usual name {quoted(name)}" for name in names if is_known(name)]
+    if usual:
+        return usual
+    reasons = []
     for index, (name, cells) in enumerate(zip(names, _columns(names, rows), strict=True)):
         # An index has no name, and comes first.
         can_be_name = (name or index == 0) and name not in cells and not _DIGIT.search(name)
