@@ -31,6 +31,7 @@ def begin(path: Path, source_path: Path, flags: dict[str, Any]) -> None:
     """
     from mlx_tiny.data.mixture import resolve_data
     from mlx_tiny.data.prepare import require_sequence
+    from mlx_tiny.data.tokenizer import schema_of
     from mlx_tiny.linux.warmup import CompilingAhead
     from mlx_tiny.training import origin
     from mlx_tiny.training.checkpoint import RunFolder
@@ -47,9 +48,12 @@ def begin(path: Path, source_path: Path, flags: dict[str, Any]) -> None:
     parameters, tokenizer = source.load_weights(session.say), source.load_tokenizer()
     asked = {section: user_settings(flags, section) for section in session.SECTIONS}
     _require_same_model(source, asked)
-    text = session.own_text(asked["data"])
+    schema = None if "schema" in asked["data"] else schema_of(tokenizer)
+    if schema is not None:
+        asked["data"]["schema"] = source.config.data.schema
+    text = session.own_text(asked["data"], schema)
     config, reason = _planned(source, asked)
-    text = text or resolve_data(config.data)
+    text = text or resolve_data(config.data, schema)
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, sources=text.names))
     session.say(f"data: {text.description}")
     with contextlib.closing(CompilingAhead(config)) as ahead:

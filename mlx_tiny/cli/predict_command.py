@@ -15,8 +15,10 @@ from mlx_tiny.cli.options import READING, config_options, user_settings
 from mlx_tiny.errors import TinyError
 
 if TYPE_CHECKING:
+    from mlx_tiny.data.prepare import PreparedCorpus
     from mlx_tiny.data.tokenizer import Tokenizer
     from mlx_tiny.data.tokenizers.items import ItemsTokenizer
+    from mlx_tiny.training.checkpoint import RunFolder
     from mlx_tiny.training.next_items import Comparison
     from mlx_tiny.training.trained import TrainedModel
 
@@ -130,11 +132,11 @@ def _named(model: TrainedModel, text: str, settings: dict[str, Any]) -> tuple[li
 
 def _compared(run: Path, model: TrainedModel, text: str | None, top: int, settings: dict[str, Any]) -> Comparison:
     from mlx_tiny.cli.session import say
-    from mlx_tiny.data.prepare import prepare
     from mlx_tiny.data.tokenizers.items import ItemsTokenizer
     from mlx_tiny.training.checkpoint import RunFolder
+    from mlx_tiny.training.learned import count_learned
     from mlx_tiny.training.next_items import compare
-    from mlx_tiny.training.trainer import require_data_of
+    from mlx_tiny.training.origin import learned_texts
 
     tokenizer, folder = model.tokenizer, RunFolder(run)
     if not isinstance(tokenizer, ItemsTokenizer):
@@ -143,8 +145,7 @@ def _compared(run: Path, model: TrainedModel, text: str | None, top: int, settin
             expected="a run that was trained with --schema",
             remedy="Leave --evaluate out, or measure the run in bits per byte (mlx-tiny eval)",
         )
-    corpus = prepare(folder.config.data, tokenizer=folder.inherited_tokenizer())
-    require_data_of(folder, corpus)
+    corpus = _corpus(folder, tokenizer)
     training = list(_documents(corpus.train, tokenizer))
     if text is None:
         if corpus.record.found.trained_on_validation:
@@ -152,11 +153,30 @@ def _compared(run: Path, model: TrainedModel, text: str | None, top: int, settin
         held_out = list(_documents(corpus.valid, tokenizer))
     else:
         _, held_out = _named(model, text, settings)
-        known = len(set(training).intersection(held_out))
+        known = count_learned(held_out, tokenizer, [corpus, *learned_texts(folder)])
         if known:
-            say(f"warning: {known:,} of the histories were trained on")
+            say(
+                f"warning: {known:,} of the {len(held_out):,} histories were trained on, wholly or their first events: "
+                f"the model and the simple predictors are better than on new histories"
+            )
     asked = model.implementation
     return compare(model.parameters, model.config, tokenizer, training, held_out, top, asked=asked)
+
+
+def _corpus(folder: RunFolder, tokenizer: ItemsTokenizer) -> PreparedCorpus:
+    """The prepared histories of a run, from the cache or else from its tables, which must not have changed."""
+    from mlx_tiny.data.prepare import PreparedCorpus, prepare
+    from mlx_tiny.data.sources import resolve
+    from mlx_tiny.training.origin import old_text
+    from mlx_tiny.training.trainer import require_data_of
+
+    known = old_text(folder)
+    if isinstance(known, PreparedCorpus):
+        return known
+    config = folder.config.data
+    corpus = prepare(config, source=resolve(config, tokenizer.schema), tokenizer=folder.inherited_tokenizer())
+    require_data_of(folder, corpus)
+    return corpus
 
 
 def _documents(tokens: Any, tokenizer: ItemsTokenizer) -> Iterator[str]:

@@ -15,6 +15,7 @@ from mlx_tiny.cli.options import user_settings
 from mlx_tiny.errors import TinyError
 
 if TYPE_CHECKING:
+    from mlx_tiny.data.events.schema import Schema
     from mlx_tiny.records import Progress
     from mlx_tiny.report.record import Report
     from mlx_tiny.training.budget import Budget
@@ -59,12 +60,19 @@ def resume(path: Path, run_path: Path | None, flags: dict[str, Any]) -> None:
         elif (report := _report_of_the_end(run, progress)) is not None:
             _say_finished(run, report)
             return
-    source = resolve_data(run.config.data)
+    source = resolve_data(run.config.data, _schema(run))
     for line in (f"data: {source.description}", *lines):
         session.say(line)
     with contextlib.closing(CompilingAhead(run.config)) as ahead:
         corpus, prepare_s = session.prepared(run.config, source, run.inherited_tokenizer())
         session.train(run, corpus, "as the run was started", prepare_s, ahead, resume=True)
+
+
+def _schema(run: RunFolder) -> Schema | None:
+    """The schema of the run's histories, whatever has become of its file; None for a run of texts."""
+    from mlx_tiny.data.tokenizer import schema_of
+
+    return None if run.config.data.schema is None else schema_of(run.load_tokenizer())
 
 
 def _changes(run: RunFolder, asked: dict[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from mlx_tiny.errors import TinyError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mlx_tiny.data.events.schema import Schema
     from mlx_tiny.data.mixture import Corpus, Mixture
     from mlx_tiny.data.sources import Source
     from mlx_tiny.data.tokenizer import Tokenizer
@@ -77,11 +78,12 @@ def identity(corpus: Corpus) -> dict[str, Any]:
     return {"key": corpus.key, "tokenizer": corpus.tokenizer.hash, **described}
 
 
-def own_text(asked: dict[str, Any]) -> Source | Mixture | None:
+def own_text(asked: dict[str, Any], schema: Schema | None = None) -> Source | Mixture | None:
     """The user's own text, looked at before the machine is measured; None where the text is not the user's alone.
 
     Args:
         asked: the user's settings of the section `data`; their names are made absolute.
+        schema: see `resolve`.
 
     Raises:
         TinyError: there is no such text, or it cannot be read.
@@ -91,7 +93,7 @@ def own_text(asked: dict[str, Any]) -> Source | Mixture | None:
     asked.update(absolute_names(asked))
     config = DataConfig(**asked)
     own = config.sources if config.schema is not None else own_files(config.sources)
-    source = resolve_data(config) if own else None
+    source = resolve_data(config, schema) if own else None
     # How much of stories or TinyStories is taken depends on the budget, which is looked at later.
     return source if len(own) == len(config.sources) else None
 

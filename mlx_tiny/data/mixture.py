@@ -16,6 +16,7 @@ from typing import Any
 
 from mlx_tiny.config import DataConfig
 from mlx_tiny.data.documents import Progress, byte_length
+from mlx_tiny.data.events.schema import Schema
 from mlx_tiny.data.find import NAMED
 from mlx_tiny.data.names import absolute
 from mlx_tiny.data.overlap import disjoint
@@ -178,14 +179,17 @@ class Mixture:
         )
 
 
-def resolve_data(config: DataConfig) -> Source | Mixture:
+def resolve_data(config: DataConfig, schema: Schema | None = None) -> Source | Mixture:
     """The source, or the mixture of sources, that the settings name.
+
+    Args:
+        schema: see `resolve`.
 
     Raises:
         TinyError: a source does not exist or has no file that can be read, or weights are wrong.
     """
     weighted = any(split_weight(name)[1] is not None for name in config.sources)
-    return Mixture(config) if weighted else resolve(config)
+    return Mixture(config) if weighted else resolve(config, schema)
 
 
 def prepare_data(

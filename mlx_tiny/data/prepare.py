@@ -23,8 +23,7 @@ from mlx_tiny.data.events.schema import Schema
 from mlx_tiny.data.findings import Findings, Seen
 from mlx_tiny.data.sampling import Survey, survey
 from mlx_tiny.data.sources import Source, resolve
-from mlx_tiny.data.tokenizer import Tokenizer, load_tokenizer, require_size, train_tokenizer
-from mlx_tiny.data.tokenizers.items import ItemsTokenizer
+from mlx_tiny.data.tokenizer import Tokenizer, load_tokenizer, require_size, schema_of, train_tokenizer
 from mlx_tiny.errors import TinyError
 from mlx_tiny.files import (
     DocumentHash,
@@ -192,13 +191,14 @@ def find_prepared(key: str, description: str) -> PreparedCorpus | None:
 
 def _require_schema_of(tokenizer: Tokenizer | None, source: Source) -> None:
     """Raise a TinyError when a tokenizer of histories is to encode other documents, or the other way round."""
-    schema = tokenizer.schema if isinstance(tokenizer, ItemsTokenizer) else None
-    if tokenizer is not None and schema != source.schema:
+    schema, other = schema_of(tokenizer), source.schema
+    if tokenizer is not None and schema != other:
+        parts = "" if schema is None or other is None else f", with other {' and '.join(schema.differences(other))}"
         raise TinyError(
             "The data does not fit the tokenizer of the model",
-            expected="no schema" if schema is None else f"the schema that the model was trained with: {schema}",
-            got="texts" if source.schema is None else f"histories by the schema {source.schema}",
-            remedy="Leave --schema out, or name that schema",
+            expected="texts" if schema is None else "histories by the schema that the model was trained with",
+            got="texts" if other is None else f"histories by a schema{parts}",
+            remedy="Leave --schema out: a model of histories knows its schema, and one of texts has none",
         )
 
 

@@ -62,13 +62,16 @@ class Source(Protocol):
         """What a whole pass has found."""
 
 
-def resolve(config: DataConfig) -> Source:
+def resolve(config: DataConfig, schema: Schema | None = None) -> Source:
     """Find the source that the settings name.
+
+    Args:
+        schema: of the tables, known from a model, so that its file is not read.
 
     Raises:
         TinyError: it does not exist, or has no file that can be read, or a setting finds no file.
     """
-    source = find_source(config)
+    source = find_source(config, schema)
     require_used([source])
     return source
 
@@ -81,11 +84,11 @@ def require_used(sources: Iterable[object]) -> None:
         raise TinyError(f"No file is taken by {' or '.join(sorted(nowhere))}", remedy="Correct it, or leave it out")
 
 
-def find_source(config: DataConfig) -> Source:
+def find_source(config: DataConfig, schema: Schema | None = None) -> Source:
     """`resolve` for one of several sources, of which some may lack what `--suffix` and `--include` name."""
     named = next((name for name in config.sources if name in NAMED), None)
     if config.schema is not None:
-        return _events(config, named)
+        return _events(config, named, schema)
     if named is None:
         return FileSource(config)
     _require_alone(named, config)
@@ -106,7 +109,7 @@ def _require_alone(named: str, config: DataConfig) -> None:
         )
 
 
-def _events(config: DataConfig, named: str | None) -> Source:
+def _events(config: DataConfig, named: str | None, schema: Schema | None) -> Source:
     from mlx_tiny.data.events.source import EventSource
 
     if named is not None:
@@ -114,7 +117,7 @@ def _events(config: DataConfig, named: str | None) -> Source:
             f"A schema can only be used with your own tables, and the data is {named!r}",
             remedy="Name your table with --data, or leave the schema out",
         )
-    return EventSource(config)
+    return EventSource(config, schema)
 
 
 def _stories(config: DataConfig) -> Source:

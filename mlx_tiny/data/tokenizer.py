@@ -89,6 +89,11 @@ def train_tokenizer(
     return tokenizer
 
 
+def schema_of(tokenizer: Tokenizer | None) -> Schema | None:
+    """The schema of the histories that a tokenizer encodes; None where it encodes texts."""
+    return tokenizer.schema if isinstance(tokenizer, ItemsTokenizer) else None
+
+
 def require_size(size: int, exact: int) -> None:
     """Raise a TinyError where a tokenizer with `size` ids is smaller than the one that was asked for."""
     if size < exact:

@@ -109,6 +109,35 @@ def test_predict_is_measured_beside_simple_predictors(run: Path) -> None:
     assert json.loads(everything.out)["unknown_share"] == pytest.approx(1 / (CUSTOMERS * EVENTS + 1))
 
 
+def test_the_run_knows_its_schema_and_its_prepared_histories(run: Path) -> None:
+    found = succeeded(call("predict", run, "--evaluate", "--json")).out
+    longer = (run.parent / "shop.csv").read_text() + "".join(f"C{n},A1,1,2011-01-01\n" for n in range(CUSTOMERS))
+    hidden = [run.parent / name for name in ("schema.yaml", "shop.csv")]
+    for path in hidden:
+        path.rename(path.with_suffix(".hidden"))
+    try:
+        assert succeeded(call("predict", run, "--evaluate", "--json")).out == found
+        (run.parent / "shop.csv").write_text(longer)
+        assert succeeded(call("predict", run, "--evaluate", "--json")).out == found
+        new = succeeded(call("predict", run, "shop.csv", "--evaluate", "--json"))
+        assert f"of the {CUSTOMERS} histories were trained on" in new.err
+    finally:
+        for path in hidden:
+            path.with_suffix(".hidden").rename(path)
+
+
+def test_a_run_goes_on_without_the_file_of_its_schema(run: Path) -> None:
+    (run.parent / "schema.yaml").rename(run.parent / "schema.hidden")
+    try:
+        again = ("--budget", "200tok", "--batch-size", "4", *FEW_PAUSES)
+        succeeded(call("train", "--from", run, "--data", "shop.csv", *again, "--run", "second"))
+        succeeded(call("train", "--resume", "second", "--budget", "400tok"))
+        other = call("train", "--from", run, "--data", "shop.csv", "--schema", "schema.yaml", "--run", "third")
+        assert other.code == 1 and "schema.yaml" in other.err
+    finally:
+        (run.parent / "schema.hidden").rename(run.parent / "schema.yaml")
+
+
 def test_score_begins_with_the_unlikeliest(run: Path) -> None:
     rows = json.loads(succeeded(call("score", run, "shop.csv", "--json", "--per-token")).out)["documents"]
     bits = [row["bits_per_event"] for row in rows]

@@ -8,7 +8,9 @@ import pytest
 from tiny_run import story
 
 from mlx_tiny.config import DataConfig
-from mlx_tiny.data.documents import SEPARATOR
+from mlx_tiny.data.documents import SEPARATOR, Tally
+from mlx_tiny.data.events.schema import Column, Schema, format_schema
+from mlx_tiny.data.events.source import histories_to_measure
 from mlx_tiny.data.prepare import PreparedCorpus, prepare
 from mlx_tiny.training.learned import count_learned
 
@@ -45,3 +47,29 @@ def test_few_documents_are_learned_although_their_ends_are_held_out(folder: Path
 def test_a_document_is_learned_where_nothing_is_held_out(folder: Path) -> None:
     corpus = corpus_of(folder, [story(n) for n in range(5)], 0.0)
     assert count_learned([story(2)], corpus.tokenizer, [corpus]) == 1
+
+
+def purchases(folder: Path, days: int, first: int = 0, customers: int = 30) -> Path:
+    """A table in which each customer buys an article a day."""
+    rows = [f"C{n},A{n * n * day % 11},{day}" for day in range(1, days + 1) for n in range(first, first + customers)]
+    (folder / "shop.csv").write_text("\n".join(["customer,article,day", *rows]))
+    return folder / "shop.csv"
+
+
+@pytest.mark.parametrize("split", ["history", "time"])
+def test_a_history_is_learned_whose_beginning_was_trained_on(folder: Path, split: str) -> None:
+    columns = Column("article", "item"), Column("customer", "category")
+    schema = Schema(columns, ("customer",), "day", "seconds", split)
+    (folder / "s.yaml").write_text(format_schema(schema))
+    config = DataConfig(sources=(str(purchases(folder, 10)),), schema=str(folder / "s.yaml"), held_out=0.3)
+    corpus = prepare(config)
+
+    def learned(days: int, first: int = 0) -> int:
+        config = DataConfig(sources=(str(purchases(folder, days, first)),))
+        texts = [history.text for history in histories_to_measure(config, schema, Tally())]
+        return count_learned(texts, corpus.tokenizer, [corpus])
+
+    expected = corpus.record.train.documents
+    assert (expected == 30) == (split == "time")
+    assert learned(10) == learned(12) == learned(5) == expected
+    assert learned(10, 100) == 0

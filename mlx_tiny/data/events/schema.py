@@ -112,6 +112,10 @@ class Schema:
         """The column that is predicted."""
         return self.columns[0]
 
+    def differences(self, other: Schema) -> list[str]:
+        """The keys in which another schema has other values."""
+        return [key for key in _KEYS if getattr(self, key) != getattr(other, key)]
+
     @property
     def needed(self) -> tuple[str, ...]:
         """Names of all columns that the table must have, each once."""

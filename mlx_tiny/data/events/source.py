@@ -29,6 +29,7 @@ class EventSource:
 
     Args:
         config: which tables, the file of the schema, and how much is held out.
+        schema: the content of that file, if it is known.
 
     Raises:
         TinyError: a file is missing, or the schema is not valid.
@@ -36,10 +37,10 @@ class EventSource:
 
     shuffled = False
 
-    def __init__(self, config: DataConfig) -> None:
+    def __init__(self, config: DataConfig, schema: Schema | None = None) -> None:
         assert config.schema is not None
         self.names = config.sources
-        self.schema = read_schema(Path(config.schema))
+        self.schema = schema or read_schema(Path(config.schema))
         self._config, self._rules = config, Rules(header=config.header)
         found = find(config.sources, config.suffix, config.include)
         self._left_out = found.left_out

@@ -25,7 +25,6 @@ cells as events of the past have cells that occur once (Good 1953)."""
 _BOS = 0
 _FIRST_BYTE = 1
 _FIRST_CELL = 257
-_LINE_END = _FIRST_BYTE + ord("\n")
 _WORD = re.compile(r" ?[^ ]+| ")
 
 
@@ -41,6 +40,8 @@ class ItemsTokenizer(PieceTokenizer):
 
     kind = "items"
     unit = "event"
+    event_end = _FIRST_BYTE + ord("\n")
+    """The id between two events."""
 
     def __init__(self, schema: Schema, cells: Sequence[Sequence[str]]) -> None:
         if len(cells) != len(schema.columns):
@@ -115,7 +116,7 @@ class ItemsTokenizer(PieceTokenizer):
     def item_places(self, text: str) -> list[int]:
         """Where the item of each event begins, in the ids of a history after a BOS."""
         ids = np.frombuffer(self.encode_bytes(text), "<u2")
-        return [1, *(np.flatnonzero(ids == _LINE_END) + 2).tolist()]
+        return [1, *(np.flatnonzero(ids == self.event_end) + 2).tolist()]
 
     def _encode_plain(self, text: str) -> bytes:
         return _spelled("\n").join(map(self._encode_line, text.split("\n")))

@@ -116,6 +116,17 @@ def test_a_model_of_other_histories_or_texts_is_refused(table: Path) -> None:
         prepare(DataConfig(sources=(str(table),)), tokenizer=tokenizer)
     with pytest.raises(TinyError, match="schema"):
         prepare(config(table), tokenizer=ByteTokenizer())
+    (table.parent / "schema.yaml").write_text(format_schema(replace(SHOP, columns=SHOP.columns[:2])))
+    with pytest.raises(TinyError, match="other columns"):
+        prepare(config(table), tokenizer=tokenizer)
+
+
+def test_the_file_of_a_schema_that_is_known_is_not_read(table: Path) -> None:
+    first = resolve(config(table)).fingerprint()
+    (table.parent / "schema.yaml").unlink()
+    assert resolve(config(table), SHOP).fingerprint() == first
+    with pytest.raises(TinyError, match="schema"):
+        resolve(config(table))
 
 
 def test_tables_to_measure_need_no_schema_file(table: Path) -> None:
