@@ -44,7 +44,7 @@ def config_to_measure(
     if own:
         told = ", ".join(f"{name.replace('_', '-')} {value}" for name, value in own.items())
         tell(f"read as the run's own text: {told}")
-    sources = (kept(source, asked.get("suffix", ())),)
+    sources = (kept(source, asked.get("suffix", ()), table=learned.schema is not None),)
     return DataConfig(**{"schema": learned.schema, **own, **asked, "sources": sources})
 
 

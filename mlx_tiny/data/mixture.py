@@ -252,18 +252,18 @@ def split_weight(name: str) -> tuple[str, float | None]:
 
 def absolute_names(asked: dict[str, Any]) -> dict[str, Any]:
     """Those of the user's settings of the section `data` that name files, made absolute; see `names.absolute`."""
-    suffixes = asked.get("suffix", ())
+    suffixes, table = asked.get("suffix", ()), "schema" in asked
     names: dict[str, Any]
-    names = {name: absolute(asked[name], suffixes) for name in ("validation", "schema") if name in asked}
+    names = {name: absolute(asked[name], suffixes, table=table) for name in ("validation", "schema") if name in asked}
     if "sources" in asked:
-        names["sources"] = tuple(absolute_source(name, suffixes) for name in asked["sources"])
+        names["sources"] = tuple(absolute_source(name, suffixes, table=table) for name in asked["sources"])
     return names
 
 
-def absolute_source(name: str, suffixes: tuple[str, ...] = ()) -> str:
+def absolute_source(name: str, suffixes: tuple[str, ...] = (), *, table: bool = False) -> str:
     """`names.absolute` for a name that may have a weight."""
     source, weight = split_weight(name)
-    name = absolute(source, suffixes)
+    name = absolute(source, suffixes, table=table)
     return name if weight is None else _with_weight(name, weight)
 
 

@@ -19,39 +19,41 @@ from mlx_tiny.files import atomic_write, cache_home, explained, make_folder
 STANDARD_INPUT = "-"
 
 
-def absolute(name: str, suffixes: tuple[str, ...] = ()) -> str:
+def absolute(name: str, suffixes: tuple[str, ...] = (), *, table: bool = False) -> str:
     """A name that means the same when the run is resumed from another folder; standard input is kept in the cache."""
     if not name:
         raise TinyError("The name of the text is empty", expected="a file, a folder or a glob")
-    name = kept(name, suffixes)
+    name = kept(name, suffixes, table=table)
     return name if name in NAMED else str(Path.cwd() / Path(name).expanduser())
 
 
-def kept(name: str, suffixes: tuple[str, ...] = ()) -> str:
+def kept(name: str, suffixes: tuple[str, ...] = (), *, table: bool = False) -> str:
     """A name that can be read several times: standard input or a pipe becomes a file in the cache.
 
     Args:
         suffixes: the values of `--suffix`; a single one says what standard input contains.
+        table: it contains events, so that what does not begin like JSON is a table with delimiters.
 
     Raises:
         TinyError: it is empty, or cannot be read.
     """
     asked = normalised_suffix(suffixes[0]) if len(suffixes) == 1 else None
     if name == STANDARD_INPUT:
-        return str(keep_stream(_standard_input(), asked))
+        return str(keep_stream(_standard_input(), asked, table=table))
     path = Path(name).expanduser()
     if path.exists() and not path.is_file() and not path.is_dir():
         own = path.suffix.lower()
         with readable(path), open(path, "rb") as stream:
-            return str(keep_stream(stream, own if own in DATA_SUFFIXES else asked))
+            return str(keep_stream(stream, own if own in DATA_SUFFIXES else asked, table=table))
     return name
 
 
-def keep_stream(stream: BinaryIO, suffix: str | None = None) -> Path:
+def keep_stream(stream: BinaryIO, suffix: str | None = None, *, table: bool = False) -> Path:
     """Write a stream to the cache, in a file that is named by the hash of its content.
 
     Args:
         suffix: of the file; without it, .jsonl or .json if the content begins like that, and otherwise .txt.
+        table: .csv instead of .txt, whose delimiter is found by looking.
 
     Raises:
         TinyError: the stream is empty.
@@ -67,7 +69,7 @@ def keep_stream(stream: BinaryIO, suffix: str | None = None) -> Path:
     if not start:
         aside.unlink()
         raise TinyError("Standard input is empty", remedy="Pipe text into the command, or name a file")
-    path = folder / f"{digest.hexdigest()[:32]}{suffix or _suffix(start)}"
+    path = folder / f"{digest.hexdigest()[:32]}{suffix or _suffix(start, '.csv' if table else '.txt')}"
     with explained(path):
         os.replace(aside, path)
     return path
@@ -82,14 +84,14 @@ def _streams() -> Path:
     return cache_home() / "sources" / "stdin"
 
 
-def _suffix(start: bytes) -> str:
-    """The suffix of a file that begins so. What begins like a JSON object and is none is not learned as text."""
+def _suffix(start: bytes, otherwise: str) -> str:
+    """The suffix of a file that begins so. What begins like a JSON object and is none does not become `otherwise`."""
     text = start.decode("utf-8-sig", "replace").lstrip()
     if re.match(r'\[\s*([{"]|null\b)', text):
         return ".json"
     text = re.sub(r"^(null\s+)+", "", text)
     if not re.match(r'\{\s*("([^"\\]|\\.)*"\s*:|\}\s)', text):
-        return ".txt"
+        return otherwise
     try:
         json.loads(re.split(r"[\r\n]", text, maxsplit=1)[0])
     except ValueError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,10 @@ import pytest
 
 from mlx_tiny.config import DataConfig
 from mlx_tiny.data.documents import Tally
+from mlx_tiny.data.events.schema import Column, Schema
 from mlx_tiny.data.measured import config_to_measure, named_texts, reading_lines
 from mlx_tiny.data.tokenizers.characters import ByteTokenizer
+from mlx_tiny.data.tokenizers.items import ItemsTokenizer
 from mlx_tiny.errors import TinyError
 
 LEARNED = DataConfig(text_column="body", documents="lines", suffix=(".md",), held_out=0.5)
@@ -43,6 +47,22 @@ def test_settings_of_the_run_and_the_column_are_said(tmp_path: Path) -> None:
     texts = [text for _, text in named_texts(config, ByteTokenizer(), tally)]
     assert texts[0] == "The body of 0." and len(texts) == 20
     assert "text-column body" in told[0] and "column 'body'" in reading_lines(tally)[0]
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "semicolons", "jsonl", "json"])
+def test_events_on_standard_input_are_a_table(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"article": f"A{n % 7}", "count": f"{n % 3}"} for n in range(20)]
+    if kind in ("jsonl", "json"):
+        text = json.dumps(rows) if kind == "json" else "\n".join(map(json.dumps, rows))
+    else:
+        delimiter = {"csv": ",", "tsv": "\t", "semicolons": ";"}[kind]
+        text = "\n".join(map(delimiter.join, [rows[0], *(row.values() for row in rows)]))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    schema = Schema((Column("article", "item"), Column("count", "category")))
+    tokenizer = ItemsTokenizer.train(["A1\t0"], 2048, schema=schema)
+    config = config_to_measure("-", DataConfig(schema="shop.yaml"), {})
+    found = [text for _, text in named_texts(config, tokenizer, Tally())]
+    assert found == ["\n".join("\t".join(row.values()) for row in rows)]
 
 
 @pytest.mark.parametrize("asked", [{"text_column": "shop"}, {"documents": "lines"}], ids=str)
