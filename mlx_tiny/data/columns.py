@@ -18,6 +18,16 @@ INSPECTED_ROWS = 1000
 """The first rows decide which column contains the text; fewer if they have more than `INSPECTED_CHARACTERS`."""
 INSPECTED_CHARACTERS = 1 << 23
 _MESSAGES, _PAIR = "messages", ("prompt", "completion")
+_CHAT_FORM = '{"messages": [{"role": "user", "content": "text"}, ...]}'
+_PAIR_FORM = '{"prompt": "text", "completion": "text"}'
+_OTHER_CHATS = (
+    (("conversations",), _CHAT_FORM),
+    (("conversation",), _CHAT_FORM),
+    (("instruction", "output"), _PAIR_FORM),
+    (("instruction", "response"), _PAIR_FORM),
+    (("question", "answer"), _PAIR_FORM),
+)
+"""Names in other forms of chats (ShareGPT, Alpaca, Dolly), and how the same is written here."""
 
 Row = TypeVar("Row")
 
@@ -93,11 +103,14 @@ def choose(columns: Sequence[Column], named: str | None, where: str, what: str, 
         return found
     if not usual and whole_rows:
         return Choice("row")
+    chat = _like_chat(columns)
     raise TinyError(
         f"{where} does not say which {what} contains the text",
-        expected=f"one {what} of texts, or one named {', '.join(TEXT_NAMES[:-1])} or {TEXT_NAMES[-1]}",
+        expected=chat or f"one {what} of texts, or one named {', '.join(TEXT_NAMES[:-1])} or {TEXT_NAMES[-1]}",
         got=_listed(columns, what),
-        remedy=f"Name the {what} (--text-column)",
+        remedy=f"Write the chats so, or name one {what} (--text-column)"
+        if chat
+        else f"Name the {what} (--text-column)",
     )
 
 
@@ -112,6 +125,12 @@ def _chat(columns: Sequence[Column], where: str, what: str) -> Choice | None:
     return Choice("pair", names, f"{what}s {quoted(names[0])} and {quoted(names[1])} as turns of user and assistant")
 
 
+def _like_chat(columns: Sequence[Column]) -> str | None:
+    """How a chat is written, where the columns have the names of chats of another form."""
+    names = {column.name.strip().lower() for column in columns}
+    return next((form for others, form in _OTHER_CHATS if names.issuperset(others)), None)
+
+
 def _only_text(columns: Sequence[Column], where: str, what: str) -> Choice | None:
     texts = [column for column in columns if column.kind == TEXT and column.filled > 0]
     if len(texts) != 1 or any(column.nested for column in columns if column is not texts[0]):
@@ -124,7 +143,7 @@ def _require_no_roles(column: Column, columns: Sequence[Column], where: str, wha
     if column.name.strip().lower() == "content" and any(other.name.strip().lower() == "role" for other in columns):
         raise TinyError(
             f"The rows of {where} are messages, and each has to be a chat",
-            expected='{"messages": [{"role": "user", "content": "text"}, ...]}',
+            expected=_CHAT_FORM,
             got=_listed(columns, what),
             remedy=f"Write one such object per chat, or learn no roles (--text-column {column.name.strip()})",
         )

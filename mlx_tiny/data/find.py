@@ -114,7 +114,7 @@ def one_of_several(several: bool = True) -> Iterator[None]:
     except TinyError as error:
         if not several:
             raise
-        remedy = f"{error.remedy}. Or move it out, or name the other files (--data)"
+        remedy = f"{error.remedy}. Or move it out, or name the other files, as in --data 'FOLDER/**/*.py'"
         raise TinyError(
             error.failed, expected=error.expected, got=error.got, remedy=remedy.removeprefix("None. Or ")
         ) from error
@@ -283,9 +283,16 @@ def _with_data_suffixes(candidates: list[_Candidate], wanted: _Wanted) -> tuple[
         suffix = _dominant_suffix(others, kept)
         if suffix is not None:
             kept, others = _split(candidates, lambda candidate: candidate.file.suffix == suffix)
-    counts = Counter(candidate.file.suffix or "without a suffix" for candidate in others)
-    listed = some_names([f"{count} {suffix}" for suffix, count in counts.most_common()])
-    return kept, [f"{listed} (--suffix takes them)"] if others else []
+    counts = Counter(candidate.file.suffix for candidate in others)
+    first = {candidate.file.suffix: candidate.file for candidate in reversed(others)}
+    texts = {suffix for suffix, file in first.items() if _is_readable_text(file)}
+    left_out = []
+    for wanted_texts, note in ((True, "--suffix takes them"), (False, "no text in UTF-8")):
+        found = [(suffix, count) for suffix, count in counts.most_common() if (suffix in texts) is wanted_texts]
+        if found:
+            listed = some_names([f"{count} {suffix or 'without a suffix'}" for suffix, count in found])
+            left_out.append(f"{listed} ({note})")
+    return kept, left_out
 
 
 def _dominant_suffix(candidates: list[_Candidate], others: list[_Candidate]) -> str | None:
@@ -311,6 +318,13 @@ def _is_text(file: InputFile) -> bool:
     except UnicodeDecodeError:
         return False
     return b"\0" not in start
+
+
+def _is_readable_text(file: InputFile) -> bool:
+    try:
+        return _is_text(file)
+    except TinyError:
+        return False
 
 
 def _with_empty_training(kept: list[_Candidate], empty: list[_Candidate]) -> tuple[list[_Candidate], list[_Candidate]]:

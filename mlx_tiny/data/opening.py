@@ -266,5 +266,5 @@ def _decoded(raw: bytes, file: InputFile, line: int) -> str:
         raise TinyError(
             f"{file.name} is not valid UTF-8",
             got=f"byte 0x{raw[error.start]:02X} in line {line + raw.count(bytes([10]), 0, error.start)}",
-            remedy="Save the file as UTF-8",
+            remedy="Save the file as UTF-8; `iconv -f LATIN1 -t UTF-8` rewrites old text of Western Europe",
         ) from error

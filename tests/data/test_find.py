@@ -55,7 +55,8 @@ class TestFolder:
         assert files.valid == files.test == []
         assert files.left_out == [
             "LICENSE, LICENSE-MIT.txt, README.md, readme_en.txt (--include NAME takes it)",
-            "2 .md, 1 without a suffix, 1 .png (--suffix takes them)",
+            "2 .md, 1 without a suffix (--suffix takes them)",
+            "1 .png (no text in UTF-8)",
             ".hidden, .e.txt (hidden)",
         ]
 
@@ -83,7 +84,11 @@ class TestFolder:
     def test_a_folder_of_code_needs_no_option(self, write: Write) -> None:
         files = found(write("a.py", "x/b.py", "c.sh", "README.md", "1.png", "2.png", "3.png", "x/__init__.py"))
         assert names(files.train) == ["a.py", "__init__.py", "b.py"]
-        assert files.left_out == ["README.md (--include NAME takes it)", "3 .png, 1 .sh (--suffix takes them)"]
+        assert files.left_out == [
+            "README.md (--include NAME takes it)",
+            "1 .sh (--suffix takes them)",
+            "3 .png (no text in UTF-8)",
+        ]
 
     def test_a_folder_of_code_may_contain_some_data(self, write: Write) -> None:
         code = [f"{number}.py" for number in range(10)]
@@ -93,7 +98,7 @@ class TestFolder:
         (folder / "0.py").write_text("x = 1\n" * 100)
         files = found(folder)
         assert names(files.train) == code
-        assert files.left_out == ["30 .png, 1 .txt (--suffix takes them)"]
+        assert files.left_out == ["1 .txt (--suffix takes them)", "30 .png (no text in UTF-8)"]
         for option in ({"suffixes": (".py",)}, {"include": ("0.py",)}):
             assert "grammar.txt" in names(found(folder, **option).train)  # type: ignore[arg-type]
         (folder / "9.py").unlink()

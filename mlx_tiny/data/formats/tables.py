@@ -146,9 +146,8 @@ def _choice(file: InputFile, head: list[Row], rules: Rules) -> Choice:
     ]
     choice = choose(columns, rules.column, file.name, "column", whole_rows=True)
     if choice.kind == "row" and header.line is not None:
-        return replace(
-            choice, how=f"each row is a document, below a header of {len(header.names)}: {listed(header.names)}"
-        )
+        names = f"a header of {len(header.names)}: {listed(header.names)}"
+        return replace(choice, how=f"each row is a document, below {names} (--text-column takes one of them)")
     _require_nothing_dropped(file, header, _watched(header, choice), rows)
     return choice
 

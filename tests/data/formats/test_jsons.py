@@ -64,6 +64,19 @@ class TestKey:
         with pytest.raises(TinyError, match=f"which key contains the text.*the keys {', '.join(row)}.*--text-column"):
             read(write_lines(tmp_path / "a.jsonl", row))
 
+    @pytest.mark.parametrize(
+        ("row", "key"),
+        [
+            ({"id": "a", "conversations": [{"from": "human", "value": "Hi"}]}, "messages"),
+            ({"instruction": "Add.", "input": "1, 2", "output": "3"}, "prompt"),
+        ],
+    )
+    def test_another_form_of_chats_is_told_the_form_that_is_read(
+        self, tmp_path: Path, row: dict[str, Any], key: str
+    ) -> None:
+        with pytest.raises(TinyError, match=f'"{key}": '):
+            read(write_lines(tmp_path / "a.jsonl", row))
+
     @pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
     @pytest.mark.parametrize(
         ("late", "key"),
