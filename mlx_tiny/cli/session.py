@@ -264,8 +264,8 @@ def _report(
     if outcome.interrupted:
         again = shlex.join(["--resume", str(run.path)])
         click.echo(f"Interrupted; everything is saved. To continue: mlx-tiny train {again}\n")
-    for text in built.texts:
-        say(f"{report.describe_strength(text)}: {text.text}")
+    for line in report.table_of_texts(built):
+        say(line)
     click.echo(block(report.summary(built, run.path)))
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlx_tiny.data.labels import label, labels
 from mlx_tiny.data.mixture import Corpus
 from mlx_tiny.files import atomic_write
 from mlx_tiny.machine.description import describe
@@ -18,6 +19,7 @@ from mlx_tiny.model.parameters import (
 from mlx_tiny.records import EvaluationRecord, StepRecord, read, write
 from mlx_tiny.report.record import Report, TextStrength
 from mlx_tiny.tools import plots
+from mlx_tiny.tools.tables import Column, Table
 from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.evaluate import fingerprint
 from mlx_tiny.training.trainer import Outcome
@@ -191,6 +193,7 @@ def _markdown(report: Report) -> str:
         "weights": _earlier_weights(report),
     }
     cost = {
+        "text": report.data,
         "budget": report.budget,
         "clock": format_seconds(report.seconds),
         "tokens": f"{report.tokens:,} ({report.epochs:.2f} epochs) in {report.steps:,} steps",
@@ -207,7 +210,7 @@ def _markdown(report: Report) -> str:
     }
     phases = {name: format_seconds(seconds) for name, seconds in report.phases_s.items()}
     machine = {**report.machine.lines(), "backend": report.backend}
-    parts = [f"# A language model from {report.data}", ""]
+    parts = [f"# A language model from {_learned(report)}", ""]
     for title, rows in (
         ("Strength", strength),
         *([("Texts", _rows_of_texts(report))] if report.texts or report.origin else []),
@@ -228,15 +231,43 @@ def _markdown(report: Report) -> str:
 def _rows_of_texts(report: Report) -> dict[str, str]:
     """A row per text: its bits per byte, its share, and the bits per byte of the weights that the run started from."""
     rows = {} if report.origin is None else {"started from": f"{report.origin.run}, step {report.origin.step}"}
-    for text in report.texts:
-        rows[f"bits per byte on {text.text}"] = describe_strength(text)
+    for name, text in zip(labels([text.text for text in report.texts]), report.texts, strict=True):
+        rows[f"bits per byte on {name}"] = _describe_strength(text)
     origin, measured = report.origin, {text.fingerprint for text in report.texts}
     if origin and not report.interrupted and not (origin.texts and measured.issuperset(origin.texts)):
-        rows[f"bits per byte on {origin.data}"] = "not measured: the text is not in the cache"
+        rows[f"bits per byte on {label(origin.data)}"] = "not measured: the text is not in the cache"
     return rows
 
 
-def describe_strength(text: TextStrength) -> str:
+def table_of_texts(report: Report) -> Iterator[str]:
+    """Strength on each of several texts, before and after, as a table in plain text; nothing of a single text."""
+    if not report.texts:
+        return
+    table = Table[tuple[str, TextStrength]](
+        lambda row: row[0],
+        [
+            Column("bits per byte", lambda row: f"{row[1].bits_per_byte:.4f}"),
+            Column("before", lambda row: _number(row[1].before, ".4f")),
+            Column("change", lambda row: _number(_change(row[1]), "+.4f"), "a rise is what is forgotten"),
+            Column("share", lambda row: _number(row[1].share, ".3g"), "of the training sequences"),
+            Column("epochs", lambda row: "" if row[1].share is None else f"{row[1].epochs:.2f}"),
+            Column("floor", lambda row: _number(row[1].entropy_floor_bits_per_byte, ".4f"), "entropy of the text"),
+        ],
+    )
+    yield from table.lines(list(zip(labels([text.text for text in report.texts]), report.texts, strict=True)))
+    yield from table.legend()
+
+
+def _change(text: TextStrength) -> float | None:
+    return None if text.before is None else text.bits_per_byte - text.before
+
+
+def _learned(report: Report) -> str:
+    """The names of the texts that the model was trained on."""
+    return " and ".join(labels([text.text for text in report.texts if text.share is not None])) or label(report.data)
+
+
+def _describe_strength(text: TextStrength) -> str:
     """Strength on one text in a line, such as "1.2345 (before: 2.3456, -1.1111; 0.3 of the sequences)"."""
     notes = []
     if text.before is not None:

@@ -143,9 +143,23 @@ def test_the_summary_is_lines_of_a_key_and_a_word(ended: Ended) -> None:
     assert all(value and "\n" not in value for value in shown.values())
 
 
+def test_several_texts_are_a_table_with_what_is_forgotten(ended: Ended) -> None:
+    own = report.TextStrength("own text: /a/new.txt (1 file, 12kB; txt; split)", 1.0, 2.5, 1.25, 2.0, None, "f")
+    old = dataclasses.replace(own, text="own text: /b/old.txt (1 file, 9kB; txt; split)", share=None, bits_per_byte=2.5)
+    built = dataclasses.replace(ended.report(), texts=[own, old])
+    heading, new, forgotten, *_ = report.table_of_texts(built)
+    assert heading.split() == ["bits", "per", "byte", "before", "change", "share", "epochs"]
+    assert new.split() == ["new.txt", "1.2500", "2.0000", "-0.7500", "1", "2.50"]
+    assert forgotten.split() == ["old.txt", "2.5000", "2.0000", "+0.5000"]
+    text = report._markdown(built)
+    assert text.startswith("# A language model from new.txt\n") and "| bits per byte on old.txt | 2.5000" in text
+    assert list(report.table_of_texts(ended.report())) == []
+
+
 def test_the_markdown_has_every_section_and_whole_tables(ended: Ended) -> None:
     text = report._markdown(ended.report())
-    assert text.startswith(f"# A language model from {ended.corpus.description}\n")
+    assert text.startswith("# A language model from stories.txt\n")
+    assert text.count(ended.corpus.description.replace("|", "\\|")) == 1
     assert [line[3:] for line in text.splitlines() if line.startswith("## ")] == SECTIONS
     for words in (
         f"| bits per byte | {ended.outcome.evaluation.bits_per_byte:.4f} |",
