@@ -99,7 +99,7 @@ def test_whole_rows_lose_nothing(folder: Path, rows: list[list[str]], delimiter:
     path = write(folder / f"a{suffix}", content)
     found = read_or_refuse(path, header=False)
     if found is not None and "each row" in how(path, header=False):
-        assert "".join("".join(found[0]).split()) == "".join(content.split())
+        assert list(filter(str.isalnum, "".join(found[0]))) == list(filter(str.isalnum, content))
 
 
 @FEW
