@@ -273,7 +273,8 @@ class TrainConfig:
     """One run: what it may spend, how it steps, and how often it evaluates and saves."""
 
     budget: str = "5m"
-    """What the run may spend: seconds (30s, 5m, 1h), tokens (20Mtok) or model FLOPs (1e15flop)."""
+    """What the run may spend in all, also with `--resume`: seconds (30s, 5m, 1h), tokens (20Mtok, 500ktok) or model
+    FLOPs (1e15flop)."""
     preset: str = "auto"
     """Size of the model: tiny, mini, small, base, medium or large; `auto` chooses by budget and speed, and takes the
     preset `events` where there is a schema."""

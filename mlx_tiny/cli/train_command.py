@@ -36,7 +36,12 @@ class _TrainCommand(CommandWithSections):
 @click.option(
     "--run", "run_path", type=click.Path(path_type=Path), help="Folder for the results. [default: runs/DATE-TIME]"
 )
-@click.option("--resume", "resume_path", type=click.Path(path_type=Path), help="Continue the run in this folder.")
+@click.option(
+    "--resume",
+    "resume_path",
+    type=click.Path(path_type=Path),
+    help="Continue the run in this folder, up to --budget in all.",
+)
 @click.option(
     "--from",
     "from_path",

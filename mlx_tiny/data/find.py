@@ -159,8 +159,8 @@ def _find(name: str, wanted: _Wanted) -> Found:
         return _find_pattern(path, wanted)
     raise TinyError(
         f"{name} does not exist",
-        expected=f"a file, a folder, a glob, or one of {', '.join(NAMED)}",
-        remedy="Check the path",
+        expected="a file, a folder or a glob",
+        remedy="Check the path; only training text may also be stories or tinystories",
     )
 
 

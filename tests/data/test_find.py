@@ -202,7 +202,7 @@ class TestPattern:
     def test_refusals(self, write: Write) -> None:
         folder = write("x.png")
         for named, message in (
-            (folder / "absent", "absent does not exist. Expected a file, a folder, a glob, or one of auto"),
+            (folder / "absent", "absent does not exist. Expected a file, a folder or a glob"),
             (folder / "*.pdf", r"No file matches .*\*\.pdf"),
             (folder / "*", "contains no text"),
         ):
