@@ -24,6 +24,7 @@ from mlx_tiny.data.findings import Findings, Seen
 from mlx_tiny.data.sampling import Survey, survey
 from mlx_tiny.data.sources import Source, resolve
 from mlx_tiny.data.tokenizer import Tokenizer, load_tokenizer, require_size, schema_of, train_tokenizer
+from mlx_tiny.data.tokenizers.items import ItemsTokenizer
 from mlx_tiny.errors import TinyError
 from mlx_tiny.files import (
     DocumentHash,
@@ -56,6 +57,8 @@ class TokenFile:
     """SHA-256 of the documents."""
     events: int | None = None
     """Lines of the documents, where these are histories of events."""
+    unknown_items: int | None = None
+    """Events whose item is no token."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,8 @@ class PreparedRecord(Record):
     vocabulary_size: int
     """Of the tokenizer; a small text supports less than was asked for."""
     settings: DataConfig
+    items: int | None = None
+    """Tokens of the vocabulary that are items of events."""
 
 
 @dataclass(frozen=True)
@@ -292,6 +297,7 @@ def _write(
         tokenizer_hash=tokenizer.hash,
         vocabulary_size=tokenizer.size,
         settings=config,
+        items=len(tokenizer.items) if isinstance(tokenizer, ItemsTokenizer) else None,
     )
     write(folder / "meta.json", record)
 
@@ -345,7 +351,7 @@ class _TokenWriter:
 
     def __init__(self, file: IO[bytes], tokenizer: Tokenizer) -> None:
         self.file, self.tokenizer = file, tokenizer
-        self.documents = self.bytes = self.tokens = self.events = 0
+        self.documents = self.bytes = self.tokens = self.events = self.unknown_items = 0
         self._text = DocumentHash()
         self.bits: float | None = 0.0
         self._bos = np.array([tokenizer.bos], TOKEN_DTYPE).tobytes()
@@ -359,6 +365,8 @@ class _TokenWriter:
         self.documents += 1
         self.tokens += 1 + len(encoded) // 2
         self.events += text.count("\n") + 1
+        if isinstance(self.tokenizer, ItemsTokenizer):
+            self.unknown_items += self.tokenizer.known_items(text).count(-1)
         raw = text.encode()
         self._text.add(raw)
         self.bytes += len(raw)
@@ -372,5 +380,5 @@ class _TokenWriter:
 
     def counts(self) -> TokenFile:
         """What `meta.json` records about this file."""
-        events = self.events if self.tokenizer.unit == "event" else None
-        return TokenFile(self.tokens, self.documents, self.bytes, self._text.value(), events)
+        events = (self.events, self.unknown_items) if self.tokenizer.unit == "event" else ()
+        return TokenFile(self.tokens, self.documents, self.bytes, self._text.value(), *events)

@@ -14,7 +14,7 @@ def summary(record: PreparedRecord) -> list[str]:
     found = record.found
     again = f"; {_about(found)}{found.duplicates:,} of all are copies of others" if found.duplicates else ""
     line = f"documents: {_amount(record.train)} for training, {_amount(record.valid)} for validation{again}"
-    return [line, *_vocabulary(record), *warnings(found)]
+    return [line, *_vocabulary(record), *_items(record), *warnings(found)]
 
 
 def warnings(found: Findings) -> list[str]:
@@ -47,6 +47,21 @@ def _vocabulary(record: PreparedRecord) -> list[str]:
         if size < largest
         else []
     )
+
+
+def _items(record: PreparedRecord) -> list[str]:
+    """How many items of events can be predicted, and how many of the events have others."""
+    counts = [(file.unknown_items, file.events) for file in (record.train, record.valid)]
+    shares = [f"{unknown / events:.1%}" for unknown, events in counts if unknown is not None and events]
+    if record.items is None or len(shares) < 2:
+        return []
+    full = "; a larger --vocabulary-size has room for more" * (
+        record.vocabulary_size >= record.settings.vocabulary_size
+    )
+    return [
+        f"items: {record.items:,} can be predicted; {shares[0]} of the events for training and {shares[1]} of those "
+        f"for validation have another item{full}"
+    ]
 
 
 def _about(found: Findings) -> str:

@@ -62,7 +62,7 @@ class EventSource:
             for file in files
         ]
         share = None if self._valid else self._config.held_out
-        return hash_text("events", self.schema, self._config.header, share, *parts)
+        return hash_text("events, items first", self.schema, self._config.header, share, *parts)
 
     def documents(self, seen: Seen | None = None) -> Iterator[Document]:
         """The histories, in the order of their first rows; then those of the validation tables."""

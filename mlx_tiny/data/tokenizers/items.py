@@ -78,7 +78,7 @@ class ItemsTokenizer(PieceTokenizer):
         roles: Iterable[str] = (),
         schema: Schema | None = None,
     ) -> ItemsTokenizer:
-        """The tokenizer with all names of bins, and the most frequent other cells that the size has room for.
+        """The tokenizer with all names of bins, and the most frequent items, then other cells, for which there is room.
 
         Args:
             schema: of the histories; without one, each line of a text is one item.
@@ -138,7 +138,7 @@ def _spelled(text: str) -> bytes:
 
 
 def _chosen(schema: Schema, counts: list[Counter[str]], room: int) -> list[list[str]]:
-    """The cells of each column: names of bins, and of the others the most frequent ones.
+    """The cells of each column: names of bins, then the most frequent items, then the most frequent other cells.
 
     Raises:
         TinyError: there is no room for the names of bins.
@@ -153,12 +153,12 @@ def _chosen(schema: Schema, counts: list[Counter[str]], room: int) -> list[list[
             remedy="Ask for more (--vocabulary-size), or give fewer edges",
         )
     offered = [
-        (-count, index, cell)
+        (index > 0, -count, index, cell)
         for index, counted in enumerate(counts)
         if not chosen[index]
         for cell, count in counted.items()
         if cell and count >= LEAST_OCCURRENCES
     ]
-    for _, index, cell in sorted(offered)[:room]:
+    for *_, index, cell in sorted(offered)[:room]:
         chosen[index].append(cell)
     return chosen

@@ -14,6 +14,7 @@ from mlx_tiny.data.events.source import EventSource, histories_to_measure
 from mlx_tiny.data.findings import Seen
 from mlx_tiny.data.prepare import prepare
 from mlx_tiny.data.sources import resolve
+from mlx_tiny.data.summary import summary
 from mlx_tiny.data.tokenizers.characters import ByteTokenizer
 from mlx_tiny.data.tokenizers.items import ItemsTokenizer
 from mlx_tiny.errors import TinyError
@@ -107,6 +108,18 @@ def test_prepared_histories_have_a_tokenizer_of_items(table: Path) -> None:
     texts = [document.text for document in documents(config(table, held_out=0.3)) if not document.held_out]
     ids = [index for text in texts for index in (tokenizer.bos, *tokenizer.encode(text))]
     assert corpus.train.tolist() == [*ids, tokenizer.bos]
+
+
+def test_known_items_and_events_with_others_are_counted_and_said(table: Path) -> None:
+    write_table(table, [*ROWS, *(shop_row(str(n), f"B{n}", "2010-12-30") for n in range(50))])
+    record = prepare(config(table, held_out=0.3)).record
+    items = {row["article"] for row in ROWS}
+    assert record.items == len(items)
+    for file in (record.train, record.valid):
+        assert file.unknown_items == file.documents
+    assert [line for line in summary(record) if line.startswith(f"items: {len(items)} ") and "20.0%" in line]
+    small = prepare(config(table, vocabulary_size=257 + 17 + len(items) - 1)).record
+    assert small.items == len(items) - 1 and any("vocabulary-size" in line for line in summary(small))
 
 
 def test_a_model_of_other_histories_or_texts_is_refused(table: Path) -> None:

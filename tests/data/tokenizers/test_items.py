@@ -35,13 +35,14 @@ def test_the_same_text_in_two_columns_is_two_tokens() -> None:
     assert first != second and tokenizer.decode([first, second]) == "AA"
 
 
-def test_a_small_vocabulary_takes_the_most_frequent_and_always_the_bins() -> None:
+def test_a_small_vocabulary_takes_always_the_bins_then_items_then_the_most_frequent_words() -> None:
     bins = 3
     size = 257 + bins
     assert pieces(ItemsTokenizer.train([TEXT], size, schema=SCHEMA), "A7\tRED\t<2") == [*"A7\tRED\t", "<2"]
-    assert pieces(ItemsTokenizer.train([TEXT], size + 1, schema=SCHEMA), "A7\tRED BAG\t<2") == [
-        *("A", "7", "\t", "R", "E", "D", " BAG", "\t", "<2")
-    ]
+    for room, known in enumerate(([], ["A7"], ["A7", "B"], ["A7", "B", " BAG"], ["A7", "B", " BAG", "RED"])):
+        chosen = ItemsTokenizer.train([TEXT], size + room, schema=SCHEMA)
+        assert [piece.decode() for piece in chosen.piece_bytes[257:] if piece[:1] not in b"<>2"] == known
+        assert len(chosen.items) == min(room, 2)
     with pytest.raises(TinyError, match=r"at least 260.*got 259"):
         ItemsTokenizer.train([TEXT], size - 1, schema=SCHEMA)
     with pytest.raises(TinyError, match="no events"):
