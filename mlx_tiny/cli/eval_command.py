@@ -54,8 +54,8 @@ def command(run: Path, text: str, as_json: bool, **flags: Any) -> None:
     learned = count_learned(documents, model.tokenizer, learned_texts(RunFolder(run)))
     if learned:
         say(
-            f"warning: {learned:,} of the {len(documents):,} documents were trained on, so that the result is better "
-            f"than on new text"
+            f"warning: documents that were trained on: {learned:,} of {len(documents):,}; the result is better than on "
+            f"new text"
         )
     events = sum(document.count("\n") + 1 for document in documents)
     values = {

@@ -11,6 +11,7 @@ from mlx_tiny.config import DataConfig
 from mlx_tiny.data.documents import SEPARATOR, Tally
 from mlx_tiny.data.events.schema import Column, Schema, format_schema
 from mlx_tiny.data.events.source import histories_to_measure
+from mlx_tiny.data.mixture import prepare_data
 from mlx_tiny.data.prepare import PreparedCorpus, prepare
 from mlx_tiny.training.learned import count_learned
 
@@ -34,6 +35,16 @@ def test_training_documents_are_learned_and_those_held_out_are_not(folder: Path)
     assert count_learned([*stories, *new], corpus.tokenizer, [corpus]) == corpus.record.train.documents
     assert count_learned(stories, corpus.tokenizer, [corpus, corpus]) == corpus.record.train.documents
     assert count_learned(new, corpus.tokenizer, [corpus]) == 0 == count_learned(stories, corpus.tokenizer, [])
+
+
+def test_a_mixture_is_learned_in_all_its_texts(folder: Path) -> None:
+    stories, sums = [story(n) for n in range(200)], [f"{n} + {n} = {2 * n}." for n in range(400)]
+    for name, texts in (("a", stories), ("b", sums)):
+        (folder / f"{name}.txt").write_text(f"\n{SEPARATOR}\n".join(texts))
+    sources = (f"{folder}/a.txt:1", f"{folder}/b.txt:1")
+    corpus = prepare_data(DataConfig(sources=sources, held_out=0.1, vocabulary_size=400))
+    trained = sum(part.corpus.record.train.documents for part in corpus.parts)
+    assert count_learned([*stories, *sums], corpus.tokenizer, [corpus]) == trained < 600
 
 
 def test_few_documents_are_learned_although_their_ends_are_held_out(folder: Path) -> None:
