@@ -83,6 +83,8 @@ def vocabulary_of(preset: str, asked: dict[str, Any]) -> tuple[int, str]:
 
     if "vocabulary_size" in asked:
         return asked["vocabulary_size"], "as asked"
+    if asked.get("tokenizer") == "bytes":
+        return DataConfig.vocabulary_size, "every byte, whatever the preset"
     name = preset_for(preset, asked)
     if name != TrainConfig.preset:
         return choose(name, Budget(TrainConfig.budget)).preset.vocabulary_size, f"for the preset {name}"

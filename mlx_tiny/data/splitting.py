@@ -35,7 +35,7 @@ class Split:
     def description(self) -> str:
         """In words, for a header."""
         return {
-            "hash": f"{self.share:.3g} of the documents held out by hash",
+            "hash": "documents held out by a hash of their text",
             "ends": f"few documents: the last {self.share:.3g} of each is held out",
             "none": "nothing held out: strength is measured on the beginning of the training text",
         }[self.kind]

@@ -48,6 +48,7 @@ def test_everything_that_was_found_is_shown(folder: Path) -> None:
         ("auto", {"schema": "s.yaml"}, 8192),
         ("tiny", {"schema": "s.yaml"}, 1024),
         ("base", {"vocabulary_size": 300}, 300),
+        ("base", {"tokenizer": "bytes"}, 2048),
     ],
 )
 def test_the_vocabulary_is_that_of_the_preset(preset: str, asked: dict, size: int) -> None:

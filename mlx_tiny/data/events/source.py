@@ -107,7 +107,7 @@ class EventSource:
             return Split("none", 0.0).description
         if self.schema.split == "time":
             return f"the last {share:.3g} of the events in time held out"
-        return f"{share:.3g} of the histories held out by a hash of their names"
+        return "histories held out by a hash of their names"
 
     def _divided(self, histories: list[History]) -> Iterator[Document]:
         share = self._config.held_out
