@@ -51,7 +51,8 @@ def command(run: Path, text: str, as_json: bool, **flags: Any) -> None:
     )
     for line in reading_lines(tally):
         say(line)
-    learned = count_learned(documents, model.tokenizer, learned_texts(RunFolder(run)))
+    known = learned_texts(RunFolder(run))
+    learned = count_learned(documents, model.tokenizer, known) if known else None
     if learned:
         say(
             f"warning: documents that were trained on: {learned:,} of {len(documents):,}; the result is better than on "
@@ -65,6 +66,7 @@ def command(run: Path, text: str, as_json: bool, **flags: Any) -> None:
         "tokens": result.tokens,
         "bytes": int(result.bytes),
         "documents": tally.documents,
+        "documents_trained_on": learned,
         "fingerprint": fingerprint,
     }
     click.echo(to_json(values) if as_json else block(values))

@@ -100,6 +100,8 @@ def test_documents_that_were_learned_are_said(trained: Path, place: Path, monkey
     assert "were trained on" in succeeded(call("eval", trained, "notes.txt")).err
     (place / "new.txt").write_text("Nobody has learned this.")
     assert "were trained on" not in succeeded(call("eval", trained, "new.txt")).err
+    assert 0 < measure(trained, "notes.txt")["documents_trained_on"] < measure(trained, "notes.txt")["documents"]
+    assert measure(trained, "new.txt")["documents_trained_on"] == 0
 
 
 def test_a_text_is_read_by_the_settings_of_the_run(trained: Path, place: Path) -> None:
