@@ -264,7 +264,7 @@ class FileSource:
 
     def _how(self, file: InputFile) -> str:
         if file not in self._hows:
-            with one_of_several(len(self._train) + len(self._valid) > 1):
+            with one_of_several(len(self._train) + len(self._valid) > 1 or bool(self._left_out)):
                 self._hows[file] = look(file, self._rules).how
         return self._hows[file]
 

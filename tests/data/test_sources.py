@@ -303,6 +303,13 @@ def test_one_bad_file_among_others_may_be_left_out(tmp_path: Path, name: str, co
         assert ("move it out" in str(caught.value)) is possible
 
 
+def test_the_only_table_beside_code_may_be_left_out(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"left": "a", "right": "b"}')
+    (tmp_path / "b.py").write_text("x = 1")
+    with pytest.raises(TinyError, match=r"--text-column.*\*\.py"):
+        documents(tmp_path)
+
+
 class TestResolve:
     def test_a_setting_that_takes_nothing_is_refused(self, tmp_path: Path, text_file: TextFile) -> None:
         first, second = text_file(["One"]), text_file(["Two"], "b.md")
