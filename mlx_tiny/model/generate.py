@@ -17,7 +17,7 @@ from mlx_tiny.linux.lanes import decide_compilation
 from mlx_tiny.model.forward import Cache, logits
 from mlx_tiny.model.healing import Ending, longest_lead
 from mlx_tiny.model.parameters import Parameters, layers_of
-from mlx_tiny.model.sampling import PENALIZED_TOKENS, draw
+from mlx_tiny.model.sampling import PENALIZED_TOKENS, draw, penalized
 from mlx_tiny.ops.implementations import AUTO, decide
 
 
@@ -54,9 +54,13 @@ def generate_tokens(
     reader = Reader(parameters, config, asked)
     key = mx.random.key(sampling.seed)
     window, scores_V = list(prompt), reader.read(prompt)
+
+    def recent(lead: Sequence[int] = ()) -> list[int]:
+        return [token for token in [*window, *lead][-PENALIZED_TOKENS:] if token not in stop]
+
     if endings:
         key, drawing = mx.random.split(key)
-        readers, scores_EV = score_endings(reader, scores_V, endings)
+        readers, scores_EV = score_endings(reader, scores_V, endings, recent, sampling.repetition_penalty)
         chosen, token = divmod(int(np.asarray(draw(scores_EV.reshape(-1), sampling, drawing))), scores_V.size)
         reader, ending = readers[chosen], [*endings[chosen].lead, token]
         yield from ending
@@ -68,20 +72,27 @@ def generate_tokens(
         elif len(window) > reader.length:
             scores_V = reader.read_next(window[-1])
         key, drawing = mx.random.split(key)
-        recent = [token for token in window[-PENALIZED_TOKENS:] if token not in stop]
-        token = int(np.asarray(draw(scores_V, sampling, drawing, recent)))
+        token = int(np.asarray(draw(scores_V, sampling, drawing, recent())))
         if token in stop:
             return
         yield token
         window.append(token)
 
 
-def score_endings(reader: Reader, scores_V: mx.array, endings: Sequence[Ending]) -> tuple[list[Reader], mx.array]:
+def score_endings(
+    reader: Reader,
+    scores_V: mx.array,
+    endings: Sequence[Ending],
+    recent: Callable[[Sequence[int]], Sequence[int]] = lambda _: (),
+    penalty: float = 1,
+) -> tuple[list[Reader], mx.array]:
     """Read the lead of each ending.
 
     Args:
         reader: has read the tokens before the endings, and stays as it is.
         scores_V: the logits after these.
+        recent: gives the tokens before the place after a lead that the repetition penalty is about.
+        penalty: the repetition penalty of the token that crosses the end; the lead is part of the prompt.
 
     Returns:
         A reader after each lead; and log-probabilities [E, V] of each lead together with each token, minus infinity
@@ -89,10 +100,11 @@ def score_endings(reader: Reader, scores_V: mx.array, endings: Sequence[Ending])
     """
     readers, rows = list[Reader](), list[mx.array]()
     for ending in endings:
-        fork, after_V, log_probability = copy.copy(reader), _log_softmax(scores_V), mx.array(0.0)
+        fork, after_V, log_probability = copy.copy(reader), scores_V, mx.array(0.0)
         for token in ending.lead:
-            log_probability = log_probability + after_V[token]
-            after_V = _log_softmax(fork.read_next(token))
+            log_probability = log_probability + _log_softmax(after_V)[token]
+            after_V = fork.read_next(token)
+        after_V = _log_softmax(penalized(after_V, recent(ending.lead), penalty))
         readers.append(fork)
         rows.append(mx.where(mx.array(ending.allowed), log_probability + after_V, -mx.inf))
     return readers, mx.stack(rows)

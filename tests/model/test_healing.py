@@ -23,7 +23,7 @@ from mlx_tiny.data.tokenizers.items import ItemsTokenizer
 from mlx_tiny.data.tokenizers.pieces import PieceTokenizer
 from mlx_tiny.errors import TinyError
 from mlx_tiny.model.generate import Reader, generate_tokens, score_endings
-from mlx_tiny.model.healing import Start, longest_lead, split_characters, start_of
+from mlx_tiny.model.healing import Ending, Start, longest_lead, split_characters, start_of
 
 LONG = 10_000
 DRAWS = 100
@@ -196,3 +196,19 @@ def test_what_follows_an_ending_is_the_text_after_its_tokens() -> None:
     got = list(generate_tokens(to_mlx(exact), CONFIG, start.tokens, greedy, endings=start.endings))
     after = list(generate_tokens(to_mlx(exact), CONFIG, list(best), greedy))
     assert got == [*best[len(start.tokens) :], *after] and len(after) == 9
+
+
+@pytest.mark.parametrize("lead", [[], [4, 5]])
+def test_the_token_across_the_end_is_penalized_as_any_other(lead: list[int]) -> None:
+    """After one lead an ending that allows every token is drawn as a token after the prompt and the lead."""
+    parameters, every = to_mlx(random_parameters(CONFIG, seed=6)), np.ones(CONFIG.vocabulary_size, np.bool_)
+    greedy, changed = Sampling(temperature=0, max_tokens=1), 0
+    penalizing, chance = replace(greedy, repetition_penalty=50.0), np.random.default_rng(0)
+    for _ in range(40):
+        prompt = chance.integers(0, CONFIG.vocabulary_size, CONFIG.context - 3).tolist()
+        (likeliest,) = generate_tokens(parameters, CONFIG, [*prompt, *lead], greedy)
+        (expected,) = generate_tokens(parameters, CONFIG, [*prompt, *lead], penalizing)
+        *ending, _ = generate_tokens(parameters, CONFIG, prompt, penalizing, endings=[Ending(lead, every)])
+        assert ending == [*lead, expected]
+        changed += expected != likeliest
+    assert changed, "one of the likeliest tokens occurred in the prompt"
