@@ -18,7 +18,7 @@ from mlx_tiny.data.documents import Tally
 from mlx_tiny.data.measured import config_to_measure, named_texts
 from mlx_tiny.data.summary import reading_warnings
 from mlx_tiny.errors import TinyError
-from mlx_tiny.model.writing import instruction, question, write_text
+from mlx_tiny.model.writing import as_text, instruction, question, write_text
 from mlx_tiny.training.evaluate import Evaluation, evaluate_texts
 from mlx_tiny.training.scoring import Score, score_texts
 from mlx_tiny.training.trained import TrainedModel, load_model
@@ -30,6 +30,8 @@ def load(run: str | Path) -> TrainedModel:
     Raises:
         TinyError: there is no run, or it is damaged.
     """
+    if not isinstance(run, (str, Path)):
+        raise TinyError("The run is not named", expected="the path of its folder", got=repr(run))
     return load_model(Path(run), warnings.warn)
 
 
@@ -56,12 +58,12 @@ def generate(
         The text after the prompt, without the prompt.
 
     Raises:
-        TinyError: there is no such setting, or it is out of range.
+        TinyError: there is no such setting, it is out of range or of another type, or the prompt is no text.
     """
     settings = Sampling(**checked_settings(Sampling, sampling))
     if chat:
-        asked = question(model.tokenizer, str(prompt), warnings.warn)
-        prompt = instruction(model.tokenizer, system, warnings.warn) + asked
+        asked = question(model.tokenizer, as_text(prompt), warnings.warn)
+        prompt = instruction(model.tokenizer, as_text(system), warnings.warn) + asked
     elif system:
         raise TinyError("A system message needs chat=True")
     written = write_text(
@@ -92,13 +94,13 @@ def score(model: TrainedModel, text: str | Iterable[str]) -> Score | Iterator[Sc
         text: the document itself, not the name of its file as for `evaluate`; or documents.
 
     Raises:
-        TinyError: a path is given instead of a text.
+        TinyError: a path is given instead of a text, or a document is not a text.
     """
     if isinstance(text, Path):
         raise TinyError(f"A path is not a text: {text}", remedy=f'Score its content: Path("{text}").read_text()')
     if isinstance(text, str) and _is_file(text):
         warnings.warn(f"These characters are scored, not the file of this name: {text}", stacklevel=2)
-    texts = [text] if isinstance(text, str) else text
+    texts = [text] if isinstance(text, str) else _documents(text)
     scores = score_texts(model.parameters, model.config, model.tokenizer, texts, asked=model.implementation)
     return next(scores) if isinstance(text, str) else scores
 
@@ -115,6 +117,8 @@ def train(data: str | Path | Sequence[str | Path], run: str | Path | None = None
     Raises:
         TinyError: an option that there is not, a value out of range, or a text that cannot be read.
     """
+    if data is None:
+        raise TinyError("There is no text to train on", expected="a name, or a list of names", got="None")
     folder = new_folder() if run is None else run
     call_command("train", data=data, run=folder, **settings)
     return load(folder)
@@ -129,7 +133,7 @@ def evaluate(model: TrainedModel, data: str | Path | Iterable[str], **reading: A
             without them, `text_column`, `documents` and `header` are those of the run.
 
     Raises:
-        TinyError: there is no text, it cannot be read, or there is no such setting.
+        TinyError: there is no text, it cannot be read, or there is no such setting, or it has no effect.
     """
     texts, tally = data, Tally()
     if texts == "":
@@ -138,10 +142,34 @@ def evaluate(model: TrainedModel, data: str | Path | Iterable[str], **reading: A
     if isinstance(texts, (str, Path)):
         named = named_texts(config_to_measure(str(texts), model.data, asked), model.tokenizer, tally)
         texts = (text for _, text in named)
+    elif asked:
+        raise TinyError(
+            f"Settings of how files are read have no effect on documents: {', '.join(asked)}",
+            remedy="Leave them out, or give the name of a file",
+        )
+    else:
+        texts = _documents(texts)
     evaluation, _ = evaluate_texts(model.parameters, model.config, model.tokenizer, texts, asked=model.implementation)
     for line in reading_warnings(tally.skipped, tally.markers, tally.left_out):
         warnings.warn(line, stacklevel=2)
     return evaluation
+
+
+def _documents(texts: Any) -> Iterator[str]:
+    """The texts, each of which is checked when it is taken.
+
+    Raises:
+        TinyError: they are not a collection of texts.
+    """
+    if isinstance(texts, (bytes, bytearray)) or not isinstance(texts, Iterable):
+        raise TinyError("There are no documents", expected="a list of texts", got=type(texts).__name__)
+    return (_text(text) for text in texts)
+
+
+def _text(document: Any) -> str:
+    if not isinstance(document, str):
+        raise TinyError("A document is not a text", expected="str", got=type(document).__name__)
+    return document
 
 
 def _is_file(text: str) -> bool:

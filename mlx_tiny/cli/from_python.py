@@ -6,12 +6,14 @@ import contextlib
 import dataclasses
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from numbers import Number
 from typing import Any
 
 import click
 
 from mlx_tiny.errors import TinyError
+from mlx_tiny.records import from_plain
 
 
 def call_command(name: str, **options: Any) -> None:
@@ -51,20 +53,26 @@ def checked_settings(kind: type, values: dict[str, Any], names: tuple[str, ...] 
     for name in values:
         if name not in known:
             raise TinyError(f"There is no setting {name}", expected=f"one of {', '.join(known)}")
-    try:
-        given = {name: _as_tuple(value) if "tuple" in types[name] else value for name, value in values.items()}
-        kind(**given)
-    except TypeError as error:
-        raise TinyError("A setting has a value of the wrong type", got=str(error)) from error
-    return given
+    given = {name: _as_tuple(value) if "tuple" in types[name] else _plain(value) for name, value in values.items()}
+    settings: Any = from_plain(kind, given, "settings")
+    return {name: getattr(settings, name) for name in given}
 
 
-def _as_tuple(value: Any) -> tuple[Any, ...]:
-    return (value,) if isinstance(value, str) else tuple(value)
+def _plain(value: Any) -> Any:
+    """The value, as a number of Python where it is one of numpy."""
+    return value.item() if isinstance(value, Number) and hasattr(value, "item") else value
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
 
 
 def _flags(option: str, value: Any) -> Iterator[str]:
     flag = "--" + option.rstrip("_").replace("_", "-")
+    if flag == "--help":
+        raise TinyError("There is no setting help", remedy="Call Python's help(), or `mlx-tiny COMMAND --help`")
+    if isinstance(value, (list, tuple)) and not value:
+        raise TinyError(f"The list for {flag} is empty", expected="at least one value, or None to leave it out")
     if isinstance(value, bool):
         yield flag if value else f"--no{flag[1:]}"
     elif isinstance(value, (list, tuple)):

@@ -71,7 +71,12 @@ def command(
         raise click.UsageError("Only one of --prompt, --prompt-file, --chat and --interactive can be given.")
     if system and message is None and not interactive:
         raise click.UsageError("--system needs --chat or --interactive.")
+    if interactive and num_samples > 1:
+        raise click.UsageError("--num-samples has no effect beside --interactive, which writes a text for each prompt.")
+    if ignore_end and documents > 1:
+        raise click.UsageError("Only one of --documents and --ignore-end can be given.")
     sampling = Sampling(**user_settings(flags, "sampling"))
+    seeded = [dataclasses.replace(sampling, seed=sampling.seed + index) for index in range(num_samples)]
     writer = Writer(load_model(run, say), stop_texts, None if ignore_end else documents)
     if interactive:
         converse(writer, sampling, system)
@@ -80,14 +85,13 @@ def command(
     beginning = _beginning(prompt, prompt_file)
     single = RunFolder(run).corpus.get("single_lines", False) and not _has_line_end(beginning)
     one_line_each = single and documents == 1 and not ignore_end
-    for index in range(num_samples):
+    for index, settings in enumerate(seeded):
         if index and not one_line_each:
             click.echo(SEPARATOR)
-        seeded = dataclasses.replace(sampling, seed=sampling.seed + index)
         if message is None:
-            writer.write(beginning, seeded)
+            writer.write(beginning, settings)
         else:
-            writer.answer(instructed, message, seeded)
+            writer.answer(instructed, message, settings)
     say(writer.speed())
 
 

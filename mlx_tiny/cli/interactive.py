@@ -56,7 +56,12 @@ class Session:
         self._begin(system)
 
     def take(self, line: str) -> None:
-        """Obey a line if it is a command, and write on from it otherwise. What is wrong is said on stderr."""
+        """Obey a line if it is a command, and write on from it otherwise. What is wrong is said on stderr.
+
+        An empty line is no message of a conversation.
+        """
+        if self._chat and not line.strip():
+            return
         try:
             if line.startswith("/") and not line.startswith("//"):
                 self._obey(*line[1:].split(maxsplit=1))

@@ -52,8 +52,10 @@ def write_text(
     Raises:
         TinyError: the prompt is not UTF-8, or a setting is out of range.
     """
-    if documents is not None and documents < 1:
-        raise TinyError("The setting documents is out of range", expected="at least 1", got=documents)
+    if documents is not None and (type(documents) is not int or documents < 1):
+        raise TinyError("The setting documents is out of range", expected="a whole number from 1 on", got=documents)
+    if not isinstance(stop_texts, Sequence) or not all(isinstance(text, str) for text in stop_texts):
+        raise TinyError("The texts to stop at are no list of texts", expected="such as ['.']", got=repr(stop_texts))
     if not all(stop_texts):
         raise TinyError("A text to stop at is empty", expected="at least one character")
     prompt = as_bytes(prompt)
@@ -71,10 +73,12 @@ def as_bytes(prompt: str | bytes) -> bytes:
     """A prompt in UTF-8, with the bytes that a command line contained if they are not UTF-8.
 
     Raises:
-        TinyError: the text contains half of a character.
+        TinyError: the text contains half of a character, or the prompt is no text.
     """
     if isinstance(prompt, bytes):
         return prompt
+    if not isinstance(prompt, str):
+        raise TinyError("The prompt is not a text", expected="str or bytes", got=type(prompt).__name__)
     try:
         return prompt.encode(errors="surrogateescape")
     except UnicodeEncodeError as error:
@@ -83,6 +87,11 @@ def as_bytes(prompt: str | bytes) -> bytes:
             got=ascii(prompt[error.start : error.end]),
             remedy="Give valid Unicode text",
         ) from error
+
+
+def as_text(prompt: str | bytes) -> str:
+    """The inverse of `as_bytes`; raises the same errors."""
+    return as_bytes(prompt).decode(errors="surrogateescape")
 
 
 def is_chat(tokenizer: Tokenizer) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from cli.command_line import TINY, workplace, write_notes
 from tiny_run import ROOT, story
@@ -58,7 +59,7 @@ def test_the_example_prints_a_text_and_two_numbers(example: dict[str, Any]) -> N
 
 def test_a_run_is_loaded_and_writes_as_the_command_does(example: dict[str, Any]) -> None:
     model = mlx_tiny.load("runs/python")
-    sampling: dict[str, Any] = {"top_k": 9, "seed": 2, "max_tokens": 30}
+    sampling: dict[str, Any] = {"top_k": 9, "seed": np.int64(2), "max_tokens": 30}
     drawn = write_text(model.parameters, model.config, model.tokenizer, "Ann", Sampling(**sampling), stop_texts=["."])
     text = mlx_tiny.generate(model, "Ann", stop=["."], **sampling)
     assert text == "".join(drawn) == mlx_tiny.generate(example["model"], "Ann", stop=".", **sampling)
@@ -76,6 +77,20 @@ def test_a_run_is_loaded_and_writes_as_the_command_does(example: dict[str, Any])
         ("generate", "a", {"num_samples": 3}, "num_samples"),
         ("generate", "a", {"temperature": "hot"}, "type"),
         ("generate", "a", {"system": "Be kind."}, "chat=True"),
+        ("generate", "a", {"seed": 1.5}, "seed"),
+        ("generate", "a", {"top_k": True}, "top_k"),
+        ("generate", "a", {"documents": 1.5}, "documents"),
+        ("generate", "a", {"documents": True}, "documents"),
+        ("generate", "a", {"stop": None}, "stop"),
+        ("generate", "a", {"stop": [b"x"]}, "stop"),
+        ("generate", None, {}, "prompt"),
+        ("generate", 5, {"chat": True}, "prompt|chats"),
+        ("evaluate", b"abc", {}, "bytes"),
+        ("evaluate", [b"abc"], {}, "bytes"),
+        ("evaluate", None, {}, "documents"),
+        ("evaluate", "notes.txt", {"documents": 1}, "documents"),
+        ("evaluate", ["a"], {"text_column": "b"}, "text_column"),
+        ("score", None, {}, "documents"),
         ("evaluate", ["a"], {"bugdet": "5m"}, "bugdet"),
         ("evaluate", "notes.txt", {"sources": ("other.txt",)}, "sources"),
         ("evaluate", "notes.txt", {"suffix": 3}, "type"),
@@ -88,6 +103,22 @@ def test_what_does_not_go_is_explained(
 ) -> None:
     with pytest.raises(TinyError, match=words):
         getattr(mlx_tiny, function)(example["model"], data, **settings)
+
+
+def test_what_is_no_text_is_refused_where_it_is_met(example: dict[str, Any]) -> None:
+    scores = mlx_tiny.score(example["model"], ["a", b"b"])  # type: ignore[list-item]
+    with pytest.raises(TinyError, match="bytes"):
+        list(scores)
+    for nothing in (None, 5):
+        with pytest.raises(TinyError, match="folder"):
+            mlx_tiny.load(nothing)  # type: ignore[arg-type]
+
+
+def test_a_message_may_be_bytes(monkeypatch: pytest.MonkeyPatch, example: dict[str, Any]) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(api, "question", lambda _, message, __: asked.append(message) or message)
+    mlx_tiny.generate(example["model"], "Grüße".encode(), chat=True, max_tokens=1)
+    assert asked == ["Grüße"]
 
 
 def test_a_suffix_may_be_given_alone(example: dict[str, Any]) -> None:
@@ -111,6 +142,8 @@ def test_a_run_without_a_folder_gets_one(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(api, "call_command", lambda _, **options: asked.update(options))
     monkeypatch.setattr(api, "load", lambda run: run)
     assert train("notes.txt") == asked["run"] and asked["run"].parent.name == "runs"
+    with pytest.raises(TinyError, match="no text"):
+        train(None)  # type: ignore[arg-type]
 
 
 def test_documents_are_measured_alike_in_a_file_and_in_memory(example: dict[str, Any]) -> None:
@@ -130,6 +163,8 @@ def test_documents_are_measured_alike_in_a_file_and_in_memory(example: dict[str,
         ({"layers": "many"}, "many"),
         ({"layers": 0}, "layers is out of range"),
         ({"data": ["absent.txt", "notes.txt"]}, "absent.txt does not exist"),
+        ({"data": []}, "empty"),
+        ({"help": True}, "help"),
         ({"run": "runs/python"}, "exists already"),
         ({"from_": "nowhere"}, "nowhere contains no run"),
     ],

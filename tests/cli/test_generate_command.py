@@ -155,6 +155,9 @@ def test_documents_follow_one_another(write: Write) -> None:
     ("flags", "code", "words"),
     [
         (("--prompt", "a", "--interactive"), 2, "Only one of"),
+        (("--interactive", "--num-samples", "3"), 2, "--num-samples"),
+        (("--documents", "2", "--ignore-end"), 2, "--ignore-end"),
+        (("--num-samples", "2", "--seed", str(2**63 - 1)), 1, "seed is out of range"),
         (("--prompt-file", "absent"), 2, "No such file"),
         (("--num-samples", "0"), 2, "--num-samples"),
         (("--documents", "0"), 1, "documents is out of range"),

@@ -72,7 +72,7 @@ def test_a_conversation_goes_on_until_it_is_reset(
 
     monkeypatch.setattr(writing, "write_text", write_text)
     subject = session(("system", "user", "assistant"))
-    for line in ("Hi", "And <|user|>?", "/reset", "Oh"):
+    for line in ("Hi", "", " ", "And <|user|>?", "/reset", "Oh"):
         subject.take(line)
     first = "<|user|>Hi<|assistant|>"
     assert prompts == [
