@@ -140,7 +140,9 @@ def evaluate(model: TrainedModel, data: str | Path | Iterable[str], **reading: A
         raise TinyError("There is no text of an empty name", remedy="Name a file, or give documents as a list")
     asked = checked_settings(DataConfig, reading, READING)
     if isinstance(texts, (str, Path)):
-        named = named_texts(config_to_measure(str(texts), model.data, asked), model.tokenizer, tally)
+        named = named_texts(
+            config_to_measure(str(texts), model.data, asked, single_lines=model.single_lines), model.tokenizer, tally
+        )
         texts = (text for _, text in named)
     elif asked:
         raise TinyError(

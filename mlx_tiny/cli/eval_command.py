@@ -39,7 +39,7 @@ def command(run: Path, text: str, as_json: bool, **flags: Any) -> None:
     from mlx_tiny.training.trained import load_model
 
     model, tally, documents = load_model(run, say), Tally(), list[str]()
-    config = config_to_measure(text, model.data, user_settings(flags, "data"), say)
+    config = config_to_measure(text, model.data, user_settings(flags, "data"), say, single_lines=model.single_lines)
 
     def texts() -> Iterator[str]:
         for _, document in named_texts(config, model.tokenizer, tally):

@@ -121,7 +121,7 @@ def _named(model: TrainedModel, text: str, settings: dict[str, Any]) -> tuple[li
     from mlx_tiny.data.measured import config_to_measure, named_texts, reading_lines
 
     tally = Tally()
-    config = config_to_measure(text, model.data, settings, say)
+    config = config_to_measure(text, model.data, settings, say, single_lines=model.single_lines)
     documents = list(named_texts(config, model.tokenizer, tally))
     for line in reading_lines(tally):
         say(line)

@@ -43,7 +43,7 @@ def command(run: Path, text: str, per_token: bool, as_json: bool, **flags: Any) 
     from mlx_tiny.training.trained import load_model
 
     model = load_model(run, say)
-    config = config_to_measure(text, model.data, user_settings(flags, "data"), say)
+    config = config_to_measure(text, model.data, user_settings(flags, "data"), say, single_lines=model.single_lines)
     tally, beginnings = Tally(), list[tuple[str, str, int]]()
 
     def texts() -> Iterator[str]:

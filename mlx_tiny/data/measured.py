@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from mlx_tiny.config import DataConfig
 from mlx_tiny.data.documents import Tally
 from mlx_tiny.data.events.source import histories_to_measure
+from mlx_tiny.data.formats.text import LINES, may_be_lines
 from mlx_tiny.data.names import kept
+from mlx_tiny.data.opening import expand
 from mlx_tiny.data.readers import look
 from mlx_tiny.data.sources import files_to_measure, read_all, rules
 from mlx_tiny.data.summary import reading_warnings
@@ -23,7 +26,12 @@ _LOOKED_AT = 20
 
 
 def config_to_measure(
-    source: str, learned: DataConfig, asked: Mapping[str, Any], tell: Callable[[str], None] = lambda _: None
+    source: str,
+    learned: DataConfig,
+    asked: Mapping[str, Any],
+    tell: Callable[[str], None] = lambda _: None,
+    *,
+    single_lines: bool = False,
 ) -> DataConfig:
     """How a text is read to which a model is applied: as the text that the model learned, unless the user says other.
 
@@ -32,6 +40,8 @@ def config_to_measure(
         learned: settings of the model's run.
         asked: settings of the user.
         tell: called with a line where the run has settings of its own.
+        single_lines: whether each document of the run is a single line, so that lines are documents even if they are
+            few.
 
     Raises:
         TinyError: a setting that is out of range, or is for texts where the run is of histories.
@@ -41,11 +51,18 @@ def config_to_measure(
     if asked.get("header", learned.header) != learned.header:
         own.pop("text_column", None)  # a number without a header, and a name with one
     own = {name: value for name, value in own.items() if value != defaults[name]}
+    name = kept(source, asked.get("suffix", ()), table=learned.schema is not None)
+    if single_lines and learned.schema is None and "documents" not in {**own, **asked} and _are_lines(name):
+        own["documents"] = LINES
     if own:
         told = ", ".join(f"{name.replace('_', '-')} {value}" for name, value in own.items())
         tell(f"read as the run's own text: {told}")
-    sources = (kept(source, asked.get("suffix", ()), table=learned.schema is not None),)
-    return DataConfig(**{"schema": learned.schema, **own, **asked, "sources": sources})
+    return DataConfig(**{"schema": learned.schema, **own, **asked, "sources": (name,)})
+
+
+def _are_lines(name: str) -> bool:
+    path = Path(name).expanduser()
+    return path.is_file() and all(map(may_be_lines, expand(path)))
 
 
 def named_texts(config: DataConfig, tokenizer: Tokenizer, tally: Tally) -> Iterator[tuple[str, str]]:

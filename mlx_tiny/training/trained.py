@@ -27,6 +27,8 @@ class TrainedModel:
     """How to compute the operations, in the form of `--implementation`."""
     data: DataConfig = field(default_factory=DataConfig)
     """Settings of the text that it was trained on, which also hold where it is applied to other text."""
+    single_lines: bool = False
+    """Whether each document that it was trained on is a single line, such as a name."""
 
     def __repr__(self) -> str:
         c = self.config
@@ -51,4 +53,7 @@ def load_model(path: Path, tell: Callable[[str], None] = lambda _: None) -> Trai
             remedy="Restore the weights from a copy, or train again with lower learning rates",
         )
     implementation = beyond_training(run.config.train.implementation)
-    return TrainedModel(parameters, run.config.model, run.load_tokenizer(), implementation, run.config.data)
+    single_lines = run.corpus.get("single_lines") is True
+    return TrainedModel(
+        parameters, run.config.model, run.load_tokenizer(), implementation, run.config.data, single_lines
+    )

@@ -109,11 +109,11 @@ def test_a_text_is_read_by_the_settings_of_the_run(trained: Path, place: Path) -
     (place / "lines.txt").write_text("One line.\nAnother one.\n")
     run = shutil.copytree(trained, place / "copy")
     config = json.loads((run / "config.json").read_text())
-    config["config"]["data"]["documents"] = "lines"
+    config["config"]["data"]["documents"] = "whole"
     (run / "config.json").write_text(json.dumps(config))
     for command in ("eval", "score", "predict"):
-        assert "documents lines" in succeeded(call(command, run, "lines.txt")).err
-    assert (measure(run, "lines.txt")["bytes"], measure(trained, "lines.txt")["bytes"]) == (21, 22)
+        assert "documents whole" in succeeded(call(command, run, "lines.txt")).err
+    assert (measure(run, "lines.txt")["bytes"], measure(trained, "lines.txt")["bytes"]) == (22, 21)
 
 
 def test_the_text_that_was_learned_is_easier_than_another(trained: Path, place: Path) -> None:

@@ -17,6 +17,10 @@ from mlx_tiny.data.tokenizers.characters import ByteTokenizer
 from mlx_tiny.data.tokenizers.items import ItemsTokenizer
 from mlx_tiny.errors import TinyError
 
+PROSE = """This line of a book was cut at the width of its page, and
+the sentence goes on for some more lines after this,
+until it ends here, so that no line of it is a text.
+"""
 LEARNED = DataConfig(text_column="body", documents="lines", suffix=(".md",), held_out=0.5)
 
 
@@ -38,6 +42,28 @@ def test_a_text_is_read_as_the_text_that_was_learned(
     assert (config.text_column, config.documents, config.header) == expected
     assert config.sources == ("other.csv",) and config.suffix == DataConfig().suffix
     assert config_to_measure("other.csv", DataConfig(), asked, told.append).suffix == () and told == []
+
+
+@pytest.mark.parametrize(
+    ("content", "documents"),
+    [
+        ("Ann\nBob\nCyd\n", 3),
+        ("Ann\n\nBob\n", 1),
+        ("Ann\nBob\n<|endoftext|>\nCyd\n", 2),
+        (PROSE, 1),
+    ],
+    ids=["lines", "blank lines", "separator", "prose"],
+)
+def test_a_few_lines_are_documents_for_a_model_of_single_lines(tmp_path: Path, content: str, documents: int) -> None:
+    (tmp_path / "few.txt").write_text(content)
+
+    def read(single_lines: bool, **asked: Any) -> int:
+        config = config_to_measure(str(tmp_path / "few.txt"), DataConfig(), asked, single_lines=single_lines)
+        return len(list(named_texts(config, ByteTokenizer(), Tally())))
+
+    assert read(True) == documents
+    assert read(True, documents="whole") == 1
+    assert read(False) == (2 if "endoftext" in content else 1)
 
 
 def test_settings_of_the_run_and_the_column_are_said(tmp_path: Path) -> None:

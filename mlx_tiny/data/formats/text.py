@@ -57,7 +57,16 @@ def _documents(file: InputFile, rule: str) -> Iterator[str]:
     return _split(file, pieces, _cutting(rule))
 
 
-def _find_rule(file: InputFile) -> str:
+def may_be_lines(file: InputFile) -> bool:
+    """Whether each line of a text file may be a document, however few they are: nothing in it says otherwise.
+
+    Raises:
+        TinyError: the file is not text.
+    """
+    return file.suffix in _FOUND_SUFFIXES and _find_rule(file, fewest_lines=1) == LINES
+
+
+def _find_rule(file: InputFile, fewest_lines: int = _FEWEST_LINES) -> str:
     if file.suffix not in _FOUND_SUFFIXES:
         return BLANK_LINES if file.suffix == _TUNES else FILES
     if _contains_separator(file, SEPARATOR):
@@ -65,10 +74,10 @@ def _find_rule(file: InputFile) -> str:
     chunks = read_chunks(file)
     sample = next(chunks, "")
     is_whole = next(chunks, None) is None
-    return _rule_of(sample if is_whole else sample[: sample.rfind("\n\n") + 1] or sample)
+    return _rule_of(sample if is_whole else sample[: sample.rfind("\n\n") + 1] or sample, fewest_lines)
 
 
-def _rule_of(sample: str) -> str:
+def _rule_of(sample: str, fewest_lines: int) -> str:
     """The rule that fits a text without separators, of which `sample` is the beginning."""
     lines = sample.split("\n")
     blocks = [size for size in _block_sizes(lines) if size]
@@ -77,7 +86,7 @@ def _rule_of(sample: str) -> str:
     while lines and not lines[-1].strip():
         lines.pop()
     has_blank_lines = any(not line.strip() for line in lines)
-    if not has_blank_lines and len(lines) >= _FEWEST_LINES and not _is_wrapped(lines):
+    if not has_blank_lines and len(lines) >= fewest_lines and not _is_wrapped(lines):
         return LINES
     return WHOLE
 
