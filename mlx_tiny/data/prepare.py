@@ -81,6 +81,8 @@ class PreparedRecord(Record):
     settings: DataConfig
     items: int | None = None
     """Tokens of the vocabulary that are items of events."""
+    items_fill_vocabulary: bool = False
+    """Whether more items would perhaps be known in a larger vocabulary."""
 
 
 @dataclass(frozen=True)
@@ -297,8 +299,10 @@ def _write(
         tokenizer_hash=tokenizer.hash,
         vocabulary_size=tokenizer.size,
         settings=config,
-        items=len(tokenizer.items) if isinstance(tokenizer, ItemsTokenizer) else None,
     )
+    if isinstance(tokenizer, ItemsTokenizer):
+        full = tokenizer.has_only_items and tokenizer.size >= config.vocabulary_size
+        record = replace(record, items=len(tokenizer.items), items_fill_vocabulary=full)
     write(folder / "meta.json", record)
 
 

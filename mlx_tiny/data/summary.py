@@ -55,9 +55,7 @@ def _items(record: PreparedRecord) -> list[str]:
     shares = [f"{unknown / events:.1%}" for unknown, events in counts if unknown is not None and events]
     if record.items is None or len(shares) < 2:
         return []
-    full = "; a larger --vocabulary-size has room for more" * (
-        record.vocabulary_size >= record.settings.vocabulary_size
-    )
+    full = "; a larger --vocabulary-size has room for more" * record.items_fill_vocabulary
     return [
         f"items: {record.items:,} can be predicted; {shares[0]} of the events for training and {shares[1]} of those "
         f"for validation have another item{full}"

@@ -59,6 +59,11 @@ class ItemsTokenizer(PieceTokenizer):
         self.schema = schema
         self.items = range(_FIRST_CELL, _FIRST_CELL + len(cells[0]))
         """Ids of the known items."""
+        self.has_only_items = all(
+            tuple(known) == (labels_of(column) or ())
+            for column, known in zip(schema.columns[1:], cells[1:], strict=True)
+        )
+        """Whether no words or categories are known, so that a full vocabulary may lack items."""
 
     @classmethod
     def from_model(cls, model: bytes) -> ItemsTokenizer:
