@@ -240,6 +240,10 @@ class Origin:
     """Fingerprints of its validation texts; none where they were not in the cache when this run began."""
     before: dict[str, float]
     """Bits per byte of these weights on each validation text, by the fingerprint of the text."""
+    validation_documents: int = 0
+    """Of the text of this run."""
+    learned_documents: int | None = None
+    """Those of them that the weights were trained on before; None where that text was not in the cache."""
 
 
 @dataclass(frozen=True)

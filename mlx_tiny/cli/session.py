@@ -168,6 +168,7 @@ def train(
     from mlx_tiny.cli.display import Display
     from mlx_tiny.machine.state import keep_awake
     from mlx_tiny.model.parameters import training_flops_per_token
+    from mlx_tiny.training.origin import doubts
     from mlx_tiny.training.trainer import Trainer
     from mlx_tiny.training.watch import Interruption
 
@@ -185,7 +186,8 @@ def train(
         budget=config.train.budget,
         bytes_per_event=corpus.bytes_per_event,
     )
-    for line in [*_header(run, corpus, reason, backend, peak), *notes]:
+    before = [] if run.origin is None else doubts(run.origin)
+    for line in [*_header(run, corpus, reason, backend, peak), *before, *notes]:
         display.message(line)
     with run.locked(), contextlib.closing(display), keep_awake():
         trainer = Trainer(
@@ -258,7 +260,7 @@ def _report(
         prepare_s,
         samples,
     )
-    built = report.build(run, corpus, outcome, session, _old_texts(run, backend, outcome))
+    built = report.build(run, corpus, outcome, session, _old_texts(run, corpus, backend, outcome))
     report.write_report(run, built)
     click.echo(f"\n{printable(samples[0]).strip()}\n")
     if outcome.interrupted:
@@ -269,11 +271,12 @@ def _report(
     click.echo(block(report.summary(built, run.path)))
 
 
-def _old_texts(run: RunFolder, backend: Backend, outcome: Outcome) -> list[TextStrength]:
+def _old_texts(run: RunFolder, corpus: Corpus, backend: Backend, outcome: Outcome) -> list[TextStrength]:
     """How good the model is now on the texts of the run that it started from, if it did and they are in the cache."""
     from mlx_tiny.report.record import TextStrength
     from mlx_tiny.training.backend import evaluate_text
     from mlx_tiny.training.evaluate import fingerprint
+    from mlx_tiny.training.learned import count_learned_validation
     from mlx_tiny.training.origin import old_text_of
 
     origin = run.origin
@@ -284,5 +287,6 @@ def _old_texts(run: RunFolder, backend: Backend, outcome: Outcome) -> list[TextS
         mark = fingerprint(text.valid_text_hash)
         after = evaluate_text(backend, outcome.state, text, None).bits_per_byte
         strength = after, origin.before.get(mark), text.floor_bits_per_byte
-        found.append(TextStrength(text.description, None, 0.0, *strength, mark))
+        documents = text.record.valid.documents, count_learned_validation(text, [corpus])
+        found.append(TextStrength(text.description, None, 0.0, *strength, mark, *documents))
     return found

@@ -24,6 +24,10 @@ class TextStrength:
     """Bits per byte of the weights that the run started from; None without such a run, and after an interruption."""
     entropy_floor_bits_per_byte: float | None
     fingerprint: str
+    documents: int = 0
+    """Of the validation text, where it is that of the run that this one started from."""
+    learned_documents: int = 0
+    """Those of them that are in the training text of this run."""
 
 
 @dataclass(frozen=True)

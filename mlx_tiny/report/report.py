@@ -22,6 +22,7 @@ from mlx_tiny.tools import plots
 from mlx_tiny.tools.tables import Column, Table
 from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.evaluate import fingerprint
+from mlx_tiny.training.origin import doubts
 from mlx_tiny.training.trainer import Outcome
 from mlx_tiny.units import format_bytes, format_count, format_seconds
 
@@ -230,7 +231,10 @@ def _markdown(report: Report) -> str:
 
 def _rows_of_texts(report: Report) -> dict[str, str]:
     """A row per text: its bits per byte, its share, and the bits per byte of the weights that the run started from."""
-    rows = {} if report.origin is None else {"started from": f"{report.origin.run}, step {report.origin.step}"}
+    rows = {}
+    if report.origin is not None:
+        rows["started from"] = f"{report.origin.run}, step {report.origin.step}"
+        rows["validation text"] = " ".join(doubts(report.origin))
     for name, text in zip(labels([text.text for text in report.texts]), report.texts, strict=True):
         rows[f"bits per byte on {name}"] = _describe_strength(text)
     origin, measured = report.origin, {text.fingerprint for text in report.texts}
@@ -243,6 +247,9 @@ def table_of_texts(report: Report) -> Iterator[str]:
     """Strength on each of several texts, before and after, as a table in plain text; nothing of a single text."""
     if not report.texts:
         return
+    trained_on = Column[tuple[str, TextStrength]](
+        "trained on", lambda row: _trained_on(row[1]), "validation documents that are training text of this run"
+    )
     table = Table[tuple[str, TextStrength]](
         lambda row: row[0],
         [
@@ -252,6 +259,7 @@ def table_of_texts(report: Report) -> Iterator[str]:
             Column("share", lambda row: _number(row[1].share, ".3g"), "of the training sequences"),
             Column("epochs", lambda row: "" if row[1].share is None else f"{row[1].epochs:.2f}"),
             Column("floor", lambda row: _number(row[1].entropy_floor_bits_per_byte, ".4f"), "entropy of the text"),
+            *([trained_on] if any(text.learned_documents for text in report.texts) else []),
         ],
     )
     yield from table.lines(list(zip(labels([text.text for text in report.texts]), report.texts, strict=True)))
@@ -274,10 +282,17 @@ def _describe_strength(text: TextStrength) -> str:
         notes.append(f"before: {text.before:.4f}, {text.bits_per_byte - text.before:+.4f}")
     if text.entropy_floor_bits_per_byte is not None:
         notes.append(f"entropy floor {text.entropy_floor_bits_per_byte:.4f}")
-    notes.append(
-        "not trained on" if text.share is None else f"{text.share:.3g} of the sequences, {text.epochs:.2f} epochs"
-    )
+    if text.share is not None:
+        notes.append(f"{text.share:.3g} of the sequences, {text.epochs:.2f} epochs")
+    elif text.learned_documents:
+        notes.append(f"trained on {_trained_on(text)} validation documents")
+    else:
+        notes.append("not trained on")
     return f"{text.bits_per_byte:.4f} ({'; '.join(notes)})"
+
+
+def _trained_on(text: TextStrength) -> str:
+    return f"{text.learned_documents:,} of the {text.documents:,}" if text.learned_documents else ""
 
 
 def _plot(run: RunFolder, path: Path) -> None:

@@ -16,7 +16,10 @@ from mlx_tiny.data.tokenizers.items import ItemsTokenizer
 
 _COMPARED_TOKENS = 64
 """Of a document whose end was held out so many tokens are compared, at its beginning."""
-
+_CHANGED_TOKENS = 4
+"""Tokens at the beginning of a document that may be others than in the middle of a text."""
+_MOST_SEARCHED = 64
+"""Only of so few documents ends are held out."""
 _COMPARED_EVENTS = 3
 """Fewer events at the beginning of two histories are often equal by chance."""
 
@@ -33,14 +36,64 @@ def count_learned(texts: Iterable[str], tokenizer: Tokenizer, corpora: Iterable[
         corpora: what the model was trained on.
     """
     encoded = [np.array(tokenizer.encode(text), np.uint16) for text in texts]
+    return int(_learned(encoded, tokenizer, _parts(corpora)).sum())
+
+
+def count_learned_validation(measured: Corpus, learned: Iterable[Corpus]) -> int:
+    """How many validation documents of prepared data a model was trained on.
+
+    A document also counts where its beginning stands anywhere in a training text, because it may be the end of a
+    document that is cut elsewhere.
+
+    Args:
+        measured, learned: in the tokens of one tokenizer.
+    """
+    parts, count = _parts(learned), 0
+    for text in (part.corpus for part in measured.parts):
+        # What is held out of a text is not trained on, whatever the model has read of the same histories.
+        others = [part for part in parts if part.valid_text_hash != text.valid_text_hash or _held_nothing_out(part)]
+        bounds = np.flatnonzero(np.asarray(text.valid) == measured.tokenizer.bos).tolist()
+        encoded = [np.asarray(text.valid[start + 1 : end]) for start, end in itertools.pairwise(bounds)]
+        known = _learned(encoded, measured.tokenizer, others)
+        if len(encoded) <= _MOST_SEARCHED:
+            pairs = zip(known, encoded, strict=True)
+            known = np.array([found or any(_occurs(tokens, part) for part in others) for found, tokens in pairs], bool)
+        count += int(known.sum())
+    return count
+
+
+def _parts(corpora: Iterable[Corpus]) -> list[PreparedCorpus]:
+    return [part.corpus for corpus in corpora for part in corpus.parts]
+
+
+def _held_nothing_out(corpus: PreparedCorpus) -> bool:
+    return corpus.record.found.trained_on_validation
+
+
+def _learned(
+    encoded: list[NDArray[np.uint16]], tokenizer: Tokenizer, corpora: Iterable[PreparedCorpus]
+) -> NDArray[np.bool_]:
     known = np.zeros(len(encoded), bool)
     for corpus in corpora:
-        for part in corpus.parts:
-            if isinstance(tokenizer, ItemsTokenizer):
-                known |= _known_histories(encoded, part.corpus, tokenizer)
-            else:
-                known |= _known(encoded, part.corpus, tokenizer.bos)
-    return int(known.sum())
+        if isinstance(tokenizer, ItemsTokenizer):
+            known |= _known_histories(encoded, corpus, tokenizer)
+        else:
+            known |= _known(encoded, corpus, tokenizer.bos)
+    return known
+
+
+def _occurs(tokens: NDArray[np.uint16], corpus: PreparedCorpus) -> bool:
+    """Whether the beginning of a document stands in a training text, without the tokens that a cut may change."""
+    sought = np.ascontiguousarray(tokens[_CHANGED_TOKENS : _CHANGED_TOKENS + _COMPARED_TOKENS])
+    if len(sought) < _COMPARED_TOKENS:
+        return False
+    train = np.asarray(corpus.train)
+    places = np.flatnonzero(train[: len(train) - len(sought) + 1] == sought[0])
+    for index in range(1, len(sought)):
+        if not places.size:
+            return False
+        places = places[train[places + index] == sought[index]]
+    return bool(places.size)
 
 
 def _known(encoded: list[NDArray[np.uint16]], corpus: PreparedCorpus, bos: int) -> NDArray[np.bool_]:

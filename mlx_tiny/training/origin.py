@@ -16,6 +16,7 @@ from mlx_tiny.ops.implementations import beyond_training
 from mlx_tiny.records import Origin
 from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.evaluate import evaluate, fingerprint
+from mlx_tiny.training.learned import count_learned_validation
 from mlx_tiny.training.step import TrainingState, fresh_state
 
 
@@ -33,6 +34,7 @@ def begin(
     Returns:
         What the new run records of `source`, and its weights with moments of zero.
     """
+    learned = learned_texts(source)
     texts = {part.corpus.key: part.corpus for text in (corpus, old) if text is not None for part in text.parts}
     step = source.weights_step() if source.has_ended() else source.last_step()
     origin = Origin(
@@ -44,8 +46,23 @@ def begin(
         data_key=source.corpus.get("key", ""),
         texts=[] if old is None else [fingerprint(part.corpus.valid_text_hash) for part in old.parts],
         before={fingerprint(text.valid_text_hash): _bits_per_byte(parameters, config, text) for text in texts.values()},
+        validation_documents=sum(part.corpus.record.valid.documents for part in corpus.parts),
+        learned_documents=None if old is None else count_learned_validation(corpus, learned),
     )
     return origin, replace(fresh_state(config), parameters=parameters)
+
+
+def doubts(origin: Origin) -> list[str]:
+    """Lines that say why strength on the validation text may not be that on new text."""
+    if origin.learned_documents is None:
+        return [
+            f"warning: it is not known whether {origin.run} was trained on the validation text, because its own text "
+            f"is not in the cache"
+        ]
+    if not origin.learned_documents:
+        return []
+    share = f"{origin.learned_documents:,} of the {origin.validation_documents:,} validation documents"
+    return [f"warning: {share} were trained on by {origin.run}, so that the result is better than on new text"]
 
 
 def old_text(run: RunFolder) -> Corpus | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,6 +54,27 @@ def test_the_model_learns_another_text_and_the_report_shows_what_it_forgot(sourc
     assert f"before: {other['before']:.4f}" in text and f"before: {own['before']:.4f}" in text
 
 
+def test_another_split_of_the_same_text_is_warned_of(source: Path, place: Path) -> None:
+    def split(run: Path, held_out: str, new: str) -> tuple[str, dict[str, Any], str]:
+        flags = ("--data", source.parent / "notes.txt", "--held-out", held_out, *BUDGET, "--run", new)
+        said = succeeded(call("train", "--from", run, *flags)).err
+        return said, read_report(place / new), (place / new / "report.md").read_text()
+
+    # What the first run holds out is part of what this one holds out; the rest of it was trained on.
+    said, report, text = split(source, "0.3", "more")
+    origin, old = report["origin"], report["texts"][1]
+    number = origin["learned_documents"]
+    words = f"{number:,} of the {origin['validation_documents']:,} validation documents were trained on"
+    assert number > 50 and words in said and words in text
+    assert old["learned_documents"] == 0 and "not trained on" in text
+    # The other way round the old validation text is trained on now.
+    said, report, text = split(place / "more", str(DataConfig().held_out), "less")
+    old = report["texts"][1]
+    assert report["origin"]["learned_documents"] == 0 and "were trained on" not in said + text
+    assert old["learned_documents"] == number and f"trained on {number} of the {old['documents']}" in text
+    assert "not trained on" not in text
+
+
 @pytest.mark.parametrize("steps", [0, 5])
 def test_a_crash_changes_nothing_even_without_the_other_run(source: Path, place: Path, steps: int) -> None:
     begin(source, run="whole")
@@ -81,6 +103,7 @@ def test_a_text_that_is_gone_is_said_and_given_rates_are_taken(source: Path, pla
     shutil.rmtree(place / "home")
     said = begin(source, "--matrix-rate", "0.5", "--layers", "2", "--batch-size", "2")
     report = read_report(place / "new")
+    assert "is not known whether" in said and "is not known whether" in (place / "new/report.md").read_text()
     assert "is not in the cache" in said and "is not in the cache" in (place / "new/report.md").read_text()
     assert [text["text"] for text in report["texts"]] == [report["data"]]
     optimizer = report["config"]["optimizer"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from mlx_tiny.data.events.schema import Column, Schema, format_schema
 from mlx_tiny.data.events.source import histories_to_measure
 from mlx_tiny.data.mixture import prepare_data
 from mlx_tiny.data.prepare import PreparedCorpus, prepare
-from mlx_tiny.training.learned import count_learned
+from mlx_tiny.training.learned import count_learned, count_learned_validation
 
 
 @pytest.fixture
@@ -84,3 +85,16 @@ def test_a_history_is_learned_whose_beginning_was_trained_on(folder: Path, split
     assert (expected == 30) == (split == "time")
     assert learned(10) == learned(12) == learned(5) == expected
     assert learned(10, 100) == 0
+
+
+@pytest.mark.parametrize("texts", [[story(n) for n in range(200)], [" ".join(map(story, range(60)))]])
+def test_validation_text_that_another_split_trains_on_is_found(folder: Path, texts: list[str]) -> None:
+    learned = corpus_of(folder, texts, 0.1)
+    for share, most in ((0.1, 0), (0.05, 0), (0.4, None)):
+        config = replace(learned.record.settings, held_out=share)
+        other = prepare(config, tokenizer=learned.tokenizer)
+        both = other.record.valid.documents - (learned.record.valid.documents if len(texts) > 1 else 0)
+        assert count_learned_validation(other, [learned]) == (both if most is None else most)
+    assert both > 0 and count_learned_validation(learned, []) == 0
+    nothing = prepare(replace(config, held_out=0.0), tokenizer=learned.tokenizer)
+    assert count_learned_validation(learned, [nothing]) == learned.record.valid.documents
