@@ -28,6 +28,7 @@ from mlx_tiny.data.prepare import (
     learn_tokenizer,
     prepare,
     prepared_folder,
+    renamed,
     silent,
 )
 from mlx_tiny.data.sampling import survey
@@ -147,12 +148,12 @@ class Mixture:
         learned = (config.tokenizer, config.vocabulary_size) if tokenizer is None else tokenizer.hash
         texts = [source.fingerprint() for source in self.sources]
         key = hash_text("disjoint mixture", PREPARED_VERSION, *self.shares, *texts, learned)[:32]
+        configs = [replace(config, sources=source.names) for source in self.sources]
         known = find_mixture(key)
         if known is not None:
             if exact_vocabulary:
                 require_size(known.tokenizer.size, config.vocabulary_size)
-            return known
-        configs = [replace(config, sources=source.names) for source in self.sources]
+            return self._named(known, configs)
         tokenizer = tokenizer or self._learn_tokenizer(config, configs, report, exact_vocabulary)
         parts = zip(self.shares, configs, self.sources, strict=True)
         mixed = MixedCorpus(
@@ -164,6 +165,14 @@ class Mixture:
         )
         _write(mixed)
         return mixed
+
+    def _named(self, known: MixedCorpus, configs: Sequence[DataConfig]) -> MixedCorpus:
+        """A mixture from the cache with the names and settings of now."""
+        texts = zip(known.parts, self.sources, configs, strict=True)
+        return replace(
+            known,
+            parts=tuple(Part(share, renamed(corpus, source, config)) for (share, corpus), source, config in texts),
+        )
 
     def _learn_tokenizer(
         self, config: DataConfig, configs: Sequence[DataConfig], report: Progress, exact_vocabulary: bool

@@ -170,7 +170,7 @@ def prepare(
         if prepared is not None:
             if exact_vocabulary:
                 require_size(prepared.record.vocabulary_size, config.vocabulary_size)
-            return replace(prepared, record=_named(prepared.record, source, config))
+            return renamed(prepared, source, config)
         if attempt < _ATTEMPTS:
             _make(directory, config, source, tokenizer, fingerprint, report, exact_vocabulary)
     raise TinyError(
@@ -179,11 +179,12 @@ def prepare(
     )
 
 
-def _named(record: PreparedRecord, source: Source, config: DataConfig) -> PreparedRecord:
-    """The counts of a record with the names of a source, which may not be those with which the text was prepared."""
+def renamed(prepared: PreparedCorpus, source: Source, config: DataConfig) -> PreparedCorpus:
+    """The corpus with the names of a source and with settings that may not be those with which it was prepared."""
     now = source.findings(Seen())
-    found = replace(record.found, split=now.split, groups=now.groups, left_out=now.left_out)
-    return replace(record, source=source.description, found=found, settings=config)
+    found = replace(prepared.record.found, split=now.split, groups=now.groups, left_out=now.left_out)
+    record = replace(prepared.record, source=source.description, found=found, settings=config)
+    return replace(prepared, description=source.description, record=record)
 
 
 def prepared_folder(key: str) -> Path:

@@ -52,6 +52,16 @@ def test_a_demand_for_more_tokens_than_the_mixture_supports_is_refused(config: D
         prepared(larger)
 
 
+def test_a_mixture_from_the_cache_has_the_settings_of_now(config: DataConfig) -> None:
+    """Texts that support fewer tokens have one tokenizer for all these sizes, and one prepared text."""
+    larger = replace(config, vocabulary_size=8192)
+    keys = [
+        {part.corpus.key for part in prepared(each).parts} for each in (replace(larger, vocabulary_size=8000), larger)
+    ]
+    assert keys[0] == keys[1]
+    assert {part.corpus.record.settings.vocabulary_size for part in prepared(larger).parts} == {8192}
+
+
 @pytest.mark.parametrize("weights", [(":1", ":3"), ("", "")], ids=["mixture", "files"])
 @pytest.mark.parametrize("changed", [{"vocabulary_size": 300}, {"tokenizer": "characters"}], ids=str)
 def test_the_vocabulary_is_the_last_that_was_decided(
