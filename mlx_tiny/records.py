@@ -243,7 +243,9 @@ class Origin:
     validation_documents: int = 0
     """Of the text of this run."""
     learned_documents: int | None = None
-    """Those of them that the weights were trained on before; None where that text was not in the cache."""
+    """Those of them that the weights were trained on before; None where some of that text was not in the cache."""
+    earlier_keys: tuple[str, ...] = ()
+    """Of the texts that these weights were trained on before that of `data_key`."""
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ def begin(
     Returns:
         What the new run records of `source`, and its weights with moments of zero.
     """
-    learned = learned_texts(source)
+    keys, learned = _learned_keys(source), learned_texts(source)
     texts = {part.corpus.key: part.corpus for text in (corpus, old) if text is not None for part in text.parts}
     step = source.weights_step() if source.has_ended() else source.last_step()
     origin = Origin(
@@ -47,7 +47,8 @@ def begin(
         texts=[] if old is None else [fingerprint(part.corpus.valid_text_hash) for part in old.parts],
         before={fingerprint(text.valid_text_hash): _bits_per_byte(parameters, config, text) for text in texts.values()},
         validation_documents=sum(part.corpus.record.valid.documents for part in corpus.parts),
-        learned_documents=None if old is None else count_learned_validation(corpus, learned),
+        learned_documents=None if len(learned) < len(keys) else count_learned_validation(corpus, learned),
+        earlier_keys=keys[1:],
     )
     return origin, replace(fresh_state(config), parameters=parameters)
 
@@ -56,8 +57,8 @@ def doubts(origin: Origin) -> list[str]:
     """Lines that say why strength on the validation text may not be that on new text."""
     if origin.learned_documents is None:
         return [
-            f"warning: it is not known whether {origin.run} was trained on the validation text, because its own text "
-            f"is not in the cache"
+            f"warning: it is not known whether {origin.run} was trained on the validation text, because not all of its "
+            f"text is in the cache"
         ]
     if not origin.learned_documents:
         return []
@@ -72,8 +73,14 @@ def old_text(run: RunFolder) -> Corpus | None:
 
 def learned_texts(run: RunFolder) -> list[Corpus]:
     """The prepared texts that the model of a run was trained on, as far as they are in the cache."""
-    texts = old_text(run), None if run.origin is None else old_text_of(run.origin)
+    texts = (_in_cache(key, "", run.corpus.get("tokenizer")) for key in _learned_keys(run))
     return [text for text in texts if text is not None]
+
+
+def _learned_keys(run: RunFolder) -> tuple[str, ...]:
+    """Keys of the texts that the model of a run was trained on, the last one first."""
+    origin, own = run.origin, run.corpus.get("key", "")
+    return tuple(dict.fromkeys([own, *([] if origin is None else [origin.data_key, *origin.earlier_keys])]))
 
 
 def old_text_of(origin: Origin) -> Corpus | None:

@@ -14,6 +14,7 @@ from mlx_tiny.cli.options import SECTIONS, user_settings
 from mlx_tiny.config import DataConfig, OptimizerConfig, ScheduleConfig, TrainConfig
 from mlx_tiny.records import Origin
 from mlx_tiny.training.checkpoint import RunFolder
+from mlx_tiny.training.origin import learned_texts
 
 from .command_line import FEW_PAUSES, call, crash, files_below, read_metrics, read_report, succeeded
 
@@ -73,6 +74,7 @@ def test_another_split_of_the_same_text_is_warned_of(source: Path, place: Path) 
     assert report["origin"]["learned_documents"] == 0 and "were trained on" not in said + text
     assert old["learned_documents"] == number and f"trained on {number} of the {old['documents']}" in text
     assert "not trained on" not in text
+    assert len(learned_texts(RunFolder(place / "less"))) == 3, "its own text and those of both runs before"
 
 
 @pytest.mark.parametrize("steps", [0, 5])
@@ -109,7 +111,7 @@ def test_a_text_that_is_gone_is_said_and_given_rates_are_taken(source: Path, pla
     optimizer = report["config"]["optimizer"]
     assert (optimizer["matrix_rate"], optimizer["head_rate"]) == (0.5, OptimizerConfig().head_rate)
     # A run that started from another one passes on its own settings, and its text is there.
-    begin(place / "new", run="third")
+    assert "is not known whether" in begin(place / "new", run="third"), "the text of the first run is still gone"
     third = read_report(place / "third")
     assert third["config"]["optimizer"] == optimizer and len(third["texts"]) == 1
 
