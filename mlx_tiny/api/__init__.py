@@ -6,7 +6,7 @@ Messages name options as the command line does: `--text-column` is the keyword `
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -163,7 +163,7 @@ def _documents(texts: Any) -> Iterator[str]:
     Raises:
         TinyError: they are not a collection of texts.
     """
-    if isinstance(texts, (bytes, bytearray)) or not isinstance(texts, Iterable):
+    if isinstance(texts, (bytes, bytearray, Mapping)) or not isinstance(texts, Iterable):
         raise TinyError("There are no documents", expected="a list of texts", got=type(texts).__name__)
     return (_text(text) for text in texts)
 

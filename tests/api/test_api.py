@@ -88,6 +88,7 @@ def test_a_run_is_loaded_and_writes_as_the_command_does(example: dict[str, Any])
         ("evaluate", b"abc", {}, "bytes"),
         ("evaluate", [b"abc"], {}, "bytes"),
         ("evaluate", None, {}, "documents"),
+        ("evaluate", {"text": ["a"]}, {}, "documents"),
         ("evaluate", "notes.txt", {"documents": 1}, "documents"),
         ("evaluate", ["a"], {"text_column": "b"}, "text_column"),
         ("score", None, {}, "documents"),
