@@ -304,11 +304,14 @@ class Trainer:
             )
         return combined([part.share for part in parts], found), found
 
-    def _checkpoint(self, name: str) -> None:
+    def _checkpoint(self, name: str) -> Progress:
+        """Write a checkpoint; returns the account in it."""
         with self._pause("checkpoints"):
             if not self.backend.all_finite(self.state):
                 raise Diverged(f"A weight became NaN or infinite by step {self.step_number}")
-            self.backend.save_checkpoint(self.run, name, self.state, self.progress())
+            progress = self.progress()
+            self.backend.save_checkpoint(self.run, name, self.state, progress)
+        return progress
 
     def progress(self) -> Progress:
         """The state of the account for a checkpoint; valid only when all started steps are recorded."""
@@ -332,8 +335,7 @@ class Trainer:
     def _finish(self) -> Outcome:
         interrupted = self.interruption.requested
         self._ended = not interrupted
-        self._checkpoint("last")
-        progress = self.progress()
+        progress = self._checkpoint("last")
         state, source, step = self.state, "last", progress.step
         if self.best is not None and not interrupted:
             limited = self._evaluate(state, self.config.train.evaluation_tokens)[0].bits_per_byte
