@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .command_line import TINY, Finished, files_below
 
-USAGE, USER = 2, 1
+USAGE, USER, FAILED = 2, 1, 3
 TRAIN = ("train", *TINY, "--run", "r")
 NOTES = (*TRAIN, "--data", "notes.txt")
 

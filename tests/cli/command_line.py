@@ -151,3 +151,8 @@ def workplace(folder: Path) -> Iterator[Path]:
         patch.chdir(folder)
         patch.setenv("MLX_TINY_HOME", str(folder / "home"))
         yield folder
+
+
+def strict(text: str) -> dict[str, Any]:
+    """Parse JSON, and refuse NaN and infinities, which JSON does not have."""
+    return dict(json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is no JSON")))

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import builtins
 import dataclasses
 import functools
 import json
 import math
 import re
 import shutil
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import mlx.core as mx
@@ -20,23 +17,20 @@ import pytest
 
 from mlx_tiny.config import FORMAT_VERSION
 from mlx_tiny.errors import TinyError
-from mlx_tiny.linux import lanes as runtime
 from mlx_tiny.ops import metal
 from mlx_tiny.ops.attention import ATTENTION
 from mlx_tiny.ops.conformance import Result
 from mlx_tiny.ops.operation import DTYPES
 from mlx_tiny.ops.registry import everything
-from mlx_tiny.reference import requirement
 from mlx_tiny.tolerances import Bounds
 from mlx_tiny.tools import plots
 from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.validate import kernels
 from mlx_tiny.validate.table import Comparison
 
-from .cases import USAGE, USER, Case, assert_explained
-from .command_line import ROOT, call, files_below, succeeded
+from .cases import FAILED, USAGE, USER, Case, assert_explained
+from .command_line import call, files_below, strict, succeeded
 
-FAILED = 3
 WITHOUT_METAL = pytest.mark.skipif(mx.metal.is_available(), reason="there is a Metal GPU here")
 
 
@@ -87,11 +81,6 @@ def attention_only(untrained: None, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(part, "comparisons", lambda *_: iter(()))
 
 
-def strict(text: str) -> dict[str, Any]:
-    """Parse JSON, and refuse NaN and infinities, which JSON does not have."""
-    return dict(json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is no JSON")))
-
-
 ALONE = [("--kernels", "--self-test"), ("--kernels", "r"), ("--self-test", "r"), ("--self-test", "--plot", "x.png")]
 
 
@@ -136,35 +125,6 @@ def test_the_kernels_table(error: float, monkeypatch: pytest.MonkeyPatch) -> Non
     assert verdicts == ["ok" if passed else "FAILED", "ok"]
     assert lines[-1] == f"{2 - (not passed)} of 2 results are within their bounds"
     assert passed or "1 of 2 results have larger errors than allowed: those of one." in finished.err
-
-
-def test_torch_that_is_missing_or_too_old_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
-    remedy = ("pip install 'torch>=2.6,<2.14'", "download.pytorch.org/whl/cpu` saves gigabytes")
-    for found, words in (
-        (None, ("PyTorch is not installed, and mlx-tiny validate needs it", *remedy)),
-        (SimpleNamespace(__version__="2.5.1"), ("PyTorch is too old for mlx-tiny validate", "2.6", "2.5.1", *remedy)),
-    ):
-        monkeypatch.setitem(sys.modules, "torch", found)
-        for arguments in (("validate",), ("validate", "--self-test"), ("validate", "--json")):
-            assert_explained(call(*arguments), Case(arguments, words, USER))
-
-
-def test_a_part_of_torch_that_is_missing_is_not_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    sound = builtins.__import__
-
-    def broken(name: str, *rest: Any) -> Any:
-        if name == "torch":
-            raise ModuleNotFoundError("No module named 'sympy'", name="sympy")
-        return sound(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", broken)
-    words = ("PyTorch is installed but cannot be loaded (No module named 'sympy')", "pip install 'torch>=2.6,<2.14'")
-    assert_explained(call("validate"), Case((), words, USER))
-
-
-def test_the_versions_of_torch_are_those_of_the_package() -> None:
-    assert f'\nreference = ["{requirement.VERSIONS}"]\n' in (ROOT / "pyproject.toml").read_text()
-    assert requirement.VERSIONS.startswith(f"torch>={requirement.OLDEST[0]}.{requirement.OLDEST[1]},")
 
 
 def copied(trained: Path, place: Path) -> Path:
@@ -382,43 +342,6 @@ def test_float32_is_asked_for_where_products_would_be_rounded(
     finished = succeeded(call("validate"))
     expected = "rounded to TF32 (your MLX_ENABLE_TF32=1)" if given == "1" else "in float32 (MLX_ENABLE_TF32=0)"
     assert f"products: {expected}" in finished.out
-
-
-@pytest.mark.torch
-def test_the_self_test_names_each_fault_and_what_found_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mlx_tiny.validate import faults, self_test
-
-    prepared = []
-    monkeypatch.setattr(runtime, "prepare", lambda: prepared.append(1))
-    chosen = faults.FAULTS[:3]
-    found = [self_test.Verdict("none", "nothing", "nothing", True, True)]
-    found += [self_test.Verdict(fault.name, fault.place, fault.place, True, True) for fault in chosen]
-    monkeypatch.setattr(self_test, "verdicts", lambda: iter(found))
-    finished = succeeded(call("validate", "--self-test"))
-    results = finished.results()
-    assert prepared == [1], "a BLAS of its own, and lanes, as in the validation itself"
-    assert (results["faults"], results["found"], results["localised"]) == ("3", "3", "3")
-    lines = [line for line in finished.out.splitlines()[1:] if line.endswith("  ok")]
-    assert [line.split("  ")[0] for line in lines] == ["none", *(fault.name for fault in chosen)]
-    values = strict(succeeded(call("validate", "--self-test", "--json")).out)
-    assert [v["expected"] for v in values["verdicts"]] == ["nothing", *(fault.place for fault in chosen)]
-
-
-@pytest.mark.torch
-def test_a_self_test_that_misses_a_fault_ends_with_3(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mlx_tiny.validate import self_test
-    from mlx_tiny.validate.self_test import Verdict
-
-    found = [Verdict("none", "nothing", "nothing", True, True), Verdict("a sign", "Muon", "AdamW: loss", True, False)]
-    monkeypatch.setattr(self_test, "verdicts", lambda: iter(found))
-    finished = call("validate", "--self-test")
-    assert finished.code == FAILED and "expected: Muon" in finished.out
-    assert (
-        "wrong about 1 of 2 versions" in finished.err
-        and "'a sign'. Expected Muon, got AdamW: loss. Do not" in finished.err
-    )
-    finished = call("validate", "--self-test", "--json")
-    assert finished.code == FAILED and strict(finished.out)["localised"] == 0
 
 
 @pytest.mark.torch
