@@ -45,6 +45,8 @@ class Rules:
     """What a document of a text file is: auto, lines, blank-lines, files, whole, or the text of a line between two."""
     header: bool = True
     """Whether the first line of a table names its columns."""
+    found: str | None = None
+    """With documents auto, what is found in several text files together; None if each tells by itself."""
 
 
 @dataclass

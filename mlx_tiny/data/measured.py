@@ -16,6 +16,7 @@ from mlx_tiny.data.opening import expand
 from mlx_tiny.data.readers import look
 from mlx_tiny.data.sources import files_to_measure, read_all, rules
 from mlx_tiny.data.summary import reading_warnings
+from mlx_tiny.data.together import common_rules
 from mlx_tiny.data.tokenizer import Tokenizer
 from mlx_tiny.data.tokenizers.items import ItemsTokenizer
 
@@ -81,7 +82,8 @@ def named_texts(config: DataConfig, tokenizer: Tokenizer, tally: Tally) -> Itera
         for history in histories_to_measure(config, tokenizer.schema, tally):
             yield history.name, history.text
     else:
-        files, how = files_to_measure(config, tally), rules(config)
+        files, learned = files_to_measure(config, tally)
+        how = common_rules(rules(config), learned, several=len(files) > 1)
         tally.hows += dict.fromkeys(look(file, how).how for file in files[:_LOOKED_AT])
         for number, text in enumerate(read_all(files, how, tally), 1):
             yield str(number), text

@@ -37,7 +37,7 @@ from mlx_tiny.files import (
 )
 from mlx_tiny.records import Record, read, write
 
-PREPARED_VERSION = 5
+PREPARED_VERSION = 6
 """Goes up by one whenever the same text and settings would give other files."""
 TOKEN_DTYPE = "<u2"
 _REPORT_BYTES = 1 << 20

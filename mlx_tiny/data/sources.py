@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from mlx_tiny.config import DataConfig
 from mlx_tiny.data.documents import Document, Progress, Rules, Tally, document_hash
@@ -17,6 +17,7 @@ from mlx_tiny.data.names import is_kept_stream
 from mlx_tiny.data.opening import InputFile, readable
 from mlx_tiny.data.readers import look, read_texts
 from mlx_tiny.data.splitting import Split, choose_split
+from mlx_tiny.data.together import common_rules
 from mlx_tiny.errors import TinyError
 from mlx_tiny.files import hash_file, hash_text, shown_name
 from mlx_tiny.units import format_bytes
@@ -152,12 +153,14 @@ class FileSource:
     def __init__(self, config: DataConfig) -> None:
         self.names = config.sources
         self._config = config
-        self._rules = rules(config)
         found = find(config.sources, config.suffix, config.include)
         self._test, self._left_out = found.test, found.left_out
         self._valid = validation_files(config, found)
         self.unused = found.unused
         self._train = training_files(config, found, self._valid)
+        several = len(self._train) + len(self._valid) > 1 or bool(self._left_out)
+        self._one_of_several = functools.partial(one_of_several, several)
+        self._rules = common_rules(rules(config), self._train, several=several)
         self._hows: dict[InputFile, str] = {}
         self.size_bytes = _text_bytes([*self._train, *self._valid])
         self.description = self._describe()
@@ -211,14 +214,14 @@ class FileSource:
             trained_on_validation=self._split is not None and self._split.kind == "none",
         )
 
-    @cached_property
+    @functools.cached_property
     def _split(self) -> Split | None:
         """How validation text is chosen; None where there are validation files."""
         if self._valid:
             return None
         return choose_split(read_all(self._train, self._rules, Tally()), self._config.held_out)
 
-    @cached_property
+    @functools.cached_property
     def _valid_hashes(self) -> HashSet:
         return HashSet(map(document_hash, read_all(self._valid, self._rules, Tally())))
 
@@ -264,7 +267,7 @@ class FileSource:
 
     def _how(self, file: InputFile) -> str:
         if file not in self._hows:
-            with one_of_several(len(self._train) + len(self._valid) > 1 or bool(self._left_out)):
+            with self._one_of_several():
                 self._hows[file] = look(file, self._rules).how
         return self._hows[file]
 
@@ -281,7 +284,15 @@ def read_all(files: Collection[InputFile], rules: Rules, tally: Tally) -> Iterat
             yield from read_texts(file, rules, tally)
 
 
-def files_to_measure(config: DataConfig, tally: Tally) -> list[InputFile]:
+class FilesToMeasure(NamedTuple):
+    """Files to which a finished model is applied."""
+
+    files: list[InputFile]
+    learned: list[InputFile]
+    """Training files beside them, by which it is found how they are read; themselves where there are none."""
+
+
+def files_to_measure(config: DataConfig, tally: Tally) -> FilesToMeasure:
     """The user's files to which a finished model is applied; `tally` lists what is left out.
 
     Of a folder with files called train, valid and test, these are the ones called test, or else valid.
@@ -296,7 +307,7 @@ def files_to_measure(config: DataConfig, tally: Tally) -> list[InputFile]:
     if files is not found.train and found.train:
         kind = "test" if found.test else "valid"
         tally.left_out.append(f"{', '.join(file.name for file in found.train[:3])} (files called {kind} are beside it)")
-    return files
+    return FilesToMeasure(files, found.train or files)
 
 
 def validation_files(config: DataConfig, found: Found) -> list[InputFile]:

@@ -99,7 +99,7 @@ class TestSplit:
             (tmp_path / name).write_text(content)
         with pytest.raises(TinyError, match=words):
             documents(tmp_path)
-        measured = files_to_measure(DataConfig(sources=(str(tmp_path),)), Tally())
+        measured = files_to_measure(DataConfig(sources=(str(tmp_path),)), Tally()).files
         assert [file.path.name for file in measured] == [name for name in files if name.startswith("test")]
 
     def test_held_out_documents_are_never_trained_on_too(self, text_file: TextFile) -> None:

@@ -157,7 +157,7 @@ def histories_to_measure(config: DataConfig, schema: Schema, tally: Tally) -> li
     Raises:
         TinyError: a table is missing, cannot be read, or does not fit the schema.
     """
-    files = files_to_measure(config, tally)
+    files = files_to_measure(config, tally).files
     histories = read_histories(files, schema, Rules(header=config.header), tally.skipped)
     tally.documents += len(histories)
     return histories

@@ -38,11 +38,11 @@ def read_text(file: InputFile, rules: Rules) -> Reading:
     Raises:
         TinyError: the file is not text, or does not contain the separator that the user gave.
     """
-    rule = _find_rule(file) if rules.documents == "auto" else rules.documents.strip()
+    rule = find_rule(file, found=rules.found) if rules.documents == "auto" else rules.documents.strip()
     if rule not in _DESCRIPTIONS and rules.documents != "auto" and not _contains_separator(file, rule):
         raise _missing_separator(file, rule)
     how = _DESCRIPTIONS.get(rule, f"documents between lines of {cut(rule)}")
-    if rules.documents == "auto" and file.suffix in _FOUND_SUFFIXES and rule != SEPARATOR:
+    if rules.documents == "auto" and is_rule_found(file) and rule != SEPARATOR:
         how += " (--documents changes this)"
     return Reading(FileLook(f"{file.suffix.removeprefix('.') or 'text'}, {how}"), _documents(file, rule))
 
@@ -63,14 +63,31 @@ def may_be_lines(file: InputFile) -> bool:
     Raises:
         TinyError: the file is not text.
     """
-    return file.suffix in _FOUND_SUFFIXES and _find_rule(file, fewest_lines=1) == LINES
+    return is_rule_found(file) and find_rule(file, fewest_lines=1) == LINES
 
 
-def _find_rule(file: InputFile, fewest_lines: int = _FEWEST_LINES) -> str:
-    if file.suffix not in _FOUND_SUFFIXES:
+def is_rule_found(file: InputFile) -> bool:
+    """Whether the rule for a text file is found in its text; otherwise its suffix tells."""
+    return file.suffix in _FOUND_SUFFIXES
+
+
+def find_rule(file: InputFile, fewest_lines: int = _FEWEST_LINES, found: str | None = None) -> str:
+    """What a document of a text file is, as `Rules.documents` says it.
+
+    Args:
+        file: the file.
+        fewest_lines: from so many on, lines may be documents.
+        found: the rule of the files to which this one belongs, for a text without separators.
+
+    Raises:
+        TinyError: the file is not text.
+    """
+    if not is_rule_found(file):
         return BLANK_LINES if file.suffix == _TUNES else FILES
-    if _contains_separator(file, SEPARATOR):
+    if found == SEPARATOR or _contains_separator(file, SEPARATOR):
         return SEPARATOR
+    if found is not None:
+        return found
     chunks = read_chunks(file)
     sample = next(chunks, "")
     is_whole = next(chunks, None) is None
