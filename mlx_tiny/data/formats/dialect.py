@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mlx_tiny.data.columns import is_known
 from mlx_tiny.data.documents import LARGEST_DOCUMENT_BYTES, cut
+from mlx_tiny.data.formats.quotes import needs_quotes
 from mlx_tiny.errors import TinyError
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -30,6 +31,8 @@ class Dialect:
     """Whether white space after a delimiter belongs to it."""
     skipped_lines: int = 0
     """Lines before the header: 1 where the first line is `sep=;`, as spreadsheets write it."""
+    needs_quotes: bool = False
+    """Whether the first lines have cells that are quoted because they have to be."""
 
     @property
     def how(self) -> str:
@@ -86,6 +89,12 @@ def find_dialect(lines: list[str], whole: bool, name: str, preferred: str) -> Di
     Raises:
         TinyError: two dialects fit equally well, or the first line names no delimiter after `sep=`.
     """
+    dialect = _fitting_dialect(lines, whole, name, preferred)
+    rows = dialect.rows(lines[dialect.skipped_lines :], whole) or [] if dialect.quoted else []
+    return replace(dialect, needs_quotes=any(needs_quotes(row, len(rows[0]), dialect.delimiter) for row in rows if row))
+
+
+def _fitting_dialect(lines: list[str], whole: bool, name: str, preferred: str) -> Dialect:
     named = _SEPARATOR_LINE.fullmatch(lines[0])
     if named:
         return _with_quotes(_named_delimiter(named[1] or named[2] or "", name), lines[1:], whole, skipped_lines=1)

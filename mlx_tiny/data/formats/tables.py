@@ -30,6 +30,7 @@ from mlx_tiny.data.formats.header import (
     require_header,
     require_no_later_header,
 )
+from mlx_tiny.data.formats.quotes import needs_quotes, swallows_rows
 from mlx_tiny.data.formats.reading import FileLook, Reading
 from mlx_tiny.data.opening import InputFile, read_chunks, read_lines
 from mlx_tiny.errors import TinyError
@@ -235,13 +236,19 @@ def _rows(file: InputFile, dialect: Dialect, lines: Iterator[str] | _Remembered)
     """The rows, without white space before the first; a blank line is a row of one or no cell."""
     reader = dialect.reader(lines)
     start, width = 1 + dialect.skipped_lines, 0
+    needs_quotes_somewhere = dialect.needs_quotes
     try:
         for row in reader:
             following = reader.line_num + 1 + dialect.skipped_lines
             if width or not is_blank(row):
                 width = width or len(row)
-                if following > start + 1:
-                    _require_closed_quotes(row, width, dialect, file, start)
+                if not needs_quotes_somewhere:
+                    if following > start + 1 and swallows_rows(row, width, dialect.delimiter):
+                        raise TinyError(
+                            f"{_place(file, start)} has a quote that is closed only in a later row",
+                            remedy="Remove the quote or double it, or write the table as JSON lines",
+                        )
+                    needs_quotes_somewhere = dialect.quoted and needs_quotes(row, width, dialect.delimiter)
                 yield start, row
             start = following
     except csv.Error as error:
@@ -249,35 +256,6 @@ def _rows(file: InputFile, dialect: Dialect, lines: Iterator[str] | _Remembered)
             f"{_place(file, start)} is malformed: {error}",
             remedy='Correct the quotes: a cell that contains a quote is quoted, and the quote in it is doubled ("")',
         ) from error
-
-
-def _require_closed_quotes(row: list[str], width: int, dialect: Dialect, file: InputFile, number: int) -> None:
-    """Refuse a row of several lines that seem to be rows themselves."""
-    if dialect.delimiter == "\t":
-        # Between tabs, quotes are often not meant as such.
-        are_rows = any("\n" in cell and "\t" in cell for cell in row)
-    else:
-        are_rows = _are_rows(
-            [line.split(dialect.delimiter) for line in dialect.delimiter.join(row).split("\n")], row, width
-        )
-    if are_rows:
-        raise TinyError(
-            f"{_place(file, number)} has a quote that is closed only in a later row",
-            remedy="Remove the quote or double it, or write the table as JSON lines",
-        )
-
-
-def _are_rows(lines: list[list[str]], row: list[str], width: int) -> bool:
-    """Whether the lines of a row have as many cells as the header, with numbers where the row has them.
-
-    In a row without numbers, a space after a delimiter shows that it belongs to a sentence.
-    """
-    if width == 1 or len(row) != width or any(len(cells) != width for cells in lines):
-        return False
-    numbers = [index for index, cell in enumerate(row) if is_number(cell)]
-    if numbers:
-        return all(is_number(cells[index]) for cells in lines for index in numbers)
-    return not any(cell.startswith(" ") for cells in lines for cell in cells[1:])
 
 
 def _checked(rows: Iterator[Row], file: InputFile, header: Header) -> Iterator[Row]:

@@ -131,6 +131,18 @@ class TestDialect:
             ('id,text\n1,"Dear Ann\nthanks,bye"\n', ["Dear Ann\nthanks,bye"]),
             ('text,n\n"One\ntwo",1\n', ["One\ntwo"]),
             ('text\n"One\ntwo"\n', ["One\ntwo"]),
+            ('id,tale\n5,"In all:\n1,000 men"\n6,"Hi, all"\n', ["In all:\n1,000 men", "Hi, all"]),
+            ('id,tale\n5,"""Hi"", he said"\n6,"In all:\n1,000"\n', ['"Hi", he said', "In all:\n1,000"]),
+            ('name,text\nBob,"red\nblue,green"\nAnn,"a\nb"\n', ["red\nblue,green", "a\nb"]),
+            ('name,text\nBob,"Main St 5\nBerlin,DE"\n', ["Main St 5\nBerlin,DE"]),
+            (
+                "id,text\n" + '1,"Oh, well"\n' * 1500 + '2,"In 2020:\n3,500 men"\n',
+                ["Oh, well"] * 1500 + ["In 2020:\n3,500 men"],
+            ),
+            (
+                "id,text\n" + "1,Well\n" * 1500 + '2,"Oh, well"\n3,"In 2020:\n3,500"\n',
+                ["Well"] * 1500 + ["Oh, well", "In 2020:\n3,500"],
+            ),
         ],
     )
     def test_a_cell_of_several_lines(self, tmp_path: Path, content: str, documents: list[str]) -> None:
