@@ -27,7 +27,7 @@ def needs_quotes(row: Sequence[str], width: int, delimiter: str) -> bool:
 
 
 def swallows_rows(row: Sequence[str], width: int, delimiter: str) -> bool:
-    """Whether the lines of a row seem to be rows themselves: as wide as the header, with numbers where the row has them.
+    """Whether the lines of a row seem to be rows: as wide as the header, with numbers where the row has them.
 
     In a row without numbers, a space after a delimiter shows that it belongs to a sentence. Between tabs, any cell of
     several lines with a tab is suspicious, as quotes are often not meant as such.
