@@ -246,6 +246,8 @@ class Origin:
     """Those of them that the weights were trained on before; None where some of that text was not in the cache."""
     earlier_keys: tuple[str, ...] = ()
     """Of the texts that these weights were trained on before that of `data_key`."""
+    sources: tuple[str, ...] = ()
+    """What the user of that run named as its text, without weights."""
 
 
 @dataclass(frozen=True)

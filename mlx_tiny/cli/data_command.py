@@ -125,13 +125,12 @@ def _visible(piece: str) -> str:
 
 
 def _lines(corpus: PreparedCorpus, whose: str) -> Iterator[str]:
-    from mlx_tiny.data.labels import without_details
     from mlx_tiny.data.summary import summary
     from mlx_tiny.units import format_bytes
 
     record = corpus.record
     found = record.found
-    yield f"data: {without_details(corpus.description)}"
+    yield f"data: {', '.join(record.settings.sources)}"
     for group in found.groups:
         others = f" and {group.files - 1:,} more" if group.files > 1 else ""
         yield f"{group.split}: {group.first}{others} ({format_bytes(group.bytes)}): {group.how}"

@@ -288,5 +288,6 @@ def _old_texts(run: RunFolder, corpus: Corpus, backend: Backend, outcome: Outcom
         after = evaluate_text(backend, outcome.state, text, None).bits_per_byte
         strength = after, origin.before.get(mark), text.floor_bits_per_byte
         documents = text.record.valid.documents, count_learned_validation(text, [corpus])
-        found.append(TextStrength(text.description, None, 0.0, *strength, mark, *documents))
+        sources = text.record.settings.sources
+        found.append(TextStrength(text.description, None, 0.0, *strength, mark, *documents, sources))
     return found

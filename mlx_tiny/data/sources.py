@@ -242,16 +242,8 @@ class FileSource:
         hows = "; ".join(dict.fromkeys(group.how for group in looked_at if group.split == "train"))
         return shown_name(
             f"own text: {', '.join(self.names)} ({count:,} file{'s' * (count > 1)}, {size}; {hows}; "
-            f"{self._split_description}{self._stream_description})"
+            f"{self._split_description})"
         )
-
-    @property
-    def _stream_description(self) -> str:
-        """What standard input was taken for, unless the user said it."""
-        files = (file for file, _ in self._files() if is_kept_stream(file.path))
-        asked = set(map(normalised_suffix, self._config.suffix))
-        suffix = next((file.suffix for file in files if file.suffix not in asked), None)
-        return f"; standard input was taken for {suffix}, --suffix says what it is" if suffix else ""
 
     def _groups(self, limit: int | None = None) -> Iterator[FileGroup]:
         """Files that are read in the same way, of the first `limit` files of each kind."""
@@ -268,8 +260,14 @@ class FileSource:
     def _how(self, file: InputFile) -> str:
         if file not in self._hows:
             with self._one_of_several():
-                self._hows[file] = look(file, self._rules).how
+                self._hows[file] = look(file, self._rules).how + self._taken_for(file)
         return self._hows[file]
+
+    def _taken_for(self, file: InputFile) -> str:
+        """What standard input was taken for, unless the user said it; nothing of other files."""
+        if not is_kept_stream(file.path) or file.suffix in map(normalised_suffix, self._config.suffix):
+            return ""
+        return f", standard input was taken for {file.suffix} (--suffix says what it is)"
 
 
 def rules(config: DataConfig) -> Rules:

@@ -28,6 +28,8 @@ class TextStrength:
     """Of the validation text, where it is that of the run that this one started from."""
     learned_documents: int = 0
     """Those of them that are in the training text of this run."""
+    sources: tuple[str, ...] = ()
+    """What the user named: files, or a corpus."""
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,10 @@ def _texts(run: RunFolder, corpus: Corpus, outcome: Outcome, old: Sequence[TextS
         mark = fingerprint(part.corpus.valid_text_hash)
         epochs = part.share * outcome.progress.tokens / len(part.corpus.train)
         strength = evaluation.bits_per_byte, before.get(mark), part.corpus.floor_bits_per_byte
-        own.append(TextStrength(part.corpus.description, part.share, epochs, *strength, mark))
+        text = part.corpus
+        own.append(
+            TextStrength(text.description, part.share, epochs, *strength, mark, sources=text.record.settings.sources)
+        )
     known = {text.fingerprint for text in own}
     return [*own, *(text for text in old if text.fingerprint not in known)]
 
@@ -235,11 +238,11 @@ def _rows_of_texts(report: Report) -> dict[str, str]:
     if report.origin is not None:
         rows["started from"] = f"{report.origin.run}, step {report.origin.step}"
         rows["validation text"] = " ".join(doubts(report.origin))
-    for name, text in zip(labels([text.text for text in report.texts]), report.texts, strict=True):
+    for name, text in zip(labels([text.sources for text in report.texts]), report.texts, strict=True):
         rows[f"bits per byte on {name}"] = _describe_strength(text)
     origin, measured = report.origin, {text.fingerprint for text in report.texts}
     if origin and not report.interrupted and not (origin.texts and measured.issuperset(origin.texts)):
-        rows[f"bits per byte on {label(origin.data)}"] = "not measured: the text is not in the cache"
+        rows[f"bits per byte on {label(origin.sources)}"] = "not measured: the text is not in the cache"
     return rows
 
 
@@ -262,7 +265,7 @@ def table_of_texts(report: Report) -> Iterator[str]:
             *([trained_on] if any(text.learned_documents for text in report.texts) else []),
         ],
     )
-    yield from table.lines(list(zip(labels([text.text for text in report.texts]), report.texts, strict=True)))
+    yield from table.lines(list(zip(labels([text.sources for text in report.texts]), report.texts, strict=True)))
     yield from table.legend()
 
 
@@ -272,7 +275,8 @@ def _change(text: TextStrength) -> float | None:
 
 def _learned(report: Report) -> str:
     """The names of the texts that the model was trained on."""
-    return " and ".join(labels([text.text for text in report.texts if text.share is not None])) or label(report.data)
+    learned = [text.sources for text in report.texts if text.share is not None]
+    return " and ".join(labels(learned)) or label(report.config.data.sources)
 
 
 def _describe_strength(text: TextStrength) -> str:

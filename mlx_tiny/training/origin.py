@@ -9,7 +9,7 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_tiny.config import RunConfig
-from mlx_tiny.data.mixture import Corpus, find_data
+from mlx_tiny.data.mixture import Corpus, find_data, split_weight
 from mlx_tiny.data.prepare import PreparedCorpus
 from mlx_tiny.model.parameters import Parameters
 from mlx_tiny.ops.implementations import beyond_training
@@ -49,6 +49,7 @@ def begin(
         validation_documents=sum(part.corpus.record.valid.documents for part in corpus.parts),
         learned_documents=None if len(learned) < len(keys) else count_learned_validation(corpus, learned),
         earlier_keys=keys[1:],
+        sources=tuple(split_weight(name)[0] for name in source.config.data.sources),
     )
     return origin, replace(fresh_state(config), parameters=parameters)
 

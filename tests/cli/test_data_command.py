@@ -96,7 +96,7 @@ def test_pieces_are_shown_on_one_line() -> None:
 def test_standard_input_is_shown(place: Path) -> None:
     text = (place / "notes.txt").read_text()
     out = succeeded(call("data", "show", "-", *SMALL, stdin=text)).out
-    assert out.splitlines()[0].startswith(f"data: own text: {place / 'home'}")
+    assert out.splitlines()[0].startswith(f"data: {place / 'home'}")
     assert "taken for .txt" in out and "--suffix" in out
     rows = "text,n\n" + "".join(f'"{line}",1\n' for line in text.split("\n<|endoftext|>\n"))
     out = succeeded(call("data", "show", "-", *SMALL, "--suffix", ".csv", stdin=rows)).out

@@ -144,8 +144,8 @@ def test_the_summary_is_lines_of_a_key_and_a_word(ended: Ended) -> None:
 
 
 def test_several_texts_are_a_table_with_what_is_forgotten(ended: Ended) -> None:
-    own = report.TextStrength("own text: /a/new.txt (1 file, 12kB; txt; split)", 1.0, 2.5, 1.25, 2.0, None, "f")
-    old = dataclasses.replace(own, text="own text: /b/old.txt (1 file, 9kB; txt; split)", share=None, bits_per_byte=2.5)
+    own = report.TextStrength("own text", 1.0, 2.5, 1.25, 2.0, None, "f", sources=("/a/new.txt",))
+    old = dataclasses.replace(own, sources=("/b/old.txt",), share=None, bits_per_byte=2.5)
     built = dataclasses.replace(ended.report(), texts=[own, old])
     heading, new, forgotten, *_ = report.table_of_texts(built)
     assert heading.split() == ["bits", "per", "byte", "before", "change", "share", "epochs"]
