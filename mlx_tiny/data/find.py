@@ -287,7 +287,8 @@ def _with_data_suffixes(candidates: list[_Candidate], wanted: _Wanted) -> tuple[
     first = {candidate.file.suffix: candidate.file for candidate in reversed(others)}
     texts = {suffix for suffix, file in first.items() if _is_readable_text(file)}
     left_out = []
-    for wanted_texts, note in ((True, "--suffix takes them"), (False, "no text in UTF-8")):
+    option = f"--suffix {min(texts)}".rstrip() if len(texts) == 1 else "--suffix"
+    for wanted_texts, note in ((True, f"{option} takes them"), (False, "no text in UTF-8")):
         found = [(suffix, count) for suffix, count in counts.most_common() if (suffix in texts) is wanted_texts]
         if found:
             listed = some_names([f"{count} {suffix or 'without a suffix'}" for suffix, count in found])

@@ -134,10 +134,12 @@ def _require_both_sides(counts: dict[bool, int], seen: Seen, source: Source, con
         )
     if config.validation is not None:
         raise _no_documents(named, seen)
+    others = [f", such as {note}" for note in source.findings(seen).left_out if "--suffix" in note]
     raise TinyError(
         f"Every document of {named} is held out for validation",
         got=f"a share of {config.held_out} of {counts[True]:,} documents",
-        remedy="Hold out less (--held-out, 0 for none), give more text, or name a validation file (--validation)",
+        remedy=f"Hold out less (--held-out, 0 for none), give more text{''.join(others)}, or name a validation file "
+        "(--validation)",
     )
 
 

@@ -86,7 +86,7 @@ class TestFolder:
         assert names(files.train) == ["a.py", "__init__.py", "b.py"]
         assert files.left_out == [
             "README.md (--include NAME takes it)",
-            "1 .sh (--suffix takes them)",
+            "1 .sh (--suffix .sh takes them)",
             "3 .png (no text in UTF-8)",
         ]
 
@@ -98,7 +98,7 @@ class TestFolder:
         (folder / "0.py").write_text("x = 1\n" * 100)
         files = found(folder)
         assert names(files.train) == code
-        assert files.left_out == ["1 .txt (--suffix takes them)", "30 .png (no text in UTF-8)"]
+        assert files.left_out == ["1 .txt (--suffix .txt takes them)", "30 .png (no text in UTF-8)"]
         for option in ({"suffixes": (".py",)}, {"include": ("0.py",)}):
             assert "grammar.txt" in names(found(folder, **option).train)  # type: ignore[arg-type]
         (folder / "9.py").unlink()

@@ -139,6 +139,23 @@ class TestSplit:
         with pytest.raises(TinyError, match=r"b\.txt contains no documents"):
             surveyed(text_file(["One", "Two"], "a.txt"), validation=str(text_file([" "], "b.txt")))
 
+    @pytest.mark.parametrize(
+        ("others", "words"),
+        [
+            ({".md": 9}, r"9 \.md \(--suffix \.md takes them"),
+            ({".md": 2, ".rst": 1}, r"2 \.md, 1 \.rst \(--suffix takes"),
+        ],
+    )
+    def test_too_little_text_beside_other_text_names_that(
+        self, tmp_path: Path, others: dict[str, int], words: str
+    ) -> None:
+        (tmp_path / "todo.txt").write_text("x")
+        for suffix, count in others.items():
+            for number in range(count):
+                (tmp_path / f"{number}{suffix}").write_text(f"Note {number}")
+        with pytest.raises(TinyError, match=rf"Every document of .* is held out.*{words}"):
+            surveyed(tmp_path)
+
     def test_files_beside_the_data_are_listed(self, tmp_path: Path, text_file: TextFile) -> None:
         text_file(["Free."], "LICENSE")
         text_file(["One", "Two"], "a.txt")
