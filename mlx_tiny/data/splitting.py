@@ -19,7 +19,7 @@ MEASURED_BYTES = 200_000
 _SHORTEST_END = 64
 """Characters; of a document with a smaller share at least this is held out, but no more than an eighth."""
 _NEAR = 100
-"""Characters; a word is not cut if there is a space so near."""
+"""Characters; a word is not cut if there is a space or a line end so near."""
 _MARKER = re.compile(r"<\|[^<>|\n]{1,64}\|>")
 
 
@@ -95,7 +95,7 @@ def choose_split(texts: Iterable[str], share: float) -> Split:
 
 
 def cut_end(text: str, share: float) -> tuple[str, str]:
-    """Cut about `share` of a text off at its end, at a line end, else at a space that is near, else anywhere.
+    """Cut about `share` of a text off at its end, at a line end, else at white space that is near, else anywhere.
 
     A chat is cut between two turns, and no marker, such as <|user|>, is cut.
 
@@ -116,11 +116,13 @@ def cut_end(text: str, share: float) -> tuple[str, str]:
 
 
 def _between_words(text: str, start: int, target: int) -> int:
-    """A place near `start` at a line end, else at a space, else `start` itself, which `target` characters follow."""
-    for mark, near in (("\n", target), (" ", max(target, _NEAR))):
-        at = text.rfind(mark, max(1, start - near), start + 1)
-        if at < 0:
-            at = text.find(mark, start, start + near // 2)
+    """A place near `start` at a line end, else at white space, else `start`, which `target` characters follow."""
+    for marks, near in (("\n", target), (" \n", max(target, _NEAR))):
+        at = max(text.rfind(mark, max(1, start - near), start + 1) for mark in marks)
+        if at > 0:
+            return at
+        after = (text.find(mark, start, start + near // 2) for mark in marks)
+        at = min((at for at in after if at > 0), default=0)
         if at > 0:
             return at
     return start

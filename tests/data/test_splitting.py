@@ -77,6 +77,9 @@ def test_ends_are_held_out_of_few_documents_that_are_long(texts: list[str], shar
         ("a" * 95 + "<|tool call|>" + "b" * 5, 0.1, "<|tool call|>bbbbb"),
         (f"{'a' * 400} {'b' * 100} {'c' * 99}", 0.3, f"{'b' * 100} {'c' * 99}"),
         (f"{'a' * 100} {'b' * 70}", 0.02, "b" * 70),
+        ("X:1\nT:A\nK:C\nCDEFGABc", 0.02, "CDEFGABc"),
+        ("A tune\nCDEFGABc", 0.02, "CDEFGABc"),
+        ("One\nTwo words", 0.02, "words"),
     ],
 )
 def test_no_word_and_no_marker_is_cut_and_no_turn_of_a_chat(text: str, share: float, end: str) -> None:
