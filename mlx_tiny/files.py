@@ -180,6 +180,11 @@ def shown_name(name: str) -> str:
     return re.sub("[\ud800-\udfff]", "\ufffd", name)
 
 
+def one_line(name: str) -> str:
+    """`shown_name` on one line: line ends and other control characters become U+FFFD too."""
+    return re.sub("[\0-\x1f\x7f-\x9f\u2028\u2029]", "\ufffd", shown_name(name))
+
+
 def write_json(path: Path, value: object) -> None:
     """Write `value` as indented JSON, atomically."""
     text = json.dumps(value, indent=2, ensure_ascii=False)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from mlx_tiny.data.layout import is_role, roles
 from mlx_tiny.data.opening import ARCHIVE_SUFFIX, PACKED_SUFFIXES, InputFile, expand, readable
 from mlx_tiny.errors import TinyError
-from mlx_tiny.files import shown_name
+from mlx_tiny.files import one_line
 
 NAMED = ("auto", "stories", "tinystories")
 """Values of `--data` that are no files."""
@@ -377,7 +377,7 @@ def some_names(names: list[str]) -> str:
     counts = Counter(names)
     listed = [name if count == 1 else f"{count} {name}" for name, count in list(counts.items())[:_SHOWN_NAMES]]
     more = len(names) - sum(list(counts.values())[:_SHOWN_NAMES])
-    return shown_name(", ".join(listed)) + f" and {more} others" * (more > 0)
+    return one_line(", ".join(listed)) + f" and {more} others" * (more > 0)
 
 
 def file_bytes(file: InputFile) -> int:

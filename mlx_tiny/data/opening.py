@@ -7,7 +7,6 @@ import gzip
 import io
 import itertools
 import lzma
-import re
 import shutil
 import tempfile
 import zipfile
@@ -19,7 +18,7 @@ from typing import BinaryIO, cast
 
 from mlx_tiny.data.documents import LARGEST_DOCUMENT_BYTES, binary_error, quoted, too_large
 from mlx_tiny.errors import TinyError
-from mlx_tiny.files import explained, shown_name
+from mlx_tiny.files import explained, one_line
 
 BLOCK_BYTES = 1 << 20
 PACKED_SUFFIXES = (".gz", ".zst")
@@ -33,7 +32,6 @@ _OTHER_ENCODINGS = {
 }
 """The longer marks first."""
 _ENCRYPTED = 0x1
-_CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029]")
 _LONGEST_NAME = 240
 _DAMAGED = (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
 
@@ -49,8 +47,7 @@ class InputFile:
     @property
     def name(self) -> str:
         """The name for messages: on one line, and the end of a long one."""
-        name = shown_name(str(self.path) if self.member is None else f"{self.path}:{self.member}")
-        name = _CONTROL.sub("\ufffd", name)
+        name = one_line(str(self.path) if self.member is None else f"{self.path}:{self.member}")
         return name if len(name) <= _LONGEST_NAME else f"...{name[3 - _LONGEST_NAME :]}"
 
     @property

@@ -19,7 +19,7 @@ from mlx_tiny.data.readers import look, read_texts
 from mlx_tiny.data.splitting import Split, choose_split
 from mlx_tiny.data.together import common_rules
 from mlx_tiny.errors import TinyError
-from mlx_tiny.files import hash_file, hash_text, shown_name
+from mlx_tiny.files import hash_file, hash_text, one_line
 from mlx_tiny.units import format_bytes
 
 _LOOKED_AT = 20
@@ -229,7 +229,7 @@ class FileSource:
     def _split_description(self) -> str:
         if self._split is not None:
             return self._split.description
-        named = self._config.validation or ", ".join(file.name for file in self._valid[:3])
+        named = one_line(self._config.validation or ", ".join(file.name for file in self._valid[:3]))
         return f"validation on {named}{' and others' * (self._config.validation is None and len(self._valid) > 3)}"
 
     def _files(self) -> Iterator[tuple[InputFile, bool]]:
@@ -240,7 +240,7 @@ class FileSource:
         looked_at = list(self._groups(_LOOKED_AT))
         count, size = len(self._train), format_bytes(sum(map(file_bytes, self._train)))
         hows = "; ".join(dict.fromkeys(group.how for group in looked_at if group.split == "train"))
-        return shown_name(
+        return one_line(
             f"own text: {', '.join(self.names)} ({count:,} file{'s' * (count > 1)}, {size}; {hows}; "
             f"{self._split_description})"
         )

@@ -359,6 +359,17 @@ class TestResolve:
             with pytest.raises(TinyError, match=f"{name} cannot be combined with other text"):
                 resolve(DataConfig(sources=("x.txt", name)))
 
+    @pytest.mark.parametrize("validation", [None, "c\nd.txt"])
+    def test_a_name_with_a_line_end_is_one_line(
+        self, tmp_path: Path, text_file: TextFile, monkeypatch: pytest.MonkeyPatch, validation: str | None
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        for name in ("a\nb.txt", "c\nd.txt"):
+            text_file(["One", "Two"], name)
+        source = FileSource(DataConfig(sources=("a\nb.txt",), validation=validation))
+        assert source.description.splitlines() == [source.description]
+        assert "\n" not in source.findings(Seen()).split
+
     def test_sources_have_one_interface(self, text_file: TextFile) -> None:
         source: sources.Source = resolve(DataConfig(sources=(str(text_file(["One"])),)))
         source.make_ready(quiet)

@@ -18,7 +18,7 @@ from mlx_tiny.data.opening import InputFile, readable
 from mlx_tiny.data.sources import files_to_measure, training_files, validation_files
 from mlx_tiny.data.splitting import Split
 from mlx_tiny.errors import TinyError
-from mlx_tiny.files import hash_file, hash_text
+from mlx_tiny.files import hash_file, hash_text, one_line
 from mlx_tiny.units import format_bytes
 
 
@@ -49,7 +49,9 @@ class EventSource:
         self._train = training_files(config, found, self._valid)
         self.size_bytes = 0
         size = format_bytes(sum(map(file_bytes, self._train)))
-        self.description = f"events: {', '.join(self.names)} ({size}; by {config.schema}; {self._split_description})"
+        self.description = one_line(
+            f"events: {', '.join(self.names)} ({size}; by {config.schema}; {self._split_description})"
+        )
 
     def make_ready(self, report: Progress) -> None:
         """Nothing to do: the files are there."""
