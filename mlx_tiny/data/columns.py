@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
@@ -29,6 +30,17 @@ _OTHER_CHATS = (
 )
 """Names in other forms of chats (ShareGPT, Alpaca, Dolly), and how the same is written here."""
 
+DIGIT = re.compile(r"\d")
+MEASURED = re.compile(r"[\W\d_]*\d[\W\d_]*")
+"""A number, date or time: digits and no letters."""
+_WORD_OF_DATES = re.compile(
+    r"\b(?:(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|mon|tue|wed|thu|fri|sat|sun)[a-z]*|am|pm|utc|gmt)\b"
+    r"|(?<=\d)(?:t|z|am|pm|st|nd|rd|th)(?![a-z])",
+    re.IGNORECASE,
+)
+_FEWEST_TEXTS, _RECURRENCE = 20, 10
+"""From so many texts on, fewer different ones than a tenth are categories."""
+
 Row = TypeVar("Row")
 
 
@@ -43,6 +55,8 @@ class Column:
     """Share of the rows in which it is neither null nor empty."""
     nested: bool = False
     """Whether it contains lists or objects, in which the text may be."""
+    is_prose: bool = True
+    """Whether its texts may be documents; dates, codes and categories are not; see `are_prose`."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +94,8 @@ def choose(columns: Sequence[Column], named: str | None, where: str, what: str, 
     """Find the column of the text.
 
     The user's column comes first. Then a column with a usual name, `messages`, `prompt` with `completion`, and the only
-    column of texts beside which there are no lists and objects, in this order.
+    column of texts beside which there are no lists and objects, in this order; dates, codes and categories are no texts
+    where there are other columns.
 
     Args:
         columns: all columns.
@@ -135,7 +150,26 @@ def _only_text(columns: Sequence[Column], where: str, what: str) -> Choice | Non
     texts = [column for column in columns if column.kind == TEXT and column.filled > 0]
     if len(texts) != 1 or any(column.nested for column in columns if column is not texts[0]):
         return None
+    if len(columns) > 1 and not texts[0].is_prose:
+        return None
     return replace(_chosen(texts[0], columns, where, what), only=True)
+
+
+def are_prose(texts: Iterable[str]) -> bool:
+    """Whether the texts of a column may be documents: they are neither dates or times, nor codes, nor categories.
+
+    Codes are words of ASCII of which most contain digits. Categories recur: of twenty texts or more, fewer than a tenth
+    are different.
+    """
+    texts = [text for text in map(str.strip, texts) if text]
+    if not texts:
+        return True
+    if all(MEASURED.fullmatch(_WORD_OF_DATES.sub("", text)) for text in texts):
+        return False
+    with_digits = sum(DIGIT.search(text) is not None for text in texts)
+    if 2 * with_digits > len(texts) and not any(" " in text or "\n" in text or not text.isascii() for text in texts):
+        return False
+    return len(texts) < _FEWEST_TEXTS or len(set(texts)) * _RECURRENCE >= len(texts)
 
 
 def _require_no_roles(column: Column, columns: Sequence[Column], where: str, what: str) -> None:

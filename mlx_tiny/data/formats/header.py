@@ -7,16 +7,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mlx_tiny.data.columns import is_known
+from mlx_tiny.data.columns import DIGIT, MEASURED, is_known
 from mlx_tiny.data.documents import listed, quoted
 from mlx_tiny.errors import TinyError
 
 _LONGEST_NAME = 100
 _SENTENCE = re.compile(r"\S+\s.*[.!]")
 """A name that ends so is a text; one that ends in a question mark may be the question of a form."""
-_DIGIT = re.compile(r"\d")
-_MEASURED = re.compile(r"[\W\d_]*\d[\W\d_]*")
-"""A number, date or time: digits and no letters."""
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 _ABSENT = ("na", "n/a", "null", "none", "nan", "-", "?")
 _FEWEST_NUMBERS, _FEWEST_CODES, _FEWEST_TEXTS = 2, 3, 20
@@ -59,7 +56,7 @@ def evidence(names: Sequence[str], rows: Sequence[Row]) -> list[str]:
     reasons = []
     for index, (name, cells) in enumerate(zip(names, _columns(names, rows), strict=True)):
         # An index has no name, and comes first.
-        can_be_name = (name or index == 0) and name not in cells and not _DIGIT.search(name)
+        can_be_name = (name or index == 0) and name not in cells and not DIGIT.search(name)
         kind = _kind(cells, is_only=len(names) == 1) if can_be_name else None
         if kind is not None:
             reasons.append(f"{kind} below {quoted(name)}")
@@ -70,9 +67,9 @@ def _kind(cells: list[str], is_only: bool) -> str | None:
     """What all cells of a column are, if there are enough of them to tell a name without digits from them."""
     if len(cells) < _FEWEST_NUMBERS:
         return None
-    if all(map(_MEASURED.fullmatch, cells)) or all(map(is_number, cells)):
+    if all(map(MEASURED.fullmatch, cells)) or all(map(is_number, cells)):
         return "numbers or dates"
-    if all(map(_DIGIT.search, cells)):
+    if all(map(DIGIT.search, cells)):
         are_words = not any(" " in cell for cell in cells)
         return "codes" if len(cells) >= (_FEWEST_CODES if are_words else _FEWEST_TEXTS) else None
     recur = not is_only and len(cells) >= _FEWEST_TEXTS and min(Counter(cells).values()) > 1
@@ -137,7 +134,7 @@ def require_no_later_header(where: str, header: Header, rows: Sequence[Row]) -> 
 
 
 def _are_names(cells: Sequence[str]) -> bool:
-    return any(map(is_known, cells)) and not any(map(_DIGIT.search, cells)) and len(set(cells)) == len(cells)
+    return any(map(is_known, cells)) and not any(map(DIGIT.search, cells)) and len(set(cells)) == len(cells)
 
 
 def require_header(where: str, header: Header, rows: Sequence[Row]) -> None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from mlx_tiny.data.columns import LIST, TEXT, Choice, Column, beginning, choose, is_usual
+from mlx_tiny.data.columns import LIST, TEXT, Choice, Column, are_prose, beginning, choose, is_usual
 from mlx_tiny.data.documents import LARGEST_DOCUMENT_BYTES, Item, Rules, cut, listed, quoted, require_no_nul, too_large
 from mlx_tiny.data.formats.reading import FileLook, Reading
 from mlx_tiny.data.opening import InputFile, read_chunks, read_lines
@@ -71,14 +71,23 @@ def _columns(objects: list[dict[str, Any]], rows: int) -> list[Column]:
     """The keys of the first rows. A key that is null in all of them may still contain text."""
     kinds: dict[str, dict[str, None]] = {}
     filled: dict[str, int] = {}
+    texts: dict[str, list[str]] = {}
     for value in objects:
         for key, item in value.items():
             found = kinds.setdefault(key, {})
             if item is not None:
                 found[_TYPES[type(item)]] = None
             filled[key] = filled.get(key, 0) + (item not in (None, "", []))
+            if isinstance(item, str):
+                texts.setdefault(key, []).append(item)
     return [
-        Column(key, _kind(key, list(found)), filled[key] / rows, nested=LIST in found or _OBJECT in found)
+        Column(
+            key,
+            _kind(key, list(found)),
+            filled[key] / rows,
+            nested=LIST in found or _OBJECT in found,
+            is_prose=are_prose(texts.get(key, ())),
+        )
         for key, found in kinds.items()
     ]
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
-from mlx_tiny.data.columns import LIST, TEXT, Choice, Column, choose, not_utf8
+from mlx_tiny.data.columns import INSPECTED_ROWS, LIST, TEXT, Choice, Column, are_prose, choose, is_usual, not_utf8
 from mlx_tiny.data.documents import Item, Rules, cut
 from mlx_tiny.data.formats.reading import FileLook, Reading
 from mlx_tiny.data.opening import InputFile
@@ -82,6 +83,12 @@ def _batches(file: InputFile, rules: Rules) -> Iterator[Any]:
                 Column(field.name, _kind(field.type), filled.get(field.name, 1.0), _is_nested(field.type))
                 for field in schema
             ]
+            size = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
+            rows = min(max(_BATCH_BYTES * metadata.num_rows // max(size, 1), 1), _MOST_BATCH_ROWS)
+            texts = [column.name for column in columns if column.kind == TEXT]
+            if rules.column is None and len(texts) == 1 and texts[0] not in repeated and not is_usual(texts[0]):
+                is_prose = _is_prose(opened, texts[0], rows)
+                columns = [replace(column, is_prose=is_prose or column.name != texts[0]) for column in columns]
             choice = choose(columns, rules.column, file.name, "column")
             if repeated.intersection(choice.names):
                 raise TinyError(
@@ -89,11 +96,19 @@ def _batches(file: InputFile, rules: Rules) -> Iterator[Any]:
                     remedy="Rename or remove one of them",
                 )
             yield choice, metadata.num_rows
-            size = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
-            rows = min(max(_BATCH_BYTES * metadata.num_rows // max(size, 1), 1), _MOST_BATCH_ROWS)
             # Each row group alone and without threads: otherwise the memory grows with the file.
             for group in range(metadata.num_row_groups):
                 yield from opened.iter_batches(rows, row_groups=[group], columns=list(choice.names), use_threads=False)
+
+
+def _is_prose(opened: Any, name: str, rows: int) -> bool:
+    """Whether the first of at most `rows` texts of a column may be documents. Bytes that are no text are met later."""
+    batch = next(opened.iter_batches(min(rows, INSPECTED_ROWS), columns=[name], use_threads=False), None)
+    try:
+        values = batch.column(0).to_pylist() if batch is not None else []
+        return are_prose(value.decode() if isinstance(value, bytes) else value for value in values if value is not None)
+    except UnicodeDecodeError:
+        return True
 
 
 def _filled(metadata: Any, names: set[str]) -> dict[str, float]:

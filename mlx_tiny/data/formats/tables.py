@@ -14,6 +14,7 @@ from mlx_tiny.data.columns import (
     TEXT,
     Choice,
     Column,
+    are_prose,
     beginning,
     choose,
     is_always_text,
@@ -295,7 +296,8 @@ def _place(file: InputFile, number: int) -> str:
 def _column(name: str, cells: list[str], is_text: bool) -> Column:
     filled = [cell for cell in cells if cell]
     is_text = is_text or not filled or is_always_text(name) or not all(map(is_number, filled))
-    return Column(name, TEXT if is_text else _NUMBER, len(filled) / max(len(cells), 1))
+    share = len(filled) / max(len(cells), 1)
+    return Column(name, TEXT if is_text else _NUMBER, share, is_prose=not is_text or are_prose(filled))
 
 
 def _require_unique(file: InputFile, header: Header, named: str | None) -> None:

@@ -33,10 +33,12 @@ KINDS = [
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 @pytest.mark.parametrize("name", ["text", "tale"])
 def test_texts_of_every_kind(tmp_path: Path, kind: Any, name: str) -> None:
-    texts = pyarrow.array(["One\r\n", None, " ", "\U0001f600 Two"] * 700).cast(kind)
+    words = [f"Tale {number}" for number in range(700)]
+    rows = [text for word in words for text in (f"{word}\r\n", None, " ", "\U0001f600 Two")]
+    texts = pyarrow.array(rows).cast(kind)
     path = write(tmp_path / "a.parquet", n=list(range(2800)), **{name: texts})
     tally = Tally()
-    assert read(path, tally) == ["One", "\U0001f600 Two"] * 700
+    assert read(path, tally) == [text for word in words for text in (word, "\U0001f600 Two")]
     assert tally.skipped == {"null text": 700, "empty text": 700}
     assert "(75 % of rows)" in how(path)
 

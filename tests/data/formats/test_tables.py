@@ -327,7 +327,7 @@ class TestHeader:
 
     @pytest.mark.parametrize("header", [True, False])
     def test_text_that_comes_late_in_another_column_is_not_dropped(self, tmp_path: Path, header: bool) -> None:
-        content = "n,tale,empty\n" * header + "1,One,\n" * 1000 + "NA,Two,\n"
+        content = "n,tale,empty\n" * header + "".join(f"1,Tale {n},\n" for n in range(1000)) + "NA,Two,\n"
         for row in ("x7,Three,", "3,Three,x7"):
             path = write(tmp_path / "a.csv", f"{content}{row}\n")
             with pytest.raises(TinyError, match=rf"Line {1002 + header} of .*'x7'.*--text-column"):
