@@ -63,8 +63,9 @@ class DataConfig:
     documents: str = "auto"
     """How a text file becomes documents: `lines`, `blank-lines`, `files` or `whole` (each file is one), or the text of
     the lines between two documents. `auto` finds it."""
-    header: bool = True
-    """The first line of a table names its columns; without a header `text_column` is a number, from 1."""
+    header: bool | None = None
+    """Whether the first line of a table names its columns: without it a line that may be a row is refused. Without a
+    header `text_column` is a number, from 1."""
     suffix: tuple[str, ...] = ()
     """Also read files with this suffix in folders, such as `.py`."""
     include: tuple[str, ...] = ()
@@ -116,7 +117,12 @@ class DataConfig:
         _require(self.validation != "", "validation", "no empty name", self.validation)
         _require(self.documents.strip() != "", "documents", "a rule or the text of a line", self.documents)
         number = self.text_column is None or (self.text_column.isdecimal() and int(self.text_column) > 0)
-        _require(self.header or number, "text_column", "a number from 1 on, as there is no header", self.text_column)
+        _require(
+            self.header is not False or number,
+            "text_column",
+            "a number from 1 on, as there is no header",
+            self.text_column,
+        )
         _require_representable(self)
 
 

@@ -110,7 +110,7 @@ def _parameter(section: str, field: str) -> str:
 def _option(section: str, field: dataclasses.Field[Any]) -> Callable[[F], F]:
     names = [_parameter(section, field.name), flag_name(section, field.name), *_ALIASES.get((section, field.name), [])]
     help_text = f"{_documentation(_KINDS[section].__name__)[field.name]} [default: {shown_default(section, field)}]"
-    if str(field.type) == "bool":
+    if str(field.type) in ("bool", "bool | None"):
         names[1] += f"/--no{names[1][1:]}"
         return click.option(*names, default=None, help=help_text)
     repeatable = str(field.type).startswith("tuple")

@@ -102,7 +102,8 @@ def choose(columns: Sequence[Column], named: str | None, where: str, what: str, 
         named: the user's column (--text-column).
         where: the file's name, for errors.
         what: "column" or "key".
-        whole_rows: whether each row is a document where no column is found; otherwise that is an error.
+        whole_rows: whether each row is a document where no column is found, unless the names are those of a chat;
+            otherwise that is an error.
 
     Raises:
         TinyError: no column, several candidates, or one that contains no texts.
@@ -116,9 +117,9 @@ def choose(columns: Sequence[Column], named: str | None, where: str, what: str, 
     found = None if usual else _chat(columns, where, what) or _only_text(columns, where, what)
     if found is not None:
         return found
-    if not usual and whole_rows:
+    chat = chat_form(column.name for column in columns)
+    if not usual and whole_rows and chat is None:
         return Choice("row")
-    chat = _like_chat(columns)
     raise TinyError(
         f"{where} does not say which {what} contains the text",
         expected=chat or f"one {what} of texts, or one named {', '.join(TEXT_NAMES[:-1])} or {TEXT_NAMES[-1]}",
@@ -140,10 +141,10 @@ def _chat(columns: Sequence[Column], where: str, what: str) -> Choice | None:
     return Choice("pair", names, f"{what}s {quoted(names[0])} and {quoted(names[1])} as turns of user and assistant")
 
 
-def _like_chat(columns: Sequence[Column]) -> str | None:
-    """How a chat is written, where the columns have the names of chats of another form."""
-    names = {column.name.strip().lower() for column in columns}
-    return next((form for others, form in _OTHER_CHATS if names.issuperset(others)), None)
+def chat_form(names: Iterable[str]) -> str | None:
+    """How a chat is written here, where columns have the names of chats of another form."""
+    found = {name.strip().lower() for name in names}
+    return next((form for others, form in _OTHER_CHATS if found.issuperset(others)), None)
 
 
 def _only_text(columns: Sequence[Column], where: str, what: str) -> Choice | None:

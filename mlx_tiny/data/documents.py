@@ -43,8 +43,8 @@ class Rules:
     """Name of the column or key of the text, or its number (from 1) in a table without a header; None finds it."""
     documents: str = "auto"
     """What a document of a text file is: auto, lines, blank-lines, files, whole, or the text of a line between two."""
-    header: bool = True
-    """Whether the first line of a table names its columns."""
+    header: bool | None = None
+    """Whether the first line of a table names its columns; None refuses a first line that may be a row."""
     found: str | None = None
     """With documents auto, what is found in several text files together; None if each tells by itself."""
 

@@ -49,7 +49,7 @@ def config_to_measure(
     """
     defaults = {field.name: field.default for field in fields(DataConfig)}
     own = {name: getattr(learned, name) for name in _OF_RUN if name not in asked}
-    if asked.get("header", learned.header) != learned.header:
+    if (asked.get("header", learned.header) is False) != (learned.header is False):
         own.pop("text_column", None)  # a number without a header, and a name with one
     own = {name: value for name, value in own.items() if value != defaults[name]}
     name = kept(source, asked.get("suffix", ()), table=learned.schema is not None)

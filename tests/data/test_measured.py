@@ -27,16 +27,17 @@ LEARNED = DataConfig(text_column="body", documents="lines", suffix=(".md",), hel
 @pytest.mark.parametrize(
     ("asked", "expected"),
     [
-        ({}, ("body", "lines", True)),
-        ({"text_column": "title"}, ("title", "lines", True)),
-        ({"documents": "whole"}, ("body", "whole", True)),
+        ({}, ("body", "lines", None)),
+        ({"text_column": "title"}, ("title", "lines", None)),
+        ({"documents": "whole"}, ("body", "whole", None)),
+        ({"header": True}, ("body", "lines", True)),
         ({"header": False}, (None, "lines", False)),
         ({"header": False, "text_column": "2"}, ("2", "lines", False)),
     ],
     ids=str,
 )
 def test_a_text_is_read_as_the_text_that_was_learned(
-    asked: dict[str, Any], expected: tuple[str | None, str, bool]
+    asked: dict[str, Any], expected: tuple[str | None, str, bool | None]
 ) -> None:
     config, told = config_to_measure("other.csv", LEARNED, asked), list[str]()
     assert (config.text_column, config.documents, config.header) == expected

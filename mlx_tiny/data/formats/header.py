@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mlx_tiny.data.columns import DIGIT, MEASURED, is_known
+from mlx_tiny.data.columns import DIGIT, MEASURED, chat_form, is_known
 from mlx_tiny.data.documents import listed, quoted
 from mlx_tiny.errors import TinyError
 
@@ -53,6 +53,8 @@ def evidence(names: Sequence[str], rows: Sequence[Row]) -> list[str]:
     usual = [f"the usual name {quoted(name)}" for name in names if is_known(name)]
     if usual:
         return usual
+    if chat_form(names) is not None:
+        return ["the names of a chat"]
     reasons = []
     for index, (name, cells) in enumerate(zip(names, _columns(names, rows), strict=True)):
         # An index has no name, and comes first.
@@ -146,7 +148,7 @@ def require_header(where: str, header: Header, rows: Sequence[Row]) -> None:
         f"The first line of {where} would be the header, and does not look like one",
         expected="names of the columns, such as text, or names without digits above numbers",
         got=header.how() + (f" ({against[0]})" if against else ""),
-        remedy=f"Name the column of the text, if it is one (--text-column); or {header.remedy()}",
+        remedy=f"If it is one, say so (--header), or name the column of the text (--text-column); or {header.remedy()}",
     )
 
 

@@ -63,7 +63,7 @@ def read_table_rows(file: InputFile, rules: Rules, delimiter: str) -> Iterator[t
     first = list(itertools.islice(rows, 1))
     header = _header(first, rules)
     _require_different(file, header, header.names)
-    if not rules.header:
+    if header.line is None:
         rows = itertools.chain(first, rows)
     for number, cells in _checked(rows, file, header):
         yield number, dict(zip(header.names, cells, strict=True))
@@ -79,7 +79,7 @@ def _read_table(file: InputFile, rules: Rules, delimiter: str) -> Reading:
     if not lines:
         return Reading(FileLook("empty"), iter(()))
     dialect = find_dialect(lines, whole, file.name, delimiter)
-    if rules.column is None and rules.header:
+    if rules.column is None and rules.header is not False:
         require_known_delimiter(dialect, lines, file.name)
     kind = f"{file.suffix.removeprefix('.')}, {dialect.how}"
     head, _ = beginning(_rows(file, dialect, _body(file, dialect)), lambda row: sum(map(len, row[1])))
@@ -88,7 +88,7 @@ def _read_table(file: InputFile, rules: Rules, delimiter: str) -> Reading:
         how = f"no header and rows of {min(widths)} to {max(widths)} cells: each row is a document"
         return Reading(FileLook(f"{kind}, {how}"), _whole_rows(file, dialect, lines), "\n")
     choice = _choice(file, head, rules)
-    header = "" if rules.header else ", no header"
+    header = ", no header" if rules.header is False else ""
     outer = "\n" if choice.kind == "row" else None
     return Reading(FileLook(f"{kind}{header}, {choice.how}"), _items(file, dialect, rules, choice), outer)
 
@@ -111,7 +111,7 @@ def _are_ragged(head: list[Row], lines: list[str], rules: Rules) -> bool:
     rows = [row for row in head if not is_blank(row[1])]
     if len({len(cells) for _, cells in rows}) < 2:
         return False
-    return not rules.header or are_baskets(rows[0][1], rows[1:], lines)
+    return rules.header is False or (rules.header is None and are_baskets(rows[0][1], rows[1:], lines))
 
 
 def _whole_rows(file: InputFile, dialect: Dialect, lines: list[str]) -> Iterator[str]:
@@ -132,13 +132,14 @@ def _body(file: InputFile, dialect: Dialect) -> Iterator[str]:
 def _choice(file: InputFile, head: list[Row], rules: Rules) -> Choice:
     """The column of the text, found from the header and the first rows."""
     header = _header(head, rules)
-    rows = head[1:] if rules.header else head
-    if rules.column is None and rules.header:
+    rows = head if header.line is None else head[1:]
+    is_found = rules.column is None and rules.header is None
+    if is_found:
         require_no_later_header(file.name, header, rows)
     rows = list(_checked(iter(rows), file, header))
-    if rules.header:
+    if header.line is not None:
         _require_unique(file, header, rules.column)
-    if rules.column is None and rules.header and any(any(map(str.strip, cells)) for _, cells in head):
+    if is_found and any(any(map(str.strip, cells)) for _, cells in head):
         require_header(file.name, header, rows)
     columns = [
         _column(
@@ -168,7 +169,7 @@ def _require_different(file: InputFile, header: Header, names: Iterable[str]) ->
 
 def _header(head: list[Row], rules: Rules) -> Header:
     line, cells = head[0] if head else (1, [""])
-    if rules.header:
+    if rules.header is not False:
         return Header([cell.strip() for cell in cells], line)
     return Header([str(number) for number in range(1, len(cells) + 1)], None)
 
@@ -178,10 +179,10 @@ def _items(file: InputFile, dialect: Dialect, rules: Rules, choice: Choice) -> I
     rows = _rows(file, dialect, lines if choice.kind == "row" else _body(file, dialect))
     first = list(itertools.islice(rows, 1))
     header = _header(first, rules)
-    if rules.header:
-        lines.taken.clear()
-    else:
+    if header.line is None:
         rows = itertools.chain(first, rows)
+    else:
+        lines.taken.clear()
     indices = [header.names.index(name) for name in choice.names]
     watched = _watched(header, choice)
     for number, cells in _checked(rows, file, header):

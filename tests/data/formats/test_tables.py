@@ -325,14 +325,33 @@ class TestHeader:
         with pytest.raises(TinyError, match=rf"Line {line} of .* without a name"):
             read(write(tmp_path / "a.csv", content))
 
-    @pytest.mark.parametrize("header", [True, False])
-    def test_text_that_comes_late_in_another_column_is_not_dropped(self, tmp_path: Path, header: bool) -> None:
-        content = "n,tale,empty\n" * header + "".join(f"1,Tale {n},\n" for n in range(1000)) + "NA,Two,\n"
+    @pytest.mark.parametrize(
+        "content",
+        ["left,right\na,b\nc,d\n", "2019,2020\n1,2\n3,4\n", "name\nemma\nolivia\n", "Hi.\nA fine day.\n"],
+    )
+    def test_the_user_insists_on_it(self, tmp_path: Path, content: str) -> None:
+        path = write(tmp_path / "a.csv", content)
+        with pytest.raises(TinyError, match=r"--header\b.*--text-column.*--no-header"):
+            read(path)
+        assert read(path, header=True) == content.splitlines()[1:]
+
+    @pytest.mark.parametrize("header", [None, True])
+    @pytest.mark.parametrize("names", ["question,answer", "id,Instruction,input,output"])
+    def test_chats_of_another_form(self, tmp_path: Path, names: str, header: bool | None) -> None:
+        row = ",".join(["How are you?", "Fine."] if header else ["Say hi", "Hi"]) + ",,x" * names.count("id")
+        path = write(tmp_path / "a.csv", f"{names}\n" + f"{row}\n" * 2)
+        with pytest.raises(TinyError, match=r"completion.*the columns .*Write the chats so.*--text-column"):
+            read(path, header=header)
+
+    @pytest.mark.parametrize("header", [None, True, False])
+    def test_text_that_comes_late_in_another_column_is_not_dropped(self, tmp_path: Path, header: bool | None) -> None:
+        named = header is not False
+        content = "n,tale,empty\n" * named + "".join(f"1,Tale {n},\n" for n in range(1000)) + "NA,Two,\n"
         for row in ("x7,Three,", "3,Three,x7"):
             path = write(tmp_path / "a.csv", f"{content}{row}\n")
-            with pytest.raises(TinyError, match=rf"Line {1002 + header} of .*'x7'.*--text-column"):
+            with pytest.raises(TinyError, match=rf"Line {1002 + named} of .*'x7'.*--text-column"):
                 read(path, header=header)
-            assert len(read(path, header=header, column="tale" if header else "2")) == 1002
+            assert len(read(path, header=header, column="tale" if named else "2")) == 1002
         assert len(read(write(tmp_path / "a.csv", content), header=header)) == 1001
 
     @pytest.mark.parametrize(
