@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from mlx_tiny.errors import TinyError
+
+if TYPE_CHECKING:
+    from mlx_tiny.data.columns import Choice
 
 LARGEST_DOCUMENT_BYTES = 1 << 26
 """64 MiB. A document is kept in memory as a whole, and no context is that long."""
@@ -47,6 +50,8 @@ class Rules:
     """Whether the first line of a table names its columns; None refuses a first line that may be a row."""
     found: str | None = None
     """With documents auto, what is found in several text files together; None if each tells by itself."""
+    tables: Mapping[tuple[str, ...], Choice] = field(default_factory=dict, compare=False, repr=False)
+    """What is found in the largest tables, by the names in their headers; it holds for others with these names."""
 
 
 @dataclass

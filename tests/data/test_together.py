@@ -12,6 +12,7 @@ from mlx_tiny.data.documents import Tally
 from mlx_tiny.data.measured import named_texts
 from mlx_tiny.data.sources import FileSource
 from mlx_tiny.data.tokenizers.characters import ByteTokenizer
+from mlx_tiny.errors import TinyError
 
 MARKER = "<|endoftext|>\n"
 
@@ -84,3 +85,35 @@ def test_test_text_is_read_as_the_training_text_beside_it(tmp_path: Path) -> Non
 def test_all_text_files_are_cut_by_one_rule(tmp_path: Path, contents: dict[str, str], expected: int) -> None:
     folder = write(tmp_path, contents)
     assert counts(folder, held_out=0.0, suffix=(".md",) if "c.md" in contents else ())[0] == expected
+
+
+def table(count: int, first: int = 0, note: str = "") -> str:
+    rows = (f"Sentence number {n} is here.,{'good' if n % 2 else note or 'bad'}\n" for n in range(first, first + count))
+    return "en,label\n" + "".join(rows)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
+def test_a_header_that_a_larger_table_shows_is_one_in_a_smaller_table(tmp_path: Path, suffix: str) -> None:
+    def file(name: str, content: str) -> str:
+        (tmp_path / f"{name}{suffix}").write_text(content.replace(",", "," if suffix == ".csv" else "\t"))
+        return str(tmp_path / f"{name}{suffix}")
+
+    file("train", table(40)), file("val", table(2, 40)), file("a", table(1, 42))
+    documents = list(FileSource(DataConfig((str(tmp_path),), include=(f"a{suffix}",))).documents())
+    held_out = [document.text for document in documents if document.held_out]
+    assert len(documents) - len(held_out) == 41
+    assert [text[:18] for text in held_out] == ["Sentence number 40", "Sentence number 41"]
+    assert not any("label" in document.text for document in documents)
+    (tmp_path / f"a{suffix}").unlink()
+    file("test", table(3, 43))
+    assert len(list(named_texts(DataConfig((str(tmp_path),)), ByteTokenizer(), Tally()))) == 3
+
+
+def test_what_a_larger_table_shows_holds_where_a_smaller_one_shows_other(tmp_path: Path) -> None:
+    numbers = "note,count\n" + "".join(f"A sentence about {n} things.,{n}\n" for n in range(40))
+    folder = write(tmp_path, {"train.csv": numbers, "val.csv": "note,count\n2020,7\nOf two things.,2\n"})
+    documents = list(FileSource(DataConfig((str(folder),))).documents())
+    assert [document.text for document in documents if document.held_out] == ["2020", "Of two things."]
+    write(tmp_path, {"val.csv": "note,count\nOf two things.,a text\n"})
+    with pytest.raises(TinyError, match="dropped"):
+        counts(folder)

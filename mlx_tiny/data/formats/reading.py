@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from mlx_tiny.data.columns import Choice
 from mlx_tiny.data.documents import Item
 
 
@@ -25,3 +26,5 @@ class Reading:
     """What each row contains, in the order of the file."""
     outer: str | None = None
     """Characters around a text that do not belong to it; None for all white space."""
+    table: tuple[tuple[str, ...], Choice] | None = None
+    """Of a table with a header: the names in it, and what a document is below it."""

@@ -88,9 +88,11 @@ def _read_table(file: InputFile, rules: Rules, delimiter: str) -> Reading:
         how = f"no header and rows of {min(widths)} to {max(widths)} cells: each row is a document"
         return Reading(FileLook(f"{kind}, {how}"), _whole_rows(file, dialect, lines), "\n")
     choice = _choice(file, head, rules)
+    table = None if rules.header is False else (tuple(_header(head, rules).names), choice)
     header = ", no header" if rules.header is False else ""
     outer = "\n" if choice.kind == "row" else None
-    return Reading(FileLook(f"{kind}{header}, {choice.how}"), _items(file, dialect, rules, choice), outer)
+    look, items = FileLook(f"{kind}{header}, {choice.how}"), _items(file, dialect, rules, choice)
+    return Reading(look, items, outer, table)
 
 
 def _first_lines(file: InputFile) -> tuple[list[str], bool]:
@@ -133,6 +135,10 @@ def _choice(file: InputFile, head: list[Row], rules: Rules) -> Choice:
     """The column of the text, found from the header and the first rows."""
     header = _header(head, rules)
     rows = head if header.line is None else head[1:]
+    known = None if rules.column is not None or header.line is None else rules.tables.get(tuple(header.names))
+    if known is not None:
+        _require_nothing_dropped(file, header, _watched(header, known), list(_checked(iter(rows), file, header)))
+        return known
     is_found = rules.column is None and rules.header is None
     if is_found:
         require_no_later_header(file.name, header, rows)
