@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -12,8 +13,10 @@ from mlx_tiny.data.documents import listed, quoted
 from mlx_tiny.errors import TinyError
 
 _LONGEST_NAME = 100
-_SENTENCE = re.compile(r"\S+\s.*[.!]")
-"""A name that ends so is a text; one that ends in a question mark may be the question of a form."""
+_YEAR = re.compile(r"(?:1[5-9]|20|21)\d\d")
+_SENTENCE = re.compile(r"\S+(?:\s+\S+){3,}[.!]")
+"""A name of four words or more that ends so is a text; a shorter one may be an abbreviation, and one that ends in a
+question mark the question of a form."""
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 _ABSENT = ("na", "n/a", "null", "none", "nan", "-", "?")
 _FEWEST_NUMBERS, _FEWEST_CODES, _FEWEST_TEXTS = 2, 3, 20
@@ -55,22 +58,45 @@ def evidence(names: Sequence[str], rows: Sequence[Row]) -> list[str]:
         return usual
     if chat_form(names) is not None:
         return ["the names of a chat"]
+    columns = _columns(names, rows)
+    # An index has no name, and comes first.
+    named = [(n, cells) for i, (n, cells) in enumerate(zip(names, columns, strict=True)) if n or i == 0]
+    measured = [(name, cells) for name, cells in named if cells and not _is_measured(name) and _are_measured(cells)]
+    if sum(len(cells) for _, cells in measured) >= _FEWEST_NUMBERS:
+        return [f"numbers or dates below {quoted(name)}" for name, _ in measured]
+    if _are_years(names, columns):
+        return ["years above numbers"]
     reasons = []
-    for index, (name, cells) in enumerate(zip(names, _columns(names, rows), strict=True)):
-        # An index has no name, and comes first.
-        can_be_name = (name or index == 0) and name not in cells and not DIGIT.search(name)
-        kind = _kind(cells, is_only=len(names) == 1) if can_be_name else None
+    for name, cells in named:
+        kind = _kind(cells, is_only=len(names) == 1) if name not in cells and not DIGIT.search(name) else None
         if kind is not None:
             reasons.append(f"{kind} below {quoted(name)}")
     return reasons
 
 
+def _is_measured(cell: str) -> bool:
+    return MEASURED.fullmatch(cell) is not None or is_number(cell)
+
+
+def _are_measured(cells: Sequence[str]) -> bool:
+    return all(map(MEASURED.fullmatch, cells)) or all(map(is_number, cells))
+
+
+def _are_years(names: Sequence[str], columns: Sequence[Sequence[str]]) -> bool:
+    """Whether years that follow each other stand above numbers of which some are no years, beside another column."""
+    numbers = [
+        (name, cells) for name, cells in zip(names, columns, strict=True) if cells and all(map(is_number, cells))
+    ]
+    if not 2 <= len(numbers) < len(names) or not all(_YEAR.fullmatch(name) for name, _ in numbers):
+        return False
+    steps = {abs(int(after) - int(before)) for (before, _), (after, _) in itertools.pairwise(numbers)}
+    return steps == {1} and not all(_YEAR.fullmatch(cell) for _, cells in numbers for cell in cells)
+
+
 def _kind(cells: list[str], is_only: bool) -> str | None:
-    """What all cells of a column are, if there are enough of them to tell a name without digits from them."""
-    if len(cells) < _FEWEST_NUMBERS:
+    """What all cells of a column of texts are, if there are enough of them to tell a name without digits from them."""
+    if len(cells) < _FEWEST_CODES:
         return None
-    if all(map(MEASURED.fullmatch, cells)) or all(map(is_number, cells)):
-        return "numbers or dates"
     if all(map(DIGIT.search, cells)):
         are_words = not any(" " in cell for cell in cells)
         return "codes" if len(cells) >= (_FEWEST_CODES if are_words else _FEWEST_TEXTS) else None
@@ -82,17 +108,19 @@ def doubts(names: Sequence[str], rows: Sequence[Row]) -> list[str]:
     """The reasons to take the first line as a comment or a row."""
     if any(map(is_known, names)):
         return []
-    reasons = ["it begins with #"] if names[0].startswith("#") else []
+    columns = _columns(names, rows)
+    fits = any(len(cells) == len(names) for _, cells in rows)
+    reasons = ["it begins with #"] if names[0].startswith("#") and not fits else []
     for name in names:
         if not name.endswith("?") and (_SENTENCE.fullmatch(name) or len(name) > _LONGEST_NAME):
             reasons.append(f"the text {quoted(name)}")
     numbers = []
-    for index, cells in enumerate(_columns(names, rows)):
+    for index, cells in enumerate(columns):
         if cells and all(map(is_number, cells)):
             numbers.append(names[index])
         elif names[index] and names[index] in cells:
             reasons.append(f"{quoted(names[index])} occurs again in its column")
-    if numbers and all(map(is_number, numbers)):
+    if numbers and all(map(is_number, numbers)) and not _are_years(names, columns):
         reasons.append("numbers above numbers")
     return reasons
 
@@ -146,7 +174,7 @@ def require_header(where: str, header: Header, rows: Sequence[Row]) -> None:
         return
     raise TinyError(
         f"The first line of {where} would be the header, and does not look like one",
-        expected="names of the columns, such as text, or names without digits above numbers",
+        expected="names of the columns, such as text, or names that are no numbers above numbers",
         got=header.how() + (f" ({against[0]})" if against else ""),
         remedy=f"If it is one, say so (--header), or name the column of the text (--text-column); or {header.remedy()}",
     )

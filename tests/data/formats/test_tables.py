@@ -266,6 +266,10 @@ class TestHeader:
             pytest.param("emma,x\n" + "olivia,y\nava,y\n" * 9, id="too few to show categories"),
             pytest.param("emma\n" + "olivia\nava\n" * 30, id="lines that recur"),
             pytest.param("Hello,there\nBye,5\n", id="one number"),
+            pytest.param("Germany,2019,2021\nItaly,5,6\n", id="years that do not follow each other"),
+            pytest.param("Germany,2019,2020\nItaly,2020,2021\n", id="years above years"),
+            pytest.param("I liked it very much.,a\n5,b\n6,c\n", id="a sentence above numbers"),
+            pytest.param("2020-01-01,One\n2020-01-02,Two\n", id="dates above dates in the first column"),
             pytest.param("Hello there\n" + "I have 3 cats\nI am 5\n" * 9, id="texts with digits"),
         ],
     )
@@ -285,6 +289,14 @@ class TestHeader:
             pytest.param("tale,price\nOne,€ 1\nTwo,$0.50\nThree,7 %\n", id="amounts"),
             pytest.param("code,tale,tune\nA1,One,a\nA2,Two,b\nB1,Three,c\n", id="codes"),
             pytest.param("tale,feeling\n" + "One,good\nTwo,bad\n" * 10, id="categories"),
+            pytest.param("x1,x2,x3\n1,2,3\n", id="names with digits above numbers"),
+            pytest.param("student,test1,test2\nBob,5,6\n", id="one row"),
+            pytest.param("Country,2019,2020\nGermany,1.5,2.5\n", id="years"),
+            pytest.param("Country,Rank,2019,2020\nGermany,1,1990,1991\nItaly,2,2,3\n", id="years beside a name"),
+            pytest.param("S. No.,Name,City\n1,Ann,Rome\n2,Bob,Oslo\n", id="an abbreviation"),
+            pytest.param("No. of men,Town\n1,Rome\n2,Oslo\n", id="an abbreviation within"),
+            pytest.param("#,Name,Type 1,HP\n1,Bulb,Grass,45\n4,Char,Fire,39\n", id="a number sign"),
+            pytest.param("#chrom,pos,id\nchr1,100,rs5\nchr2,200,rs6\n", id="a number sign before a name"),
         ],
     )
     def test_what_is_a_header(self, tmp_path: Path, content: str) -> None:
