@@ -17,6 +17,8 @@ _NAMES = {"\t": "tab"}
 _SEPARATOR_LINE = re.compile(r'(?:sep=(.*)|"sep=(.*)")\n?', re.IGNORECASE)
 _SEPARATOR = re.compile(r"[^\w\s\"'.]|\t")
 _OTHER_DELIMITER = re.compile(r"[^\w\s\"'.,;|]")
+_NO_DELIMITERS = re.compile(r"://\S*|[?!](?=[^\w\s]{0,3}(?:\s|$))")
+"""Addresses, and the ends of sentences."""
 _QUOTED_CELL = re.compile(r'\s*"(?:[^"]|"")*"\s*')
 
 
@@ -35,10 +37,14 @@ class Dialect:
     """Whether the first lines have cells that are quoted because they have to be."""
 
     @property
+    def delimiter_name(self) -> str:
+        """The delimiter alone, for the user."""
+        return _NAMES.get(self.delimiter, repr(self.delimiter))
+
+    @property
     def how(self) -> str:
         """The delimiter for the user."""
-        name = _NAMES.get(self.delimiter, repr(self.delimiter))
-        return f"delimiter {name}" + (", no quotes" if not self.quoted else "")
+        return f"delimiter {self.delimiter_name}" + (", no quotes" if not self.quoted else "")
 
     def reader(self, lines: Iterable[str]) -> csv._reader:  # type: ignore[name-defined]
         """Python's reader of such lines. It raises csv.Error for quotes that do not match."""
@@ -143,13 +149,15 @@ def require_known_delimiter(dialect: Dialect, lines: list[str], name: str) -> No
     rows = [line for line in lines[dialect.skipped_lines :] if line.strip()]
     if dialect.skipped_lines or len(rows) < 2 or any(delimiter in rows[0] for delimiter in DELIMITERS):
         return
-    for other in dict.fromkeys(_OTHER_DELIMITER.findall(rows[0])):
-        if len({row.count(other) for row in rows}) == 1:
+    bare = [_NO_DELIMITERS.sub("", row) for row in rows]
+    for other in dict.fromkeys(_OTHER_DELIMITER.findall(bare[0])):
+        if len({row.count(other) for row in bare}) == 1:
             raise TinyError(
                 f"{name} seems to have cells that are separated by {other!r}",
                 expected="commas, semicolons, tabs or bars",
                 got=cut(rows[0]),
-                remedy=f"Write sep={other} as the first line, or sep=, if each line is one text",
+                remedy=f"Write sep={other} as the first line, or sep=, if each line is one text; say so if there is no "
+                "header (--no-header)",
             )
 
 

@@ -35,6 +35,8 @@ class Header:
     names: list[str]
     line: int | None
     """None in a table without a header."""
+    delimiter: str = ""
+    """What separates the cells, as errors name it."""
 
     def how(self) -> str:
         """What is taken as the header, for errors."""

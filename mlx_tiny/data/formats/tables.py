@@ -61,7 +61,7 @@ def read_table_rows(file: InputFile, rules: Rules, delimiter: str) -> Iterator[t
     dialect = find_dialect(lines, whole, file.name, delimiter)
     rows = _rows(file, dialect, _body(file, dialect))
     first = list(itertools.islice(rows, 1))
-    header = _header(first, rules)
+    header = _header(first, rules, dialect)
     _require_different(file, header, header.names)
     if header.line is None:
         rows = itertools.chain(first, rows)
@@ -87,8 +87,8 @@ def _read_table(file: InputFile, rules: Rules, delimiter: str) -> Reading:
         widths = [len(cells) for _, cells in head if cells]
         how = f"no header and rows of {min(widths)} to {max(widths)} cells: each row is a document"
         return Reading(FileLook(f"{kind}, {how}"), _whole_rows(file, dialect, lines), "\n")
-    choice = _choice(file, head, rules)
-    table = None if rules.header is False else (tuple(_header(head, rules).names), choice)
+    choice = _choice(file, dialect, head, rules)
+    table = None if rules.header is False else (tuple(_header(head, rules, dialect).names), choice)
     header = ", no header" if rules.header is False else ""
     outer = "\n" if choice.kind == "row" else None
     look, items = FileLook(f"{kind}{header}, {choice.how}"), _items(file, dialect, rules, choice)
@@ -131,9 +131,9 @@ def _body(file: InputFile, dialect: Dialect) -> Iterator[str]:
     return itertools.islice(read_lines(file), dialect.skipped_lines, None)
 
 
-def _choice(file: InputFile, head: list[Row], rules: Rules) -> Choice:
+def _choice(file: InputFile, dialect: Dialect, head: list[Row], rules: Rules) -> Choice:
     """The column of the text, found from the header and the first rows."""
-    header = _header(head, rules)
+    header = _header(head, rules, dialect)
     rows = head if header.line is None else head[1:]
     known = None if rules.column is not None or header.line is None else rules.tables.get(tuple(header.names))
     if known is not None:
@@ -173,18 +173,18 @@ def _require_different(file: InputFile, header: Header, names: Iterable[str]) ->
         )
 
 
-def _header(head: list[Row], rules: Rules) -> Header:
+def _header(head: list[Row], rules: Rules, dialect: Dialect) -> Header:
     line, cells = head[0] if head else (1, [""])
     if rules.header is not False:
-        return Header([cell.strip() for cell in cells], line)
-    return Header([str(number) for number in range(1, len(cells) + 1)], None)
+        return Header([cell.strip() for cell in cells], line, dialect.delimiter_name)
+    return Header([str(number) for number in range(1, len(cells) + 1)], None, dialect.delimiter_name)
 
 
 def _items(file: InputFile, dialect: Dialect, rules: Rules, choice: Choice) -> Iterator[Item]:
     lines = _Remembered(_body(file, dialect))
     rows = _rows(file, dialect, lines if choice.kind == "row" else _body(file, dialect))
     first = list(itertools.islice(rows, 1))
-    header = _header(first, rules)
+    header = _header(first, rules, dialect)
     if header.line is None:
         rows = itertools.chain(first, rows)
     else:
@@ -287,8 +287,9 @@ def _wrong_width(file: InputFile, header: Header, number: int, found: int) -> Ti
         )
     return TinyError(
         f"{_place(file, number)} has {_cells(found)}, and the header has {len(header.names)}",
-        got=header.how(),
-        remedy="Quote texts that contain the delimiter, or " + header.remedy(),
+        got=f"{header.how()}, and the delimiter {header.delimiter}",
+        remedy="Quote texts that contain the delimiter, name another one in a line above the header, such as sep=;, or "
+        + header.remedy(),
     )
 
 

@@ -169,6 +169,28 @@ class TestDialect:
         with pytest.raises(TinyError, match=f"(separated by|delimiter).*{found}.*"):
             read(write(tmp_path / name, content))
 
+    def test_a_width_error_names_the_delimiter(self, tmp_path: Path) -> None:
+        content = 'Text\r\n"Er sagte: ""Ja; gut"", und ging."\r\nSie schlief, lange.\r\n'
+        with pytest.raises(TinyError, match=r"Line 3 of .*delimiter ','.*sep=;"):
+            read(write(tmp_path / "a.csv", content))
+        documents = ['Er sagte: "Ja; gut", und ging.', "Sie schlief, lange."]
+        assert read(write(tmp_path / "a.csv", f"sep=;\r\n{content}")) == documents
+
+    @pytest.mark.parametrize(
+        "lines",
+        [
+            ["https://a.org/b", "https://c.org/d"],
+            ["Who is there?", "Where are you?"],
+            ["See http://a.org/b!", "No (http://a.org/c)!"],
+            ['He said "why?"', 'She said "who?"'],
+        ],
+    )
+    def test_addresses_and_ends_of_sentences_are_no_delimiters(self, tmp_path: Path, lines: list[str]) -> None:
+        path = write(tmp_path / "a.csv", "\n".join(lines))
+        with pytest.raises(TinyError, match=r"first line .*--no-header"):
+            read(path)
+        assert read(path, header=False) == lines
+
     def test_quotes_that_do_not_match(self, tmp_path: Path) -> None:
         with pytest.raises(TinyError, match=r"Line 3 of .* malformed.*quotes"):
             read(write(tmp_path / "a.csv", 'n,text\n1,One\n2,"Two\n3,Three\n'))
