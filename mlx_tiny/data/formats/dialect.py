@@ -17,6 +17,7 @@ _NAMES = {"\t": "tab"}
 _SEPARATOR_LINE = re.compile(r'(?:sep=(.*)|"sep=(.*)")\n?', re.IGNORECASE)
 _SEPARATOR = re.compile(r"[^\w\s\"'.]|\t")
 _OTHER_DELIMITER = re.compile(r"[^\w\s\"'.,;|]")
+_ESCAPED_CELL = re.compile(r'"(?:[^"\\]|\\.)*"')
 _NO_DELIMITERS = re.compile(r"://\S*|[?!](?=[^\w\s]{0,3}(?:\s|$))")
 """Addresses, and the ends of sentences."""
 _QUOTED_CELL = re.compile(r'\s*"(?:[^"]|"")*"\s*')
@@ -33,6 +34,8 @@ class Dialect:
     """Whether white space after a delimiter belongs to it."""
     skipped_lines: int = 0
     """Lines before the header: 1 where the first line is `sep=;`, as spreadsheets write it."""
+    escaped: bool = False
+    """Whether, of cells without quotes otherwise, those in quotes have a backslash before each quote in them."""
     needs_quotes: bool = False
     """Whether the first lines have cells that are quoted because they have to be."""
 
@@ -44,7 +47,9 @@ class Dialect:
     @property
     def how(self) -> str:
         """The delimiter for the user."""
-        return f"delimiter {self.delimiter_name}" + (", no quotes" if not self.quoted else "")
+        return f"delimiter {self.delimiter_name}" + (
+            ", quotes after backslashes" if self.escaped else "" if self.quoted else ", no quotes"
+        )
 
     def reader(self, lines: Iterable[str]) -> csv._reader:  # type: ignore[name-defined]
         """Python's reader of such lines. It raises csv.Error for quotes that do not match."""
@@ -56,6 +61,12 @@ class Dialect:
             skipinitialspace=self.spaced,
             strict=True,
         )
+
+    def unescaped(self, row: list[str]) -> list[str]:
+        """The row without the quotes around cells and the backslashes before those in them, if it is `escaped`."""
+        if not self.escaped:
+            return row
+        return [cell[1:-1].replace('\\"', '"') if _ESCAPED_CELL.fullmatch(cell) else cell for cell in row]
 
     def rows(self, lines: list[str], whole: bool) -> list[list[str]] | None:
         """The rows of the first lines of a file without blank ones, or None if the quotes do not match.
@@ -173,6 +184,10 @@ def _with_quotes(delimiter: str, lines: list[str], whole: bool, skipped_lines: i
     unquoted, spaced = Dialect(delimiter, False, False, skipped_lines), Dialect(delimiter, True, True, skipped_lines)
     if delimiter == "\t":
         rows = unquoted.rows(lines, whole) or []
+        begun = [cell for row in rows for cell in row if cell.startswith('"')]
+        are_escaped = any('\\"' in cell for cell in begun) and all(map(_ESCAPED_CELL.fullmatch, begun))
+        if are_escaped and _width(unquoted, lines, whole):
+            return replace(unquoted, escaped=True)
         if rows and _is_quoted_header(rows[0]):
             return plain
         quotes_are_whole = list(_quotes_are_whole(rows))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,6 +21,8 @@ _MOST_BATCH_ROWS = 4096
 _BUFFER_BYTES = 1 << 16
 """Without a buffer, or with `pre_buffer`, pyarrow keeps a row group's bytes in memory, often all of the file."""
 _BATCH_ROWS = 1024
+_INDEX = re.compile(r"__index_level_\d+__")
+"""The name that pandas gives to an index without one."""
 
 
 def read_parquet(file: InputFile, rules: Rules) -> Reading:
@@ -83,6 +87,12 @@ def _batches(file: InputFile, rules: Rules) -> Iterator[Any]:
                 Column(field.name, _kind(field.type), filled.get(field.name, 1.0), _is_nested(field.type))
                 for field in schema
             ]
+            index = _index(schema)
+            columns = [
+                column
+                for column in columns
+                if column.name not in index or column.name == rules.column or is_usual(column.name)
+            ]
             size = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
             rows = min(max(_BATCH_BYTES * metadata.num_rows // max(size, 1), 1), _MOST_BATCH_ROWS)
             texts = [column.name for column in columns if column.kind == TEXT]
@@ -109,6 +119,16 @@ def _is_prose(opened: Any, name: str, rows: int) -> bool:
         return are_prose(value.decode() if isinstance(value, bytes) else value for value in values if value is not None)
     except UnicodeDecodeError:
         return True
+
+
+def _index(schema: Any) -> set[str]:
+    """The columns that pandas wrote as the index of the rows; they are not taken for texts."""
+    try:
+        names = json.loads((schema.metadata or {}).get(b"pandas", b"{}"))["index_columns"]
+    except (ValueError, KeyError, TypeError):
+        names = []
+    written = {name for name in names if isinstance(name, str)} if isinstance(names, list) else set()
+    return written.union(name for name in schema.names if _INDEX.fullmatch(name))
 
 
 def _filled(metadata: Any, names: set[str]) -> dict[str, float]:

@@ -257,7 +257,7 @@ def _rows(file: InputFile, dialect: Dialect, lines: Iterator[str] | _Remembered)
                             remedy="Remove the quote or double it, or write the table as JSON lines",
                         )
                     needs_quotes_somewhere = dialect.quoted and needs_quotes(row, width, dialect.delimiter)
-                yield start, row
+                yield start, dialect.unescaped(row)
             start = following
     except csv.Error as error:
         raise TinyError(
@@ -267,8 +267,13 @@ def _rows(file: InputFile, dialect: Dialect, lines: Iterator[str] | _Remembered)
 
 
 def _checked(rows: Iterator[Row], file: InputFile, header: Header) -> Iterator[Row]:
-    """The rows, as long as each has as many cells as the header. A blank line is a row of a table with one column."""
+    """The rows, as long as each has as many cells as the header. A blank line is a row of a table with one column.
+
+    A row that is equal to the header is an error: tables were joined with theirs.
+    """
     width = len(header.names)
+    # In one column, or below empty names, a text may be equal to the header by chance; an index has no name.
+    is_repeatable = header.line is not None and width > 1 and all(header.names[1:])
     for number, cells in rows:
         if len(cells) != width:
             if is_blank(cells):
@@ -276,6 +281,12 @@ def _checked(rows: Iterator[Row], file: InputFile, header: Header) -> Iterator[R
                     yield number, [""]
                 continue
             raise _wrong_width(file, header, number, len(cells))
+        if is_repeatable and cells[0].strip() == header.names[0] and header.names == [cell.strip() for cell in cells]:
+            raise TinyError(
+                f"{_place(file, number)} repeats the header",
+                got=header.how(),
+                remedy="Remove the line: headers of several tables may have been joined with them",
+            )
         yield number, cells
 
 

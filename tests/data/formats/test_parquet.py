@@ -151,3 +151,11 @@ def test_damaged(tmp_path: Path) -> None:
     path.write_bytes(whole[:100] + bytes(200) + whole[300:])
     with pytest.raises(TinyError, match=r"a\.parquet"):
         read(path)
+
+
+@pytest.mark.parametrize("name", ["__index_level_0__", "key"])
+def test_an_index_of_pandas_is_no_text(tmp_path: Path, name: str) -> None:
+    table = pyarrow.table({"tale": ["One", "Two"], name: ["Ann B", "Cy D"]})
+    path = tmp_path / "a.parquet"
+    parquet.write_table(table.replace_schema_metadata({"pandas": f'{{"index_columns": ["{name}"]}}'}), path)
+    assert (read(path), read(path, column=name)) == (["One", "Two"], ["Ann B", "Cy D"])

@@ -92,6 +92,13 @@ class TestDialect:
         rows = [f"{number}\t{cell}\n" for number, cell in enumerate(cells)]
         assert read(write(tmp_path / name, "id\ttext\n" + "".join(rows))) == documents
 
+    def test_quotes_between_tabs_that_are_escaped(self, tmp_path: Path) -> None:
+        rows = ['"1"\t0\t"A \\"fine\\" film in C:\\dir"', '"2"\t1\t"One"', '"3"\t1\tTwo "b"']
+        path = write(tmp_path / "a.tsv", "\n".join(["id\tn\treview", *rows]))
+        assert read(path, column="review") == ['A "fine" film in C:\\dir', "One", 'Two "b"']
+        late = write(tmp_path / "b.tsv", "\n".join(["id\tn\ttext", *rows * 500, '"4"\t1\t"Oh\\"']))
+        assert read(late)[-2:] == ['Two "b"', '"Oh\\"']
+
     def test_a_quote_between_tabs_that_is_never_closed(self, tmp_path: Path) -> None:
         rows = '1\t"One"\n' * 2000 + '2\t"Oh\n3\tThree\n4\tend"\n'
         with pytest.raises(TinyError, match=r"Line 2002 of .*quote"):
@@ -368,6 +375,17 @@ class TestHeader:
         with pytest.raises(TinyError, match=r"--header\b.*--text-column.*--no-header"):
             read(path)
         assert read(path, header=True) == content.splitlines()[1:]
+
+    @pytest.mark.parametrize("late", [1, 1500])
+    @pytest.mark.parametrize("names", ["text,n", "n,tale", "left, right", ",text"])
+    def test_a_later_row_that_repeats_it(self, tmp_path: Path, names: str, late: int) -> None:
+        path = write(tmp_path / "a.csv", f"{names}\n" + "1,2\n" * late + f"{names}\n1,2\n")
+        with pytest.raises(TinyError, match=rf"Line {late + 2} of .* repeats the header"):
+            read(path)
+
+    @pytest.mark.parametrize("content", ["text\nOne\ntext\n", "text,\nOne,\n,\n"])
+    def test_a_row_that_is_equal_by_chance(self, tmp_path: Path, content: str) -> None:
+        assert read(write(tmp_path / "a.csv", content))[0] == "One"
 
     @pytest.mark.parametrize("header", [None, True])
     @pytest.mark.parametrize("names", ["question,answer", "id,Instruction,input,output"])
