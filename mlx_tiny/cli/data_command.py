@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 _DOCUMENTS = 3
 _PIECES = 60
-_BLOCK_TOKENS = 1 << 16
 
 
 @click.group()
@@ -104,18 +103,11 @@ def _show(corpus: PreparedCorpus, whose: str, examples: list[list[str]]) -> None
 
 def _documents(corpus: PreparedCorpus) -> Iterator[list[str]]:
     """The pieces of each training document; bytes that are no whole character are written like <E6>."""
+    from mlx_tiny.data.batches import documents_of
+
     pieces = corpus.tokenizer.piece_bytes
-    for start, end in itertools.pairwise(_boundaries(corpus)):
-        yield [_text(pieces[token]) for token in corpus.train[start + 1 : end]]
-
-
-def _boundaries(corpus: PreparedCorpus) -> Iterator[int]:
-    """The places of BOS in the training tokens, which are read only as far as these are asked for."""
-    import numpy as np
-
-    for start in range(0, len(corpus.train), _BLOCK_TOKENS):
-        found = np.flatnonzero(corpus.train[start : start + _BLOCK_TOKENS] == corpus.tokenizer.bos)
-        yield from (start + found).tolist()
+    for tokens in documents_of(corpus.train, corpus.tokenizer.bos):
+        yield [_text(pieces[token]) for token in tokens]
 
 
 def _text(piece: bytes) -> str:

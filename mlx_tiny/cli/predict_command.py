@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -181,11 +180,10 @@ def _corpus(folder: RunFolder, tokenizer: ItemsTokenizer) -> PreparedCorpus:
 
 def _documents(tokens: Any, tokenizer: ItemsTokenizer) -> Iterator[str]:
     """The texts of a token file."""
-    import numpy as np
+    from mlx_tiny.data.batches import documents_of
 
-    starts = np.flatnonzero(tokens == tokenizer.bos)
-    for start, end in itertools.pairwise(starts):
-        yield tokenizer.decode(tokens[start + 1 : end].tolist())
+    for document in documents_of(tokens, tokenizer.bos):
+        yield tokenizer.decode(document.tolist())
 
 
 def _plain(compared: Comparison, top: int) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from mlx_tiny.errors import TinyError
 
 Tokens = NDArray[np.uint16]
+_BLOCK_TOKENS = 1 << 16
 
 
 class BatchStream:
@@ -167,6 +169,23 @@ def validation_windows(tokens: Tokens, context: int, limit_tokens: int | None = 
     return ValidationWindows(
         inputs.reshape(shape), targets.reshape(shape), (np.arange(windows * context) < count).reshape(shape)
     )
+
+
+def padded_length(length: int, context: int) -> int:
+    """The next power of two, at most the context: few different lengths, for each of which `decide` is asked once."""
+    return min(context, 1 << (length - 1).bit_length())
+
+
+def documents_of(tokens: Tokens, bos: int) -> Iterator[Tokens]:
+    """The tokens of each document of a token file without BOS, read only as far as they are asked for."""
+    for start, end in itertools.pairwise(_boundaries(tokens, bos)):
+        yield tokens[start + 1 : end]
+
+
+def _boundaries(tokens: Tokens, bos: int) -> Iterator[int]:
+    for start in range(0, len(tokens), _BLOCK_TOKENS):
+        found = np.flatnonzero(tokens[start : start + _BLOCK_TOKENS] == bos)
+        yield from (start + found).tolist()
 
 
 _SHORTEST_CONTEXT = 32

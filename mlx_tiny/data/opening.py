@@ -18,7 +18,7 @@ from typing import BinaryIO, cast
 
 from mlx_tiny.data.documents import LARGEST_DOCUMENT_BYTES, binary_error, quoted, too_large
 from mlx_tiny.errors import TinyError
-from mlx_tiny.files import explained, one_line
+from mlx_tiny.files import explained, hash_file, one_line
 
 BLOCK_BYTES = 1 << 20
 PACKED_SUFFIXES = (".gz", ".zst")
@@ -177,6 +177,12 @@ def readable(path: Path) -> Iterator[None]:
             raise TinyError(
                 f"No permission to read {InputFile(path).name}", remedy="Change its permissions (chmod u+r)"
             ) from error
+
+
+def content_hash(path: Path) -> str:
+    """`hash_file` for a file of the user."""
+    with readable(path):
+        return hash_file(path)
 
 
 def is_empty(file: InputFile) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from mlx_tiny.config import DataConfig
@@ -14,12 +13,12 @@ from mlx_tiny.data.events.schema import Schema
 from mlx_tiny.data.find import NAMED, Found, file_bytes, find, identity, normalised_suffix, one_of_several, some_names
 from mlx_tiny.data.findings import FileGroup, Findings, HashSet, Seen
 from mlx_tiny.data.names import is_kept_stream
-from mlx_tiny.data.opening import InputFile, readable
+from mlx_tiny.data.opening import InputFile, content_hash
 from mlx_tiny.data.readers import look, read_texts
 from mlx_tiny.data.splitting import Split, choose_split
 from mlx_tiny.data.together import common_rules
 from mlx_tiny.errors import TinyError
-from mlx_tiny.files import hash_file, hash_text, one_line
+from mlx_tiny.files import hash_text, one_line
 from mlx_tiny.units import format_bytes
 
 _LOOKED_AT = 20
@@ -170,7 +169,7 @@ class FileSource:
 
     def fingerprint(self) -> str:
         """Hash of the files' contents in their order, and of the settings that decide how they are read."""
-        hashes = {path: _hash(path) for path in {file.path for file, _ in self._files()}}
+        hashes = {path: content_hash(path) for path in {file.path for file, _ in self._files()}}
         parts = [
             (file.suffix, file.packed, file.member, hashes[file.path], held_out) for file, held_out in self._files()
         ]
@@ -363,11 +362,6 @@ def training_files(config: DataConfig, found: Found, validation: list[InputFile]
     if tests:
         found.left_out.append(f"{some_names(tests)} (test files are never trained on)")
     return rest
-
-
-def _hash(path: Path) -> str:
-    with readable(path):
-        return hash_file(path)
 
 
 def _text_bytes(files: list[InputFile]) -> int:

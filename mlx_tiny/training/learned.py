@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mlx_tiny.data.batches import documents_of
 from mlx_tiny.data.mixture import Corpus
 from mlx_tiny.data.prepare import PreparedCorpus
 from mlx_tiny.data.tokenizer import Tokenizer
@@ -52,8 +52,7 @@ def count_learned_validation(measured: Corpus, learned: Iterable[Corpus]) -> int
     for text in (part.corpus for part in measured.parts):
         # What is held out of a text is not trained on, whatever the model has read of the same histories.
         others = [part for part in parts if part.valid_text_hash != text.valid_text_hash or _held_nothing_out(part)]
-        bounds = np.flatnonzero(np.asarray(text.valid) == measured.tokenizer.bos).tolist()
-        encoded = [np.asarray(text.valid[start + 1 : end]) for start, end in itertools.pairwise(bounds)]
+        encoded = list(documents_of(np.asarray(text.valid), measured.tokenizer.bos))
         known = _learned(encoded, measured.tokenizer, others)
         if len(encoded) <= _MOST_SEARCHED:
             pairs = zip(known, encoded, strict=True)
@@ -117,9 +116,8 @@ def _known_histories(
     encoded: list[NDArray[np.uint16]], corpus: PreparedCorpus, tokenizer: ItemsTokenizer
 ) -> NDArray[np.bool_]:
     whole, beginnings = set[bytes](), set[bytes]()
-    tokens = np.asarray(corpus.train)
-    for start, end in itertools.pairwise(np.flatnonzero(tokens == tokenizer.bos).tolist()):
-        hashes = _hashes_of_beginnings(tokens[start + 1 : end], tokenizer.event_end)
+    for tokens in documents_of(np.asarray(corpus.train), tokenizer.bos):
+        hashes = _hashes_of_beginnings(tokens, tokenizer.event_end)
         whole.add(hashes[-1])
         beginnings.update(hashes[_COMPARED_EVENTS - 1 :])
     found = []

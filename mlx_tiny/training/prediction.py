@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlx_tiny.config import ModelConfig
+from mlx_tiny.data.batches import padded_length
 from mlx_tiny.model.forward import logits
 from mlx_tiny.model.parameters import Parameters
 from mlx_tiny.ops.implementations import AUTO, decide
@@ -72,17 +73,12 @@ def _windows(sequence: int, places: Sequence[int], context: int) -> Iterator[_Wi
     for number, place in enumerate(places):
         if place - start > context:
             if predicted:
-                yield _Window(_padded(last - start, context), sequence, start, tuple(predicted))
+                yield _Window(padded_length(last - start, context), sequence, start, tuple(predicted))
             start, predicted = place - max(1, int(context * _LEAST_KEPT)), []
         predicted.append(number)
         last = place
     if predicted:
-        yield _Window(_padded(last - start, context), sequence, start, tuple(predicted))
-
-
-def _padded(length: int, context: int) -> int:
-    """The next power of two, at most the context."""
-    return min(context, 1 << (length - 1).bit_length())
+        yield _Window(padded_length(last - start, context), sequence, start, tuple(predicted))
 
 
 def _read(

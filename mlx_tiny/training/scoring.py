@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlx_tiny.config import ModelConfig
-from mlx_tiny.data.batches import ValidationWindows, validation_windows
+from mlx_tiny.data.batches import ValidationWindows, padded_length, validation_windows
 from mlx_tiny.data.tokenizer import Tokenizer
 from mlx_tiny.model.parameters import Parameters
 from mlx_tiny.ops.implementations import AUTO
@@ -77,7 +77,7 @@ def _document_losses(
     losses = [np.empty(len(tokens) - 1) for tokens in documents]
     # Of each window: the length to which it is padded, its document, and its place there.
     places = sorted(
-        (_padded(count - start, T), index, slice(start, min(start + T, count)))
+        (padded_length(count - start, T), index, slice(start, min(start + T, count)))
         for index, count in enumerate(map(len, losses))
         for start in range(0, count, T)
     )
@@ -95,8 +95,3 @@ def _stacked(texts: list[NDArray[np.uint16]], length: int) -> ValidationWindows:
     """A window for each text, of which every token after the first is predicted."""
     inputs, targets, masks = zip(*(validation_windows(tokens, length) for tokens in texts), strict=True)
     return ValidationWindows(np.concatenate(inputs), np.concatenate(targets), np.concatenate(masks))
-
-
-def _padded(length: int, context: int) -> int:
-    """The next power of two, at most the context: few different lengths, for each of which `decide` is asked once."""
-    return min(context, 1 << (length - 1).bit_length())

@@ -117,5 +117,5 @@ def test_a_run_on_standard_input_can_be_resumed(place: Path, monkeypatch: pytest
 
 def test_documents_are_the_same_however_their_tokens_are_read(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = succeeded(call("data", "show", "notes.txt", *SMALL)).out
-    monkeypatch.setattr(data_command, "_BLOCK_TOKENS", 3)
+    monkeypatch.setattr("mlx_tiny.data.batches._BLOCK_TOKENS", 3)
     assert succeeded(call("data", "show", "notes.txt", *SMALL)).out == whole and "document 3:" in whole

@@ -14,11 +14,11 @@ from mlx_tiny.data.events.schema import Schema, read_schema
 from mlx_tiny.data.find import file_bytes, find
 from mlx_tiny.data.findings import FileGroup, Findings, Seen
 from mlx_tiny.data.formats.records import read_records
-from mlx_tiny.data.opening import InputFile, readable
+from mlx_tiny.data.opening import InputFile, content_hash
 from mlx_tiny.data.sources import files_to_measure, training_files, validation_files
 from mlx_tiny.data.splitting import Split
 from mlx_tiny.errors import TinyError
-from mlx_tiny.files import hash_file, hash_text, one_line
+from mlx_tiny.files import hash_text, one_line
 from mlx_tiny.units import format_bytes
 
 
@@ -59,7 +59,7 @@ class EventSource:
     def fingerprint(self) -> str:
         """Hash of the files' contents, the schema, and what is held out."""
         parts = [
-            (file.member, _hash(file.path), held_out)
+            (file.member, content_hash(file.path), held_out)
             for files, held_out in ((self._train, False), (self._valid, True))
             for file in files
         ]
@@ -163,11 +163,6 @@ def histories_to_measure(config: DataConfig, schema: Schema, tally: Tally) -> li
     histories = read_histories(files, schema, Rules(header=config.header), tally.skipped)
     tally.documents += len(histories)
     return histories
-
-
-def _hash(path: Path) -> str:
-    with readable(path):
-        return hash_file(path)
 
 
 def _bytes(files: Iterable[InputFile]) -> int:
