@@ -29,6 +29,7 @@ def command(run: Path, text: str, as_json: bool, **flags: Any) -> None:
     """
     from mlx_tiny.cli.session import say
     from mlx_tiny.data.documents import Tally
+    from mlx_tiny.data.events.histories import count_events
     from mlx_tiny.data.measured import config_to_measure, named_texts, reading_lines
     from mlx_tiny.records import to_json
     from mlx_tiny.tools.tables import block
@@ -58,7 +59,7 @@ def command(run: Path, text: str, as_json: bool, **flags: Any) -> None:
             f"warning: documents that were trained on: {learned:,} of {len(documents):,}; the result is better than on "
             f"new text"
         )
-    events = sum(document.count("\n") + 1 for document in documents)
+    events = sum(map(count_events, documents))
     values = {
         "bits_per_byte": result.bits_per_byte,
         **({"bits_per_event": result.bits_per_byte * result.bytes / events} if model.tokenizer.unit == "event" else {}),

@@ -152,7 +152,7 @@ def _compared(run: Path, model: TrainedModel, text: str | None, top: int, settin
         held_out = list(_documents(corpus.valid, tokenizer))
     else:
         _, held_out = _named(model, text, settings)
-        known = count_learned(held_out, tokenizer, [corpus, *learned_texts(folder)])
+        known = count_learned(held_out, tokenizer, learned_texts(folder))
         if known:
             say(
                 f"warning: {known:,} of the {len(held_out):,} histories were trained on, wholly or their first events: "

@@ -36,6 +36,7 @@ def command(run: Path, text: str, per_token: bool, as_json: bool, **flags: Any) 
     from mlx_tiny.cli.display import printable
     from mlx_tiny.cli.session import say
     from mlx_tiny.data.documents import Tally
+    from mlx_tiny.data.events.histories import count_events
     from mlx_tiny.data.measured import config_to_measure, named_texts, reading_lines
     from mlx_tiny.errors import TinyError
     from mlx_tiny.records import to_json
@@ -48,7 +49,7 @@ def command(run: Path, text: str, per_token: bool, as_json: bool, **flags: Any) 
 
     def texts() -> Iterator[str]:
         for name, document in named_texts(config, model.tokenizer, tally):
-            beginnings.append((name, document[:_SHOWN_CHARACTERS], document.count("\n") + 1))
+            beginnings.append((name, document[:_SHOWN_CHARACTERS], count_events(document)))
             yield document
 
     scores = score_texts(model.parameters, model.config, model.tokenizer, texts(), asked=model.implementation)

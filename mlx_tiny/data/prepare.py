@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from mlx_tiny.config import DataConfig
 from mlx_tiny.data.batches import require_tokens
 from mlx_tiny.data.documents import Document, Progress
+from mlx_tiny.data.events.histories import count_events
 from mlx_tiny.data.events.schema import Schema
 from mlx_tiny.data.findings import Findings, Seen
 from mlx_tiny.data.sampling import Survey, survey
@@ -369,7 +370,7 @@ class _TokenWriter:
         self.file.write(encoded)
         self.documents += 1
         self.tokens += 1 + len(encoded) // 2
-        self.events += text.count("\n") + 1
+        self.events += count_events(text)
         if isinstance(self.tokenizer, ItemsTokenizer):
             self.unknown_items += self.tokenizer.known_items(text).count(-1)
         raw = text.encode()

@@ -155,6 +155,11 @@ def usual_words(texts: Iterable[str], schema: Schema) -> dict[str, str]:
     return {item: counts.most_common(1)[0][0] for item, counts in found.items()}
 
 
+def count_events(text: str) -> int:
+    """Number of events in the text of a history."""
+    return text.count("\n") + 1
+
+
 def cut_time(histories: Iterable[History], schema: Schema, share: float) -> float:
     """The time from which on the last `share` of all events lie, in seconds since 1970.
 
