@@ -19,8 +19,9 @@ from mlx_tiny.records import EvaluationRecord, FinalRecord, Progress, StepRecord
 from mlx_tiny.training.backend import Backend, MlxBackend, State, evaluate_text
 from mlx_tiny.training.budget import Budget
 from mlx_tiny.training.checkpoint import RunFolder
+from mlx_tiny.training.device_errors import device_errors_explained
 from mlx_tiny.training.evaluate import Evaluation, combined
-from mlx_tiny.training.watch import Diverged, Interruption, LossWatch, device_errors_explained
+from mlx_tiny.training.watch import Diverged, Interruption, LossWatch
 
 # Steps that are started before the loss of the first one is read, so that the device need not wait for the host.
 _PIPELINE_DEPTH = 2
