@@ -29,7 +29,8 @@ from benchmarks.gpt2_model import GPT2, adamw, sample_tokens
 from benchmarks.runs import BaselineReport
 from mlx_tiny.config import DataConfig
 from mlx_tiny.data.batches import BatchStream, validation_windows
-from mlx_tiny.data.prepare import PreparedCorpus, prepare
+from mlx_tiny.data.prepare import prepare
+from mlx_tiny.data.prepared import PreparedCorpus
 from mlx_tiny.errors import TinyError
 from mlx_tiny.machine.description import describe
 from mlx_tiny.machine.hardware import usable_cores

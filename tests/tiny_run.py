@@ -14,7 +14,8 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_tiny.config import DataConfig, ModelConfig, OptimizerConfig, RunConfig, ScheduleConfig, TrainConfig
-from mlx_tiny.data.prepare import PreparedCorpus, prepare
+from mlx_tiny.data.prepare import prepare
+from mlx_tiny.data.prepared import PreparedCorpus
 from mlx_tiny.records import EvaluationRecord, StepRecord, to_plain
 from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.trainer import Outcome, Trainer

@@ -13,7 +13,7 @@ from mlx_tiny.cli.options import config_options, user_settings
 from mlx_tiny.config import DataConfig, TrainConfig
 
 if TYPE_CHECKING:
-    from mlx_tiny.data.prepare import PreparedCorpus
+    from mlx_tiny.data.prepared import PreparedCorpus
 
 _DOCUMENTS = 3
 _PIECES = 60

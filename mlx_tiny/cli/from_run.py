@@ -30,7 +30,7 @@ def begin(path: Path, source_path: Path, flags: dict[str, Any]) -> None:
         TinyError: no such run, a flag that contradicts its model, or one of the errors of a new run.
     """
     from mlx_tiny.data.mixture import resolve_data
-    from mlx_tiny.data.prepare import require_sequence
+    from mlx_tiny.data.prepared import require_sequence
     from mlx_tiny.data.tokenizer import schema_of
     from mlx_tiny.linux.warmup import CompilingAhead
     from mlx_tiny.training import origin

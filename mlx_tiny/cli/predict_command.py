@@ -14,7 +14,7 @@ from mlx_tiny.cli.options import READING, config_options, user_settings
 from mlx_tiny.errors import TinyError
 
 if TYPE_CHECKING:
-    from mlx_tiny.data.prepare import PreparedCorpus
+    from mlx_tiny.data.prepared import PreparedCorpus
     from mlx_tiny.data.tokenizer import Tokenizer
     from mlx_tiny.data.tokenizers.items import ItemsTokenizer
     from mlx_tiny.training.checkpoint import RunFolder
@@ -164,7 +164,8 @@ def _compared(run: Path, model: TrainedModel, text: str | None, top: int, settin
 
 def _corpus(folder: RunFolder, tokenizer: ItemsTokenizer) -> PreparedCorpus:
     """The prepared histories of a run, from the cache or else from its tables, which must not have changed."""
-    from mlx_tiny.data.prepare import PreparedCorpus, prepare
+    from mlx_tiny.data.prepare import prepare
+    from mlx_tiny.data.prepared import PreparedCorpus
     from mlx_tiny.data.sources import resolve
     from mlx_tiny.training.origin import old_text
     from mlx_tiny.training.trainer import require_data_of

@@ -81,7 +81,7 @@ def new_folder() -> Path:
 
 def _start(path: Path, flags: dict[str, Any]) -> None:
     from mlx_tiny.data.mixture import resolve_data
-    from mlx_tiny.data.prepare import require_sequence
+    from mlx_tiny.data.prepared import require_sequence
     from mlx_tiny.linux.warmup import CompilingAhead
     from mlx_tiny.training.checkpoint import RunFolder
 

@@ -20,17 +20,8 @@ from mlx_tiny.data.events.schema import Schema
 from mlx_tiny.data.find import NAMED
 from mlx_tiny.data.names import absolute
 from mlx_tiny.data.overlap import disjoint
-from mlx_tiny.data.prepare import (
-    PREPARED_VERSION,
-    Part,
-    PreparedCorpus,
-    find_prepared,
-    learn_tokenizer,
-    prepare,
-    prepared_folder,
-    renamed,
-    silent,
-)
+from mlx_tiny.data.prepare import learn_tokenizer, prepare, silent
+from mlx_tiny.data.prepared import PREPARED_VERSION, Part, PreparedCorpus, find_prepared, prepared_folder, renamed
 from mlx_tiny.data.sampling import survey
 from mlx_tiny.data.sources import Source, find_source, require_used, resolve
 from mlx_tiny.data.tokenizer import Tokenizer, require_size

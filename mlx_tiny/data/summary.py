@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from mlx_tiny.data.findings import Findings
-from mlx_tiny.data.prepare import PreparedRecord, TokenFile
+from mlx_tiny.data.prepared import PreparedRecord, TokenFile
 from mlx_tiny.units import format_bytes
 
 

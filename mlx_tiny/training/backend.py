@@ -10,7 +10,7 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_tiny.config import RunConfig
-from mlx_tiny.data.prepare import PreparedCorpus
+from mlx_tiny.data.prepared import PreparedCorpus
 from mlx_tiny.data.tokenizer import Tokenizer
 from mlx_tiny.linux.lanes import decide_compilation, lanes, prepare
 from mlx_tiny.machine.description import device

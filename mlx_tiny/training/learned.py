@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mlx_tiny.data.batches import documents_of
 from mlx_tiny.data.mixture import Corpus
-from mlx_tiny.data.prepare import PreparedCorpus
+from mlx_tiny.data.prepared import PreparedCorpus
 from mlx_tiny.data.tokenizer import Tokenizer
 from mlx_tiny.data.tokenizers.items import ItemsTokenizer
 

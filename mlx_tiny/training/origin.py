@@ -10,7 +10,7 @@ import numpy as np
 
 from mlx_tiny.config import RunConfig
 from mlx_tiny.data.mixture import Corpus, find_data, split_weight
-from mlx_tiny.data.prepare import PreparedCorpus
+from mlx_tiny.data.prepared import PreparedCorpus
 from mlx_tiny.model.parameters import Parameters
 from mlx_tiny.ops.implementations import beyond_training
 from mlx_tiny.records import Origin

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mlx_tiny.data.batches import BatchStream
 from mlx_tiny.data.mixture import prepare_data
-from mlx_tiny.data.prepare import require_sequence
+from mlx_tiny.data.prepared import require_sequence
 from mlx_tiny.ops.conformance import Result, to_float64
 from mlx_tiny.reference.checkpoint import load_checkpoint, load_weights
 from mlx_tiny.tolerances import bounds

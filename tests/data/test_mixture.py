@@ -24,7 +24,8 @@ from mlx_tiny.data.mixture import (
     split_weight,
 )
 from mlx_tiny.data.overlap import disjoint
-from mlx_tiny.data.prepare import PreparedCorpus, prepare
+from mlx_tiny.data.prepare import prepare
+from mlx_tiny.data.prepared import PreparedCorpus
 from mlx_tiny.errors import TinyError
 
 

@@ -19,7 +19,8 @@ from mlx_tiny.data import prepare as module
 from mlx_tiny.data import sampling
 from mlx_tiny.data.batches import require_tokens
 from mlx_tiny.data.documents import document_hash
-from mlx_tiny.data.prepare import PreparedCorpus, prepare, require_sequence
+from mlx_tiny.data.prepare import prepare
+from mlx_tiny.data.prepared import PreparedCorpus, require_sequence
 from mlx_tiny.data.sources import FileSource
 from mlx_tiny.data.summary import summary
 from mlx_tiny.data.tokenizers.byte_pair import BytePairTokenizer
@@ -248,7 +249,7 @@ def test_damage_is_noticed_and_mended(text_file: TextFile, stories: list[str], d
 def test_damage_that_stays_is_an_error(
     text_file: TextFile, stories: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_open_if_whole", lambda directory, description: None)
+    monkeypatch.setattr(module, "open_if_whole", lambda directory, description: None)
     with pytest.raises(TinyError, match="damaged as soon as it is written"):
         prepare(config(text_file(stories)))
 

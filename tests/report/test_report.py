@@ -13,7 +13,7 @@ import pytest
 from tiny_run import STEP_TOKENS, tiny_config, tiny_corpus, train_whole
 
 from mlx_tiny.config import ModelConfig
-from mlx_tiny.data.prepare import PreparedCorpus
+from mlx_tiny.data.prepared import PreparedCorpus
 from mlx_tiny.model.parameters import parameter_count, parameters_by_group, training_flops_per_token
 from mlx_tiny.records import EvaluationRecord, StepRecord, read
 from mlx_tiny.report import report

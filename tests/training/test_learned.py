@@ -13,7 +13,8 @@ from mlx_tiny.data.documents import SEPARATOR, Tally
 from mlx_tiny.data.events.schema import Column, Schema, format_schema
 from mlx_tiny.data.events.source import histories_to_measure
 from mlx_tiny.data.mixture import prepare_data
-from mlx_tiny.data.prepare import PreparedCorpus, prepare
+from mlx_tiny.data.prepare import prepare
+from mlx_tiny.data.prepared import PreparedCorpus
 from mlx_tiny.training.learned import count_learned, count_learned_validation
 
 
