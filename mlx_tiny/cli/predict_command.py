@@ -167,8 +167,8 @@ def _corpus(folder: RunFolder, tokenizer: ItemsTokenizer) -> PreparedCorpus:
     from mlx_tiny.data.prepare import prepare
     from mlx_tiny.data.prepared import PreparedCorpus
     from mlx_tiny.data.sources import resolve
+    from mlx_tiny.training.beginning import require_data_of
     from mlx_tiny.training.origin import old_text
-    from mlx_tiny.training.trainer import require_data_of
 
     known = old_text(folder)
     if isinstance(known, PreparedCorpus):

@@ -9,14 +9,13 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
-from mlx_tiny.config import RunConfig
-from mlx_tiny.data.batches import BatchStream, MixedStream
 from mlx_tiny.data.mixture import Corpus
 from mlx_tiny.errors import TinyError
 from mlx_tiny.model.parameters import training_flops_per_token
 from mlx_tiny.optim.schedule import muon_momentum, rate_multiplier
 from mlx_tiny.records import EvaluationRecord, FinalRecord, Progress, StepRecord
 from mlx_tiny.training.backend import Backend, MlxBackend, State, evaluate_text
+from mlx_tiny.training.beginning import begin, require_data_of, stream_of
 from mlx_tiny.training.budget import Budget
 from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.device_errors import device_errors_explained
@@ -86,36 +85,6 @@ class Milestones:
         return reached
 
 
-def require_data_of(run: RunFolder, corpus: Corpus) -> None:
-    """Raise a TinyError when the prepared data is not the data that the run was started with."""
-    if run.corpus.get("key") != corpus.key or run.corpus.get("tokenizer") != corpus.tokenizer.hash:
-        raise TinyError(
-            f"The data of the run at {run.path} has changed since it was started",
-            expected=f"prepared data {run.corpus.get('key')}",
-            got=corpus.key,
-            remedy="Restore the files that the run was started with, or start a new run",
-        )
-
-
-def _require_not_begun(run: RunFolder) -> None:
-    """Raise a TinyError when a run without a checkpoint has weights already, which a new beginning would replace."""
-    if run.weights.exists() or run.origin is not None:
-        begun = "started from another run" if run.origin else "has ended"
-        raise TinyError(
-            f"The run at {run.path} {begun}, and its last checkpoint is missing, so it cannot go on",
-            expected=f"the file {run.checkpoint('last')}",
-            remedy="Restore it from a copy, or start a new run",
-        )
-
-
-def _stream(corpus: Corpus, config: RunConfig) -> BatchStream | MixedStream:
-    texts, shares = [part.corpus.train for part in corpus.parts], [part.share for part in corpus.parts]
-    size, context, seed = config.train.batch_size, config.model.context, config.train.seed
-    if len(texts) == 1:
-        return BatchStream(texts[0], batch_size=size, context=context, seed=seed)
-    return MixedStream(texts, shares, batch_size=size, context=context, seed=seed)
-
-
 class Trainer:
     """One session of a run, fresh or resumed.
 
@@ -146,8 +115,8 @@ class Trainer:
         self.config = run.config
         self.backend: Backend = backend or MlxBackend(self.config, listener.message)
         self.step = self.backend.step
-        self.stream = _stream(corpus, self.config)
-        self.state, progress = self._start(resume)
+        self.stream = stream_of(corpus, self.config)
+        self.state, progress = begin(run, self.backend, listener.message, resume=resume)
         self.stream.seek(progress.sequences)
         self.budget = Budget(self.config.train.budget, progress.tokens, progress.flops, progress.seconds)
         self._ended = self.budget.equals(progress.spent_budget)
@@ -162,25 +131,6 @@ class Trainer:
         self._last_settled = 0.0
         self._cost = self._cost_of(self.config.train.batch_size, self.config.model.context)
         """Tokens and FLOPs of the last step, or of the first one before there is any."""
-
-    def _start(self, resume: bool) -> tuple[State, Progress]:
-        self.run.remove_leftovers()
-        if resume and self.run.checkpoint("last").exists():
-            state, progress = self.backend.load_checkpoint(self.run, "last")
-            self.run.save_config()
-            self.run.rewind_metrics(progress.step)
-            begun = f"resumed at step {progress.step}, after {progress.tokens:,} tokens"
-            origin = self.run.origin
-            if origin is not None and progress.step == 0:
-                begun = f"starts from the weights of {origin.run}, step {origin.step}"
-            self.listener.message(begun)
-            return state, progress
-        if resume:
-            _require_not_begun(self.run)
-            self.run.save_config()
-            self.listener.message("the run has no checkpoint yet: it starts again at step 0")
-        self.run.rewind_metrics(-1)
-        return self.backend.initial_state(), Progress()
 
     def train(self) -> Outcome:
         """Spend the budget, then evaluate on the whole validation file and write the weights.

@@ -14,8 +14,8 @@ from mlx_tiny.data.prepared import require_sequence
 from mlx_tiny.ops.conformance import Result, to_float64
 from mlx_tiny.reference.checkpoint import load_checkpoint, load_weights
 from mlx_tiny.tolerances import bounds
+from mlx_tiny.training.beginning import require_data_of
 from mlx_tiny.training.checkpoint import RunFolder
-from mlx_tiny.training.trainer import require_data_of
 from mlx_tiny.validate import kernels, models, operations, optimizers, strength, trajectory
 from mlx_tiny.validate.models import ModelCase
 from mlx_tiny.validate.strength import Trained

@@ -31,7 +31,7 @@ from mlx_tiny.data.batches import BatchStream
 from mlx_tiny.errors import TinyError
 from mlx_tiny.model.parameters import training_flops_per_token
 from mlx_tiny.records import FinalRecord
-from mlx_tiny.training import trainer
+from mlx_tiny.training import beginning
 from mlx_tiny.training.checkpoint import all_finite
 from mlx_tiny.training.evaluate import evaluate
 from mlx_tiny.training.trainer import Milestones
@@ -96,7 +96,7 @@ class Growing(BatchStream):
 
 def test_the_account_is_charged_with_what_each_step_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Shapes vary during the run; the recorded numbers are those from the start of each step."""
-    monkeypatch.setattr(trainer, "BatchStream", Growing)
+    monkeypatch.setattr(beginning, "BatchStream", Growing)
     run, recorder = create_run(tmp_path / "run", tiny_config(tmp_path, budget=tokens(8), evaluations=2)), Recorder()
     session = tiny_trainer(run, recorder)
     session.train()

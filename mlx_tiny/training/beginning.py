@@ -1,0 +1,72 @@
+"""The state in which a session of a run begins: a fresh one, or that of its last checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mlx_tiny.config import RunConfig
+from mlx_tiny.data.batches import BatchStream, MixedStream
+from mlx_tiny.data.mixture import Corpus
+from mlx_tiny.errors import TinyError
+from mlx_tiny.records import Progress
+from mlx_tiny.training.backend import Backend, State
+from mlx_tiny.training.checkpoint import RunFolder
+
+
+def require_data_of(run: RunFolder, corpus: Corpus) -> None:
+    """Raise a TinyError when the prepared data is not the data that the run was started with."""
+    if run.corpus.get("key") != corpus.key or run.corpus.get("tokenizer") != corpus.tokenizer.hash:
+        raise TinyError(
+            f"The data of the run at {run.path} has changed since it was started",
+            expected=f"prepared data {run.corpus.get('key')}",
+            got=corpus.key,
+            remedy="Restore the files that the run was started with, or start a new run",
+        )
+
+
+def begin(run: RunFolder, backend: Backend, tell: Callable[[str], None], *, resume: bool) -> tuple[State, Progress]:
+    """Make the folder of a run ready for a session, and say where this begins.
+
+    Args:
+        resume: see `Trainer`.
+
+    Raises:
+        TinyError: a checkpoint that is damaged, or missing although the run has begun.
+    """
+    run.remove_leftovers()
+    if resume and run.checkpoint("last").exists():
+        state, progress = backend.load_checkpoint(run, "last")
+        run.save_config()
+        run.rewind_metrics(progress.step)
+        begun = f"resumed at step {progress.step}, after {progress.tokens:,} tokens"
+        origin = run.origin
+        if origin is not None and progress.step == 0:
+            begun = f"starts from the weights of {origin.run}, step {origin.step}"
+        tell(begun)
+        return state, progress
+    if resume:
+        _require_not_begun(run)
+        run.save_config()
+        tell("the run has no checkpoint yet: it starts again at step 0")
+    run.rewind_metrics(-1)
+    return backend.initial_state(), Progress()
+
+
+def _require_not_begun(run: RunFolder) -> None:
+    """Raise a TinyError when a run without a checkpoint has weights already, which a new beginning would replace."""
+    if run.weights.exists() or run.origin is not None:
+        begun = "started from another run" if run.origin else "has ended"
+        raise TinyError(
+            f"The run at {run.path} {begun}, and its last checkpoint is missing, so it cannot go on",
+            expected=f"the file {run.checkpoint('last')}",
+            remedy="Restore it from a copy, or start a new run",
+        )
+
+
+def stream_of(corpus: Corpus, config: RunConfig) -> BatchStream | MixedStream:
+    """The batches of a run, from its beginning on."""
+    texts, shares = [part.corpus.train for part in corpus.parts], [part.share for part in corpus.parts]
+    size, context, seed = config.train.batch_size, config.model.context, config.train.seed
+    if len(texts) == 1:
+        return BatchStream(texts[0], batch_size=size, context=context, seed=seed)
+    return MixedStream(texts, shares, batch_size=size, context=context, seed=seed)
