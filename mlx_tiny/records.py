@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar, Union
 
 from mlx_tiny.errors import TinyError
-from mlx_tiny.files import read_json, write_json
+from mlx_tiny.files import hash_text, read_json, write_json
 
 R = TypeVar("R")
 _OTHER_VERSION = "It may come from another version of mlx_tiny"
+_SEAL = "seal"
 
 
 class Record:
@@ -143,6 +144,28 @@ def read(path: Path, record: type[R], what: str) -> R:
         TinyError: it is missing, damaged, or of another kind or version.
     """
     return from_plain(record, read_json(path, what), f"{what} at {path}")
+
+
+def write_sealed(path: Path, record: Record) -> None:
+    """`write`, with a hash of the values, by which `read_sealed` knows whether they are those that were written."""
+    values = to_plain(record)
+    write_json(path, {**values, _SEAL: _seal(values)})
+
+
+def read_sealed(path: Path, record: type[R], what: str) -> R:
+    """`read` of what `write_sealed` has written.
+
+    Raises:
+        TinyError: as `read`; or a value is not the one that was written.
+    """
+    values = read_json(path, what)
+    if values.pop(_SEAL, None) != _seal(values):
+        raise TinyError(f"The {what} at {path} is not as it was written")
+    return from_plain(record, values, f"{what} at {path}")
+
+
+def _seal(values: dict[str, Any]) -> str:
+    return hash_text(json.dumps(values, sort_keys=True))
 
 
 @dataclass(frozen=True)

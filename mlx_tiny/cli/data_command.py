@@ -48,6 +48,7 @@ def show(paths: tuple[str, ...], preset: str, as_json: bool, **flags: Any) -> No
       mlx-tiny data show texts --suffix .md --held-out 0.1 --preset base
     """
     from mlx_tiny.cli.display import PreparationBar
+    from mlx_tiny.cli.session import say
     from mlx_tiny.data.mixture import absolute_names, prepare_data
     from mlx_tiny.records import to_json, to_plain
 
@@ -56,7 +57,7 @@ def show(paths: tuple[str, ...], preset: str, as_json: bool, **flags: Any) -> No
     config = DataConfig(**{**asked, **absolute_names(asked), "vocabulary_size": size})
     bar = PreparationBar()
     try:
-        parts = prepare_data(config, progress=bar, exact_vocabulary="vocabulary_size" in asked).parts
+        parts = prepare_data(config, progress=bar, exact_vocabulary="vocabulary_size" in asked, tell=say).parts
     finally:
         bar.close()
     examples = [list(itertools.islice(_documents(part.corpus), _DOCUMENTS)) for part in parts]

@@ -52,7 +52,12 @@ def prepared(
     started, bar = time.monotonic(), PreparationBar()
     try:
         corpus = prepare_data(
-            config.data, progress=bar, source=source, tokenizer=tokenizer, exact_vocabulary=exact_vocabulary
+            config.data,
+            progress=bar,
+            source=source,
+            tokenizer=tokenizer,
+            exact_vocabulary=exact_vocabulary,
+            tell=say,
         )
     finally:
         bar.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,23 @@ from mlx_tiny.data.find import NAMED
 from mlx_tiny.data.names import absolute
 from mlx_tiny.data.overlap import disjoint
 from mlx_tiny.data.prepare import learn_tokenizer, prepare, silent
-from mlx_tiny.data.prepared import PREPARED_VERSION, Part, PreparedCorpus, find_prepared, prepared_folder, renamed
+from mlx_tiny.data.prepared import (
+    PREPARED_VERSION,
+    Part,
+    PreparedCorpus,
+    find_prepared,
+    made_again,
+    prepared_folder,
+    renamed,
+    require_key,
+)
 from mlx_tiny.data.sampling import survey
 from mlx_tiny.data.sources import Source, find_source, require_used, resolve
 from mlx_tiny.data.tokenizer import Tokenizer, require_size
 from mlx_tiny.data.tokenizers.byte_pair import SAMPLE_BYTES
 from mlx_tiny.errors import TinyError
 from mlx_tiny.files import atomic_folder, discard_folder, hash_text
-from mlx_tiny.records import Record, read, write
+from mlx_tiny.records import Record, read_sealed, write_sealed
 
 SMALLEST_SHARE = 1e-6
 """A run of a million sequences takes one from such a text."""
@@ -39,8 +48,10 @@ class MixtureRecord(Record):
     """The content of `mixture.json` in the folder of a mixture."""
 
     kind = "mixture"
-    version = 1
+    version = 2
 
+    key: str
+    """See `MixedCorpus`."""
     keys: list[str]
     """Of the prepared texts."""
     shares: list[float]
@@ -121,7 +132,13 @@ class Mixture:
         return _described(zip(self.shares, (source.description for source in self.sources), strict=True))
 
     def prepare(
-        self, config: DataConfig, report: Progress, tokenizer: Tokenizer | None, *, exact_vocabulary: bool
+        self,
+        config: DataConfig,
+        report: Progress,
+        tokenizer: Tokenizer | None,
+        *,
+        exact_vocabulary: bool,
+        tell: Callable[[str], None],
     ) -> MixedCorpus:
         """Open the token files of all texts, and write those that are missing.
 
@@ -129,7 +146,7 @@ class Mixture:
             config: the kind and the largest size of the vocabulary, which may not have been known when the texts were
                 looked for.
             tokenizer: of a trained model, to be used instead of one that is trained on the mixture.
-            exact_vocabulary: see `prepare.prepare`.
+            exact_vocabulary, tell: see `prepare.prepare`.
 
         Raises:
             TinyError: a text cannot be read, or is too small for the settings.
@@ -140,7 +157,7 @@ class Mixture:
         texts = [source.fingerprint() for source in self.sources]
         key = hash_text("disjoint mixture", PREPARED_VERSION, *self.shares, *texts, learned)[:32]
         configs = [replace(config, sources=source.names) for source in self.sources]
-        known = find_mixture(key)
+        known = find_mixture(key, tell)
         if known is not None:
             if exact_vocabulary:
                 require_size(known.tokenizer.size, config.vocabulary_size)
@@ -150,7 +167,7 @@ class Mixture:
         mixed = MixedCorpus(
             key,
             tuple(
-                Part(share, prepare(config, progress=report, source=source, tokenizer=tokenizer))
+                Part(share, prepare(config, progress=report, source=source, tokenizer=tokenizer, tell=tell))
                 for share, config, source in parts
             ),
         )
@@ -199,17 +216,25 @@ def prepare_data(
     source: Source | Mixture | None = None,
     tokenizer: Tokenizer | None = None,
     exact_vocabulary: bool = False,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Corpus:
     """`prepare` for a source or a mixture.
 
     Args:
         source: the result of `resolve_data`, if the caller has it already, perhaps for another vocabulary.
-        config, progress, tokenizer, exact_vocabulary: as for `prepare`.
+        config, progress, tokenizer, exact_vocabulary, tell: as for `prepare`.
     """
     source = source or resolve_data(config)
     if isinstance(source, Mixture):
-        return source.prepare(config, progress or silent, tokenizer, exact_vocabulary=exact_vocabulary)
-    return prepare(config, progress=progress, source=source, tokenizer=tokenizer, exact_vocabulary=exact_vocabulary)
+        return source.prepare(config, progress or silent, tokenizer, exact_vocabulary=exact_vocabulary, tell=tell)
+    return prepare(
+        config,
+        progress=progress,
+        source=source,
+        tokenizer=tokenizer,
+        exact_vocabulary=exact_vocabulary,
+        tell=tell,
+    )
 
 
 def find_data(key: str, description: str) -> Corpus | None:
@@ -217,11 +242,20 @@ def find_data(key: str, description: str) -> Corpus | None:
     return find_prepared(key, description) or find_mixture(key)
 
 
-def find_mixture(key: str) -> MixedCorpus | None:
-    """The prepared mixture with this key, or None where it or one of its texts is not in the cache."""
+def find_mixture(key: str, tell: Callable[[str], None] = lambda _: None) -> MixedCorpus | None:
+    """The prepared mixture with this key, or None where it or one of its texts is not in the cache, or damaged.
+
+    Args:
+        tell: called with a line where its description is damaged.
+    """
+    path = prepared_folder(key) / "mixture.json"
+    if not path.parent.is_dir():
+        return None
     try:
-        record = read(prepared_folder(key) / "mixture.json", MixtureRecord, "description of the mixture")
-    except TinyError:
+        record = read_sealed(path, MixtureRecord, "description of the mixture")
+        require_key(path.parent, record.key)
+    except TinyError as error:
+        tell(made_again(error))
         return None
     parts = []
     for share, part_key, description in zip(record.shares, record.keys, record.descriptions, strict=True):
@@ -330,9 +364,10 @@ def _write(mixed: MixedCorpus) -> None:
     discard_folder(directory)
     corpora = [part.corpus for part in mixed.parts]
     record = MixtureRecord(
+        key=mixed.key,
         keys=[corpus.key for corpus in corpora],
         shares=[part.share for part in mixed.parts],
         descriptions=[corpus.description for corpus in corpora],
     )
     with atomic_folder(directory) as folder:
-        write(folder / "mixture.json", record)
+        write_sealed(folder / "mixture.json", record)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
@@ -19,7 +20,8 @@ from mlx_tiny.data.prepared import (
     PreparedCorpus,
     PreparedRecord,
     TokenFile,
-    open_if_whole,
+    made_again,
+    open_prepared,
     prepared_folder,
     renamed,
 )
@@ -35,7 +37,7 @@ from mlx_tiny.files import (
     hash_text,
     remove_leftovers,
 )
-from mlx_tiny.records import write
+from mlx_tiny.records import write_sealed
 
 _REPORT_BYTES = 1 << 20
 _ATTEMPTS = 2
@@ -49,6 +51,7 @@ def prepare(
     source: Source | None = None,
     tokenizer: Tokenizer | None = None,
     exact_vocabulary: bool = False,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> PreparedCorpus:
     """Open the token files of these settings, and write them first where they are missing or damaged.
 
@@ -58,6 +61,7 @@ def prepare(
         source: the result of `resolve(config)`, if the caller has it already.
         tokenizer: of a trained model, to be used instead of one that is trained on this text.
         exact_vocabulary: a text that does not support a vocabulary of this size is an error.
+        tell: called with a line where they are damaged.
 
     Raises:
         TinyError: the text cannot be read, or is too small for the settings.
@@ -69,17 +73,20 @@ def prepare(
     fingerprint = source.fingerprint()
     vocabulary = (config.tokenizer, config.vocabulary_size) if tokenizer is None else tokenizer.hash
     key = hash_text("prepared", PREPARED_VERSION, fingerprint, vocabulary)[:32]
-    directory = prepared_folder(key)
     for attempt in range(_ATTEMPTS + 1):
-        prepared = open_if_whole(directory, source.description)
+        prepared = None
+        try:
+            prepared = open_prepared(key, source.description)
+        except TinyError as error:
+            tell(made_again(error))
         if prepared is not None:
             if exact_vocabulary:
                 require_size(prepared.record.vocabulary_size, config.vocabulary_size)
             return renamed(prepared, source, config)
         if attempt < _ATTEMPTS:
-            _make(directory, config, source, tokenizer, fingerprint, report, exact_vocabulary)
+            _make(key, config, source, tokenizer, fingerprint, report, exact_vocabulary)
     raise TinyError(
-        f"The prepared data in {directory} is damaged as soon as it is written",
+        f"The prepared data in {prepared_folder(key)} is damaged as soon as it is written",
         remedy="Check the disk, or name another folder (MLX_TINY_HOME)",
     )
 
@@ -102,7 +109,7 @@ def silent(phase: str, done: float, total: float) -> None:
 
 
 def _make(
-    directory: Path,
+    key: str,
     config: DataConfig,
     source: Source,
     tokenizer: Tokenizer | None,
@@ -111,16 +118,18 @@ def _make(
     exact_vocabulary: bool,
 ) -> None:
     """Write the folder; a damaged one is removed first."""
+    directory = prepared_folder(key)
     discard_folder(directory)
     remove_leftovers(directory.parent)
     with atomic_folder(directory) as folder:
-        _write(folder, config, source, tokenizer, report, exact_vocabulary)
+        _write(folder, key, config, source, tokenizer, report, exact_vocabulary)
         if source.fingerprint() != fingerprint:
             raise TinyError("The text changed while it was being prepared", remedy="Run again when it is complete")
 
 
 def _write(
     folder: Path,
+    key: str,
     config: DataConfig,
     source: Source,
     tokenizer: Tokenizer | None,
@@ -140,6 +149,7 @@ def _write(
     (folder / "tokenizer.model").write_bytes(tokenizer.model)
     train, valid = _write_tokens(folder, surveyed, tokenizer, report)
     record = PreparedRecord(
+        key=key,
         source=source.description,
         found=surveyed.found,
         train=train.counts(),
@@ -153,7 +163,7 @@ def _write(
     if isinstance(tokenizer, ItemsTokenizer):
         full = tokenizer.has_only_items and tokenizer.size >= config.vocabulary_size
         record = replace(record, items=len(tokenizer.items), items_fill_vocabulary=full)
-    write(folder / "meta.json", record)
+    write_sealed(folder / "meta.json", record)
 
 
 def learn_tokenizer(
@@ -206,7 +216,7 @@ class _TokenWriter:
     def __init__(self, file: IO[bytes], tokenizer: Tokenizer) -> None:
         self.file, self.tokenizer = file, tokenizer
         self.documents = self.bytes = self.tokens = self.events = self.unknown_items = 0
-        self._text = DocumentHash()
+        self._text, self._token_hash = DocumentHash(), hashlib.sha256()
         self.bits: float | None = 0.0
         self._bos = np.array([tokenizer.bos], TOKEN_DTYPE).tobytes()
 
@@ -214,10 +224,8 @@ class _TokenWriter:
         """Append a document, and return the number of bytes of its text."""
         text = document.text
         encoded = self.tokenizer.encode_bytes(text)
-        self.file.write(self._bos)
-        self.file.write(encoded)
+        self._write(self._bos + encoded)
         self.documents += 1
-        self.tokens += 1 + len(encoded) // 2
         self.events += count_events(text)
         if isinstance(self.tokenizer, ItemsTokenizer):
             self.unknown_items += self.tokenizer.known_items(text).count(-1)
@@ -229,10 +237,15 @@ class _TokenWriter:
 
     def end(self) -> None:
         """Append the BOS that follows the last document."""
-        self.file.write(self._bos)
-        self.tokens += 1
+        self._write(self._bos)
 
     def counts(self) -> TokenFile:
         """What `meta.json` records about this file."""
         events = (self.events, self.unknown_items) if self.tokenizer.unit == "event" else ()
-        return TokenFile(self.tokens, self.documents, self.bytes, self._text.value(), *events)
+        hashes = self._text.value(), self._token_hash.hexdigest()
+        return TokenFile(self.tokens, self.documents, self.bytes, *hashes, *events)
+
+    def _write(self, tokens: bytes) -> None:
+        self.file.write(tokens)
+        self._token_hash.update(tokens)
+        self.tokens += len(tokens) // 2

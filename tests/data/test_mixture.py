@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from mlx_tiny.data.mixture import (
     MixedCorpus,
     absolute_source,
     find_data,
+    find_mixture,
     mixed_sample,
     prepare_data,
     resolve_data,
@@ -25,7 +27,7 @@ from mlx_tiny.data.mixture import (
 )
 from mlx_tiny.data.overlap import disjoint
 from mlx_tiny.data.prepare import prepare
-from mlx_tiny.data.prepared import PreparedCorpus
+from mlx_tiny.data.prepared import PreparedCorpus, prepared_folder
 from mlx_tiny.errors import TinyError
 
 
@@ -61,6 +63,18 @@ def test_a_mixture_from_the_cache_has_the_settings_of_now(config: DataConfig) ->
     ]
     assert keys[0] == keys[1]
     assert {part.corpus.record.settings.vocabulary_size for part in prepared(larger).parts} == {8192}
+
+
+def test_a_damaged_share_is_noticed(config: DataConfig) -> None:
+    first, told = prepared(config), list[str]()
+    path = prepared_folder(first.key) / "mixture.json"
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps({**values, "shares": values["shares"][::-1]}))
+    assert find_mixture(first.key) is None
+    again = prepare_data(config, tell=told.append)
+    assert [part.share for part in again.parts] == [part.share for part in first.parts]
+    assert len(told) == 1 and "damaged" in told[0]
+    assert find_mixture(first.key) is not None
 
 
 @pytest.mark.parametrize("weights", [(":1", ":3"), ("", "")], ids=["mixture", "files"])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,10 +21,9 @@ from mlx_tiny.data import sampling
 from mlx_tiny.data.batches import require_tokens
 from mlx_tiny.data.documents import document_hash
 from mlx_tiny.data.prepare import prepare
-from mlx_tiny.data.prepared import PreparedCorpus, require_sequence
+from mlx_tiny.data.prepared import PreparedCorpus, find_prepared, require_sequence
 from mlx_tiny.data.sources import FileSource
 from mlx_tiny.data.summary import summary
-from mlx_tiny.data.tokenizers.byte_pair import BytePairTokenizer
 from mlx_tiny.errors import TinyError
 
 TextFile = Callable[..., Path]
@@ -219,37 +219,81 @@ def test_progress(text_file: TextFile, stories: list[str]) -> None:
     assert all(0 <= done <= most for _, done, most in calls)
 
 
-@pytest.mark.parametrize(
-    "damage", ["train.bin", "valid.bin", "tokenizer.model", "meta.json", "absent", "version", "no hash"]
-)
+def _changed_value(meta: dict[str, Any]) -> None:
+    meta["valid"]["bytes"] += 1
+
+
+def _without_hash(meta: dict[str, Any]) -> None:
+    del meta["valid"]["text_hash"]
+
+
+def _without_seal(meta: dict[str, Any]) -> None:
+    del meta["seal"]
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "train.bin is cut": lambda folder: cut(folder / "train.bin"),
+    "valid.bin is cut": lambda folder: cut(folder / "valid.bin"),
+    "meta.json is cut": lambda folder: cut(folder / "meta.json"),
+    "train.bin has an unknown id": lambda folder: unknown_id(folder / "train.bin"),
+    "valid.bin has an unknown id": lambda folder: unknown_id(folder / "valid.bin"),
+    "two files are exchanged": lambda folder: exchange(folder / "train.bin", folder / "valid.bin"),
+    "train.bin is absent": lambda folder: (folder / "train.bin").unlink(),
+    "train.bin is a pipe": lambda folder: ((folder / "train.bin").unlink(), os.mkfifo(folder / "train.bin")),
+    "tokenizer.model is another": lambda folder: (folder / "tokenizer.model").write_bytes(b"{}"),
+    "meta.json has another value": lambda folder: edit(folder / "meta.json", _changed_value),
+    "meta.json lacks a value": lambda folder: edit(folder / "meta.json", _without_hash),
+    "meta.json lacks its seal": lambda folder: edit(folder / "meta.json", _without_seal),
+}
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-2])
+
+
+def unknown_id(path: Path) -> None:
+    path.write_bytes(b"\xff\xff" + path.read_bytes()[2:])
+
+
+def exchange(first: Path, second: Path) -> None:
+    contents = second.read_bytes()
+    first.rename(second)
+    first.write_bytes(contents)
+
+
+def edit(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    values = json.loads(path.read_text())
+    change(values)
+    path.write_text(json.dumps(values))
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_damage_is_noticed_and_mended(text_file: TextFile, stories: list[str], damage: str, home: Path) -> None:
     prepared = prepare(config(text_file(stories)))
     tokens = prepared.train.tolist()
     folder = prepared.directory
-    if damage == "absent":
-        (folder / "train.bin").unlink()
-    elif damage in ("version", "no hash"):
-        meta = json.loads((folder / "meta.json").read_text())
-        if damage == "version":
-            meta["version"] = -1
-        else:
-            del meta["valid"]["text_hash"]  # as of data that an earlier version prepared
-        (folder / "meta.json").write_text(json.dumps(meta))
-    elif damage == "tokenizer.model":
-        BytePairTokenizer.train(stories, 513).save(folder / damage)
-    else:
-        (folder / damage).write_bytes((folder / damage).read_bytes()[:-2])
-    again = prepare(config(text_file(stories)))
+    DAMAGES[damage](folder)
+    assert find_prepared(prepared.key, "") is None
+    told: list[str] = []
+    again = prepare(config(text_file(stories)), tell=told.append)
+    assert len(told) == 1 and "is damaged and is made again" in told[0]
     assert again.train.tolist() == tokens
     assert again.record == prepared.record
     assert again.tokenizer.hash == prepared.record.tokenizer_hash
     assert entries(home) == [prepared.key]
 
 
+def test_the_prepared_data_of_another_text_is_not_taken(text_file: TextFile, stories: list[str]) -> None:
+    first, second = (prepare(config(text_file(texts))) for texts in (stories, stories[1:]))
+    shutil.rmtree(first.directory)
+    second.directory.rename(first.directory)
+    assert prepare(config(text_file(stories))).train.tolist() == first.train.tolist()
+
+
 def test_damage_that_stays_is_an_error(
     text_file: TextFile, stories: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "open_if_whole", lambda directory, description: None)
+    monkeypatch.setattr(module, "open_prepared", lambda key, description: None)
     with pytest.raises(TinyError, match="damaged as soon as it is written"):
         prepare(config(text_file(stories)))
 
