@@ -291,3 +291,5 @@ class Progress:
     """State of the divergence watch."""
     phases: dict[str, float] = field(default_factory=dict)
     """Seconds by phase."""
+    restarts: int = 0
+    """How often a new process continued the run after an error of the device."""

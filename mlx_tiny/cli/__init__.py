@@ -11,6 +11,7 @@ import click
 from mlx_tiny import __version__
 from mlx_tiny.errors import TinyError
 from mlx_tiny.machine.support import unsupported_reason
+from mlx_tiny.training.device_errors import DeviceError, device_error
 
 # Command -> its line in `mlx-tiny --help`. The lines are here so that help need not import the commands.
 COMMANDS = {
@@ -63,9 +64,18 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         cli.main(args=arguments, prog_name="mlx-tiny", standalone_mode=False)
     except TinyError as error:
+        if isinstance(error, DeviceError):
+            from mlx_tiny.cli import restart
+
+            restart.go_on(error, debug="--debug" in arguments)
         if "--debug" in arguments:
             raise
         _fail(str(error), error.exit_code)
+    except (RuntimeError, MemoryError) as error:
+        explained = device_error(error)
+        if explained is None or "--debug" in arguments:
+            raise
+        _fail(str(explained), explained.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

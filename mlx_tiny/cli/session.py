@@ -170,6 +170,7 @@ def train(
     Raises:
         TinyError: another process is training the run, or one of the errors of `Trainer`.
     """
+    from mlx_tiny.cli import restart
     from mlx_tiny.cli.display import Display
     from mlx_tiny.machine.state import keep_awake
     from mlx_tiny.model.parameters import training_flops_per_token
@@ -192,20 +193,23 @@ def train(
         bytes_per_event=corpus.bytes_per_event,
     )
     before = [] if run.origin is None else doubts(run.origin)
-    for line in [*_header(run, corpus, reason, backend, peak), *before, *notes]:
+    for line in [*_header(run, corpus, reason, backend, peak), *before, *notes, *restart.lines()]:
         display.message(line)
-    with run.locked(), contextlib.closing(display), keep_awake():
-        trainer = Trainer(
-            run,
-            corpus,
-            display,
-            Interruption(),
-            resume=resume,
-            backend=backend,
-            compile_s=compile_s,
-        )
-        outcome = trainer.train()
-    _report(run, corpus, backend, outcome, peak, prepare_s)
+    with contextlib.ExitStack() as whole:
+        with run.locked(), contextlib.closing(display), keep_awake():
+            trainer = Trainer(
+                run,
+                corpus,
+                display,
+                Interruption(),
+                resume=resume,
+                backend=backend,
+                compile_s=compile_s,
+                restarts=restart.counts()[1],
+            )
+            whole.enter_context(restart.offered(trainer))
+            outcome = trainer.train()
+        _report(run, corpus, backend, outcome, peak, prepare_s)
 
 
 def _header(run: RunFolder, corpus: Corpus, reason: str, backend: Backend, peak: float) -> list[str]:

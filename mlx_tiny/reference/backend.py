@@ -118,9 +118,9 @@ class TorchBackend:
         """Nothing to do: PyTorch starts to compute when an operation is called."""
 
     def wait(self, state: TrainingState, loss: torch.Tensor) -> None:
-        self._synchronize()
+        self.synchronize()
 
-    def _synchronize(self) -> None:
+    def synchronize(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         elif self.device.type == "mps":
@@ -171,7 +171,7 @@ class TorchBackend:
         while len(durations) < 4 or sum(durations) < _PEAK_SECONDS:
             began = time.perf_counter()
             matrix @ matrix
-            self._synchronize()
+            self.synchronize()
             durations.append(time.perf_counter() - began)
         return 2.0 * size**3 / min(durations)
 

@@ -89,3 +89,5 @@ class Report(Record):
     """Whether nothing was held out, so that the model had learned the text on which it was measured."""
     weights_step: int | None = None
     """The step after which the weights were these; None in older reports."""
+    restarts: int = 0
+    """How often a new process continued the run after an error of the GPU."""

@@ -65,6 +65,7 @@ def build(
         evaluation_fingerprint=fingerprint(corpus.valid_text_hash),
         weights_from=outcome.weights_from,
         weights_step=outcome.weights_step,
+        restarts=progress.restarts,
         interrupted=outcome.interrupted,
         data=corpus.description,
         budget=run.config.train.budget,
@@ -133,6 +134,7 @@ def summary(report: Report, path: Path) -> dict[str, str]:
         "utilisation": _number(report.utilisation, ".1%"),
         "peak_memory": format_bytes(report.peak_memory_bytes),
         "seconds": f"{report.seconds:.1f}",
+        "restarts": _restarts(report),
         **_before_and_after(report),
         "weights": _earlier_weights(report),
         "run": str(path),
@@ -148,6 +150,10 @@ def _earlier_weights(report: Report) -> str:
         f"from {report.weights_step / report.steps:.0%} of the run, where validation was lowest; it rose afterwards: "
         f"take a smaller budget or more text"
     )
+
+
+def _restarts(report: Report) -> str:
+    return f"{report.restarts}, after errors of the GPU" if report.restarts else ""
 
 
 def _before_and_after(report: Report) -> dict[str, str]:
@@ -200,6 +206,7 @@ def _markdown(report: Report) -> str:
         "text": report.data,
         "budget": report.budget,
         "clock": format_seconds(report.seconds),
+        "restarts": _restarts(report),
         "tokens": f"{report.tokens:,} ({report.epochs:.2f} epochs) in {report.steps:,} steps",
         "model FLOPs": f"{report.flops:.4g}",
         "tokens/s": f"{report.tokens_per_s:,.0f}",

@@ -57,6 +57,9 @@ class Backend(Protocol):
     def wait(self, state: Any, loss: Any) -> None:
         """Wait until the results of a step are computed."""
 
+    def synchronize(self) -> None:
+        """Wait until all work is done, and raise the error of the device where some of it failed."""
+
     def evaluate(self, state: Any, tokens: np.ndarray, limit_tokens: int | None) -> tuple[float, int]:
         """Nats and number of predicted tokens of a validation file or of its beginning, as `evaluate.py` describes."""
 
@@ -122,6 +125,9 @@ class MlxBackend:
 
     def wait(self, state: TrainingState, loss: mx.array) -> None:
         mx.eval(loss, state.arrays())
+
+    def synchronize(self) -> None:
+        mx.synchronize()
 
     def evaluate(self, state: TrainingState, tokens: np.ndarray, limit_tokens: int | None) -> tuple[float, int]:
         result = evaluate(

@@ -131,6 +131,7 @@ def window_losses(
                 input_BT, target_BT = mx.array(windows.inputs[part]), mx.array(windows.targets[part])
                 losses.append(token_losses(parameters, config, input_BT, target_BT, implementations, dtype=dtype))
         mx.eval(losses)
+        mx.synchronize()  # MLX may raise an error of the GPU only here, after garbage came out of `eval`
         for part, losses_BT in zip(group, losses, strict=True):
             yield part, np.asarray(losses_BT, dtype=np.float64)
 

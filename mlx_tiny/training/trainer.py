@@ -97,6 +97,7 @@ class Trainer:
             folder are written to it first, so that they are part of the run after a crash too.
         backend: the framework; MLX by default.
         compile_s: seconds of compilation before this session, to be reported.
+        restarts: of the run, after errors of the device; more than its checkpoint says where none was written since.
     """
 
     def __init__(
@@ -109,6 +110,7 @@ class Trainer:
         resume: bool = False,
         backend: Backend | None = None,
         compile_s: float = 0.0,
+        restarts: int = 0,
     ) -> None:
         require_data_of(run, corpus)
         self.run, self.corpus, self.listener, self.interruption = run, corpus, listener, interruption
@@ -121,6 +123,7 @@ class Trainer:
         self.budget = Budget(self.config.train.budget, progress.tokens, progress.flops, progress.seconds)
         self._ended = self.budget.equals(progress.spent_budget)
         self.step_number, self.best = progress.step, progress.best_bits_per_byte
+        self.restarts = max(progress.restarts, restarts)
         self.watch = LossWatch(**progress.losses)
         self.phases: dict[str, float] = dict(progress.phases)
         if compile_s:
@@ -138,7 +141,8 @@ class Trainer:
         Raises:
             TinyError: the loss diverged (the last good checkpoint is kept), memory ran out, or the disk is full.
         """
-        with device_errors_explained(self.config.train.batch_size, self.config.train.micro_batches):
+        train = self.config.train
+        with device_errors_explained(self.run.path, train.batch_size, train.micro_batches):
             with self._phase(_COMPILING):
                 self._warm_up()
             try:
@@ -146,6 +150,7 @@ class Trainer:
                     self._spend()
                 return self._finish()
             except Diverged as error:
+                self.backend.synchronize()  # work that failed leaves any numbers behind
                 raise self._explained(error) from None
 
     def _warm_up(self) -> None:
@@ -258,6 +263,7 @@ class Trainer:
     def _checkpoint(self, name: str) -> Progress:
         """Write a checkpoint; returns the account in it."""
         with self._pause("checkpoints"):
+            self.backend.synchronize()
             if not self.backend.all_finite(self.state):
                 raise Diverged(f"A weight became NaN or infinite by step {self.step_number}")
             progress = self.progress()
@@ -276,6 +282,7 @@ class Trainer:
             spent_budget=self.budget.text if self._ended else None,
             losses=asdict(self.watch),
             phases=dict(self.phases),
+            restarts=self.restarts,
         )
 
     def _sample(self, fraction: float) -> None:
