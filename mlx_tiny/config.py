@@ -20,11 +20,20 @@ LARGEST_NUMBERS = {
     "train_bytes": 2**40,
     "validation_bytes": 2**40,
     "layers": 2**12,
-    "evaluations": 10**6,
-    "checkpoints": 10**6,
-    "samples": 10**6,
+    "context": 2**20,
+    "width": 2**20,
+    "heads": 2**12,
+    "key_value_heads": 2**12,
+    "head_width": 2**12,
+    "hidden": 2**20,
+    "batch_size": 2**20,
+    "micro_batches": 2**20,
+    "evaluations": 10**4,
+    "checkpoints": 10**4,
+    "samples": 10**4,
 }
-"""Where another whole number than 2**31 - 1, the largest length of an array of MLX, is the largest."""
+"""Where another whole number than 2**31 - 1, the largest length of an array of MLX, is the largest. A run may come from
+anyone, and larger ones would only take hours or all memory."""
 SMALLEST_FLOAT, LARGEST_FLOAT = 1e-30, 1e30
 """Other numbers but 0 may become 0 or infinite in float32."""
 SMALLEST_VOCABULARY, LARGEST_VOCABULARY = 260, 32768

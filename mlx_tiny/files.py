@@ -6,18 +6,23 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from mlx_tiny.errors import TinyError
 
 HASH_BLOCK_BYTES = 1 << 20
+MOST_JSON_BYTES = 8 << 20
+"""Of a file of settings or results: ours have less than 1 MB, and Python needs up to 30 times as much to read one."""
+MOST_JSON_LEVELS = 32
+"""Of lists and objects within each other; ours have 8."""
 
 
 def cache_home() -> Path:
@@ -195,12 +200,15 @@ def write_json(path: Path, value: object) -> None:
 
 
 def read_json(path: Path, what: str) -> dict[str, Any]:
-    """Read a JSON object; errors call it `what`, such as "run configuration"."""
+    """Read a JSON object that anyone may have written; errors call it `what`, such as "run configuration".
+
+    Raises:
+        TinyError: no ordinary file, larger than `MOST_JSON_BYTES`, or one of the errors of `parse_json`.
+    """
+    content = read_whole(path, what, MOST_JSON_BYTES)
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise TinyError(f"No {what} at {path}") from None
-    except (OSError, ValueError) as error:
+        value = parse_json(content)
+    except ValueError as error:
         raise TinyError(f"The {what} at {path} cannot be read: {error}") from error
     if not isinstance(value, dict):
         raise TinyError(
@@ -209,6 +217,81 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
             got=type(value).__name__,
         )
     return value
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Decode JSON that anyone may have written.
+
+    Raises:
+        ValueError: no JSON in UTF-8, a key that occurs twice in an object, a number that is not finite, or more than
+            `MOST_JSON_LEVELS` levels of lists and objects.
+    """
+    if isinstance(text, bytes):
+        text = text.decode()
+    too_deep = f"more than {MOST_JSON_LEVELS} levels of lists and objects"
+    try:
+        value = json.loads(
+            text, object_pairs_hook=unique_keys, parse_constant=_finite_number, parse_float=_finite_number
+        )
+    except RecursionError:
+        raise ValueError(too_deep) from None
+    level = [value]
+    for _ in range(MOST_JSON_LEVELS + 1):
+        level = [inner for outer in level if isinstance(outer, (dict, list)) for inner in _values_in(outer)]
+    if level:
+        raise ValueError(too_deep)
+    return value
+
+
+def _values_in(container: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return container.values() if isinstance(container, dict) else container
+
+
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; ValueError where a key occurs twice, since one of the values would be lost."""
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(n for n in names if names.count(n) > 1)!r} twice in one object")
+    return value
+
+
+def _finite_number(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:20]} is not a finite number")
+    return value
+
+
+def require_ordinary(path: Path, what: str, remedy: str | None = None) -> None:
+    """Check that `path` is a file that can be read to its end; a pipe or a device may give nothing for ever.
+
+    Raises:
+        TinyError: there is none, with the remedy, or it is something else.
+    """
+    with explained(path):
+        if not path.exists():
+            raise TinyError(f"No {what} at {path}", remedy=remedy)
+        if not path.is_file():
+            raise TinyError(f"The {what} {path} is not an ordinary file", remedy="Restore it from a copy")
+
+
+def read_whole(path: Path, what: str, most_bytes: int) -> bytes:
+    """The content of a file that anyone may have written; errors call it `what`.
+
+    Raises:
+        TinyError: no ordinary file, larger than `most_bytes`, or not readable.
+    """
+    require_ordinary(path, what)
+    with explained(path), open(path, "rb") as file:
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise TinyError(
+            f"The {what} at {path} is too large",
+            expected=f"at most {most_bytes:,} bytes",
+            remedy="Restore it from a copy",
+        )
+    return content
 
 
 def hash_file(path: Path) -> str:

@@ -9,6 +9,8 @@ import dataclasses
 import functools
 import json
 import math
+import re
+import sys
 import types
 import typing
 from dataclasses import dataclass, field
@@ -16,11 +18,14 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar, Union
 
 from mlx_tiny.errors import TinyError
-from mlx_tiny.files import hash_text, read_json, write_json
+from mlx_tiny.files import hash_text, parse_json, read_json, write_json
 
 R = TypeVar("R")
 _OTHER_VERSION = "It may come from another version of mlx_tiny"
 _SEAL = "seal"
+_LARGEST_WHOLE = 2**64
+_LARGEST_COUNT = 2**53
+"""Of an account: up to here float64 has all whole numbers."""
 
 
 class Record:
@@ -80,13 +85,13 @@ def from_plain(record: type[R], values: Any, what: str = "configuration", path: 
 
 
 def from_json(record: type[R], text: str, what: str) -> R:
-    """Build a record from JSON; NaN and infinities, which other programs may write, become None.
+    """Build a record from JSON.
 
     Raises:
-        ValueError: it is not JSON.
+        ValueError: one of the errors of `parse_json`.
         TinyError: it is not such a record.
     """
-    return from_plain(record, json.loads(text, parse_constant=lambda _: None), what)
+    return from_plain(record, parse_json(text), what)
 
 
 def _without_head(record: type[Record], values: dict[str, Any], what: str) -> dict[str, Any]:
@@ -124,6 +129,8 @@ def _typed(hint: Any, value: Any, what: str, path: str) -> Any:
     if origin is not None or not isinstance(value, scalars) or (isinstance(value, bool) and hint is not bool):
         expected = hint.__name__ if isinstance(hint, type) and origin is None else hint
         raise TinyError(f"In the {what}, {path} has the wrong type", expected=expected, got=_shown(value))
+    if isinstance(value, int) and abs(value) > _LARGEST_WHOLE:
+        raise TinyError(f"In the {what}, {path} is too large", expected="a number of 64 bits", got=_shown(value))
     return value
 
 
@@ -168,8 +175,24 @@ def _seal(values: dict[str, Any]) -> str:
     return hash_text(json.dumps(values, sort_keys=True))
 
 
+class Account:
+    """A dataclass that counts: its numbers are finite and not negative."""
+
+    def __post_init__(self) -> None:
+        for described in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, described.name)
+            for number in value.values() if isinstance(value, dict) else [value]:
+                largest = _LARGEST_COUNT if isinstance(number, int) else sys.float_info.max
+                if isinstance(number, (int, float)) and not 0 <= number <= largest:
+                    raise TinyError(
+                        f"The account of the run is damaged at {described.name}",
+                        expected=f"a number from 0 to {largest:g}",
+                        got=_shown(number),
+                    )
+
+
 @dataclass(frozen=True)
-class StepRecord(Record):
+class StepRecord(Record, Account):
     """A finished training step, a line of `metrics.jsonl`."""
 
     kind = "step"
@@ -191,7 +214,7 @@ class StepRecord(Record):
 
 
 @dataclass(frozen=True)
-class EvaluationRecord(Record):
+class EvaluationRecord(Record, Account):
     """An evaluation during the run, a line of `metrics.jsonl`."""
 
     kind = "evaluation"
@@ -207,7 +230,7 @@ class EvaluationRecord(Record):
 
 
 @dataclass(frozen=True)
-class FinalRecord(Record):
+class FinalRecord(Record, Account):
     """The evaluation that ends a run, the last line of `metrics.jsonl`."""
 
     kind = "final"
@@ -227,20 +250,39 @@ _METRICS: dict[str, type[MetricsRecord]] = {
 }
 
 
-def _refuse_constant(word: str) -> None:
-    raise ValueError(f"{word} is not a number of JSON")
-
-
-def metrics_from_json(line: str, what: str) -> MetricsRecord:
+def metrics_from_json(line: bytes, what: str) -> MetricsRecord:
     """Read a line of `metrics.jsonl`.
 
     Raises:
-        ValueError: it is not JSON.
+        ValueError: one of the errors of `parse_json`.
         TinyError: it is not one of the records above.
     """
-    values = json.loads(line, parse_constant=_refuse_constant)
+    values = parse_json(line)
     kind = values.get("kind") if isinstance(values, dict) else None
     return from_plain(_METRICS.get(str(kind), StepRecord), values, what)
+
+
+@dataclass(frozen=True)
+class TextOfRun:
+    """What a run remembers of the text that it is trained on."""
+
+    key: str
+    """Of the prepared text, the name of its folder in the cache."""
+    tokenizer: str
+    """SHA-256 of the tokenizer."""
+    description: str = ""
+    single_lines: bool = False
+    """Whether each document is a single line, such as a name."""
+
+    def __post_init__(self) -> None:
+        _require_keys(self.key)
+
+
+def _require_keys(*keys: str) -> None:
+    """Refuse keys that may name another folder than one of prepared text."""
+    for key in keys:
+        if not re.fullmatch("[0-9a-f]*", key):
+            raise TinyError("The key of a prepared text is damaged", expected="hexadecimal digits", got=_shown(key))
 
 
 @dataclass(frozen=True)
@@ -272,9 +314,12 @@ class Origin:
     sources: tuple[str, ...] = ()
     """What the user of that run named as its text, without weights."""
 
+    def __post_init__(self) -> None:
+        _require_keys(self.data_key, *self.earlier_keys)
+
 
 @dataclass(frozen=True)
-class Progress:
+class Progress(Account):
     """The account of a run: everything in a checkpoint that is not an array."""
 
     step: int = 0

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from tiny_run import subprocess_environment
 
 from mlx_tiny.errors import TinyError
 from mlx_tiny.files import (
+    MOST_JSON_BYTES,
     atomic_folder,
     atomic_write,
     cache_home,
@@ -292,6 +294,13 @@ def test_json_comes_back(tmp_path: Path) -> None:
         (b'{"a": ', "cannot be read"),
         (b"\xff\xfe", "cannot be read"),
         (b"[1, 2]", "malformed. Expected a JSON object, got list"),
+        (b'{"a": NaN}', "NaN is not a finite number"),
+        (b'{"a": 1e999}', "1e999 is not a finite number"),
+        (b'{"a": %s}' % (b"9" * 5000), "cannot be read"),
+        (b'{"a": 1, "a": 2}', "the key 'a' twice"),
+        (b'{"a": %s}' % (b"[" * 40 + b"]" * 40), "more than 32 levels"),
+        (b'{"a":' * 200_000, "more than 32 levels"),
+        (b'{"a": "%s"}' % (b"x" * MOST_JSON_BYTES), "too large"),
     ],
 )
 def test_invalid_json_is_refused(tmp_path: Path, content: bytes | None, message: str) -> None:
@@ -300,6 +309,13 @@ def test_invalid_json_is_refused(tmp_path: Path, content: bytes | None, message:
         path.write_bytes(content)
     with pytest.raises(TinyError, match=message):
         read_json(path, "thing")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/zero", path)])
+def test_what_is_no_file_is_not_read(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "file")
+    with pytest.raises(TinyError, match="not an ordinary file"):
+        read_json(tmp_path / "file", "thing")
 
 
 def test_a_value_that_is_no_json_leaves_the_old_file(tmp_path: Path) -> None:

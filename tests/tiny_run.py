@@ -16,7 +16,7 @@ import numpy as np
 from mlx_tiny.config import DataConfig, ModelConfig, OptimizerConfig, RunConfig, ScheduleConfig, TrainConfig
 from mlx_tiny.data.prepare import prepare
 from mlx_tiny.data.prepared import PreparedCorpus
-from mlx_tiny.records import EvaluationRecord, StepRecord, to_plain
+from mlx_tiny.records import EvaluationRecord, StepRecord, TextOfRun, to_plain
 from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.trainer import Outcome, Trainer
 from mlx_tiny.training.watch import Interruption
@@ -103,7 +103,7 @@ def create_run(path: Path, config: RunConfig) -> RunFolder:
     return RunFolder.create(
         path,
         config,
-        {"key": corpus.key, "tokenizer": corpus.record.tokenizer_hash},
+        TextOfRun(corpus.key, corpus.record.tokenizer_hash),
         corpus.directory / "tokenizer.model",
     )
 
@@ -168,5 +168,5 @@ def assert_same_runs(whole: RunFolder, broken: RunFolder) -> None:
 def timeless(run: RunFolder) -> list[dict]:
     """Metrics without the fields that depend on the clock."""
     clocked = ("seconds", "tokens_per_s")
-    records = map(to_plain, run.read_metrics())
+    records = map(to_plain, run.metrics.read())
     return [{key: value for key, value in record.items() if key not in clocked} for record in records]

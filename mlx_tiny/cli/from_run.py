@@ -110,6 +110,6 @@ def _say_what_is_measured(source: RunFolder, old: Corpus | None) -> None:
     session.say(f"measuring the weights of {source.path} before they are trained")
     if old is None:
         session.say(
-            f"The text of {source.path} ({source.corpus.get('description', 'unknown')}) is not in the cache any more, "
+            f"The text of {source.path} ({source.corpus.description or 'unknown'}) is not in the cache any more, "
             f"so that what is forgotten of it is not measured."
         )

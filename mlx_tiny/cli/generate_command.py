@@ -83,7 +83,7 @@ def command(
         return
     instructed = instruction(writer.model.tokenizer, system, say)
     beginning = _beginning(prompt, prompt_file)
-    single = RunFolder(run).corpus.get("single_lines", False) and not _has_line_end(beginning)
+    single = RunFolder(run).corpus.single_lines and not _has_line_end(beginning)
     one_line_each = single and documents == 1 and not ignore_end
     for index, settings in enumerate(seeded):
         if index and not one_line_each:

@@ -13,6 +13,7 @@ import click
 from mlx_tiny.cli.options import flag_name, shown
 from mlx_tiny.config import DataConfig, RunConfig, TrainConfig
 from mlx_tiny.errors import TinyError
+from mlx_tiny.records import TextOfRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,13 +75,12 @@ def prepared(
     return corpus, time.monotonic() - started
 
 
-def identity(corpus: Corpus) -> dict[str, Any]:
+def identity(corpus: Corpus) -> TextOfRun:
     """What a run remembers of its data."""
     from mlx_tiny.data.lines import are_single_lines
 
     single = all(are_single_lines(part.corpus.train, corpus.tokenizer) for part in corpus.parts)
-    described = {"description": corpus.description, "single_lines": single}
-    return {"key": corpus.key, "tokenizer": corpus.tokenizer.hash, **described}
+    return TextOfRun(corpus.key, corpus.tokenizer.hash, corpus.description, single)
 
 
 def own_text(asked: dict[str, Any], schema: Schema | None = None) -> Source | Mixture | None:

@@ -94,7 +94,7 @@ def _suffix(start: bytes, otherwise: str) -> str:
         return otherwise
     try:
         json.loads(re.split(r"[\r\n]", text, maxsplit=1)[0])
-    except ValueError:
+    except (ValueError, RecursionError):
         return ".json"
     return ".jsonl"
 

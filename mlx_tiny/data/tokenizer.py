@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
@@ -13,7 +12,7 @@ from mlx_tiny.data.tokenizers.characters import ByteTokenizer, CharacterTokenize
 from mlx_tiny.data.tokenizers.items import ItemsTokenizer
 from mlx_tiny.data.tokenizers.pieces import PieceTokenizer
 from mlx_tiny.errors import TinyError
-from mlx_tiny.files import explained
+from mlx_tiny.files import parse_json, read_whole
 
 KINDS: dict[str, type[PieceTokenizer]] = {
     "bpe": BytePairTokenizer,
@@ -22,6 +21,9 @@ KINDS: dict[str, type[PieceTokenizer]] = {
     "items": ItemsTokenizer,
 }
 """Every kind of tokenizer. The file of a kind other than `bpe` is a JSON object whose `kind` is its name here."""
+
+_MOST_BYTES = 32 << 20
+"""Of a file; the largest vocabularies take about 1 MB."""
 
 
 class Tokenizer(Protocol):
@@ -111,8 +113,7 @@ def load_tokenizer(path: Path) -> Tokenizer:
     Raises:
         TinyError: the file is missing or not a tokenizer of this project.
     """
-    with explained(path):
-        model = path.read_bytes()
+    model = read_whole(path, "tokenizer", _MOST_BYTES)
     try:
         return KINDS[_kind(model)].from_model(model)
     except (RuntimeError, OSError, ValueError, LookupError, TypeError) as error:
@@ -123,4 +124,4 @@ def load_tokenizer(path: Path) -> Tokenizer:
 
 def _kind(model: bytes) -> str:
     """Name of the kind; a model of sentencepiece never begins with the brace of a JSON object."""
-    return str(json.loads(model)["kind"]) if model.startswith(b"{") else "bpe"
+    return str(parse_json(model)["kind"]) if model.startswith(b"{") else "bpe"

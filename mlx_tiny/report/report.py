@@ -307,7 +307,7 @@ def _trained_on(text: TextStrength) -> str:
 
 
 def _plot(run: RunFolder, path: Path) -> None:
-    records = run.read_metrics()
+    records = run.metrics.read()
     steps = [record for record in records if isinstance(record, StepRecord)]
     checks = [record for record in records if isinstance(record, EvaluationRecord)]
     if not steps:

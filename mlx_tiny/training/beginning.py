@@ -15,10 +15,10 @@ from mlx_tiny.training.checkpoint import RunFolder
 
 def require_data_of(run: RunFolder, corpus: Corpus) -> None:
     """Raise a TinyError when the prepared data is not the data that the run was started with."""
-    if run.corpus.get("key") != corpus.key or run.corpus.get("tokenizer") != corpus.tokenizer.hash:
+    if run.corpus.key != corpus.key or run.corpus.tokenizer != corpus.tokenizer.hash:
         raise TinyError(
             f"The data of the run at {run.path} has changed since it was started",
-            expected=f"prepared data {run.corpus.get('key')}",
+            expected=f"prepared data {run.corpus.key}",
             got=corpus.key,
             remedy="Restore the files that the run was started with, or start a new run",
         )
@@ -37,7 +37,7 @@ def begin(run: RunFolder, backend: Backend, tell: Callable[[str], None], *, resu
     if resume and run.checkpoint("last").exists():
         state, progress = backend.load_checkpoint(run, "last")
         run.save_config()
-        run.rewind_metrics(progress.step)
+        run.metrics.rewind(progress.step, tell)
         begun = f"resumed at step {progress.step}, after {progress.tokens:,} tokens"
         origin = run.origin
         if origin is not None and progress.step == 0:
@@ -48,7 +48,7 @@ def begin(run: RunFolder, backend: Backend, tell: Callable[[str], None], *, resu
         _require_not_begun(run)
         run.save_config()
         tell("the run has no checkpoint yet: it starts again at step 0")
-    run.rewind_metrics(-1)
+    run.metrics.rewind(-1)
     return backend.initial_state(), Progress()
 
 

@@ -2,7 +2,7 @@
 
     RUN/config.json                      all settings, hashes of the tokenizer and the data, and the run it started from
         tokenizer.model
-        metrics.jsonl                    one line per step or evaluation
+        metrics.jsonl                    one line per step or evaluation; metrics.jsonl.damaged has those that are none
         checkpoints/last.safetensors     weights, optimizer, position in the data, account: `--resume` reads it
         checkpoints/best.safetensors     the same, from where the validation loss was lowest
         weights.safetensors              the finished model, and the step at which the run ended
@@ -20,14 +20,14 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import mlx.core as mx
 
 from mlx_tiny.config import FORMAT_VERSION, RunConfig
 from mlx_tiny.data.tokenizer import Tokenizer, load_tokenizer
-from mlx_tiny.errors import TinyError, first_line
+from mlx_tiny.errors import TinyError
 from mlx_tiny.files import (
     atomic_folder,
     atomic_write,
@@ -40,13 +40,11 @@ from mlx_tiny.files import (
 )
 from mlx_tiny.model.parameters import Parameters, parameter_specs
 from mlx_tiny.records import (
-    FinalRecord,
-    MetricsRecord,
     Origin,
     Progress,
+    TextOfRun,
     from_json,
     from_plain,
-    metrics_from_json,
     to_json,
     to_plain,
 )
@@ -58,11 +56,22 @@ from mlx_tiny.training.arrays import (
     load_arrays,
     open_arrays,
 )
+from mlx_tiny.training.metrics import MetricsFile
 from mlx_tiny.training.step import TrainingState
 
 # Settings that may change when a run is resumed.
 _HOW_OFTEN = ("evaluations", "evaluation_tokens", "checkpoints", "samples")
 _BY_WHAT = ("backend", "implementation", "compile")
+
+
+@dataclass(frozen=True)
+class _Described:
+    """The content of `config.json`."""
+
+    format_version: int
+    config: RunConfig
+    corpus: TextOfRun
+    origin: Origin | None = None
 
 
 class RunFolder:
@@ -87,17 +96,9 @@ class RunFolder:
                 got=saved.get("format_version"),
                 remedy=OTHER_VERSION,
             )
-        if not isinstance(saved.get("config"), dict) or not isinstance(saved.get("corpus"), dict):
-            raise TinyError(
-                f"{path / 'config.json'} is damaged",
-                expected="the run's settings and its data, under config and corpus",
-                remedy="Restore it from a copy, or start a new run",
-            )
-        self.config = from_plain(RunConfig, saved["config"])
-        self.corpus: dict[str, Any] = saved["corpus"]
-        """Key, description and tokenizer hash of the prepared data, and whether its documents are single lines."""
-        origin = saved.get("origin")
-        self.origin = None if origin is None else from_plain(Origin, origin, "origin of the run")
+        described = from_plain(_Described, saved, f"run configuration {path / 'config.json'}")
+        self.config, self.corpus = described.config, described.corpus
+        self.origin = described.origin
         """The run whose weights this one started from; None for random weights."""
 
     @staticmethod
@@ -113,7 +114,7 @@ class RunFolder:
     def create(
         path: Path,
         config: RunConfig,
-        corpus: dict[str, Any],
+        corpus: TextOfRun,
         tokenizer_model: Path,
         start: tuple[Origin, TrainingState] | None = None,
     ) -> RunFolder:
@@ -156,10 +157,10 @@ class RunFolder:
             TinyError: it is missing, damaged, or not the one with which the run is trained.
         """
         tokenizer = load_tokenizer(self.tokenizer_model)
-        if tokenizer.hash != self.corpus.get("tokenizer"):
+        if tokenizer.hash != self.corpus.tokenizer:
             raise TinyError(
                 f"{self.tokenizer_model} is not the tokenizer with which this run is trained",
-                expected=f"the hash in config.json, {self.corpus.get('tokenizer')}",
+                expected=f"the hash in config.json, {self.corpus.tokenizer}",
                 got=tokenizer.hash,
                 remedy="Restore it from a copy, or train again",
             )
@@ -175,8 +176,8 @@ class RunFolder:
         return None if self.origin is None else tokenizer
 
     @property
-    def metrics(self) -> Path:
-        return self.path / "metrics.jsonl"
+    def metrics(self) -> MetricsFile:
+        return MetricsFile(self.path / "metrics.jsonl")
 
     @property
     def weights(self) -> Path:
@@ -330,46 +331,12 @@ class RunFolder:
         for name in (*_HOW_OFTEN, *_BY_WHAT, "budget"):
             config["train"].pop(name)
         origin = [] if self.origin is None else [self.origin.weights]
-        parts = self.corpus.get("tokenizer"), self.corpus.get("key"), *origin
+        parts = self.corpus.tokenizer, self.corpus.key, *origin
         return hash_text(json.dumps(config, sort_keys=True), *parts)[:16]
 
-    def append_metrics(self, record: MetricsRecord) -> None:
-        """Add one line to `metrics.jsonl`."""
-        with explained(self.metrics), open(self.metrics, "a", encoding="utf-8") as file:
-            file.write(to_json(record) + "\n")
 
-    def read_metrics(self) -> list[MetricsRecord]:
-        """All lines of `metrics.jsonl`, without a last line that a crash cut short.
-
-        Raises:
-            TinyError: a line is damaged, or was written by another version.
-        """
-        if not self.metrics.exists():
-            return []
-        records, lines = list[MetricsRecord](), self.metrics.read_text(encoding="utf-8").splitlines()
-        for number, line in enumerate(lines, 1):
-            what = f"line {number} of {self.metrics}"
-            try:
-                records.append(metrics_from_json(line, what))
-            except ValueError as error:
-                if number < len(lines):
-                    raise TinyError(
-                        f"The {what} is damaged ({first_line(error)})", remedy="Remove that line"
-                    ) from error
-        return records
-
-    def rewind_metrics(self, step: int) -> None:
-        """Drop the lines that a run resumed at `step` will write again: those of later steps, and that of its end."""
-        kept = [r for r in self.read_metrics() if r.step <= step and not isinstance(r, FinalRecord)]
-        with atomic_write(self.metrics, "w") as file:
-            file.writelines(to_json(record) + "\n" for record in kept)
-
-
-def _write_config(folder: Path, config: RunConfig, corpus: dict[str, Any], origin: Origin | None) -> None:
-    saved = {"format_version": FORMAT_VERSION, "config": to_plain(config), "corpus": corpus}
-    if origin is not None:
-        saved["origin"] = to_plain(origin)
-    write_json(folder / "config.json", saved)
+def _write_config(folder: Path, config: RunConfig, corpus: TextOfRun, origin: Origin | None) -> None:
+    write_json(folder / "config.json", to_plain(_Described(FORMAT_VERSION, config, corpus, origin)))
 
 
 def all_finite(parameters: Parameters) -> bool:

@@ -42,8 +42,8 @@ def begin(
         step=step or 0,
         weights=_hash(parameters),
         tokenizer=corpus.tokenizer.hash,
-        data=source.corpus.get("description", ""),
-        data_key=source.corpus.get("key", ""),
+        data=source.corpus.description,
+        data_key=source.corpus.key,
         texts=[] if old is None else [fingerprint(part.corpus.valid_text_hash) for part in old.parts],
         before={fingerprint(text.valid_text_hash): _bits_per_byte(parameters, config, text) for text in texts.values()},
         validation_documents=sum(part.corpus.record.valid.documents for part in corpus.parts),
@@ -69,18 +69,18 @@ def doubts(origin: Origin) -> list[str]:
 
 def old_text(run: RunFolder) -> Corpus | None:
     """The prepared text that a run was trained on, or None where it is not in the cache any more."""
-    return _in_cache(run.corpus.get("key", ""), run.corpus.get("description", ""), run.corpus.get("tokenizer"))
+    return _in_cache(run.corpus.key, run.corpus.description, run.corpus.tokenizer)
 
 
 def learned_texts(run: RunFolder) -> list[Corpus]:
     """The prepared texts that the model of a run was trained on, as far as they are in the cache."""
-    texts = (_in_cache(key, "", run.corpus.get("tokenizer")) for key in _learned_keys(run))
+    texts = (_in_cache(key, "", run.corpus.tokenizer) for key in _learned_keys(run))
     return [text for text in texts if text is not None]
 
 
 def _learned_keys(run: RunFolder) -> tuple[str, ...]:
     """Keys of the texts that the model of a run was trained on, the last one first."""
-    origin, own = run.origin, run.corpus.get("key", "")
+    origin, own = run.origin, run.corpus.key
     return tuple(dict.fromkeys([own, *([] if origin is None else [origin.data_key, *origin.earlier_keys])]))
 
 

@@ -53,7 +53,7 @@ def load_model(path: Path, tell: Callable[[str], None] = lambda _: None) -> Trai
             remedy="Restore the weights from a copy, or train again with lower learning rates",
         )
     implementation = beyond_training(run.config.train.implementation)
-    single_lines = run.corpus.get("single_lines") is True
+    single_lines = run.corpus.single_lines
     return TrainedModel(
         parameters, run.config.model, run.load_tokenizer(), implementation, run.config.data, single_lines
     )

@@ -13,7 +13,7 @@ from mlx_tiny.data.mixture import Corpus
 from mlx_tiny.errors import TinyError
 from mlx_tiny.model.parameters import training_flops_per_token
 from mlx_tiny.optim.schedule import muon_momentum, rate_multiplier
-from mlx_tiny.records import EvaluationRecord, FinalRecord, Progress, StepRecord
+from mlx_tiny.records import EvaluationRecord, FinalRecord, Progress, StepRecord, from_plain
 from mlx_tiny.training.backend import Backend, MlxBackend, State, evaluate_text
 from mlx_tiny.training.beginning import begin, require_data_of, stream_of
 from mlx_tiny.training.budget import Budget
@@ -124,7 +124,7 @@ class Trainer:
         self._ended = self.budget.equals(progress.spent_budget)
         self.step_number, self.best = progress.step, progress.best_bits_per_byte
         self.restarts = max(progress.restarts, restarts)
-        self.watch = LossWatch(**progress.losses)
+        self.watch = from_plain(LossWatch, progress.losses, "account of the run")
         self.phases: dict[str, float] = dict(progress.phases)
         if compile_s:
             self.phases[_COMPILING] = self.phases.get(_COMPILING, 0.0) + compile_s
@@ -219,7 +219,7 @@ class Trainer:
             multiplier=oldest.multiplier,
             tokens_per_s=tokens / max(seconds, 1e-9),
         )
-        self.run.append_metrics(record)
+        self.run.metrics.append(record)
         self.listener.step(record)
 
     def _drain(self) -> None:
@@ -243,7 +243,7 @@ class Trainer:
         bits_per_byte, by_text = whole.bits_per_byte, [part.bits_per_byte for part in parts]
         account = self.step_number, self.budget.spent_tokens, self.budget.seconds
         record = EvaluationRecord(*account, fraction, bits_per_byte, by_text if len(by_text) > 1 else [])
-        self.run.append_metrics(record)
+        self.run.metrics.append(record)
         self.listener.evaluation(record)
         if self.best is None or bits_per_byte < self.best:
             self.best = bits_per_byte
@@ -301,7 +301,7 @@ class Trainer:
                 state, source, step = self._best_or(state)
         evaluation, parts = self._evaluate(state, self.config.train.evaluation_tokens if interrupted else None)
         account = progress.step, progress.tokens, progress.seconds
-        self.run.append_metrics(FinalRecord(*account, evaluation.bits_per_byte))
+        self.run.metrics.append(FinalRecord(*account, evaluation.bits_per_byte))
         self.backend.save_weights(self.run, state, progress.step)
         return Outcome(state, progress, evaluation, parts, interrupted, dict(self.phases), source, step)
 

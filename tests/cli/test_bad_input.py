@@ -117,8 +117,10 @@ SETTING_CASES = {
     "huge seed": setting(f"--data-seed {2**64}", "seed is out of range"),
     "negative column": setting("--no-header --text-column -1", "text_column is out of range", "got '-1'"),
     "model larger than memory": setting("--width 1000000", "does not fit in the memory", "--preset"),
-    "batch larger than memory": setting(f"--batch-size {2**31 - 1}", "does not fit in the memory", "--batch-size"),
-    "context larger than memory": setting(f"--context {2**31 - 1}", "does not fit in the memory"),
+    "batch larger than memory": setting(
+        "--batch-size 1048576 --context 4096", "does not fit in the memory", "--batch-size"
+    ),
+    "endless context": setting(f"--context {2**31 - 1}", "context is out of range"),
     "rate not a number": setting("--matrix-rate nan", "matrix_rate is out of range", "Expected above 0", "got nan"),
     "endless rate": setting("--matrix-rate inf", "matrix_rate is out of range", "got inf"),
     "long warm-up": setting("--warmup 0.8", "warmup + cooldown is out of range", "Expected at most 1, got 1.3"),

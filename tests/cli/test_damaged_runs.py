@@ -75,9 +75,12 @@ CONFIGURATIONS = {
     ),
     "unknown section": (
         {"config.extra": {}},
-        ("Unknown key extra in the configuration", "Expected one of data, model"),
+        ("Unknown key config.extra in the run configuration", "Expected one of data, model"),
     ),
-    "unknown key": ({"config.model.depth": 3}, ("Unknown key model.depth in the configuration", "another version")),
+    "unknown key": (
+        {"config.model.depth": 3},
+        ("Unknown key config.model.depth in the run", "another version"),
+    ),
     "wrong type": ({"config.model.layers": "two"}, ("model.layers has the wrong type", "Expected int, got 'two'")),
 }
 
@@ -108,7 +111,7 @@ def test_a_lost_or_damaged_tokenizer_is_explained(copied: Path, content: bytes |
     path.unlink()
     if content is not None:
         path.write_bytes(content)
-    words = "tokenizer.model does not exist" if content is None else "tokenizer.model is not a tokenizer"
+    words = "No tokenizer at" if content is None else "tokenizer.model is not a tokenizer"
     assert_explained(call("generate", copied), Case((), (words,)))
 
 

@@ -48,7 +48,7 @@ def test_the_model_learns_another_text_and_the_report_shows_what_it_forgot(sourc
     assert (place / "new/tokenizer.model").read_bytes() == (source / "tokenizer.model").read_bytes()
     origin, run = new["origin"], RunFolder(place / "new")
     assert (origin["run"], origin["step"]) == (str(source), old["steps"])
-    assert origin["tokenizer"] == run.corpus["tokenizer"] and isinstance(run.origin, Origin)
+    assert origin["tokenizer"] == run.corpus.tokenizer and isinstance(run.origin, Origin)
     assert run.config.model == RunFolder(source).config.model
     assert run.config.optimizer == RunFolder(source).config.optimizer
     text = (place / "new/report.md").read_text()

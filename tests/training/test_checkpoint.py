@@ -22,7 +22,7 @@ from tiny_run import create_run, tiny_config
 
 from mlx_tiny.config import FORMAT_VERSION, RunConfig
 from mlx_tiny.errors import TinyError
-from mlx_tiny.records import EvaluationRecord, FinalRecord, Progress, StepRecord, to_json, to_plain
+from mlx_tiny.records import Progress, StepRecord, TextOfRun
 from mlx_tiny.tools.processes import environment
 from mlx_tiny.training.checkpoint import RunFolder, all_finite
 from mlx_tiny.training.step import TrainingState, TrainingStep
@@ -230,15 +230,15 @@ def test_a_run_is_not_created_over_something(tmp_path: Path) -> None:
 
 def test_a_run_is_created_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(TinyError):
-        RunFolder.create(tmp_path / "run", tiny_config(tmp_path), {}, tmp_path / "no.model")
+        RunFolder.create(tmp_path / "run", tiny_config(tmp_path), TextOfRun("", ""), tmp_path / "no.model")
     assert sorted(os.listdir(tmp_path)) == ["stories.txt"]
 
 
 ACTIONS: dict[str, Callable[[RunFolder, TrainingState], None]] = {
     "checkpoint": lambda run, state: run.save_checkpoint("last", state, Progress(step=8)),
     "weights": lambda run, state: run.save_weights({name: 2 * array for name, array in state.parameters.items()}, 7),
-    "rewound metrics": lambda run, _: run.rewind_metrics(0),
-    "metrics": lambda run, _: run.append_metrics(step_record(2)),
+    "rewound metrics": lambda run, _: run.metrics.rewind(0),
+    "metrics": lambda run, _: run.metrics.append(step_record(2)),
 }
 
 
@@ -249,19 +249,19 @@ def test_a_refused_write_leaves_the_old_content(
 ) -> None:
     run.save_checkpoint("last", state, PROGRESS)
     run.save_weights(state.parameters, 7)
-    run.append_metrics(step_record(1))
+    run.metrics.append(step_record(1))
 
     def refuse(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr("mlx_tiny.files.os.fsync", refuse)
-    monkeypatch.setattr("mlx_tiny.training.checkpoint.open", refuse, raising=False)
+    monkeypatch.setattr("mlx_tiny.training.metrics.open", refuse, raising=False)
     with pytest.raises(TinyError, match=words):
         ACTIONS[action](run, state)
     monkeypatch.undo()
     loaded, progress = run.load_checkpoint("last")
     assert progress == PROGRESS and bits(loaded.parameters) == bits(state.parameters)
-    assert bits(run.load_weights()) == bits(state.parameters) and run.read_metrics() == [step_record(1)]
+    assert bits(run.load_weights()) == bits(state.parameters) and run.metrics.read() == [step_record(1)]
     assert not left_over(run)
 
 
@@ -271,62 +271,12 @@ def test_leftovers_of_killed_sessions_are_removed_and_no_others(run: RunFolder, 
         "import os, signal, sys; from pathlib import Path; from mlx_tiny.files import atomic_write\n"
         "with atomic_write(Path(sys.argv[1])) as file: file.write(b'half'); file.flush(); os.kill(os.getpid(), 9)"
     )
-    for path in (run.checkpoint("last"), run.metrics):
+    for path in (run.checkpoint("last"), run.metrics.path):
         assert subprocess.run([sys.executable, "-c", code, str(path)], env=environment()).returncode == -9
     assert len(left_over(run)) == 2
     run.remove_leftovers()
     assert not left_over(run)
     assert run.load_checkpoint("last")[1] == PROGRESS
-
-
-def test_metrics_forget_what_comes_after_a_step(run: RunFolder) -> None:
-    for step in range(1, 6):
-        run.append_metrics(step_record(step))
-    check = EvaluationRecord(5, 640, 0.5, 0.25, 2.0)
-    run.append_metrics(check)
-    run.append_metrics(FinalRecord(5, 640, 0.5, 2.0))
-    run.rewind_metrics(5)
-    assert run.read_metrics()[5:] == [check]
-    run.rewind_metrics(3)
-    assert run.read_metrics() == [step_record(step) for step in (1, 2, 3)]
-    run.rewind_metrics(-1)
-    assert run.read_metrics() == []
-
-
-@pytest.mark.parametrize("tail", ["", "\n", '{"st', '{"step": 4, "loss": 0.', '{"step": 4', "\0\0\0\0"])
-def test_a_last_line_that_was_cut_is_left_out(run: RunFolder, tail: str) -> None:
-    lines = [step_record(step) for step in (1, 2, 3)]
-    run.metrics.write_text("".join(to_json(line) + "\n" for line in lines) + tail)
-    assert run.read_metrics() == lines
-    run.rewind_metrics(9)
-    run.append_metrics(step_record(4))
-    assert run.read_metrics() == [*lines, step_record(4)]
-
-
-@pytest.mark.parametrize(
-    ("line", "words"),
-    [
-        ('{"kind": "st', r"line 2 of .*metrics.jsonl is damaged \(.*Remove that line"),
-        (
-            '{"kind": "leap", "version": 1}',
-            r"line 2 of .*metrics.jsonl is not of a kind and version that can be read here.*got kind 'leap'",
-        ),
-        ('{"step": 2, "loss": 2.5}', r"got kind None.*another version of mlx_tiny"),
-        (
-            to_json({**to_plain(step_record(2)), "loss": "x"}),
-            r"In the line 2 of .*metrics.jsonl, loss has the wrong type",
-        ),
-    ],
-)
-def test_a_damaged_line_before_the_last_is_explained(run: RunFolder, line: str, words: str) -> None:
-    run.metrics.write_text("\n".join([to_json(step_record(1)), line, to_json(step_record(3))]))
-    with pytest.raises(TinyError, match=words):
-        run.read_metrics()
-
-
-def test_there_may_be_no_metrics_yet(run: RunFolder) -> None:
-    assert run.read_metrics() == []
-    run.rewind_metrics(5)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])

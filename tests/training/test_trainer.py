@@ -77,7 +77,7 @@ def test_the_loss_falls_and_everything_is_reported(tmp_path: Path) -> None:
         assert report.tokens_per_s > 0
     assert all(np.diff([report.seconds for report in recorder.steps]) >= 0)
 
-    *records, final = run.read_metrics()
+    *records, final = run.metrics.read()
     assert records[:15] == recorder.steps[:15] and [r for r in records if r.kind == "step"] == recorder.steps
     assert [r for r in records if r.kind == "evaluation"] == recorder.evaluations
     end = outcome.progress
@@ -263,7 +263,7 @@ def test_a_finished_run_can_go_on_with_more(tmp_path: Path) -> None:
     assert more.progress.step == 15
     assert [report.step for report in recorder.steps] == [11, 12, 13, 14, 15]
     assert recorder.messages[-1] == f"resumed at step 10, after {10 * STEP_TOKENS:,} tokens"
-    records = run.read_metrics()
+    records = run.metrics.read()
     assert [r.step for r in records if r.kind == "step"] == list(range(1, 16))
     assert [r.kind for r in records].count("final") == 1
 
@@ -280,7 +280,7 @@ def test_a_run_that_starts_again_forgets_the_old_one(tmp_path: Path) -> None:
     run, first, _ = train_whole(tmp_path / "run", tiny_config(tmp_path, budget=tokens(5)))
     second = tiny_trainer(run).train()
     assert bits(first.state.parameters) == bits(second.state.parameters)
-    assert [r.step for r in run.read_metrics() if r.kind == "step"] == [1, 2, 3, 4, 5]
+    assert [r.step for r in run.metrics.read() if r.kind == "step"] == [1, 2, 3, 4, 5]
 
 
 def test_a_full_disk_is_reported_and_the_old_checkpoint_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

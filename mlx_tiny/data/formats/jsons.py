@@ -12,6 +12,7 @@ from mlx_tiny.data.documents import LARGEST_DOCUMENT_BYTES, Item, Rules, cut, li
 from mlx_tiny.data.formats.reading import FileLook, Reading
 from mlx_tiny.data.opening import InputFile, read_chunks, read_lines
 from mlx_tiny.errors import TinyError
+from mlx_tiny.files import unique_keys
 
 _OBJECT = "object"
 _TYPES = {str: TEXT, list: LIST, dict: _OBJECT, bool: "boolean", int: "number", float: "number"}
@@ -180,15 +181,7 @@ def _encodable(item: Item, file: InputFile, number: int) -> Item:
     return item
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(n for n in names if names.count(n) > 1)!r} twice in one object")
-    return value
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique)
+_DECODER = json.JSONDecoder(object_pairs_hook=unique_keys)
 
 
 def _line_values(file: InputFile) -> Iterator[Row]:

@@ -125,7 +125,7 @@ def _index(schema: Any) -> set[str]:
     """The columns that pandas wrote as the index of the rows; they are not taken for texts."""
     try:
         names = json.loads((schema.metadata or {}).get(b"pandas", b"{}"))["index_columns"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, RecursionError, KeyError, TypeError):
         names = []
     written = {name for name in names if isinstance(name, str)} if isinstance(names, list) else set()
     return written.union(name for name in schema.names if _INDEX.fullmatch(name))

@@ -11,6 +11,7 @@ import numpy as np
 
 from mlx_tiny.data.tokenizers.pieces import PieceTokenizer, marker_text
 from mlx_tiny.errors import TinyError
+from mlx_tiny.files import parse_json
 
 _BOS = 0
 _FIRST_BYTE = 1
@@ -35,7 +36,7 @@ class ByteTokenizer(PieceTokenizer):
 
     @classmethod
     def from_model(cls, model: bytes) -> ByteTokenizer:
-        values = json.loads(model)
+        values = parse_json(model)
         tokenizer = cls(values["roles"], values["characters"])
         if tokenizer.model != model:
             raise ValueError(f"a tokenizer of the kind {cls.kind} with other contents than its own")

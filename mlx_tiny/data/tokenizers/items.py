@@ -17,6 +17,7 @@ from mlx_tiny.data.events.cells import labels_of
 from mlx_tiny.data.events.schema import Column, Schema
 from mlx_tiny.data.tokenizers.pieces import PieceTokenizer
 from mlx_tiny.errors import TinyError
+from mlx_tiny.files import parse_json
 from mlx_tiny.records import from_plain, to_plain
 
 LEAST_OCCURRENCES = 2
@@ -67,7 +68,7 @@ class ItemsTokenizer(PieceTokenizer):
 
     @classmethod
     def from_model(cls, model: bytes) -> ItemsTokenizer:
-        values = json.loads(model)
+        values = parse_json(model)
         if set(values) != {"kind", "schema", "cells"}:
             raise ValueError("a tokenizer of the kind items with other contents than its own")
         if not all(isinstance(cell, str) for column in values["cells"] for cell in column):

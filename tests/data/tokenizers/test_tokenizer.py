@@ -165,5 +165,5 @@ def test_a_file_that_is_not_a_tokenizer_is_refused(model: bytes, tmp_path: Path)
 
 
 def test_an_absent_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(TinyError, match="absent does not exist"):
+    with pytest.raises(TinyError, match=r"No tokenizer at .*absent"):
         load_tokenizer(tmp_path / "absent")
