@@ -1,0 +1,153 @@
+"""Counting instead of training: an interpolated n-gram over the same tokens, the least that a model should reach.
+
+An n-gram of order k is a context of k - 1 tokens and the token after it. No context reaches back beyond the BOS of its
+document. Each order has a sorted table of its n-grams; the index of one there is its *identity*, by which the next
+order names its context.
+
+Source: Chen and Goodman, "An Empirical Study of Smoothing Techniques for Language Modeling" (TR-10-98), modified
+Kneser-Ney smoothing, interpolated (section 3). Interpolation makes a high order harmless: on six texts of 0.1M to 3.3M
+tokens, order 6 was at most 0.1 % worse than the best order up to 8.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+ORDERS = 6
+_MOST_DISCOUNTED = 3
+"""Counts from this one on lose the same."""
+_LEAST_DISCOUNT = 0.1
+"""So that the lower orders always have a share, and no token the probability 0."""
+_UNKNOWN = -1
+
+Tokens = NDArray[np.uint16]
+Integers = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+class KneserNey:
+    """The n-grams of a text.
+
+    Args:
+        tokens: uint16 [n], a BOS before each document and at the end.
+        vocabulary_size: V; all tokens are below it.
+        bos: the token that begins documents.
+        orders: the highest order; it is lower where no document is that long.
+    """
+
+    def __init__(self, tokens: Tokens, vocabulary_size: int, bos: int, orders: int = ORDERS) -> None:
+        self.vocabulary_size, self.bos = vocabulary_size, bos
+        self._tables: list[_Table] = []
+        reach = _reach(tokens, bos)
+        contexts, identities = np.zeros(len(tokens), np.int64), np.zeros(0, np.int64)
+        below: _Grams | None = None
+        for order in range(1, min(orders, int(reach.max()) + 1) + 1):
+            ends = np.flatnonzero(reach >= order - 1)
+            grams = _Grams.of(contexts[ends] * vocabulary_size + tokens[ends], len(below.keys) if below else 1)
+            if below is not None:
+                # How many different tokens stand before an n-gram; what begins with BOS has none, and is counted.
+                followed = np.zeros(len(grams.keys), np.int64)
+                followed[grams.identities] = identities[ends]
+                alone = identities[reach == order - 2]
+                different = np.bincount(np.concatenate([followed, alone]), minlength=len(below.keys))
+                self._tables.append(below.smoothed(different, vocabulary_size))
+            identities = np.full(len(tokens), _UNKNOWN)
+            identities[ends] = grams.identities
+            contexts, below = _shifted(identities), grams
+        assert below is not None
+        self._tables.append(below.smoothed(below.counts, vocabulary_size))
+
+    @property
+    def orders(self) -> int:
+        """The highest order."""
+        return len(self._tables)
+
+    def nats(self, tokens: Tokens) -> Floats:
+        """Negative log-likelihood of each token but the first, float64 [n - 1].
+
+        Args:
+            tokens: uint16 [n], beginning with BOS.
+        """
+        reach = _reach(tokens, self.bos)
+        probabilities = np.full(len(tokens), 1 / self.vocabulary_size)
+        contexts = np.zeros(len(tokens), np.int64)
+        for order, table in enumerate(self._tables, 1):
+            known = (reach >= order - 1) & (contexts != _UNKNOWN)
+            identities = np.where(known, table.find(contexts * self.vocabulary_size + tokens), _UNKNOWN)
+            probabilities[known] *= table.rest[contexts[known]]
+            found = identities != _UNKNOWN
+            probabilities[found] += table.share[identities[found]]
+            contexts = _shifted(identities)
+        nats: Floats = -np.log(probabilities[1:])
+        return nats
+
+
+@dataclass(frozen=True)
+class _Table:
+    """The n-grams of one order, smoothed."""
+
+    keys: Integers
+    """[n-grams] Context times V plus token, ascending."""
+    share: Floats
+    """[n-grams] Probability that the token has after the context, beside what the lower orders give."""
+    rest: Floats
+    """[contexts] Weight of the lower orders; 1 after a context that no token follows."""
+
+    def find(self, keys: Integers) -> Integers:
+        """Identities of n-grams, `_UNKNOWN` where they are not in the table."""
+        places = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        return np.where(self.keys[places] == keys, places, _UNKNOWN)
+
+
+@dataclass(frozen=True)
+class _Grams:
+    """The n-grams of one order, counted."""
+
+    keys: Integers
+    identities: Integers
+    """Of each place in the text that has an n-gram of this order."""
+    counts: Integers
+    contexts: int
+    """Number of contexts."""
+
+    @staticmethod
+    def of(keys: Integers, contexts: int) -> _Grams:
+        return _Grams(*np.unique(keys, return_inverse=True, return_counts=True), contexts)
+
+    def smoothed(self, counts: Integers, vocabulary_size: int) -> _Table:
+        """The table with discounted `counts`."""
+        context = self.keys // vocabulary_size
+        kept = counts - _discounts(counts)[np.minimum(counts, _MOST_DISCOUNTED)]
+        total = np.bincount(context, counts, self.contexts)
+        rest = np.ones(self.contexts)
+        np.divide(total - np.bincount(context, kept, self.contexts), total, out=rest, where=total > 0)
+        return _Table(self.keys, kept / total[context], rest)
+
+
+def _discounts(counts: Integers) -> Floats:
+    """What counts of 0, 1, 2, and 3 or more lose, from how many n-grams were counted once to four times.
+
+    A third of the count where one of these numbers is 0, as in a tiny text.
+    """
+    once, twice, thrice, often = (np.count_nonzero(counts == count) for count in (1, 2, 3, 4))
+    limits = np.arange(_MOST_DISCOUNTED + 1)
+    if not (once and twice and thrice and often):
+        return limits / 3
+    base = once / (once + 2 * twice)
+    found = [0, 1 - 2 * base * twice / once, 2 - 3 * base * thrice / twice, 3 - 4 * base * often / thrice]
+    return np.clip(found, np.minimum(limits, _LEAST_DISCOUNT), limits)
+
+
+def _reach(tokens: Tokens, bos: int) -> Integers:
+    """How many tokens before each belong to its context: those back to the last BOS; [n], 0 for the first token."""
+    places = np.arange(len(tokens))
+    begins = np.maximum.accumulate(np.where(tokens == bos, places, 0))
+    return places - np.concatenate([[0], begins[:-1]])
+
+
+def _shifted(identities: Integers) -> Integers:
+    """The identities of the n-grams that end one token earlier, which are the contexts of the next order."""
+    return np.concatenate([[_UNKNOWN], identities[:-1]])
