@@ -49,6 +49,7 @@ def prepared(
     from mlx_tiny.cli.display import PreparationBar
     from mlx_tiny.data.mixture import prepare_data
     from mlx_tiny.data.summary import summary
+    from mlx_tiny.training.counted import counting_alone, described
 
     started, bar = time.monotonic(), PreparationBar()
     try:
@@ -60,11 +61,14 @@ def prepared(
             exact_vocabulary=exact_vocabulary,
             tell=say,
         )
+        counted = [counting_alone(part.corpus, bar) for part in corpus.parts]
     finally:
         bar.close()
-    for part in corpus.parts:
+    for part, floor in zip(corpus.parts, counted, strict=True):
         for line in summary(part.corpus.record):
             say(line)
+        if floor is not None:
+            say(f"counting alone: {floor.bits_per_byte:.4f} bits per byte ({described(floor, part.corpus)})")
     roles = {role for part in corpus.parts for role in part.corpus.record.found.roles}
     unknown = sorted(roles - corpus.tokenizer.markers.keys())
     if tokenizer is not None and unknown:
@@ -277,6 +281,8 @@ def _report(
         click.echo(f"Interrupted; everything is saved. To continue: mlx-tiny train {again}\n")
     for line in report.table_of_texts(built):
         say(line)
+    if report.beaten(built):
+        say("Counting alone is stronger than this model so far; a larger budget trains it further.")
     click.echo(block(report.summary(built, run.path)))
 
 

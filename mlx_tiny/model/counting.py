@@ -21,6 +21,7 @@ _MOST_DISCOUNTED = 3
 """Counts from this one on lose the same."""
 _LEAST_DISCOUNT = 0.1
 """So that the lower orders always have a share, and no token the probability 0."""
+_PIECE_TOKENS = 1 << 20
 _UNKNOWN = -1
 
 Tokens = NDArray[np.uint16]
@@ -64,6 +65,19 @@ class KneserNey:
     def orders(self) -> int:
         """The highest order."""
         return len(self._tables)
+
+    def total_nats(self, tokens: Tokens, piece: int = _PIECE_TOKENS) -> float:
+        """Negative log-likelihood of all tokens but the first together.
+
+        Args:
+            tokens: uint16 [n], beginning with BOS; may be memory-mapped.
+            piece: tokens that are looked up at once; it changes the result by rounding only.
+        """
+        total = 0.0
+        for start in range(0, len(tokens) - 1, piece):
+            begin = max(0, start + 1 - self.orders)  # with all that may be context of the first token of the piece
+            total += float(self.nats(np.asarray(tokens[begin : start + 1 + piece]))[start - begin :].sum())
+        return total
 
     def nats(self, tokens: Tokens) -> Floats:
         """Negative log-likelihood of each token but the first, float64 [n - 1].
@@ -138,14 +152,16 @@ def _discounts(counts: Integers) -> Floats:
         return limits / 3
     base = once / (once + 2 * twice)
     found = [0, 1 - 2 * base * twice / once, 2 - 3 * base * thrice / twice, 3 - 4 * base * often / thrice]
-    return np.clip(found, np.minimum(limits, _LEAST_DISCOUNT), limits)
+    clipped: Floats = np.clip(found, np.minimum(limits, _LEAST_DISCOUNT), limits)
+    return clipped
 
 
 def _reach(tokens: Tokens, bos: int) -> Integers:
     """How many tokens before each belong to its context: those back to the last BOS; [n], 0 for the first token."""
     places = np.arange(len(tokens))
     begins = np.maximum.accumulate(np.where(tokens == bos, places, 0))
-    return places - np.concatenate([[0], begins[:-1]])
+    reach: Integers = places - np.concatenate([[0], begins[:-1]])
+    return reach
 
 
 def _shifted(identities: Integers) -> Integers:

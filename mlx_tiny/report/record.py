@@ -87,6 +87,8 @@ class Report(Record):
     the cache and the run was not interrupted."""
     evaluated_training_text: bool = False
     """Whether nothing was held out, so that the model had learned the text on which it was measured."""
+    counting_bits_per_byte: float | None = None
+    """Of an n-gram that counts the same training text, on the whole validation text; None where nothing is held out."""
     weights_step: int | None = None
     """The step after which the weights were these; None in older reports."""
     restarts: int = 0

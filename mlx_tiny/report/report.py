@@ -21,6 +21,7 @@ from mlx_tiny.report.record import Report, TextStrength
 from mlx_tiny.tools import plots
 from mlx_tiny.tools.tables import Column, Table
 from mlx_tiny.training.checkpoint import RunFolder
+from mlx_tiny.training.counted import counting_alone
 from mlx_tiny.training.evaluate import fingerprint
 from mlx_tiny.training.origin import doubts
 from mlx_tiny.training.trainer import Outcome
@@ -52,12 +53,15 @@ def build(
     model, progress, evaluation = run.config.model, outcome.progress, outcome.evaluation
     training_s = outcome.phases.get("training", 0.0)
     achieved = progress.flops / training_s if training_s else 0.0
-    floor = _weighted([part.share for part in corpus.parts], [part.corpus.floor_bits_per_byte for part in corpus.parts])
+    shares = [part.share for part in corpus.parts]
+    floor = _weighted(shares, [part.corpus.floor_bits_per_byte for part in corpus.parts])
+    counted = [counting_alone(part.corpus) for part in corpus.parts]
     return Report(
         bits_per_byte=evaluation.bits_per_byte,
         bits_per_event=None if corpus.bytes_per_event is None else evaluation.bits_per_byte * corpus.bytes_per_event,
         entropy_floor_bits_per_byte=floor,
         excess_bits_per_byte=None if floor is None or outcome.interrupted else evaluation.bits_per_byte - floor,
+        counting_bits_per_byte=_weighted(shares, [each.bits_per_byte if each else None for each in counted]),
         perplexity_per_token=evaluation.perplexity,
         evaluated_tokens=evaluation.tokens,
         evaluated_whole_file=not outcome.interrupted,
@@ -124,6 +128,7 @@ def summary(report: Report, path: Path) -> dict[str, str]:
         "bits_per_event": _number(report.bits_per_event, ".3f"),
         "entropy_floor": _number(report.entropy_floor_bits_per_byte, ".4f"),
         "excess": _number(report.excess_bits_per_byte, ".4f"),
+        "counting_alone": _number(report.counting_bits_per_byte, ".4f"),
         "perplexity_per_token": f"{report.perplexity_per_token:.3f}",
         "parameters": format_count(report.parameters),
         "multiply_adds_per_token": format_count(report.multiply_adds_per_token),
@@ -185,6 +190,11 @@ def read_report(run: RunFolder) -> Report:
     return read(run.path / "report.json", Report, "report")
 
 
+def beaten(report: Report) -> bool:
+    """Whether an n-gram of the same training text is stronger than the model."""
+    return report.counting_bits_per_byte is not None and report.counting_bits_per_byte < report.bits_per_byte
+
+
 def _number(value: float | None, form: str) -> str:
     return "" if value is None else format(value, form)
 
@@ -195,6 +205,7 @@ def _markdown(report: Report) -> str:
         "bits per event": _number(report.bits_per_event, ".3f"),
         "entropy floor of the text": _number(report.entropy_floor_bits_per_byte, ".4f"),
         "excess over the floor": _number(report.excess_bits_per_byte, ".4f"),
+        "counting alone": _number(report.counting_bits_per_byte, ".4f") + ", stronger than the model" * beaten(report),
         "perplexity per token": f"{report.perplexity_per_token:.3f}",
         "measured on": f"{report.evaluated_tokens:,} validation tokens"
         + ("" if report.evaluated_whole_file else " (the file's beginning: the run was interrupted)")

@@ -52,7 +52,7 @@ class Textbook:
         context = context[max(0, len(context) - self.orders + 1) :]
         order = len(context) + 1
         lower = 1 / SIZE if not context else self.probability(token, context[1:])
-        followers = {t: self.counts[order][(*context, t)] for t in range(SIZE)}
+        followers = {t: self.counts[order].get((*context, t), 0) for t in range(SIZE)}
         total = sum(followers.values())
         if not total:
             return lower
@@ -76,7 +76,9 @@ def test_equals_the_textbook(learned: list[list[int]], other: list[list[int]], o
     for document in other:
         whole = (BOS, *document, BOS)
         expected += [-math.log(book.probability(whole[end], whole[:end])) for end in range(1, len(whole))]
-    np.testing.assert_allclose(grams.nats(joined(other)), expected, rtol=1e-9)
+    tokens = joined(other)
+    np.testing.assert_allclose(grams.nats(tokens), expected, rtol=1e-9)
+    assert grams.total_nats(tokens, piece=3) == pytest.approx(sum(expected))
 
 
 @settings(max_examples=30, deadline=None)

@@ -21,6 +21,7 @@ from mlx_tiny.report import report
 from mlx_tiny.report.record import Report
 from mlx_tiny.tools import plots
 from mlx_tiny.training.checkpoint import RunFolder
+from mlx_tiny.training.counted import counting_alone
 from mlx_tiny.training.trainer import Outcome
 
 STEPS = 12
@@ -95,6 +96,16 @@ def test_a_known_entropy_gives_floor_and_excess(ended: Ended) -> None:
     )
     text = report._markdown(built)
     assert "| entropy floor of the text | 0.2500 |" in text and "| excess over the floor |" in text
+
+
+def test_counting_alone_is_told_beside_the_model(ended: Ended) -> None:
+    built = ended.report()
+    assert built.counting_bits_per_byte == counting_alone(ended.corpus).bits_per_byte
+    assert report.summary(built, ended.run.path)["counting_alone"] == f"{built.counting_bits_per_byte:.4f}"
+    for strength, weaker in ((9.0, True), (0.1, False)):
+        other = dataclasses.replace(built, bits_per_byte=strength)
+        assert report.beaten(other) is weaker
+        assert ("stronger than the model" in report._markdown(other)) is weaker
 
 
 def test_an_interrupted_run_says_so_and_claims_no_excess(ended: Ended) -> None:

@@ -1,0 +1,65 @@
+"""The strength of counting alone is that of the n-gram on the whole validation text, and is found again."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_run import tiny_config, tiny_corpus
+
+from mlx_tiny.data.prepared import PreparedCorpus
+from mlx_tiny.model.counting import KneserNey
+from mlx_tiny.training import counted
+from mlx_tiny.training.counted import counting_alone, described
+
+
+@pytest.fixture
+def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PreparedCorpus:
+    monkeypatch.setenv("MLX_TINY_HOME", str(tmp_path / "home"))
+    return tiny_corpus(tiny_config(tmp_path))
+
+
+def strength(corpus: PreparedCorpus) -> float:
+    grams = KneserNey(np.array(corpus.train), corpus.tokenizer.size, corpus.tokenizer.bos)
+    return grams.nats(np.array(corpus.valid)).sum() / math.log(2) / corpus.valid_bytes
+
+
+def test_strength_of_the_whole_text(corpus: PreparedCorpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = counting_alone(corpus)
+    assert (
+        found is not None
+        and found.bits_per_byte == pytest.approx(strength(corpus))
+        and found.tokens == len(corpus.train)
+    )
+    assert described(found, corpus) == f"{found.orders}-gram"
+    monkeypatch.setattr(counted, "KneserNey", lambda *_: pytest.fail("it is counted again"))
+    assert counting_alone(corpus) == found
+
+
+def test_what_is_damaged_is_counted_again(corpus: PreparedCorpus) -> None:
+    found = counting_alone(corpus)
+    (corpus.directory / "counting.json").write_text('{"kind": "counting", "version": 1, "bits_per_byte": NaN}')
+    assert counting_alone(corpus) == found == counting_alone(corpus)
+
+
+def test_without_held_out_text_nothing_is_counted(corpus: PreparedCorpus) -> None:
+    found = dataclasses.replace(corpus.record.found, trained_on_validation=True)
+    assert counting_alone(dataclasses.replace(corpus, record=dataclasses.replace(corpus.record, found=found))) is None
+
+
+def test_a_long_text_is_counted_in_whole_documents_from_all_over(
+    corpus: PreparedCorpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bos, most = corpus.tokenizer.bos, len(corpus.train) // 2
+    monkeypatch.setattr(counted, "MOST_TOKENS", most)
+    monkeypatch.setattr(counted, "_STRETCHES", 4)
+    documents = {tuple(map(int, part)) for part in np.split(corpus.train, np.flatnonzero(corpus.train == bos))}
+    sample = counted._sample(corpus.train, bos)
+    parts = [tuple(map(int, part)) for part in np.split(sample, np.flatnonzero(sample == bos)) if len(part)]
+    assert len(sample) <= most and len(parts) > 4 and documents.issuperset(parts)
+    found = counting_alone(corpus)
+    assert found is not None and found.tokens == len(sample) and " of " in described(found, corpus)
+    assert found.bits_per_byte > strength(corpus)
