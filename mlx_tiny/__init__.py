@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -9,6 +11,11 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0"
 __all__ = ["evaluate", "generate", "load", "score", "train"]
+
+if sys.platform == "darwin":
+    # macOS stops long GPU work while a display is on (ml-explore/mlx issue 3267); with this it waits longer. The driver
+    # reads it when Metal starts, so it is set before MLX is imported. Children inherit it.
+    os.environ.setdefault("AGX_RELAX_CDM_CTXSTORE_TIMEOUT", "1")
 
 
 def __getattr__(name: str) -> Any:

@@ -21,6 +21,7 @@ import mlx.core as mx
 
 from mlx_tiny.errors import TinyError, first_line
 from mlx_tiny.linux import blas
+from mlx_tiny.machine.buffers import bound_buffer_cache
 from mlx_tiny.machine.hardware import usable_cores
 
 # With more lanes, the parts of a batch become too small to be worth a thread.
@@ -39,7 +40,7 @@ def on_cpu() -> bool:
 
 @functools.cache
 def prepare() -> blas.BlasStatus:
-    """Make MLX use a fast BLAS with one thread per product, and evaluate lanes at the same time; idempotent.
+    """Make MLX use a fast BLAS with one thread per product, evaluate lanes at once, and bound its memory; idempotent.
 
     Returns:
         Which BLAS multiplies on the CPU, and why.
@@ -49,6 +50,7 @@ def prepare() -> blas.BlasStatus:
         # evaluate the lanes of one graph one after the other. MLX reads the setting at the first evaluation.
         os.environ.setdefault("MLX_BFS_MAX_WIDTH", "200")
         _keep_freed_memory()
+    bound_buffer_cache()
     status = blas.use_fast_blas()
     if on_cpu() and len(lanes()) > 1:
         blas.set_blas_threads(1)

@@ -43,12 +43,16 @@ def state() -> State:
 
 @contextlib.contextmanager
 def keep_awake() -> Iterator[None]:
-    """Keep a Mac awake inside the block, and its display on; on other systems nothing happens."""
+    """Keep a Mac awake inside the block; on other systems nothing happens.
+
+    The display may sleep, because macOS stops long work of the GPU while it is on.
+    """
     helper = None
     if sys.platform == "darwin":
         with contextlib.suppress(OSError):
             # With -w it ends with this process, even if that is killed.
-            helper = subprocess.Popen(["caffeinate", "-dims", "-w", str(os.getpid())])
+            command = ["caffeinate", "-ims", "-w", str(os.getpid())]
+            helper = subprocess.Popen(command, start_new_session=True)  # so that Ctrl-C does not end it
     try:
         yield
     finally:

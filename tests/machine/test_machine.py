@@ -6,6 +6,7 @@ import getpass
 import json
 import os
 import re
+import runpy
 import socket
 import subprocess
 import sys
@@ -17,8 +18,10 @@ from typing import Any
 import mlx.core as mx
 import pytest
 
+import mlx_tiny
 from mlx_tiny import __version__
-from mlx_tiny.machine import description, hardware, peaks, state
+from mlx_tiny.linux.lanes import prepare
+from mlx_tiny.machine import buffers, description, hardware, peaks, state
 from mlx_tiny.machine.description import Machine, describe
 from mlx_tiny.machine.support import Platform, unsupported_reason
 from mlx_tiny.records import from_plain, to_json
@@ -220,7 +223,7 @@ def test_a_mac_is_kept_awake_inside_the_block_only(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(state.subprocess, "Popen", Helper)
     monkeypatch.setattr(state.sys, "platform", "darwin")
     with pytest.raises(KeyError), state.keep_awake():
-        assert calls == [["caffeinate", "-dims", "-w", str(os.getpid())]]
+        assert calls == [["caffeinate", "-ims", "-w", str(os.getpid())]]
         raise KeyError
     assert calls[1:] == ["ended", "waited"]
 
@@ -234,3 +237,26 @@ def test_a_missing_caffeinate_is_no_error(monkeypatch: pytest.MonkeyPatch, platf
     monkeypatch.setattr(state.sys, "platform", platform)
     with state.keep_awake():
         pass
+
+
+@pytest.mark.parametrize(("memory", "limit"), [(8 << 30, 512 << 20), (64 << 30, 4 << 30), (2 << 30, 256 << 20)])
+def test_freed_buffers_of_a_mac_are_bounded(monkeypatch: pytest.MonkeyPatch, memory: int, limit: int) -> None:
+    found: list[int] = []
+    monkeypatch.setattr(buffers, "memory_bytes", lambda: memory)
+    monkeypatch.setattr(mx.metal, "is_available", lambda: True)
+    monkeypatch.setattr(mx, "set_cache_limit", found.append)
+    prepare.__wrapped__()
+    assert found == [limit]
+
+
+@pytest.mark.parametrize(
+    ("platform", "before", "after"), [("darwin", None, "1"), ("darwin", "0", "0"), ("linux", None, None)]
+)
+def test_importing_the_package_makes_a_mac_patient(
+    monkeypatch: pytest.MonkeyPatch, platform: str, before: str | None, after: str | None
+) -> None:
+    name = "AGX_RELAX_CDM_CTXSTORE_TIMEOUT"
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(os, "environ", {} if before is None else {name: before})
+    runpy.run_path(mlx_tiny.__file__)
+    assert os.environ.get(name) == after
