@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
+UNPRINTABLE = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+"""What a terminal would obey, what reorders the text around it, and surrogates, such as bytes that are not UTF-8."""
+
 _LONGEST_PART = 1000
 """Characters of one part of an error."""
+_LONGEST_LINE = 5000
+"""Characters of a line that may be a command for the user, with a path of up to 4096."""
 
 
 class TinyError(Exception):
@@ -31,17 +38,29 @@ class TinyError(Exception):
 
     def _paragraph(self) -> str:
         values = (("expected", self.expected), ("got", self.got))
-        comparison = ", ".join(f"{label} {_on_one_line(str(value))}" for label, value in values if value is not None)
-        sentences = [_on_one_line(self.failed), comparison[:1].upper() + comparison[1:], self.remedy or ""]
+        comparison = ", ".join(f"{label} {_part(value)}" for label, value in values if value is not None)
+        remedy = shortened(one_line(self.remedy or ""))
+        sentences = [_part(self.failed), comparison[:1].upper() + comparison[1:], remedy]
         return " ".join(f"{sentence}." for sentence in sentences if sentence)
 
 
-def _on_one_line(text: str) -> str:
-    """The text without line ends, and without the middle of a very long one, such as a name of thousands of letters."""
-    text = " ".join(text.splitlines())
-    if len(text) <= _LONGEST_PART:
-        return text
-    return f"{text[: _LONGEST_PART // 2]} ... {text[-_LONGEST_PART // 2 :]}"
+def printable(text: str) -> str:
+    """The text with U+FFFD in place of what is unprintable; line ends and tabs stay."""
+    return UNPRINTABLE.sub("\ufffd", text)
+
+
+def one_line(text: str) -> str:
+    """The printable text with blanks in place of line ends and tabs."""
+    return printable(" ".join(text.splitlines()).replace("\t", " "))
+
+
+def shortened(text: str, longest: int = _LONGEST_LINE) -> str:
+    """The text without its middle if it has more than `longest` characters."""
+    return text if len(text) <= longest else f"{text[: longest // 2]} ... {text[-longest // 2 :]}"
+
+
+def _part(value: object) -> str:
+    return shortened(one_line(str(value)), _LONGEST_PART)
 
 
 class CheckFailed(TinyError):

@@ -8,7 +8,6 @@ import hashlib
 import json
 import math
 import os
-import re
 import shutil
 import socket
 import tempfile
@@ -16,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from mlx_tiny.errors import TinyError
+from mlx_tiny.errors import UNPRINTABLE, TinyError
 
 HASH_BLOCK_BYTES = 1 << 20
 MOST_JSON_BYTES = 8 << 20
@@ -180,23 +179,15 @@ def require_writable(*paths: Path | None) -> None:
             ) from error
 
 
-def shown_name(name: str) -> str:
-    """A name as text that can be printed and written: surrogates, such as bytes that are not UTF-8, become U+FFFD."""
-    return re.sub("[\ud800-\udfff]", "\ufffd", name)
-
-
-def one_line(name: str) -> str:
-    """`shown_name` on one line: line ends and other control characters become U+FFFD too."""
-    return re.sub("[\0-\x1f\x7f-\x9f\u2028\u2029]", "\ufffd", shown_name(name))
+def spelled(json_text: str) -> str:
+    """The same JSON with escapes in place of what a terminal would obey, and of surrogates, which no file can have."""
+    return UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", json_text)
 
 
 def write_json(path: Path, value: object) -> None:
     """Write `value` as indented JSON, atomically."""
-    text = json.dumps(value, indent=2, ensure_ascii=False)
-    if not text.isascii() and shown_name(text) != text:
-        text = json.dumps(value, indent=2)  # spells surrogates
     with atomic_write(path, "w") as file:
-        file.write(text + "\n")
+        file.write(spelled(json.dumps(value, indent=2, ensure_ascii=False)) + "\n")
 
 
 def read_json(path: Path, what: str) -> dict[str, Any]:

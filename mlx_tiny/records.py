@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar, Union
 
 from mlx_tiny.errors import TinyError
-from mlx_tiny.files import hash_text, parse_json, read_json, write_json
+from mlx_tiny.files import hash_text, parse_json, read_json, spelled, write_json
 
 R = TypeVar("R")
 _OTHER_VERSION = "It may come from another version of mlx_tiny"
@@ -49,7 +49,7 @@ def to_plain(value: Any) -> Any:
 
 def to_json(value: Any) -> str:
     """A record, or a container of records, as one line of JSON."""
-    return json.dumps(to_plain(value), allow_nan=False)
+    return spelled(json.dumps(to_plain(value), allow_nan=False))
 
 
 def from_plain(record: type[R], values: Any, what: str = "configuration", path: str = "") -> R:

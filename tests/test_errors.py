@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mlx_tiny.errors import CheckFailed, TinyError, first_line
+from mlx_tiny.errors import CheckFailed, TinyError, first_line, one_line, printable
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,28 @@ def test_parts_are_short_and_on_one_line(part: str) -> None:
     error = str(TinyError(**{"failed": "It broke", "remedy": "Mend it", part: "a\nb" + "x" * 5000 + "end"}))
     assert "\n" not in error and len(error) < 1200
     assert "a b" in error and "end" in error and error.endswith("Mend it.")
+
+
+def test_a_remedy_is_bounded_but_a_command_with_a_long_path_is_whole() -> None:
+    assert "/" + "x" * 4000 + " --budget 5m" in str(
+        TinyError("It broke", remedy=f"Run train /{'x' * 4000} --budget 5m")
+    )
+    assert len(str(TinyError("It broke", remedy="x" * 10**6))) < 6000
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[31mred\x7f\x9b2J\r", "\ufffd[31mred\ufffd\ufffd2J\ufffd"),
+        ("abc\u202ecba\u2066", "abc\ufffdcba\ufffd"),
+        ("caf\udce9", "caf\ufffd"),
+        ("a\tb\n", "a\tb\n"),
+        ("שלום\u200f 👩\u200d🚀 ن\u200cم \xa0", "שלום\u200f 👩\u200d🚀 ن\u200cم \xa0"),
+    ],
+)
+def test_what_a_terminal_would_obey_is_replaced_and_all_languages_stay(text: str, shown: str) -> None:
+    assert printable(text) == shown
+    assert str(TinyError(text)).splitlines() == [one_line(text) + "."]
 
 
 def test_exit_codes() -> None:

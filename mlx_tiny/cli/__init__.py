@@ -9,7 +9,8 @@ import sys
 import click
 
 from mlx_tiny import __version__
-from mlx_tiny.errors import TinyError
+from mlx_tiny.cli.output import say
+from mlx_tiny.errors import TinyError, one_line, shortened
 from mlx_tiny.machine.support import unsupported_reason
 from mlx_tiny.training.device_errors import DeviceError, device_error
 
@@ -77,6 +78,8 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         _fail(str(explained), explained.exit_code)
     except click.ClickException as error:
+        message = shortened(one_line(error.format_message()))
+        error.format_message = lambda: message  # type: ignore[method-assign]
         error.show()
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
@@ -90,5 +93,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _fail(paragraph: str, code: int) -> None:
-    click.echo(f"mlx-tiny: {paragraph}", err=True)
+    say(f"mlx-tiny: {paragraph}")
     sys.exit(code)

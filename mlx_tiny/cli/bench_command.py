@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlx_tiny.cli.options import F, flag_name, user_settings
+from mlx_tiny.cli.output import say, show
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -188,43 +189,43 @@ def _measure(settings: Settings, as_json: bool, output: Path | None, plot: Path 
     from mlx_tiny.tools.plots import require_matplotlib
     from mlx_tiny.tools.tables import wrapped
 
-    def show(lines: Iterable[str]) -> None:
+    def show_lines(lines: Iterable[str]) -> None:
         for line in () if as_json else lines:
-            click.echo(line)
+            show(line)
 
     _check(settings)
     require_writable(output, plot)
     if plot is not None:
         require_matplotlib()
     if output is not None:
-        click.echo(f"writing: {output}", err=True)
+        say(f"writing: {output}")
     found: list[Result] = []
     blocks = table.Blocks()
     with keep_awake():
         # Optimizers and generation use float32, whatever the dtype of activations.
         dtypes = list(dict.fromkeys(("float32", *settings.dtypes)))
         measured = peaks.measure(dtypes)
-        show([*wrapped(table.machine_line(describe())), *wrapped(table.peaks_line(measured))])
+        show_lines([*wrapped(table.machine_line(describe())), *wrapped(table.peaks_line(measured))])
         minutes = round(expectation.expected_seconds(settings, measured) / 60)
-        click.echo(f"expected: {f'about {minutes} minutes' if minutes > 1 else 'a minute or less'}", err=True)
+        say(f"expected: {f'about {minutes} minutes' if minutes > 1 else 'a minute or less'}")
         for group in _groups(settings, measured):
             found += group
             if output is not None:
                 write(output, results.assemble(found, measured, None, settings))
-            show(blocks.lines(group))
-        show(blocks.legend())
+            show_lines(blocks.lines(group))
+        show_lines(blocks.legend())
         after = peaks.measure(dtypes)
     whole = results.assemble(found, measured, after, settings)
     if output is not None:
         write(output, whole)
-        click.echo(f"written: {output}", err=True)
+        say(f"written: {output}")
     if as_json:
-        click.echo(to_json(whole))
+        show(to_json(whole))
     for warning in whole.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}")
     if plot is not None:
         roofline.plot(whole, plot)
-        click.echo(f"drawn: {plot}", err=True)
+        say(f"drawn: {plot}")
     results.require_right(found)
 
 
@@ -268,7 +269,7 @@ def _groups(settings: Settings, peaks: Peaks) -> Iterator[list[Result]]:
         return _changed(config, settings.changes)
 
     def tell(text: str) -> None:
-        click.echo(f"measuring: {text}", err=True)
+        say(f"measuring: {text}")
 
     if "kernels" in settings.benchmarks:
         names = settings.operations

@@ -10,6 +10,7 @@ import click
 
 from mlx_tiny.cli.describe import describe
 from mlx_tiny.cli.options import config_options, user_settings
+from mlx_tiny.cli.output import say, show
 from mlx_tiny.config import DataConfig, TrainConfig
 
 if TYPE_CHECKING:
@@ -32,12 +33,12 @@ def command() -> None:
 command.add_command(describe)
 
 
-@command.command(short_help="Show what would be trained on, without training.")
+@command.command("show", short_help="Show what would be trained on, without training.")
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.option("--preset", default=TrainConfig.preset, help="Preset of the training, which decides the vocabulary.")
 @config_options("data", without=("sources",))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def show(paths: tuple[str, ...], preset: str, as_json: bool, **flags: Any) -> None:
+def show_data(paths: tuple[str, ...], preset: str, as_json: bool, **flags: Any) -> None:
     """Show what `mlx-tiny train --data PATH` would train on, without training.
 
     It lists the files and how they are read, what is left out or skipped, the split, duplicates, tokens, and the first
@@ -48,7 +49,6 @@ def show(paths: tuple[str, ...], preset: str, as_json: bool, **flags: Any) -> No
       mlx-tiny data show texts --suffix .md --held-out 0.1 --preset base
     """
     from mlx_tiny.cli.display import PreparationBar
-    from mlx_tiny.cli.session import say
     from mlx_tiny.data.mixture import absolute_names, prepare_data
     from mlx_tiny.records import to_json, to_plain
 
@@ -65,11 +65,11 @@ def show(paths: tuple[str, ...], preset: str, as_json: bool, **flags: Any) -> No
     if as_json:
         texts = [{**to_plain(part.corpus.record), "examples": found} for part, found in pairs]
         shares = [{"share": part.share, **text} for part, text in zip(parts, texts, strict=True)]
-        click.echo(to_json(texts[0] if len(parts) == 1 else {"texts": shares}))
+        show(to_json(texts[0] if len(parts) == 1 else {"texts": shares}))
         return
     for part, found in pairs:
         if len(parts) > 1:
-            click.echo(f"share: {100 * part.share:.3g} % of the sequences")
+            show(f"share: {100 * part.share:.3g} % of the sequences")
         _show(part.corpus, whose, found)
 
 
@@ -96,10 +96,10 @@ def vocabulary_of(preset: str, asked: dict[str, Any]) -> tuple[int, str]:
 
 def _show(corpus: PreparedCorpus, whose: str, examples: list[list[str]]) -> None:
     for line in _lines(corpus, whose):
-        click.echo(line)
+        show(line)
     for number, pieces in enumerate(examples, 1):
         more = f" ... {len(pieces) - _PIECES:,} more tokens" if len(pieces) > _PIECES else ""
-        click.echo(f"\ndocument {number}:\n  {'|'.join(map(_visible, pieces[:_PIECES]))}{more}")
+        show(f"\ndocument {number}:\n  {'|'.join(map(_visible, pieces[:_PIECES]))}{more}")
 
 
 def _documents(corpus: PreparedCorpus) -> Iterator[list[str]]:
@@ -119,9 +119,7 @@ def _text(piece: bytes) -> str:
 
 
 def _visible(piece: str) -> str:
-    from mlx_tiny.cli.display import printable
-
-    return printable(piece.replace("\n", "\\n").replace("\t", "\\t"))
+    return piece.replace("\n", "\\n").replace("\t", "\\t")
 
 
 def _lines(corpus: PreparedCorpus, whose: str) -> Iterator[str]:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mlx_tiny.cli.output import say, show
+
 if TYPE_CHECKING:
     from mlx_tiny.data.events.describe import Proposal
 
@@ -34,7 +36,6 @@ def describe(table: str, out: Path | None, header: bool) -> None:
       mlx-tiny data describe purchases.csv --out schema.yaml
       mlx-tiny train --data purchases.csv --schema schema.yaml
     """
-    from mlx_tiny.cli.session import say
     from mlx_tiny.data.documents import Rules
     from mlx_tiny.data.events.describe import describe as proposed
     from mlx_tiny.data.find import find
@@ -46,7 +47,7 @@ def describe(table: str, out: Path | None, header: bool) -> None:
     rows = (row for file in files for row in read_records(file, Rules(header=header)))
     proposal = proposed(rows, table)
     if out is None:
-        click.echo(proposal.text, nl=False)
+        show(proposal.text.removesuffix("\n"))
     else:
         with atomic_write(out, "w") as file:
             file.write(proposal.text)

@@ -6,12 +6,12 @@ import os
 import sys
 import textwrap
 import time
-import unicodedata
 from typing import Any
 
-import click
 from tqdm import tqdm
 
+from mlx_tiny.cli.output import say
+from mlx_tiny.errors import printable
 from mlx_tiny.records import EvaluationRecord, StepRecord
 from mlx_tiny.training.budget import Budget
 from mlx_tiny.units import format_count, format_seconds
@@ -54,9 +54,9 @@ class Display:
     def message(self, text: str) -> None:
         """One line, above the bar where there is one."""
         if self._bar is not None:
-            self._bar.write(text, file=sys.stderr)
+            self._bar.write(printable(text), file=sys.stderr)
         else:
-            click.echo(text, err=True)
+            say(text)
 
     def step(self, record: StepRecord) -> None:
         """Move the bar, or print a line from time to time."""
@@ -67,7 +67,7 @@ class Display:
         now = time.monotonic()
         if now - moment >= _SECONDS_BETWEEN_LINES and record.fraction - fraction >= _FRACTION_BETWEEN_LINES:
             self._last_line = (record.fraction, now)
-            click.echo(f"{record.fraction:6.1%}  step {record.step}  {self._figures(record)}", err=True)
+            say(f"{record.fraction:6.1%}  step {record.step}  {self._figures(record)}")
 
     def evaluation(self, record: EvaluationRecord) -> None:
         """Print the validation result, and keep it for the next lines."""
@@ -82,7 +82,7 @@ class Display:
 
     def sample(self, fraction: float, text: str) -> None:
         """Show a text that the model has written, line by line."""
-        lines = printable(text).strip("\n").split("\n")
+        lines = text.strip("\n").split("\n")
         indented = [textwrap.fill(line, width=100, initial_indent="    ", subsequent_indent="    ") for line in lines]
         self.message("\n".join([f"{fraction:6.1%}  a sample:", *indented]))
 
@@ -121,11 +121,6 @@ class Display:
         return record.seconds * (1 / fraction - 1) if fraction > _FRACTION_TO_JUDGE_BY else None
 
 
-def printable(text: str) -> str:
-    """`text` without control characters, which an untrained model may write and a terminal would obey."""
-    return "".join("\ufffd" if unicodedata.category(c) == "Cc" and c not in "\n\t" else c for c in text)
-
-
 def _can_draw() -> bool:
     """Whether stderr is a terminal whose width is known; on others, as in some containers, a bar would be invisible."""
     try:
@@ -147,7 +142,7 @@ class PreparationBar:
             self.close()
             self._phase = phase
             self._bar = tqdm(
-                desc=phase, unit="B", unit_scale=True, file=sys.stderr, leave=False, delay=1.0, disable=None
+                desc=printable(phase), unit="B", unit_scale=True, file=sys.stderr, leave=False, delay=1.0, disable=None
             )
         if self._bar is not None:
             self._bar.total = total or None

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from mlx_tiny.cli.options import READING, config_options, user_settings
+from mlx_tiny.cli.output import say, show
 
 
 @click.command()
@@ -27,7 +28,6 @@ def command(run: Path, text: str, as_json: bool, **flags: Any) -> None:
     \b
       mlx-tiny eval runs/notes other.txt
     """
-    from mlx_tiny.cli.session import say
     from mlx_tiny.data.documents import Tally
     from mlx_tiny.data.events.histories import count_events
     from mlx_tiny.data.measured import config_to_measure, named_texts, reading_lines
@@ -70,4 +70,4 @@ def command(run: Path, text: str, as_json: bool, **flags: Any) -> None:
         "documents_trained_on": learned,
         "fingerprint": fingerprint,
     }
-    click.echo(to_json(values) if as_json else block(values))
+    show(to_json(values) if as_json else block(values))

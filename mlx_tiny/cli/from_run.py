@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlx_tiny.cli import session
 from mlx_tiny.cli.options import flag_name, user_settings
+from mlx_tiny.cli.output import say
 from mlx_tiny.config import DataConfig, RunConfig, ScheduleConfig, TrainConfig
 from mlx_tiny.errors import TinyError
 from mlx_tiny.records import from_plain, to_plain
@@ -45,7 +46,7 @@ def begin(path: Path, source_path: Path, flags: dict[str, Any]) -> None:
             expected="--data with text",
             remedy=f"Name new text, or that of the run again: {own}",
         )
-    parameters, tokenizer = source.load_weights(session.say), source.load_tokenizer()
+    parameters, tokenizer = source.load_weights(say), source.load_tokenizer()
     asked = {section: user_settings(flags, section) for section in session.SECTIONS}
     _require_same_model(source, asked)
     schema = None if "schema" in asked["data"] else schema_of(tokenizer)
@@ -55,7 +56,7 @@ def begin(path: Path, source_path: Path, flags: dict[str, Any]) -> None:
     config, reason = _planned(source, asked)
     text = text or resolve_data(config.data, schema)
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, sources=text.names))
-    session.say(f"data: {text.description}")
+    say(f"data: {text.description}")
     with contextlib.closing(CompilingAhead(config)) as ahead:
         corpus, prepare_s = session.prepared(config, text, tokenizer)
         require_sequence(corpus.parts, config.model.context)
@@ -107,9 +108,9 @@ def _require_same_model(source: RunFolder, asked: dict[str, dict[str, Any]]) -> 
 
 
 def _say_what_is_measured(source: RunFolder, old: Corpus | None) -> None:
-    session.say(f"measuring the weights of {source.path} before they are trained")
+    say(f"measuring the weights of {source.path} before they are trained")
     if old is None:
-        session.say(
+        say(
             f"The text of {source.path} ({source.corpus.description or 'unknown'}) is not in the cache any more, "
             f"so that what is forgotten of it is not measured."
         )

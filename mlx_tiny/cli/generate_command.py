@@ -10,7 +10,7 @@ from typing import IO, Any
 import click
 
 from mlx_tiny.cli.options import config_options, user_settings
-from mlx_tiny.cli.session import say
+from mlx_tiny.cli.output import say, show
 from mlx_tiny.config import Sampling
 
 
@@ -87,7 +87,7 @@ def command(
     one_line_each = single and documents == 1 and not ignore_end
     for index, settings in enumerate(seeded):
         if index and not one_line_each:
-            click.echo(SEPARATOR)
+            show(SEPARATOR)
         if message is None:
             writer.write(beginning, settings)
         else:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from mlx_tiny.cli.output import show
+
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -44,7 +46,7 @@ def command(as_json: bool) -> None:
         **{f"preset {name}": preset.summary() for name, preset in named_presets().items()},
         **{f"option {name}": option.summary for name, option in all_options().items()},
     }
-    click.echo(to_json(values) if as_json else block(values))
+    show(to_json(values) if as_json else block(values))
 
 
 def _folder_bytes(folder: Path) -> int:

@@ -8,9 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import click
-
-from mlx_tiny.cli.session import say
+from mlx_tiny.cli.output import say, show
 from mlx_tiny.cli.writer import Writer
 from mlx_tiny.config import Sampling
 from mlx_tiny.errors import TinyError
@@ -70,7 +68,7 @@ class Session:
         except TinyError as error:
             say(str(error))
         except KeyboardInterrupt:
-            click.echo()
+            show("")
 
     def _begin(self, system: str) -> None:
         """Begin a conversation with this message of the role system, or with none."""

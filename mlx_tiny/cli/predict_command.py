@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlx_tiny.cli.options import READING, config_options, user_settings
-from mlx_tiny.errors import TinyError
+from mlx_tiny.cli.output import say, show
+from mlx_tiny.errors import TinyError, one_line
 
 if TYPE_CHECKING:
     from mlx_tiny.data.prepared import PreparedCorpus
@@ -47,8 +48,6 @@ def command(run: Path, text: str | None, top: int, evaluate: bool, as_json: bool
       mlx-tiny predict runs/shop purchases.csv --top 5
       mlx-tiny predict runs/shop --evaluate
     """
-    from mlx_tiny.cli.display import printable
-    from mlx_tiny.cli.session import say
     from mlx_tiny.records import to_json
     from mlx_tiny.training.trained import load_model
 
@@ -57,19 +56,18 @@ def command(run: Path, text: str | None, top: int, evaluate: bool, as_json: bool
     model, settings = load_model(run, say), user_settings(flags, "data")
     if evaluate:
         compared = _compared(run, model, text, top, settings)
-        click.echo(to_json(_plain(compared, top)) if as_json else "\n".join(_lines(compared, top)))
+        show(to_json(_plain(compared, top)) if as_json else "\n".join(_lines(compared, top)))
         return
     assert text is not None
     rows = list(_predictions(model, text, top, settings))
     if as_json:
-        click.echo(to_json({"predictions": rows}))
+        show(to_json({"predictions": rows}))
         return
-    click.echo(_heading(model.tokenizer))
+    show(_heading(model.tokenizer))
     for row in rows:
         shown = ", ".join(_shown(model.tokenizer, likely) for likely in row["next"])
-        click.echo(
-            f"{printable(row['name'])}: {shown}" if "end" not in row else f"{row['name']}: {row['end']!r} {shown}"
-        )
+        end = f"{row['end']!r} " if "end" in row else ""
+        show(f"{one_line(row['name'])}: {end}{shown}")
 
 
 def _heading(tokenizer: Tokenizer) -> str:
@@ -115,7 +113,6 @@ def _words(words: dict[str, str], item: str) -> dict[str, str]:
 
 def _named(model: TrainedModel, text: str, settings: dict[str, Any]) -> tuple[list[str], list[str]]:
     """The names and the texts of the histories or documents."""
-    from mlx_tiny.cli.session import say
     from mlx_tiny.data.documents import Tally
     from mlx_tiny.data.measured import config_to_measure, named_texts, reading_lines
 
@@ -130,7 +127,6 @@ def _named(model: TrainedModel, text: str, settings: dict[str, Any]) -> tuple[li
 
 
 def _compared(run: Path, model: TrainedModel, text: str | None, top: int, settings: dict[str, Any]) -> Comparison:
-    from mlx_tiny.cli.session import say
     from mlx_tiny.data.tokenizers.items import ItemsTokenizer
     from mlx_tiny.training.checkpoint import RunFolder
     from mlx_tiny.training.learned import count_learned

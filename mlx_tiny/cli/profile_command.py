@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mlx_tiny.cli.output import say, show
+
 if TYPE_CHECKING:
     from mlx_tiny.bench.record import Profile
     from mlx_tiny.config import RunConfig
@@ -61,28 +63,28 @@ def command(
     config, drift_s = _config(preset, dtype, batch_size), _seconds_of(drift)
     if trace is not None:
         profiling.trace(config, trace)
-        click.echo(f"recorded: {trace}; open it with Xcode")
+        show(f"recorded: {trace}; open it with Xcode")
         return
     require_writable(output)
     with keep_awake():
         dtypes = list(dict.fromkeys(("float32", dtype)))  # the optimizer stays in float32
         measured = peaks.measure(dtypes)
-        result = profiling.profile(config, measured, seconds=seconds, tell=lambda text: click.echo(text, err=True))
+        result = profiling.profile(config, measured, seconds=seconds, tell=say)
         if drift_s is not None:
-            click.echo(f"training for {drift}", err=True)
+            say(f"training for {drift}")
             result = replace(result, drift=drift_module.drift(config, drift_s))
         after = peaks.measure(dtypes)
     result = replace(result, warnings=[*_warnings(result), *results.changed_peaks(measured, after)])
     if as_json:
-        click.echo(to_json(result))
+        show(to_json(result))
     else:
         for line in _lines(result):
-            click.echo(line)
+            show(line)
     for warning in result.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}")
     if output is not None:
         write(output, result)
-        click.echo(f"written: {output}", err=True)
+        say(f"written: {output}")
 
 
 def _config(preset: str, dtype: str, batch_size: int | None) -> RunConfig:

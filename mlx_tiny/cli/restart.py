@@ -14,8 +14,7 @@ import traceback
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import click
-
+from mlx_tiny.cli.output import say
 from mlx_tiny.tools.processes import environment
 from mlx_tiny.training.device_errors import Continuation, DeviceError, device_errors_explained
 
@@ -64,10 +63,9 @@ def go_on(error: DeviceError, *, debug: bool) -> None:
     if debug:
         traceback.print_exception(error)
     shorter = {name: str(max(1, _length(name) // _SHORTER)) for name in _LENGTHS}
-    click.echo(
+    say(
         f"mlx-tiny: {error.failed}. The run goes on from its last checkpoint in a new process with shorter command "
-        f"buffers, restart {continuation.count} of at most {MOST_RESTARTS} from there",
-        err=True,
+        f"buffers, restart {continuation.count} of at most {MOST_RESTARTS} from there"
     )
     for stream in (sys.stdout, sys.stderr):
         stream.flush()

@@ -12,6 +12,7 @@ import click
 
 from mlx_tiny.cli import session
 from mlx_tiny.cli.options import user_settings
+from mlx_tiny.cli.output import say, show
 from mlx_tiny.errors import TinyError
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def resume(path: Path, run_path: Path | None, flags: dict[str, Any]) -> None:
             return
     source = resolve_data(run.config.data, _schema(run))
     for line in (f"data: {source.description}", *lines):
-        session.say(line)
+        say(line)
     with contextlib.closing(CompilingAhead(run.config)) as ahead:
         corpus, prepare_s = session.prepared(run.config, source, run.inherited_tokenizer())
         session.train(run, corpus, "as the run was started", prepare_s, ahead, resume=True)
@@ -142,8 +143,8 @@ def _say_finished(run: RunFolder, report: Report) -> None:
     from mlx_tiny.tools.tables import block
 
     again = shlex.join(["mlx-tiny", "train", "--resume", str(run.path), "--budget"])
-    session.say(
+    say(
         f"The run has spent its budget of {run.config.train.budget}: no step is taken and nothing changes. "
         f"To go on, name a larger one: {again} BUDGET"
     )
-    click.echo(block(summary(report, run.path)))
+    show(block(summary(report, run.path)))

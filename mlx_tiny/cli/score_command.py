@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlx_tiny.cli.options import READING, config_options, user_settings
+from mlx_tiny.cli.output import say, show
 
 if TYPE_CHECKING:
     from mlx_tiny.data.tokenizer import Tokenizer
@@ -33,12 +34,10 @@ def command(run: Path, text: str, per_token: bool, as_json: bool, **flags: Any) 
     \b
       mlx-tiny score runs/notes other.txt
     """
-    from mlx_tiny.cli.display import printable
-    from mlx_tiny.cli.session import say
     from mlx_tiny.data.documents import Tally
     from mlx_tiny.data.events.histories import count_events
     from mlx_tiny.data.measured import config_to_measure, named_texts, reading_lines
-    from mlx_tiny.errors import TinyError
+    from mlx_tiny.errors import TinyError, one_line
     from mlx_tiny.records import to_json
     from mlx_tiny.training.scoring import score_texts
     from mlx_tiny.training.trained import load_model
@@ -61,14 +60,14 @@ def command(run: Path, text: str, per_token: bool, as_json: bool, **flags: Any) 
     measure = f"bits_per_{model.tokenizer.unit}"
     rows.sort(key=lambda row: -row[measure])
     if as_json:
-        click.echo(to_json({"documents": rows}))
+        show(to_json({"documents": rows}))
         return
-    click.echo(f"{measure}\tlog_probability_in_nats\tname\tbeginning")
+    show(f"{measure}\tlog_probability_in_nats\tname\tbeginning")
     for row in rows:
-        beginning = printable(" ".join(row["beginning"].split()))
-        click.echo(f"{row[measure]:.3f}\t{row['log_probability']:.1f}\t{printable(row['name'])}\t{beginning}")
+        beginning = " ".join(row["beginning"].split())
+        show(f"{row[measure]:.3f}\t{row['log_probability']:.1f}\t{one_line(row['name'])}\t{beginning}")
         for piece, log_probability in row.get("per_token", ()):
-            click.echo(f"\t{log_probability:.2f}\t{piece!r}")
+            show(f"\t{log_probability:.2f}\t{piece!r}")
 
 
 def _row(name: str, beginning: str, events: int, score: Score, tokenizer: Tokenizer, per_token: bool) -> dict[str, Any]:

@@ -8,9 +8,8 @@ import shlex
 import time
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from mlx_tiny.cli.options import flag_name, shown
+from mlx_tiny.cli.output import say, show
 from mlx_tiny.config import DataConfig, RunConfig, TrainConfig
 from mlx_tiny.errors import TinyError
 from mlx_tiny.records import TextOfRun
@@ -30,11 +29,6 @@ if TYPE_CHECKING:
 
 SECTIONS = ("train", "data", "model", "optimizer", "schedule")
 _FINAL_SAMPLES, _FINAL_SAMPLE_TOKENS = 3, 200
-
-
-def say(line: str) -> None:
-    """A line beside the result: on stderr."""
-    click.echo(line, err=True)
 
 
 def prepared(
@@ -184,7 +178,7 @@ def train(
 
     waiting = time.monotonic()
     if ahead.busy:
-        click.echo("compiling the kernels of a step (only once on this machine)", err=True)
+        say("compiling the kernels of a step (only once on this machine)")
     ahead.wait()  # before the peak is measured, because these processes use the cores
     compile_s = time.monotonic() - waiting
     config, notes = run.config, list[str]()
@@ -257,7 +251,6 @@ def _report(
     peak: float,
     prepare_s: float,
 ) -> None:
-    from mlx_tiny.cli.display import printable
     from mlx_tiny.report import report
     from mlx_tiny.tools.tables import block
 
@@ -275,15 +268,15 @@ def _report(
     )
     built = report.build(run, corpus, outcome, session, _old_texts(run, corpus, backend, outcome))
     report.write_report(run, built)
-    click.echo(f"\n{printable(samples[0]).strip()}\n")
+    show(f"\n{samples[0].strip()}\n")
     if outcome.interrupted:
         again = shlex.join(["--resume", str(run.path)])
-        click.echo(f"Interrupted; everything is saved. To continue: mlx-tiny train {again}\n")
+        show(f"Interrupted; everything is saved. To continue: mlx-tiny train {again}\n")
     for line in report.table_of_texts(built):
         say(line)
     if report.beaten(built):
         say("Counting alone is stronger than this model so far; a larger budget trains it further.")
-    click.echo(block(report.summary(built, run.path)))
+    show(block(report.summary(built, run.path)))
 
 
 def _old_texts(run: RunFolder, corpus: Corpus, backend: Backend, outcome: Outcome) -> list[TextStrength]:

@@ -13,6 +13,7 @@ import click
 
 from mlx_tiny.cli import from_run, session
 from mlx_tiny.cli.options import CommandWithSections, config_options, user_settings
+from mlx_tiny.cli.output import say
 from mlx_tiny.cli.resume import resume
 from mlx_tiny.cli.session import SECTIONS
 from mlx_tiny.config import RunConfig, TrainConfig
@@ -92,7 +93,7 @@ def _start(path: Path, flags: dict[str, Any]) -> None:
     source = source or resolve_data(config.data)
     # So that a resumed run uses the same data even if TinyStories has been downloaded in between.
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, sources=source.names))
-    session.say(f"data: {source.description}")
+    say(f"data: {source.description}")
     with contextlib.closing(CompilingAhead(config)) as ahead:
         exact = "vocabulary_size" in asked["data"]
         corpus, prepare_s = session.prepared(config, source, exact_vocabulary=exact)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mlx_tiny.cli.output import say, show
 from mlx_tiny.errors import CheckFailed, TinyError
 from mlx_tiny.records import to_json
 from mlx_tiny.tools.tables import Column, Table, block, wrapped
@@ -89,7 +90,7 @@ def validate_kernels(as_json: bool = False) -> None:
     rows = list(_shown(kernels.rows(), {kernels.LAYER: "results of this GPU against formulas in float64"}, as_json))
     report = Report.of(rows, time.monotonic() - began)
     within = f"{report.results - report.failed} of {report.results} results are within their bounds"
-    click.echo(to_json(report) if as_json else within)
+    show(to_json(report) if as_json else within)
     failed = [row for row in rows if not row.passed]
     if failed:
         names = ", ".join(sorted({row.operation for row in failed}))
@@ -127,21 +128,21 @@ def _validate(run_path: Path | None, as_json: bool, plot: Path | None) -> None:
     machine = _machine()
     if not as_json:
         for line in machine.values():
-            click.echo(line)
+            show(line)
     rows = list(_shown(kernels.rows(), suite.TITLES, as_json))
     rows += _shown((c.row() for c in suite.comparisons(run, training)), suite.TITLES, as_json)
     curves = _curves(training)
     if plot is not None and training.broken:
-        click.echo(f"{plot} is not written, because the training failed (see the table)", err=True)
+        say(f"{plot} is not written, because the training failed (see the table)")
     elif plot is not None:
         training.plot(plot)
     report = Report.of(rows, time.monotonic() - began, machine, curves)
     if as_json:
-        click.echo(to_json(report))
+        show(to_json(report))
     else:
         _show_curves(curves)
         names = ("results", "failed", "first_failure", "seconds")
-        click.echo("\n" + block({name: getattr(report, name) for name in names}))
+        show("\n" + block({name: getattr(report, name) for name in names}))
     failed = [row for row in rows if not row.passed]
     if failed:
         raise CheckFailed(
@@ -188,11 +189,11 @@ def _shown(rows: Iterable[Row], titles: dict[str, str], as_json: bool) -> Iterab
         if not as_json:
             if row.layer != layer:
                 layer = row.layer
-                click.echo("\n".join(["", *wrapped(f"{layer}: {titles[layer]}"), HEADER]))
-            click.echo("\n".join(row.lines()))
+                show("\n".join(["", *wrapped(f"{layer}: {titles[layer]}"), HEADER]))
+            show("\n".join(row.lines()))
         yield row
     if layer:
-        click.echo("\n".join(wrapped(f"  {LEGEND}")))
+        show("\n".join(wrapped(f"  {LEGEND}")))
 
 
 def _curves(training: Training) -> dict[str, list[float | None]]:
@@ -207,7 +208,7 @@ def _show_curves(curves: dict[str, list[float | None]]) -> None:
         return
     steps = [step for step in _SHOWN_STEPS if step <= len(curves["mlx"])]
     columns = [Column(str(step), functools.partial(_loss, curves, step)) for step in steps]
-    click.echo("\n".join(["", *Table(str, columns).lines(list(curves), title="loss before step")]))
+    show("\n".join(["", *Table(str, columns).lines(list(curves), title="loss before step")]))
 
 
 def _loss(curves: dict[str, list[float | None]], step: int, side: str) -> str:
@@ -221,14 +222,14 @@ def _self_test(as_json: bool) -> None:
     prepare()
     began, found = time.monotonic(), []
     if not as_json:
-        click.echo(f"{'planted fault':<42}verdict")
+        show(f"{'planted fault':<42}verdict")
     for verdict in verdicts():
         found.append(verdict)
         if not as_json:
             word = "ok" if verdict.localised else "FAILED"
-            click.echo(f"{verdict.fault:<42}{word}")
+            show(f"{verdict.fault:<42}{word}")
             told = f"found: {verdict.blamed}" + ("" if verdict.localised else f"; expected: {verdict.expected}")
-            click.echo("\n".join(wrapped(f"    {told}", indent=4)))
+            show("\n".join(wrapped(f"    {told}", indent=4)))
     missed = [verdict for verdict in found if not verdict.localised]
     summary = {
         "faults": len(found) - 1,
@@ -237,9 +238,9 @@ def _self_test(as_json: bool) -> None:
         "seconds": round(time.monotonic() - began, 1),
     }
     if as_json:
-        click.echo(to_json({"verdicts": found, **summary}))
+        show(to_json({"verdicts": found, **summary}))
     else:
-        click.echo(f"\n{block(summary)}")
+        show(f"\n{block(summary)}")
     if missed:
         raise CheckFailed(
             f"The validation was wrong about {len(missed)} of {len(found)} versions of the code, first about "

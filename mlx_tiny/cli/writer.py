@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import click
-
-from mlx_tiny.cli.display import printable
-from mlx_tiny.cli.session import say
+from mlx_tiny.cli.output import say, write
 
 if TYPE_CHECKING:
     from mlx_tiny.config import Sampling
@@ -59,8 +55,6 @@ class Writer:
     def _print(self, head: str, prompt: str | bytes, sampling: Sampling, *, turn: bool) -> str:
         from mlx_tiny.model.writing import write_text
 
-        # A terminal would obey control characters; a file or a pipe gets the text as it is.
-        shown = printable if sys.stdout.isatty() else str
         moments = list[float]()
         written = write_text(
             self.model.parameters,
@@ -77,10 +71,9 @@ class Writer:
         )
         text = ""
         for part in written:
-            click.echo(shown(part if text else head + part), nl=False)
-            sys.stdout.flush()
+            write(part if text else head + part)
             text += part
-        click.echo("" if text else shown(head))
+        write("\n" if text else f"{head}\n")
         if moments:
             self.tokens += len(moments)
             self.timed_tokens += len(moments) - 1

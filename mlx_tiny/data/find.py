@@ -17,8 +17,7 @@ from typing import NamedTuple
 
 from mlx_tiny.data.layout import is_role, roles
 from mlx_tiny.data.opening import ARCHIVE_SUFFIX, PACKED_SUFFIXES, InputFile, expand, readable
-from mlx_tiny.errors import TinyError
-from mlx_tiny.files import one_line
+from mlx_tiny.errors import TinyError, one_line
 
 NAMED = ("auto", "stories", "tinystories")
 """Values of `--data` that are no files."""

@@ -17,8 +17,8 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import BinaryIO, cast
 
 from mlx_tiny.data.documents import LARGEST_DOCUMENT_BYTES, binary_error, quoted, too_large
-from mlx_tiny.errors import TinyError
-from mlx_tiny.files import explained, hash_file, one_line
+from mlx_tiny.errors import TinyError, one_line
+from mlx_tiny.files import explained, hash_file
 
 BLOCK_BYTES = 1 << 20
 PACKED_SUFFIXES = (".gz", ".zst")

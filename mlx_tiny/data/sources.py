@@ -17,8 +17,8 @@ from mlx_tiny.data.opening import InputFile, content_hash
 from mlx_tiny.data.readers import look, read_texts
 from mlx_tiny.data.splitting import Split, choose_split
 from mlx_tiny.data.together import common_rules
-from mlx_tiny.errors import TinyError
-from mlx_tiny.files import hash_text, one_line
+from mlx_tiny.errors import TinyError, one_line
+from mlx_tiny.files import hash_text
 from mlx_tiny.units import format_bytes
 
 _LOOKED_AT = 20

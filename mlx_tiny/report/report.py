@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mlx_tiny.data.labels import label, labels
 from mlx_tiny.data.mixture import Corpus
+from mlx_tiny.errors import one_line, printable
 from mlx_tiny.files import atomic_write
 from mlx_tiny.machine.description import describe
 from mlx_tiny.model.parameters import (
@@ -232,7 +233,7 @@ def _markdown(report: Report) -> str:
     }
     phases = {name: format_seconds(seconds) for name, seconds in report.phases_s.items()}
     machine = {**report.machine.lines(), "backend": report.backend}
-    parts = [f"# A language model from {_learned(report)}", ""]
+    parts = [f"# A language model from {one_line(_learned(report))}", ""]
     for title, rows in (
         ("Strength", strength),
         *([("Texts", _rows_of_texts(report))] if report.texts or report.origin else []),
@@ -242,12 +243,16 @@ def _markdown(report: Report) -> str:
         ("Machine", machine),
     ):
         parts += [f"## {title}", "", "| | |", "| --- | --- |"]
-        parts += ["| {} | {} |".format(name, value.replace("|", "\\|")) for name, value in rows.items() if value]
+        parts += ["| {} | {} |".format(*map(_cell, row)) for row in rows.items() if row[1]]
         parts.append("")
     parts += ["## Samples", ""]
     for text in report.samples:
         parts += ["> " + line for line in text.strip().split("\n")] + [""]
-    return "\n".join(parts)
+    return printable("\n".join(parts))
+
+
+def _cell(text: str) -> str:
+    return one_line(text).replace("|", "\\|")
 
 
 def _rows_of_texts(report: Report) -> dict[str, str]:

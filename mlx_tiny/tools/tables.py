@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from mlx_tiny.errors import one_line
 from mlx_tiny.tools.statistics import Spread
 from mlx_tiny.units import format_bytes, format_duration
 
@@ -109,7 +110,7 @@ def readable(values: Mapping[str, Any]) -> dict[str, str]:
 
 def block(values: Mapping[str, Any]) -> str:
     """Lines `key: value`, which a script can read."""
-    return "\n".join(f"{name}: {text}" for name, text in readable(values).items())
+    return "\n".join(f"{name}: {one_line(text)}" for name, text in readable(values).items())
 
 
 def wrapped(text: str, *, indent: int = 2, width: int = WIDTH) -> list[str]:

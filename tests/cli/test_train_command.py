@@ -22,11 +22,12 @@ from typing import Any
 import pytest
 
 from mlx_tiny.cli import session
-from mlx_tiny.cli.display import Display, printable
+from mlx_tiny.cli.display import Display
 from mlx_tiny.cli.options import SECTIONS, flag_name, shown
 from mlx_tiny.config import RunConfig
 from mlx_tiny.data.tokenizer import load_tokenizer
 from mlx_tiny.data.tokenizers.byte_pair import BytePairTokenizer
+from mlx_tiny.errors import printable
 from mlx_tiny.model import options
 from mlx_tiny.records import to_plain
 from mlx_tiny.training.checkpoint import RunFolder
@@ -325,7 +326,7 @@ def test_a_terminal_of_unknown_width_gets_plain_lines() -> None:
 
 
 def test_what_a_young_model_writes_does_not_reach_the_terminals_controls(capsys: pytest.CaptureFixture[str]) -> None:
-    Display(1.0, 1.0, interactive=False).sample(0.5, "one\x1b[2Jtwo\rthree\x08 \x9bé…🙂\n")
+    Display(1.0, 1.0, interactive=False).sample(0.5, "one\x1b[2Jtwo\x07three\x08 \x9bé…🙂\n")
     assert capsys.readouterr().err == " 50.0%  a sample:\n    one\ufffd[2Jtwo\ufffdthree\ufffd \ufffdé…🙂\n"
 
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlx_tiny.errors import TinyError
+from mlx_tiny.errors import TinyError, one_line
 from mlx_tiny.files import explained
 
 if TYPE_CHECKING:
@@ -271,8 +271,8 @@ def format_schema(
     for column in schema.columns:
         value = f"{{number: [{', '.join(map(number_text, column.edges))}]}}" if column.edges else column.kind
         lines.append(("  ", f"{yaml_text(column.name)}: {value}", notes.get(f"columns.{column.name}")))
-    written = [f"{indent}{text}  # {_one_line(note)}" if note else f"{indent}{text}" for indent, text, note in lines]
-    written += [f"  # {_one_line(name)}: {_one_line(reason)}" for name, reason in (ignored or {}).items()]
+    written = [f"{indent}{text}  # {one_line(note)}" if note else f"{indent}{text}" for indent, text, note in lines]
+    written += [f"  # {one_line(name)}: {one_line(reason)}" for name, reason in (ignored or {}).items()]
     return "\n".join(written) + "\n"
 
 
@@ -300,7 +300,3 @@ def number_text(value: float) -> str:
     """A number as short as it can be read back exactly."""
     short = f"{value:g}"
     return short if float(short) == value else repr(value)
-
-
-def _one_line(text: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in " ".join(text.split()))

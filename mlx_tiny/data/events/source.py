@@ -17,8 +17,8 @@ from mlx_tiny.data.formats.records import read_records
 from mlx_tiny.data.opening import InputFile, content_hash
 from mlx_tiny.data.sources import files_to_measure, training_files, validation_files
 from mlx_tiny.data.splitting import Split
-from mlx_tiny.errors import TinyError
-from mlx_tiny.files import hash_text, one_line
+from mlx_tiny.errors import TinyError, one_line
+from mlx_tiny.files import hash_text
 from mlx_tiny.units import format_bytes
 
 
