@@ -73,7 +73,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """
     make_folder(path.parent)
     with explained(path):
-        aside = _folder_aside(path)
+        aside = folder_aside(path)
         try:
             yield aside
             for file in aside.iterdir():
@@ -96,7 +96,7 @@ def discard_folder(path: Path) -> None:
     """Delete the folder `path` if it exists; it is renamed first, so that no process sees it half deleted."""
     with explained(path):
         if path.exists():
-            aside = _folder_aside(path)
+            aside = folder_aside(path)
             os.rename(path, aside / path.name)
             shutil.rmtree(aside, ignore_errors=True)
 
@@ -113,8 +113,8 @@ def remove_leftovers(parent: Path) -> None:
                     aside.unlink()
 
 
-def _folder_aside(path: Path) -> Path:
-    """A fresh hidden folder beside `path`."""
+def folder_aside(path: Path) -> Path:
+    """A fresh hidden folder beside `path`, which `remove_leftovers` deletes when this process has ended."""
     return Path(tempfile.mkdtemp(dir=path.parent, prefix=_prefix_aside(path)))
 
 

@@ -27,6 +27,9 @@ from mlx_tiny.machine.peaks import matmul_peak
 
 WORKER_BYTES = 2 << 30  # MLX, PyTorch and the largest arrays of a test
 
+# Some modules ask when they are collected whether MLX compiles here.
+_HOME = tempfile.TemporaryDirectory(prefix="mlx_tiny-tests-home-")
+os.environ["MLX_TINY_HOME"] = _HOME.name
 # A GPU that cannot run the kernels, as hosted Macs have, is not asked to compute at all.
 if mx.metal.is_available() and why_not_metal():
     mx.set_default_device(mx.cpu)
@@ -71,7 +74,6 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Prepared data and temporary files go to folders of this process, and no test downloads by mistake."""
     with tempfile.TemporaryDirectory(prefix="mlx_tiny-tests-") as folder, pytest.MonkeyPatch.context() as patch:
         os.chmod(folder, 0o1777)  # tests in which another user is refused must not be refused here
-        patch.setenv("MLX_TINY_HOME", str(tmp_path_factory.mktemp("home")))
         patch.setenv("HF_HUB_OFFLINE", "1")
         patch.setenv("TMPDIR", folder)
         patch.setattr(tempfile, "tempdir", None)

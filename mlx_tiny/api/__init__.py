@@ -18,6 +18,7 @@ from mlx_tiny.data.documents import Tally
 from mlx_tiny.data.measured import config_to_measure, named_texts
 from mlx_tiny.data.summary import reading_warnings
 from mlx_tiny.errors import TinyError
+from mlx_tiny.linux.kernels import private_folder
 from mlx_tiny.model.writing import as_text, instruction, question, write_text
 from mlx_tiny.training.evaluate import Evaluation, evaluate_texts
 from mlx_tiny.training.scoring import Score, score_texts
@@ -78,7 +79,8 @@ def generate(
         asked=model.implementation,
         notice=warnings.warn,
     )
-    return "".join(written)
+    with private_folder():
+        return "".join(written)
 
 
 @overload
@@ -101,8 +103,18 @@ def score(model: TrainedModel, text: str | Iterable[str]) -> Score | Iterator[Sc
     if isinstance(text, str) and _is_file(text):
         warnings.warn(f"These characters are scored, not the file of this name: {text}", stacklevel=2)
     texts = [text] if isinstance(text, str) else _documents(text)
-    scores = score_texts(model.parameters, model.config, model.tokenizer, texts, asked=model.implementation)
+    scores = _each(score_texts(model.parameters, model.config, model.tokenizer, texts, asked=model.implementation))
     return next(scores) if isinstance(text, str) else scores
+
+
+def _each(scores: Iterator[Score]) -> Iterator[Score]:
+    """The scores; between two of them nothing of the process is changed."""
+    while True:
+        with private_folder():
+            score = next(scores, None)
+        if score is None:
+            return
+        yield score
 
 
 def train(data: str | Path | Sequence[str | Path], run: str | Path | None = None, **settings: Any) -> TrainedModel:
@@ -120,7 +132,8 @@ def train(data: str | Path | Sequence[str | Path], run: str | Path | None = None
     if data is None:
         raise TinyError("There is no text to train on", expected="a name, or a list of names", got="None")
     folder = new_folder() if run is None else run
-    call_command("train", data=data, run=folder, **settings)
+    with private_folder():
+        call_command("train", data=data, run=folder, **settings)
     return load(folder)
 
 
@@ -151,7 +164,10 @@ def evaluate(model: TrainedModel, data: str | Path | Iterable[str], **reading: A
         )
     else:
         texts = _documents(texts)
-    evaluation, _ = evaluate_texts(model.parameters, model.config, model.tokenizer, texts, asked=model.implementation)
+    with private_folder():
+        evaluation, _ = evaluate_texts(
+            model.parameters, model.config, model.tokenizer, texts, asked=model.implementation
+        )
     for line in reading_warnings(tally.skipped, tally.markers, tally.left_out):
         warnings.warn(line, stacklevel=2)
     return evaluation

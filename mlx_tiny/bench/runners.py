@@ -12,7 +12,7 @@ import numpy as np
 
 from mlx_tiny.bench.timed import Timed
 from mlx_tiny.errors import TinyError
-from mlx_tiny.linux.lanes import lane
+from mlx_tiny.linux.lanes import compiled_function, lane
 from mlx_tiny.ops.conformance import GRADIENT, by_name, to_float64, with_gradients
 from mlx_tiny.ops.operation import Exact, Named, here
 
@@ -31,7 +31,9 @@ class MlxRunner:
     def __init__(self, timed: Timed, run: Callable[[Named], Named], *, compiled: bool, calls: int = 1) -> None:
         self.timed, self.calls, self._run = timed, calls, run
         self._parts, self._cotangents = self._by_lane(timed.inputs), self._by_lane(timed.cotangents)
-        self._evaluate: Callable[..., dict[str, list[mx.array]]] = mx.compile(self._build) if compiled else self._build
+        self._evaluate: Callable[..., dict[str, list[mx.array]]] = (
+            compiled_function(self._build) if compiled else self._build
+        )
 
     def __call__(self) -> None:
         """Compute the operation `calls` times and wait."""

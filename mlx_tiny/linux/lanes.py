@@ -16,11 +16,12 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
+from typing import Any
 
 import mlx.core as mx
 
 from mlx_tiny.errors import TinyError, first_line
-from mlx_tiny.linux import blas
+from mlx_tiny.linux import blas, kernels
 from mlx_tiny.machine.buffers import bound_buffer_cache
 from mlx_tiny.machine.hardware import usable_cores
 
@@ -74,10 +75,18 @@ def why_not_compiled() -> str | None:
     if shutil.which("g++") is None:
         return "MLX compiles its CPU graphs with g++, which is not on the PATH"
     try:
-        mx.eval(mx.compile(lambda x: mx.abs(x) * x + 1)(mx.ones(3)))
-    except RuntimeError as error:  # a broken g++, or a temporary folder that is full or mounted noexec
+        mx.eval(compiled_function(lambda x: mx.abs(x) * x + 1)(mx.ones(3)))
+    except (RuntimeError, OSError) as error:  # a broken g++, or a folder that is full or mounted noexec
         return f"MLX could not compile a CPU graph ({first_line(error)})"
     return None
+
+
+def compiled_function(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`mx.compile(function)`; on a CPU, MLX compiles its kernels in a private folder."""
+    if on_cpu():
+        kernels.give_private_folder()
+    result: Callable[..., Any] = mx.compile(function)
+    return result
 
 
 def decide_compilation(wanted: bool) -> tuple[bool, str]:

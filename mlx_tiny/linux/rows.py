@@ -21,7 +21,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from mlx_tiny.linux.lanes import why_not_compiled
+from mlx_tiny.linux.lanes import compiled_function, why_not_compiled
 
 # Shorter rows are not worth dividing.
 _SHORT = 16
@@ -237,8 +237,7 @@ def shifted_exponential(x: mx.array, shift: mx.array) -> mx.array:
 def _implementation() -> Callable[[mx.array, mx.array], mx.array]:
     if why_not_compiled() is not None:
         return lambda x, shift: mx.exp(x - shift)
-    compiled: Callable[[mx.array, mx.array], mx.array] = mx.compile(_by_polynomial)
-    return compiled
+    return compiled_function(_by_polynomial)
 
 
 def _by_polynomial(x: mx.array, shift: mx.array) -> mx.array:

@@ -24,6 +24,12 @@ def _chip_of_linux(processors: str, board: str, architecture: str) -> str:
     return (match[1] if match else board.strip("\0 \n")) or architecture
 
 
+def instruction_sets() -> str:
+    """The instruction sets of the processor, as Linux lists them; its name on other systems."""
+    match = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", _text("/proc/cpuinfo"), re.MULTILINE)
+    return match[1] if match else chip()
+
+
 def usable_cores() -> int:
     """Cores that this process may use: its affinity, and its container's quota rounded up."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -6,14 +6,13 @@ import copy
 import dataclasses
 import functools
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
 from mlx_tiny.config import ModelConfig, Sampling
 from mlx_tiny.errors import TinyError
-from mlx_tiny.linux.lanes import decide_compilation
+from mlx_tiny.linux.lanes import compiled_function, decide_compilation
 from mlx_tiny.model.forward import Cache, logits
 from mlx_tiny.model.healing import Ending, longest_lead
 from mlx_tiny.model.parameters import Parameters, layers_of
@@ -163,6 +162,4 @@ def reading_step(config: ModelConfig, asked: str = AUTO) -> Callable[..., tuple[
         return scores_BTV[0, -1], cache
 
     compiled, _ = decide_compilation(True)
-    wrap: Callable[[Any], Any] = mx.compile if compiled else lambda function: function
-    wrapped: Callable[..., tuple[mx.array, Cache]] = wrap(step)
-    return wrapped
+    return compiled_function(step) if compiled else step

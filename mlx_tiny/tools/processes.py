@@ -34,7 +34,8 @@ def environment(**changes: str) -> dict[str, str]:
 def output(*command: str) -> str:
     """The output of a short program; empty if it is missing, fails, or takes longer than five seconds."""
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True, env=environment())
+        return done.stdout
     except (OSError, subprocess.SubprocessError):
         return ""
 

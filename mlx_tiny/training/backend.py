@@ -12,6 +12,7 @@ import numpy as np
 from mlx_tiny.config import RunConfig
 from mlx_tiny.data.prepared import PreparedCorpus
 from mlx_tiny.data.tokenizer import Tokenizer
+from mlx_tiny.linux import kernels
 from mlx_tiny.linux.lanes import decide_compilation, lanes, prepare
 from mlx_tiny.machine.description import device
 from mlx_tiny.machine.peaks import matmul_peak
@@ -104,6 +105,8 @@ class MlxBackend:
         compiled, why = decide_compilation(config.train.compile)
         if not compiled and config.train.compile:
             tell(f"step not compiled: {why}")
+        if compiled and (reason := kernels.why_not_kept()) is not None:
+            tell(f"kernels are compiled at each start and cannot be kept: {reason}")
         self._training_step = TrainingStep(config, compiled=compiled)
         for line in self._training_step.implementations.lines():
             tell(line)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import subprocess
 import sys
 from typing import Any
 
@@ -15,10 +17,13 @@ def _compile(part: str, values: dict[str, Any]) -> None:
     import mlx.core as mx
     import numpy as np
 
+    from mlx_tiny.linux import kernels
     from mlx_tiny.model.generate import Reader
     from mlx_tiny.training.step import TrainingStep
 
     config = from_plain(RunConfig, values)
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        kernels.compile_header()
     step = TrainingStep(config, compiled=True)
     state = step.initial_state()
     if part == "gradients":

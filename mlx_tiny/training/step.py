@@ -10,7 +10,7 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_tiny.config import RunConfig
-from mlx_tiny.linux.lanes import lanes, summed_over_lanes
+from mlx_tiny.linux.lanes import compiled_function, lanes, summed_over_lanes
 from mlx_tiny.model.forward import StandIns, as_computed, token_losses
 from mlx_tiny.model.parameters import Parameters, initialize, parameter_specs
 from mlx_tiny.ops.implementations import Implementations, decide
@@ -81,7 +81,7 @@ class TrainingStep:
         specs = parameter_specs(config.model)
         self.optimizer = Optimizer(config.optimizer, specs, self.implementations.muon)
         self._dtype = getattr(mx, config.train.dtype)
-        wrap: Callable[[Any], Any] = mx.compile if compiled else lambda function: function
+        wrap: Callable[[Any], Any] = compiled_function if compiled else lambda function: function
         self._lane_gradients = wrap(mx.value_and_grad(self._share_of_loss))
         self.update = wrap(self.optimizer.update)
         """`Optimizer.update`, compiled if the step is."""

@@ -5,9 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import tempfile
 from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
 
 import mlx.core as mx
@@ -15,7 +13,7 @@ import pytest
 from tiny_run import MODEL, subprocess_environment
 
 from mlx_tiny.config import RunConfig, TrainConfig
-from mlx_tiny.linux import warmup
+from mlx_tiny.linux import kernels, warmup
 from mlx_tiny.linux.warmup import CompilingAhead
 
 CONFIG = RunConfig(model=MODEL, train=TrainConfig(batch_size=4))
@@ -24,33 +22,29 @@ compiles = pytest.mark.skipif(
     reason="MLX compiles no CPU graphs here",
 )
 COLD = """
-import sys, tempfile
-from pathlib import Path
 import numpy as np
 import mlx.core as mx
 from test_warmup import CONFIG
+from mlx_tiny.linux import kernels
 from mlx_tiny.training.step import TrainingStep
 from mlx_tiny.linux.warmup import CompilingAhead
 
-def kernels():
-    return set(Path(tempfile.gettempdir()).glob("mlx/*/cpu/*.so"))
-
-before, ahead = kernels(), CompilingAhead(CONFIG)
+before, ahead = kernels.count(), CompilingAhead(CONFIG)
 assert ahead.busy
 ahead.wait()
-made = kernels()
+made = kernels.count()
 step = TrainingStep(CONFIG, compiled=True)
 state, loss = step(step.initial_state(), np.zeros((4, CONFIG.model.context + 1), dtype=np.int32), 1.0, 0.9)
 mx.eval(loss, state.arrays())
-print(len(made - before), len(kernels() - made), len(list(Path(tempfile.gettempdir()).glob("mlx_tiny-*"))))
+print(made - before, kernels.count() - made)
 """
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The system's temporary folder, without MLX's kernels."""
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr(tempfile, "tempdir", None)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache, without MLX's kernels."""
+    monkeypatch.setenv("MLX_TINY_HOME", str(tmp_path))
+    monkeypatch.setattr(kernels, "_session", None)
     return tmp_path
 
 
@@ -59,45 +53,46 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_first_step_finds_its_kernels(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", COLD],
-        env=subprocess_environment(TMPDIR=str(tmp_path)),
+        env=subprocess_environment(MLX_TINY_HOME=str(tmp_path)),
         capture_output=True,
         text=True,
         timeout=200,
     )
     assert done.returncode == 0, done.stderr
-    made, missing, left = map(int, done.stdout.split())
+    made, missing = map(int, done.stdout.split())
     # A step adds up the gradients of its halves' lanes, and that is all that is new to it.
-    assert made >= 30 and missing <= 1 and left == 0
+    assert made >= 30 and missing <= 1
+    assert not list(tmp_path.glob("cpu_kernels/*/.*"))
 
 
 @compiles
-def test_closing_ends_the_processes_and_leaves_nothing(folder: Path) -> None:
+@pytest.mark.usefixtures("home")
+def test_closing_ends_the_processes() -> None:
     ahead = CompilingAhead(CONFIG)
-    processes = [child.process for child, _ in ahead._children]
+    processes = [child.process for child in ahead._children]
     assert len(processes) == 2 and ahead.busy
     ahead.close()
     assert all(process.returncode is not None for process in processes) and not ahead.busy
-    assert not list(folder.glob("mlx_tiny-*"))
 
 
 @compiles
-def test_nothing_is_compiled_where_kernels_exist(folder: Path) -> None:
-    kernels = folder / "mlx" / metadata.version("mlx") / "cpu"
-    kernels.mkdir(parents=True)
-    for number in range(warmup._WARM):
-        (kernels / f"lib{number}.so").touch()
+@pytest.mark.usefixtures("home")
+def test_nothing_is_compiled_where_kernels_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "count", lambda: warmup._WARM)
     assert not CompilingAhead(CONFIG).busy
 
 
 @pytest.mark.parametrize("train", [{"compile": False}, {"backend": "torch"}], ids=str)
-def test_without_compilation_no_process_starts(train: dict, folder: Path) -> None:
+@pytest.mark.usefixtures("home")
+def test_without_compilation_no_process_starts(train: dict) -> None:
     assert not CompilingAhead(replace(CONFIG, train=replace(CONFIG.train, **train))).busy
 
 
 @compiles
-def test_a_process_that_fails_is_no_failure(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("home")
+def test_a_process_that_fails_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(warmup, "PARTS", ("neither",))
     monkeypatch.setenv("MLX_TINY_LANES", "nonsense")
     ahead = CompilingAhead(CONFIG)
     ahead.wait()
-    assert not ahead.busy and not list(folder.glob("mlx_tiny-*"))
+    assert not ahead.busy
