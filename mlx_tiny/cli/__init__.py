@@ -72,11 +72,6 @@ def main(arguments: list[str] | None = None) -> None:
         if "--debug" in arguments:
             raise
         _fail(str(error), error.exit_code)
-    except (RuntimeError, MemoryError) as error:
-        explained = device_error(error)
-        if explained is None or "--debug" in arguments:
-            raise
-        _fail(str(explained), explained.exit_code)
     except click.ClickException as error:
         message = shortened(one_line(error.format_message()))
         error.format_message = lambda: message  # type: ignore[method-assign]
@@ -84,6 +79,11 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         _fail("Interrupted.", 130)
+    except (RuntimeError, MemoryError) as error:  # click.Abort is a RuntimeError too
+        explained = device_error(error)
+        if explained is None or "--debug" in arguments:
+            raise
+        _fail(str(explained), explained.exit_code)
     except OSError as error:
         # A closed pipe, as in `| head`, does not come here: click handles it and exits with 1.
         if "--debug" in arguments:
