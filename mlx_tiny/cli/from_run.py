@@ -36,6 +36,7 @@ def begin(path: Path, source_path: Path, flags: dict[str, Any]) -> None:
     from mlx_tiny.linux.warmup import CompilingAhead
     from mlx_tiny.training import origin
     from mlx_tiny.training.checkpoint import RunFolder
+    from mlx_tiny.training.own_text import cached_text
 
     RunFolder.require_free(path)
     source = RunFolder(source_path)
@@ -60,7 +61,7 @@ def begin(path: Path, source_path: Path, flags: dict[str, Any]) -> None:
     with contextlib.closing(CompilingAhead(config)) as ahead:
         corpus, prepare_s = session.prepared(config, text, tokenizer)
         require_sequence(corpus.parts, config.model.context)
-        old = origin.old_text(source)
+        old = cached_text(source)
         _say_what_is_measured(source, old)
         start = origin.begin(source, parameters, config, corpus, old)
         run = RunFolder.create(path, config, session.identity(corpus), source.tokenizer_model, start)

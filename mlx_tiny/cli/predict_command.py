@@ -15,10 +15,8 @@ from mlx_tiny.cli.output import say, show
 from mlx_tiny.errors import TinyError, one_line
 
 if TYPE_CHECKING:
-    from mlx_tiny.data.prepared import PreparedCorpus
     from mlx_tiny.data.tokenizer import Tokenizer
     from mlx_tiny.data.tokenizers.items import ItemsTokenizer
-    from mlx_tiny.training.checkpoint import RunFolder
     from mlx_tiny.training.next_items import Comparison
     from mlx_tiny.training.trained import TrainedModel
 
@@ -132,6 +130,7 @@ def _compared(run: Path, model: TrainedModel, text: str | None, top: int, settin
     from mlx_tiny.training.learned import count_learned
     from mlx_tiny.training.next_items import compare
     from mlx_tiny.training.origin import learned_texts
+    from mlx_tiny.training.own_text import own_text
 
     tokenizer, folder = model.tokenizer, RunFolder(run)
     if not isinstance(tokenizer, ItemsTokenizer):
@@ -140,7 +139,7 @@ def _compared(run: Path, model: TrainedModel, text: str | None, top: int, settin
             expected="a run that was trained with --schema",
             remedy="Leave --evaluate out, or measure the run in bits per byte (mlx-tiny eval)",
         )
-    corpus = _corpus(folder, tokenizer)
+    corpus = own_text(folder, tell=say).parts[0].corpus  # a mixture has no events
     training = list(_documents(corpus.train, tokenizer))
     if text is None:
         if corpus.record.found.trained_on_validation:
@@ -156,23 +155,6 @@ def _compared(run: Path, model: TrainedModel, text: str | None, top: int, settin
             )
     asked = model.implementation
     return compare(model.parameters, model.config, tokenizer, training, held_out, top, asked=asked)
-
-
-def _corpus(folder: RunFolder, tokenizer: ItemsTokenizer) -> PreparedCorpus:
-    """The prepared histories of a run, from the cache or else from its tables, which must not have changed."""
-    from mlx_tiny.data.prepare import prepare
-    from mlx_tiny.data.prepared import PreparedCorpus
-    from mlx_tiny.data.sources import resolve
-    from mlx_tiny.training.beginning import require_data_of
-    from mlx_tiny.training.origin import old_text
-
-    known = old_text(folder)
-    if isinstance(known, PreparedCorpus):
-        return known
-    config = folder.config.data
-    corpus = prepare(config, source=resolve(config, tokenizer.schema), tokenizer=folder.inherited_tokenizer())
-    require_data_of(folder, corpus)
-    return corpus
 
 
 def _documents(tokens: Any, tokenizer: ItemsTokenizer) -> Iterator[str]:

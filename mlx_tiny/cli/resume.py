@@ -16,7 +16,6 @@ from mlx_tiny.cli.output import say, show
 from mlx_tiny.errors import TinyError
 
 if TYPE_CHECKING:
-    from mlx_tiny.data.events.schema import Schema
     from mlx_tiny.records import Progress
     from mlx_tiny.report.record import Report
     from mlx_tiny.training.budget import Budget
@@ -35,7 +34,6 @@ def resume(path: Path, run_path: Path | None, flags: dict[str, Any]) -> None:
         TinyError: no run, or a budget that the run has spent already.
         UsageError: a flag that would change the run.
     """
-    from mlx_tiny.data.mixture import resolve_data
     from mlx_tiny.linux.warmup import CompilingAhead
     from mlx_tiny.training.budget import Budget
     from mlx_tiny.training.checkpoint import RunFolder
@@ -61,19 +59,11 @@ def resume(path: Path, run_path: Path | None, flags: dict[str, Any]) -> None:
         elif (report := _report_of_the_end(run, progress)) is not None:
             _say_finished(run, report)
             return
-    source = resolve_data(run.config.data, _schema(run))
-    for line in (f"data: {source.description}", *lines):
+    for line in (f"data: {run.corpus.description}", *lines):
         say(line)
     with contextlib.closing(CompilingAhead(run.config)) as ahead:
-        corpus, prepare_s = session.prepared(run.config, source, run.inherited_tokenizer())
+        corpus, prepare_s = session.reopened(run)
         session.train(run, corpus, "as the run was started", prepare_s, ahead, resume=True)
-
-
-def _schema(run: RunFolder) -> Schema | None:
-    """The schema of the run's histories, whatever has become of its file; None for a run of texts."""
-    from mlx_tiny.data.tokenizer import schema_of
-
-    return None if run.config.data.schema is None else schema_of(run.load_tokenizer())
 
 
 def _changes(run: RunFolder, asked: dict[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from mlx_tiny.records import TextOfRun
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mlx_tiny.data.documents import Progress
     from mlx_tiny.data.events.schema import Schema
     from mlx_tiny.data.mixture import Corpus, Mixture
     from mlx_tiny.data.sources import Source
@@ -40,21 +41,37 @@ def prepared(
         tokenizer: of the run that it starts from, if it does.
         exact_vocabulary: see `prepare`.
     """
-    from mlx_tiny.cli.display import PreparationBar
     from mlx_tiny.data.mixture import prepare_data
+
+    return _shown(
+        lambda progress: prepare_data(
+            config.data,
+            progress=progress,
+            source=source,
+            tokenizer=tokenizer,
+            exact_vocabulary=exact_vocabulary,
+            tell=say,
+        ),
+        tokenizer,
+    )
+
+
+def reopened(run: RunFolder) -> tuple[Corpus, float]:
+    """The prepared data of a run that goes on, of which the essence is said, and the seconds that this took."""
+    from mlx_tiny.training.own_text import own_text
+
+    return _shown(lambda progress: own_text(run, progress, say), run.inherited_tokenizer())
+
+
+def _shown(make: Callable[[Progress], Corpus], tokenizer: Tokenizer | None) -> tuple[Corpus, float]:
+    """What `make` gives, with its progress, what it contains, and the seconds that it took."""
+    from mlx_tiny.cli.display import PreparationBar
     from mlx_tiny.data.summary import summary
     from mlx_tiny.training.counted import counting_alone, described
 
     started, bar = time.monotonic(), PreparationBar()
     try:
-        corpus = prepare_data(
-            config.data,
-            progress=bar,
-            source=source,
-            tokenizer=tokenizer,
-            exact_vocabulary=exact_vocabulary,
-            tell=say,
-        )
+        corpus = make(bar)
         counted = [counting_alone(part.corpus, bar) for part in corpus.parts]
     finally:
         bar.close()

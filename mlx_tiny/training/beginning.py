@@ -22,6 +22,13 @@ def require_data_of(run: RunFolder, corpus: Corpus) -> None:
             got=corpus.key,
             remedy="Restore the files that the run was started with, or start a new run",
         )
+    if corpus.tokenizer.size > run.config.model.vocabulary_size:
+        raise TinyError(
+            f"The model of the run at {run.path} has fewer tokens than its data",
+            expected=f"a vocabulary of at least {corpus.tokenizer.size}",
+            got=run.config.model.vocabulary_size,
+            remedy="Restore config.json from a copy, or start a new run",
+        )
 
 
 def begin(run: RunFolder, backend: Backend, tell: Callable[[str], None], *, resume: bool) -> tuple[State, Progress]:

@@ -9,7 +9,7 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_tiny.config import RunConfig
-from mlx_tiny.data.mixture import Corpus, find_data, split_weight
+from mlx_tiny.data.mixture import Corpus, split_weight
 from mlx_tiny.data.prepared import PreparedCorpus
 from mlx_tiny.model.parameters import Parameters
 from mlx_tiny.ops.implementations import beyond_training
@@ -17,6 +17,7 @@ from mlx_tiny.records import Origin
 from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.evaluate import evaluate, fingerprint
 from mlx_tiny.training.learned import count_learned_validation
+from mlx_tiny.training.own_text import in_cache
 from mlx_tiny.training.step import TrainingState, fresh_state
 
 
@@ -67,14 +68,9 @@ def doubts(origin: Origin) -> list[str]:
     return [f"warning: {share} were trained on by {origin.run}, so that the result is better than on new text"]
 
 
-def old_text(run: RunFolder) -> Corpus | None:
-    """The prepared text that a run was trained on, or None where it is not in the cache any more."""
-    return _in_cache(run.corpus.key, run.corpus.description, run.corpus.tokenizer)
-
-
 def learned_texts(run: RunFolder) -> list[Corpus]:
     """The prepared texts that the model of a run was trained on, as far as they are in the cache."""
-    texts = (_in_cache(key, "", run.corpus.tokenizer) for key in _learned_keys(run))
+    texts = (in_cache(key, "", run.corpus.tokenizer) for key in _learned_keys(run))
     return [text for text in texts if text is not None]
 
 
@@ -85,13 +81,8 @@ def _learned_keys(run: RunFolder) -> tuple[str, ...]:
 
 
 def old_text_of(origin: Origin) -> Corpus | None:
-    """The same for the run that another one started from."""
-    return _in_cache(origin.data_key, origin.data, origin.tokenizer)
-
-
-def _in_cache(key: str, description: str, tokenizer: str | None) -> Corpus | None:
-    corpus = find_data(key, description) if key else None
-    return corpus if corpus is not None and corpus.tokenizer.hash == tokenizer else None
+    """The prepared text of the run that another one started from, or None where it is not in the cache any more."""
+    return in_cache(origin.data_key, origin.data, origin.tokenizer)
 
 
 def _bits_per_byte(parameters: Parameters, config: RunConfig, corpus: PreparedCorpus) -> float:

@@ -9,13 +9,12 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from mlx_tiny.data.batches import BatchStream
-from mlx_tiny.data.mixture import prepare_data
 from mlx_tiny.data.prepared import require_sequence
 from mlx_tiny.ops.conformance import Result, to_float64
 from mlx_tiny.reference.checkpoint import load_checkpoint, load_weights
 from mlx_tiny.tolerances import bounds
-from mlx_tiny.training.beginning import require_data_of
 from mlx_tiny.training.checkpoint import RunFolder
+from mlx_tiny.training.own_text import own_text
 from mlx_tiny.validate import kernels, models, operations, optimizers, strength, trajectory
 from mlx_tiny.validate.models import ModelCase
 from mlx_tiny.validate.strength import Trained
@@ -54,8 +53,7 @@ def open_run(folder: RunFolder) -> Run:
         TinyError: weights or data missing, damaged, changed, or of another version.
     """
     weights = folder.load_weights()
-    data = prepare_data(folder.config.data, tokenizer=folder.inherited_tokenizer())
-    require_data_of(folder, data)
+    data = own_text(folder)
     corpus = data.parts[0].corpus
     config = folder.config
     require_sequence(data.parts, config.model.context)

@@ -65,6 +65,42 @@ def test_a_finished_run_is_left_as_it_is_and_says_so(run: Path, flags: tuple[str
     assert finished.results()["bits_per_byte"] == f"{read_report(run)['bits_per_byte']:.4f}"
 
 
+def test_a_run_goes_on_although_its_text_has_moved(place: Path) -> None:
+    succeeded(call(*TRAIN, "--budget", "1000tok", "--run", "r"))
+    further = ("--budget", "2000tok")
+    shutil.copytree(place / "r", place / "beside its text")
+    succeeded(call("train", "--resume", "beside its text", *further))
+    text = (place / "notes.txt").read_bytes()
+    (place / "notes.txt").unlink()
+    finished = succeeded(call("train", "--resume", "r", *further))
+    assert "notes.txt" in finished.err and "documents: " in finished.err
+    weights = [(place / name / "weights.safetensors").read_bytes() for name in ("r", "beside its text")]
+    assert weights[0] == weights[1]
+    # The text is needed only where the cache lacks it.
+    further = ("--budget", "3000tok")
+    cached = next((place / "home" / "prepared").iterdir())
+    (cached / "train.bin").write_bytes(b"damaged")
+    finished = call("train", "--resume", "r", *further)
+    assert finished.code == 1 and "notes.txt does not exist" in finished.err and "cache" in finished.err
+    (place / "notes.txt").write_bytes(text)
+    assert "made again" in succeeded(call("train", "--resume", "r", *further)).err
+    shutil.rmtree(cached)
+    (place / "notes.txt").write_bytes(text + b"One more line.\n")
+    finished = call("train", "--resume", "r", "--budget", "4000tok")
+    assert finished.code == 1 and "has changed" in finished.err
+
+
+def test_a_model_with_fewer_tokens_than_its_data_is_refused(place: Path) -> None:
+    with crash(0, checkpoint=False):
+        call(*TRAIN, "--budget", "1000tok", "--run", "r")
+    path = place / "r" / "config.json"
+    saved = json.loads(path.read_text())
+    saved["config"]["model"]["vocabulary_size"] = 300
+    path.write_text(json.dumps(saved))
+    finished = call("train", "--resume", "r")
+    assert finished.code == 1 and "fewer tokens" in finished.err
+
+
 def test_a_spent_budget_of_seconds_takes_no_step_more(place: Path) -> None:
     succeeded(call(*TRAIN, "--budget", "0.2s", "--run", "r"))
     before = files_below(place / "r")
