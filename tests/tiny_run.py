@@ -6,6 +6,8 @@ import functools
 import os
 import random
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,14 @@ RATES = {"matrix_rate": 0.02, "embedding_rate": 0.01, "head_rate": 0.003, "scala
 def subprocess_environment(**changes: str) -> dict[str, str]:
     """An environment in which a child process can import everything that this process can."""
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)]), **changes}
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait until something is so, which another process does; fail after 20 seconds."""
+    until = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.02)
 
 
 @functools.cache

@@ -12,6 +12,7 @@ import os
 import re
 import select
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -67,6 +68,8 @@ def run(command: Sequence[str], log: Path, what: str, count: int = 15) -> None:
 class Child:
     """A module of the package that runs in a process of its own and answers requests: JSON, one value per line.
 
+    It ends when this process does, even if that is killed, and so does what it has started (see `child.py`).
+
     Args:
         module: to be run by `python -m`.
         arguments: of its command line.
@@ -84,14 +87,18 @@ class Child:
         changes: Mapping[str, str] | None = None,
     ) -> None:
         self.log = log
+        ends_with_us, self._alive = os.pipe()
         with contextlib.ExitStack() as stack:
+            stack.callback(os.close, ends_with_us)
             self.process = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments],
+                [sys.executable, "-m", "mlx_tiny.tools.child", str(ends_with_us), module, *arguments],
                 env=environment(**(changes or {})),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE if answers else subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL if log is None else stack.enter_context(log.open("w")),
                 text=True,
+                pass_fds=(ends_with_us,),
+                start_new_session=True,
             )
 
     def send(self, value: object) -> None:
@@ -109,7 +116,7 @@ class Child:
         assert self.process.stdout is not None
         # Each request has an answer of one line, so nothing of it can be in the buffer already.
         if not select.select([self.process.stdout], [], [], patience_s)[0]:
-            self.process.kill()
+            self._kill()
             raise TinyError(f"it gave no answer in {patience_s:.0f} s{self._quoted()}")
         line = self.process.stdout.readline()
         if not line:
@@ -120,7 +127,12 @@ class Child:
         return reply
 
     def close(self, patience_s: float = 0.0) -> None:
-        """Close its input, wait for its end as long as `patience_s`, and then kill it."""
+        """Close its input, wait for its end as long as `patience_s`, and then kill it with what it has started."""
+        if self._alive >= 0:
+            with contextlib.suppress(BrokenPipeError):
+                os.write(self._alive, b".")
+            os.close(self._alive)
+            self._alive = -1
         for stream in (self.process.stdin, self.process.stdout):
             with contextlib.suppress(OSError):
                 if stream is not None:
@@ -128,8 +140,14 @@ class Child:
         with contextlib.suppress(subprocess.TimeoutExpired):
             if patience_s:
                 self.process.wait(timeout=patience_s)
-        self.process.kill()
+        self._kill()
         self.process.wait()
+
+    def _kill(self) -> None:
+        # After its end was noticed, another process could have its number.
+        if self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
 
     def _quoted(self) -> str:
         words = [] if self.log is None else last_words(self.log)

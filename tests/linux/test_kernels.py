@@ -7,13 +7,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from importlib.metadata import version
 from pathlib import Path
 
 import mlx.core as mx
 import pytest
-from tiny_run import subprocess_environment
+from tiny_run import subprocess_environment, wait_until
 
 import mlx_tiny
 from mlx_tiny.errors import TinyError
@@ -175,13 +174,6 @@ def test_a_killed_process_leaves_no_compiler_and_no_folder(home: Path) -> None:
     process.communicate()
     wait_until(lambda: not guard._processes_with(os.fsencode(folder)) and not folder.exists())
     assert not sessions(home) and not kept(home)
-
-
-def wait_until(condition) -> None:
-    until = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.02)
 
 
 def test_what_guard_and_owner_left_is_removed_by_the_next_start(home: Path) -> None:

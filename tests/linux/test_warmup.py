@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -10,10 +11,10 @@ from pathlib import Path
 
 import mlx.core as mx
 import pytest
-from tiny_run import MODEL, subprocess_environment
+from tiny_run import MODEL, subprocess_environment, wait_until
 
 from mlx_tiny.config import RunConfig, TrainConfig
-from mlx_tiny.linux import kernels, warmup
+from mlx_tiny.linux import guard, kernels, warmup
 from mlx_tiny.linux.warmup import CompilingAhead
 
 CONFIG = RunConfig(model=MODEL, train=TrainConfig(batch_size=4))
@@ -38,6 +39,33 @@ state, loss = step(step.initial_state(), np.zeros((4, CONFIG.model.context + 1),
 mx.eval(loss, state.arrays())
 print(made - before, kernels.count() - made)
 """
+
+
+KILLED = """
+from test_warmup import CONFIG
+from mlx_tiny.linux.warmup import CompilingAhead
+
+CompilingAhead(CONFIG).wait()
+"""
+
+
+@compiles
+def test_a_killed_run_leaves_no_process_and_no_folder(tmp_path: Path) -> None:
+    # A g++ that never compiles the header of the kernels, with which each process that compiles ahead begins.
+    never = f'touch "{tmp_path}/began-$$"; sh -c "sleep 60; :" "$@"'
+    (tmp_path / "g++").write_text(
+        f'#!/bin/sh\ncase "$*" in *.gch) {never} ;; *) exec {shutil.which("g++")} "$@" ;; esac\n'
+    )
+    (tmp_path / "g++").chmod(0o755)
+    changes = {"MLX_TINY_HOME": str(tmp_path), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    process = subprocess.Popen([sys.executable, "-c", KILLED], env=subprocess_environment(**changes))
+    wait_until(lambda: len(list(tmp_path.glob("began-*"))) == 2)
+    home = os.fsencode(tmp_path)
+    started = guard._processes_with(home)
+    process.kill()
+    process.wait()
+    wait_until(lambda: not guard._processes_with(home) and not list(tmp_path.glob("cpu_kernels/*/.*")))
+    assert len(started) >= 7  # three guards, and for each half of a step g++ and its program
 
 
 @pytest.fixture

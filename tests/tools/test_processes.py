@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_run import wait_until
 
 from mlx_tiny.errors import TinyError
 from mlx_tiny.tools import processes
@@ -51,6 +53,38 @@ def test_requests_are_answered_one_by_one(child) -> None:
         assert started.answer(10) == {"got": [request, "an argument", "yes"]}
     started.close(patience_s=10)
     assert started.process.returncode == 0
+
+
+# A parent whose child starts a program; says who they are, and is killed.
+_PARENT = """
+import os, sys
+from mlx_tiny.tools.processes import Child
+child = Child("made_up")
+print(child.process.pid, child.answer(20)["started"], flush=True)
+child.close() if sys.argv[1] == "closes" else os.kill(os.getpid(), 9)
+"""
+_STARTING = """
+import json, subprocess
+print(json.dumps({"started": subprocess.Popen(["sleep", "60"], stdin=subprocess.DEVNULL).pid}), flush=True)
+input()
+"""
+
+
+@pytest.mark.parametrize("end", ["closes", "is killed"])
+def test_a_child_and_what_it_started_end_with_the_parent(tmp_path: Path, end: str) -> None:
+    (tmp_path / "made_up.py").write_text(_STARTING)
+    changes = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{processes.ROOT}"}
+    done = subprocess.run(
+        [sys.executable, "-c", _PARENT, end], env={**os.environ, **changes}, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == (0 if end == "closes" else -9), done.stderr
+    wait_until(lambda: not any(map(_runs, done.stdout.split())))
+
+
+def _runs(process: str) -> bool:
+    """Whether a process is there and is no zombie, which an init that does not wait leaves in some containers."""
+    done = subprocess.run(["ps", "-o", "stat=", "-p", process], capture_output=True, text=True)
+    return done.stdout.strip()[:1] not in ("", "Z")
 
 
 @pytest.mark.parametrize(
