@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mlx_tiny.data.sources import Source
     from mlx_tiny.data.tokenizer import Tokenizer
     from mlx_tiny.linux.warmup import CompilingAhead
+    from mlx_tiny.machine.state import State
     from mlx_tiny.report.record import TextStrength
     from mlx_tiny.training.backend import Backend
     from mlx_tiny.training.checkpoint import RunFolder
@@ -187,7 +188,8 @@ def train(
     """
     from mlx_tiny.cli import restart
     from mlx_tiny.cli.display import Display
-    from mlx_tiny.machine.state import keep_awake
+    from mlx_tiny.machine.load import OtherPrograms, best_look, is_busy
+    from mlx_tiny.machine.state import keep_awake, state
     from mlx_tiny.model.parameters import training_flops_per_token
     from mlx_tiny.training.origin import doubts
     from mlx_tiny.training.trainer import Trainer
@@ -200,7 +202,9 @@ def train(
     compile_s = time.monotonic() - waiting
     config, notes = run.config, list[str]()
     backend = backend_kind(config.train.backend)(config, notes.append)
-    peak = backend.matmul_peak()
+    at_start = state()
+    peak, other_cores = best_look(backend.matmul_peak)
+    at_start = dataclasses.replace(at_start, other_cores=other_cores)
     display = Display(
         training_flops_per_token(config.model),
         peak,
@@ -208,7 +212,7 @@ def train(
         bytes_per_event=corpus.bytes_per_event,
     )
     before = [] if run.origin is None else doubts(run.origin)
-    for line in [*_header(run, corpus, reason, backend, peak), *before, *notes, *restart.lines()]:
+    for line in [*_header(run, corpus, reason, backend, peak), *_of_state(at_start), *before, *notes, *restart.lines()]:
         display.message(line)
     with contextlib.ExitStack() as whole:
         with run.locked(), contextlib.closing(display), keep_awake():
@@ -223,8 +227,23 @@ def train(
                 restarts=restart.counts()[1],
             )
             whole.enter_context(restart.offered(trainer))
+            others = OtherPrograms()
             outcome = trainer.train()
-        _report(run, corpus, backend, outcome, peak, prepare_s)
+            other_cores = others.cores()
+        if is_busy(at_start.other_cores) or is_busy(other_cores):
+            peak = max(peak, backend.matmul_peak())
+        _report(run, corpus, backend, outcome, peak, prepare_s, at_start, other_cores)
+
+
+def _of_state(at_start: State) -> list[str]:
+    """The state of the machine for the header, and a warning where it makes a run slower."""
+    from mlx_tiny.linux.lanes import on_cpu
+    from mlx_tiny.records import to_plain
+    from mlx_tiny.tools.tables import readable
+
+    found = at_start.disturbances(on_cpu=on_cpu())
+    warning = [f"warning: {'; '.join(found)}: this machine can train faster than now"] if found else []
+    return [f"{name}: {text}" for name, text in readable({"state": to_plain(at_start)}).items()] + warning
 
 
 def _header(run: RunFolder, corpus: Corpus, reason: str, backend: Backend, peak: float) -> list[str]:
@@ -267,6 +286,8 @@ def _report(
     outcome: Outcome,
     peak: float,
     prepare_s: float,
+    at_start: State,
+    other_cores: float | None,
 ) -> None:
     from mlx_tiny.report import report
     from mlx_tiny.tools.tables import block
@@ -282,6 +303,8 @@ def _report(
         backend.peak_memory_bytes(),
         prepare_s,
         samples,
+        at_start,
+        other_cores,
     )
     built = report.build(run, corpus, outcome, session, _old_texts(run, corpus, backend, outcome))
     report.write_report(run, built)
