@@ -52,7 +52,7 @@ def resume(path: Path, run_path: Path | None, flags: dict[str, Any]) -> None:
     session.backend_kind(run.config.train.backend)  # raises the error of a missing PyTorch now
     session.require_possible(run.config)
     lines = []
-    if run.checkpoint("last").exists():
+    if run.has_checkpoint():
         _, progress = run.load_checkpoint("last")
         if run.config.train.budget != before.train.budget:
             lines = _new_budget(run, before.train.budget, progress)

@@ -153,7 +153,7 @@ class TorchBackend:
         return tokenizer.decode(list(drawn))
 
     def all_finite(self, state: TrainingState) -> bool:
-        return all(bool(torch.isfinite(weight).all()) for weight in state.parameters.values())
+        return all(bool(torch.isfinite(a).all()) for a in (*state.parameters.values(), *state.optimizer.values()))
 
     def save_checkpoint(self, run: Run, name: str, state: TrainingState, progress: Progress) -> None:
         save_checkpoint(run.checkpoint(name), state, run.identity(), progress)
@@ -162,7 +162,7 @@ class TorchBackend:
         return load_checkpoint(run.checkpoint(name), self.config, run.identity(), device=self.device)
 
     def save_weights(self, run: Run, state: TrainingState, step: int) -> None:
-        save_weights(run.weights, state.parameters, step)
+        save_weights(run.weights, state.parameters, run.identity(), step)
 
     def matmul_peak(self) -> float:
         size = _PEAK_SIZES[self.device.type]

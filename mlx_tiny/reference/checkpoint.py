@@ -3,8 +3,9 @@
 A file is the length of a header (8 bytes, little-endian), the header (JSON: for each array its type, shape, and first
 and last byte, and texts under `__metadata__`), and the bytes of the arrays, little-endian. A checkpoint contains the
 arrays "model.NAME" and "optimizer.NAME", and the texts `format_version`, `identity` (a hash of the configuration) and
-`progress` (the account of the run, as JSON). A weights file contains the arrays "NAME" and the texts `format_version`
-and `step` (at which the run ended). Weights and moments are float32.
+`progress` (the account of the run, as JSON). A weights file contains the arrays "NAME" and the texts `format_version`,
+`identity` and `step` (at which the run ended). Both have the text `checksum`, of all arrays and other texts; files of
+older versions have none. Weights and moments are float32, and the number of steps is int32.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from mlx_tiny.config import FORMAT_VERSION, ModelConfig, RunConfig
 from mlx_tiny.errors import TinyError, first_line
-from mlx_tiny.files import atomic_write, explained, make_folder
+from mlx_tiny.files import CHECKSUM, atomic_write, checksum, explained, make_folder, parse_json, require_ordinary
 from mlx_tiny.records import Progress, from_json, to_json
 from mlx_tiny.reference.model import Parameters, parameter_shapes
 from mlx_tiny.reference.optim import state_shapes
@@ -71,29 +72,27 @@ def load_checkpoint(
     """
     arrays, metadata = read_arrays(path)
     _check_version(path, metadata)
-    if identity is not None and metadata.get("identity") != identity:
-        raise TinyError(
-            f"The checkpoint {path} belongs to a run of another configuration",
-            expected=f"identity {identity}",
-            got=metadata.get("identity"),
-            remedy="Resume the run that wrote it",
-        )
-    weights = {name.removeprefix("model."): a for name, a in arrays.items() if name.startswith("model.")}
-    moments = {name.removeprefix("optimizer."): a for name, a in arrays.items() if name.startswith("optimizer.")}
-    parameters = _checked(path, weights, parameter_shapes(config.model), "parameter")
-    state = _checked(path, moments, state_shapes(config.model, config.optimizer), "moment")
+    _check_identity(path, metadata, identity)
+    names, moments = parameter_shapes(config.model), state_shapes(config.model, config.optimizer)
+    groups = {"model": names, "optimizer": moments}
+    expected = {f"{group}.{name}": shape for group, shapes in groups.items() for name, shape in shapes.items()}
+    checked = _checked(path, arrays, expected)
+    parameters = {name: _to_torch(checked[f"model.{name}"], dtype, device) for name in names}
     optimizer = {
         name: torch.from_numpy(array.copy()) if name == "step" else _to_torch(array, dtype, device)
-        for name, array in state.items()
+        for name, array in ((name, checked[f"optimizer.{name}"]) for name in moments)
     }
-    progress = from_json(Progress, metadata["progress"], f"progress in {path}")
-    return TrainingState(_as_parameters(parameters, dtype, device), optimizer), progress
+    try:
+        progress = from_json(Progress, metadata["progress"], f"progress in {path}")
+    except (KeyError, ValueError) as error:
+        raise _damaged(path, "it does not say how far the run was") from error
+    return TrainingState(parameters, optimizer), progress
 
 
-def save_weights(path: Path, parameters: Parameters, step: int) -> None:
-    """Write a finished model, and the step at which its run ended."""
+def save_weights(path: Path, parameters: Parameters, identity: str, step: int) -> None:
+    """Write a finished model of the run with this identity, and the step at which the run ended."""
     arrays = {name: _to_numpy(weight) for name, weight in parameters.items()}
-    write_arrays(path, arrays, {"format_version": str(FORMAT_VERSION), "step": str(step)})
+    write_arrays(path, arrays, {"format_version": str(FORMAT_VERSION), "identity": identity, "step": str(step)})
 
 
 def load_weights(
@@ -106,12 +105,14 @@ def load_weights(
     """
     arrays, metadata = read_arrays(path)
     _check_version(path, metadata)
-    return _as_parameters(_checked(path, arrays, parameter_shapes(config), "parameter"), dtype, device)
+    checked = _checked(path, arrays, parameter_shapes(config))
+    return {name: _to_torch(array, dtype, device) for name, array in checked.items()}
 
 
 def write_arrays(path: Path, arrays: Arrays, metadata: dict[str, str]) -> None:
-    """Write a file of named arrays (float64, float32 or int32) and named texts."""
-    header: dict[str, Any] = {"__metadata__": metadata}
+    """Write a file of named arrays (float64, float32 or int32) and named texts, with a checksum of both."""
+    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    header: dict[str, Any] = {"__metadata__": {**metadata, CHECKSUM: checksum(arrays, metadata)}}
     position = 0
     for name, array in arrays.items():
         end = position + array.nbytes
@@ -123,33 +124,39 @@ def write_arrays(path: Path, arrays: Arrays, metadata: dict[str, str]) -> None:
         file.write(len(text).to_bytes(_LENGTH_BYTES, "little"))
         file.write(text)
         for array in arrays.values():
-            file.write(np.ascontiguousarray(array).tobytes())
+            file.write(array.tobytes())
 
 
 def read_arrays(path: Path) -> tuple[Arrays, dict[str, str]]:
     """All arrays and texts of a file.
 
     Raises:
-        TinyError: missing, or not a complete file of this format.
+        TinyError: missing, or not a complete file of this format, or not as it was written.
     """
-    if not path.exists():
-        raise TinyError(f"No file {path}", remedy="The run may have stopped before it wrote one; start it again")
+    require_ordinary(path, "file of arrays", "The run may have stopped before it wrote one; start it again")
     with explained(path):
         content = path.read_bytes()
     try:
-        return _parsed(content)
+        arrays, metadata = _parsed(content)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise TinyError(
-            f"The file {path} is damaged ({first_line(error)})", remedy="Restore it from a copy, or start the run again"
-        ) from error
+        raise _damaged(path, first_line(error)) from error
+    if CHECKSUM in metadata and metadata[CHECKSUM] != checksum(arrays, metadata):
+        raise _damaged(path, "its checksum is another")
+    return arrays, metadata
+
+
+def _damaged(path: Path, why: str) -> TinyError:
+    return TinyError(f"The file {path} is damaged ({why})", remedy="Restore it from a copy, or start the run again")
 
 
 def _parsed(content: bytes) -> tuple[Arrays, dict[str, str]]:
     begin = _LENGTH_BYTES + int.from_bytes(content[:_LENGTH_BYTES], "little")
     if len(content) < max(begin, _LENGTH_BYTES):
         raise ValueError("its header is cut short")
-    header = json.loads(content[_LENGTH_BYTES:begin])
+    header = parse_json(content[_LENGTH_BYTES:begin])
     metadata = header.pop("__metadata__", {})
+    if not all(isinstance(text, str) for text in metadata.values()):
+        raise ValueError("a text is none")
     arrays = {}
     for name, entry in header.items():
         first, last = entry["data_offsets"]
@@ -170,22 +177,35 @@ def _check_version(path: Path, metadata: dict[str, str]) -> None:
         )
 
 
-def _checked(path: Path, arrays: Arrays, expected: dict[str, tuple[int, ...]], what: str) -> Arrays:
-    """The arrays in the order of `expected`, after a check of names and shapes."""
-    got = {name: array.shape for name, array in arrays.items()}
-    for name in [*expected, *got]:
-        if expected.get(name) != got.get(name):
+def _check_identity(path: Path, metadata: dict[str, str], identity: str | None) -> None:
+    if identity is not None and metadata.get("identity") != identity:
+        raise TinyError(
+            f"The checkpoint {path} belongs to a run of another configuration",
+            expected=f"identity {identity}",
+            got=metadata.get("identity"),
+            remedy="Resume the run that wrote it",
+        )
+
+
+def _checked(path: Path, arrays: Arrays, expected: dict[str, tuple[int, ...]]) -> Arrays:
+    """The arrays in the order of `expected`, after a check of names, shapes, types and numbers."""
+    described = {name: f"{_type_of(name)} {shape}" for name, shape in expected.items()}
+    got = {name: f"{array.dtype.name} {array.shape}" for name, array in arrays.items()}
+    for name in [*described, *got]:
+        if described.get(name) != got.get(name):
             raise TinyError(
-                f"{path} does not fit the run's configuration at {what} {name}",
-                expected=expected.get(name, f"no such {what}"),
-                got=got.get(name, f"no such {what}"),
+                f"{path} does not fit the run's configuration at {name}",
+                expected=described.get(name, "no such array"),
+                got=got.get(name, "no such array"),
                 remedy="The file is another run's, or config.json was changed: restore both from one copy",
             )
+        if not np.isfinite(arrays[name]).all():
+            raise _damaged(path, f"{name} has numbers that are NaN or infinite")
     return {name: arrays[name] for name in expected}
 
 
-def _as_parameters(arrays: Arrays, dtype: torch.dtype, device: torch.device | str) -> Parameters:
-    return {name: _to_torch(array, dtype, device) for name, array in arrays.items()}
+def _type_of(name: str) -> str:
+    return "int32" if name == "optimizer.step" else "float32"
 
 
 def _to_torch(array: np.ndarray, dtype: torch.dtype, device: torch.device | str) -> Tensor:

@@ -1,44 +1,134 @@
-"""Reads the files of arrays of a run, and checks that they belong to its model."""
+"""Reads and writes the files of arrays of a run, and checks that they are whole and belong to its model."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+import numpy as np
 
 from mlx_tiny.config import FORMAT_VERSION, RunConfig
 from mlx_tiny.errors import TinyError, first_line
-from mlx_tiny.model.parameters import Parameters, parameter_specs
+from mlx_tiny.files import CHECKSUM, atomic_write, checksum, make_folder, require_ordinary
+from mlx_tiny.model.parameters import parameter_specs
+from mlx_tiny.ops.operation import dtype_name
 from mlx_tiny.optim.optimizer import initial_state
 
 OTHER_VERSION = (
     "Use the version that wrote it (format 1: mlx_tiny 0.1; format 2: commit dfd339b), or train anew with this one"
 )
+_RESTORE = "Restore it from a copy, or start the run again"
+
+Arrays = dict[str, mx.array]
 
 
-def load_arrays(path: Path, what: str) -> tuple[dict[str, mx.array], dict[str, str]]:
-    """The arrays and the texts of a file; errors call it `what`, such as "checkpoint".
+def save_arrays(path: Path, arrays: Arrays, texts: dict[str, str]) -> None:
+    """Write a file of arrays and texts, with a checksum of both; an old file is replaced when the new one is on disk.
 
     Raises:
-        TinyError: it is missing or damaged.
+        TinyError: disk full, no permission.
     """
-    arrays, metadata = open_arrays(path, what)
-    with _damage_explained(path, what):
-        mx.eval(arrays)
-    return arrays, metadata
+    texts = {"format_version": str(FORMAT_VERSION), **texts}
+    texts[CHECKSUM] = _checksum(arrays, texts)
+    make_folder(path.parent)
+    with atomic_write(path) as file:
+        mx.save_safetensors(file, arrays, texts)
 
 
-def open_arrays(path: Path, what: str) -> tuple[dict[str, mx.array], dict[str, str]]:
-    """The same without reading the arrays, which is done when they are used."""
-    if not path.exists():
-        raise TinyError(f"No {what} at {path}", remedy="The run may have stopped before it wrote one; start it again")
+def open_arrays(path: Path, what: str) -> tuple[Arrays, dict[str, str]]:
+    """The arrays and the texts of a file; the arrays are read when they are used.
+
+    Args:
+        what: name of the file in errors, such as "checkpoint".
+
+    Raises:
+        TinyError: it is missing, damaged, or of another version.
+    """
+    require_ordinary(path, what, "The run may have stopped before it wrote one; start it again")
     with _damage_explained(path, what):
         loaded: Any = mx.load(str(path), format="safetensors", return_metadata=True)
-        arrays, metadata = loaded
-    return arrays, metadata
+    arrays, texts = loaded
+    if texts.get("format_version") != str(FORMAT_VERSION):
+        raise TinyError(
+            f"The {what} {path} was written by another version of mlx_tiny",
+            expected=f"format {FORMAT_VERSION}",
+            got=texts.get("format_version", "no version"),
+            remedy=OTHER_VERSION,
+        )
+    return arrays, texts
+
+
+def require_identity(path: Path, what: str, found: str | None, identity: str) -> None:
+    """Raise a TinyError when the file is that of a run with other settings."""
+    if found != identity:
+        raise TinyError(
+            f"The {what} {path} belongs to a run of another configuration",
+            expected=f"identity {identity}",
+            got=found,
+            remedy="Restore config.json, or take the run that wrote it",
+        )
+
+
+def require_whole(path: Path, what: str, arrays: Arrays, texts: dict[str, str], expected: Arrays) -> None:
+    """Read the arrays, and check that they are those that were written.
+
+    Args:
+        expected: arrays of the same names, shapes and types, which need not be computed.
+
+    Raises:
+        TinyError: an array is missing, or one too many, or of another shape or type; or damaged, NaN or infinite.
+    """
+    described, got = _described(expected), _described(arrays)
+    if described != got:
+        name = next(n for n in [*described, *got] if described.get(n) != got.get(n))
+        raise TinyError(
+            f"{path} does not fit the run's configuration at {name}",
+            expected=described.get(name, "no such array"),
+            got=got.get(name, "no such array"),
+            remedy="The file is another run's, or config.json was changed: restore both from one copy",
+        )
+    with _damage_explained(path, what):
+        mx.eval(arrays)
+    if CHECKSUM in texts and texts[CHECKSUM] != _checksum(arrays, texts):
+        raise TinyError(f"The {what} {path} is damaged: its checksum is another", remedy=_RESTORE)
+    if not all_finite(arrays.values()):
+        raise TinyError(f"The {what} {path} has numbers that are NaN or infinite", remedy=_RESTORE)
+
+
+def all_finite(arrays: Iterable[mx.array]) -> bool:
+    """Whether no array contains NaN or infinity."""
+    return bool(mx.all(mx.stack([mx.all(mx.isfinite(array)) for array in arrays])))
+
+
+def model_arrays(config: RunConfig) -> Arrays:
+    """What a weights file contains: names, shapes and types of the parameters."""
+    return {name: mx.zeros(spec.shape) for name, spec in parameter_specs(config.model).items()}
+
+
+def state_arrays(config: RunConfig) -> Arrays:
+    """What a checkpoint contains: the parameters, and the moments of the optimizer."""
+    moments = initial_state(config.optimizer, parameter_specs(config.model))
+    return named_state(model_arrays(config), moments)
+
+
+def named_state(parameters: Arrays, optimizer: Arrays) -> Arrays:
+    """The arrays of a state by their names in a checkpoint."""
+    return {
+        **{f"model.{name}": array for name, array in parameters.items()},
+        **{f"optimizer.{name}": array for name, array in optimizer.items()},
+    }
+
+
+def _described(arrays: Arrays) -> dict[str, str]:
+    return {name: f"{dtype_name(array.dtype)} {array.shape}" for name, array in arrays.items()}
+
+
+def _checksum(arrays: Arrays, texts: dict[str, str]) -> str:
+    mx.eval(arrays)
+    return checksum({name: np.asarray(array, order="C") for name, array in arrays.items()}, texts)
 
 
 @contextlib.contextmanager
@@ -46,42 +136,4 @@ def _damage_explained(path: Path, what: str) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, ValueError) as error:
-        raise TinyError(
-            f"The {what} {path} is damaged ({first_line(error)})",
-            remedy="Restore it from a copy, or start the run again",
-        ) from error
-
-
-def check_version(path: Path, what: str, metadata: dict[str, str]) -> None:
-    """Raise a TinyError when another version of mlx_tiny wrote the file."""
-    if metadata.get("format_version") != str(FORMAT_VERSION):
-        raise TinyError(
-            f"The {what} {path} was written by another version of mlx_tiny",
-            expected=f"format {FORMAT_VERSION}",
-            got=metadata.get("format_version", "no version"),
-            remedy=OTHER_VERSION,
-        )
-
-
-def check_parameters(path: Path, parameters: Parameters, config: RunConfig) -> None:
-    """Raise a TinyError when names or shapes are not those of the run's model."""
-    expected = {name: spec.shape for name, spec in parameter_specs(config.model).items()}
-    _check_shapes(path, "parameter", expected, parameters)
-
-
-def check_moments(path: Path, moments: Parameters, config: RunConfig) -> None:
-    """Raise a TinyError when names or shapes are not those of the run's optimizer."""
-    fresh = initial_state(config.optimizer, parameter_specs(config.model))
-    _check_shapes(path, "moment", {name: array.shape for name, array in fresh.items()}, moments)
-
-
-def _check_shapes(path: Path, what: str, expected: dict[str, tuple[int, ...]], arrays: Parameters) -> None:
-    got = {name: array.shape for name, array in arrays.items()}
-    if expected != got:
-        name = next(n for n in [*expected, *got] if expected.get(n) != got.get(n))
-        raise TinyError(
-            f"{path} does not fit the run's configuration at {what} {name}",
-            expected=expected.get(name, f"no such {what}"),
-            got=got.get(name, f"no such {what}"),
-            remedy="The file is another run's, or config.json was changed: restore both from one copy",
-        )
+        raise TinyError(f"The {what} {path} is damaged ({first_line(error)})", remedy=_RESTORE) from error

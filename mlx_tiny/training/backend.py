@@ -20,7 +20,8 @@ from mlx_tiny.model.writing import sample_text
 from mlx_tiny.ops.implementations import beyond_training
 from mlx_tiny.records import Progress
 from mlx_tiny.tools.processes import peak_memory_bytes
-from mlx_tiny.training.checkpoint import RunFolder, all_finite
+from mlx_tiny.training.arrays import all_finite
+from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.evaluate import Evaluation, evaluate
 from mlx_tiny.training.step import TrainingState, TrainingStep
 
@@ -68,7 +69,7 @@ class Backend(Protocol):
         """A text from its beginning to its end or `max_tokens`."""
 
     def all_finite(self, state: Any) -> bool:
-        """Whether no weight is NaN or infinite."""
+        """Whether no weight or moment is NaN or infinite."""
 
     def save_checkpoint(self, run: RunFolder, name: str, state: Any, progress: Progress) -> None:
         """Write a checkpoint; TinyError where that fails."""
@@ -155,7 +156,7 @@ class MlxBackend:
         )
 
     def all_finite(self, state: TrainingState) -> bool:
-        return all_finite(state.parameters)
+        return all_finite(state.arrays())
 
     def save_checkpoint(self, run: RunFolder, name: str, state: TrainingState, progress: Progress) -> None:
         run.save_checkpoint(name, state, progress)

@@ -41,7 +41,7 @@ def begin(run: RunFolder, backend: Backend, tell: Callable[[str], None], *, resu
         TinyError: a checkpoint that is damaged, or missing although the run has begun.
     """
     run.remove_leftovers()
-    if resume and run.checkpoint("last").exists():
+    if resume and run.has_checkpoint():
         state, progress = backend.load_checkpoint(run, "last")
         run.save_config()
         run.metrics.rewind(progress.step, tell)

@@ -4,7 +4,7 @@
         tokenizer.model
         metrics.jsonl                    one line per step or evaluation; metrics.jsonl.damaged has those that are none
         checkpoints/last.safetensors     weights, optimizer, position in the data, account: `--resume` reads it
-        checkpoints/best.safetensors     the same, from where the validation loss was lowest
+        checkpoints/best.safetensors     the same, from where the validation loss was lowest; `--resume-from best`
         weights.safetensors              the finished model, and the step at which the run ended
         report.json, report.md, loss.png
 
@@ -18,12 +18,12 @@ import contextlib
 import fcntl
 import json
 import os
+import re
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-import mlx.core as mx
 
 from mlx_tiny.config import FORMAT_VERSION, RunConfig
 from mlx_tiny.data.tokenizer import Tokenizer, load_tokenizer
@@ -50,11 +50,13 @@ from mlx_tiny.records import (
 )
 from mlx_tiny.training.arrays import (
     OTHER_VERSION,
-    check_moments,
-    check_parameters,
-    check_version,
-    load_arrays,
+    model_arrays,
+    named_state,
     open_arrays,
+    require_identity,
+    require_whole,
+    save_arrays,
+    state_arrays,
 )
 from mlx_tiny.training.metrics import MetricsFile
 from mlx_tiny.training.step import TrainingState
@@ -193,54 +195,65 @@ class RunFolder:
         Raises:
             TinyError: disk full, no permission.
         """
-        arrays = {f"model.{key}": array for key, array in state.parameters.items()}
-        arrays |= {f"optimizer.{key}": array for key, array in state.optimizer.items()}
-        metadata = {
-            "format_version": str(FORMAT_VERSION),
-            "identity": self.identity(),
-            "progress": to_json(progress),
-        }
-        make_folder(self.checkpoint(name).parent)
-        with atomic_write(self.checkpoint(name)) as file:
-            mx.save_safetensors(file, arrays, metadata)
+        texts = {"identity": self.identity(), "progress": to_json(progress)}
+        save_arrays(self.checkpoint(name), named_state(state.parameters, state.optimizer), texts)
 
     def load_checkpoint(self, name: str) -> tuple[TrainingState, Progress]:
-        """Read a checkpoint and check that it belongs to this run.
+        """Read a checkpoint and check that it is whole and belongs to this run.
 
         Raises:
-            TinyError: missing, damaged, or of another version or configuration.
+            TinyError: missing, damaged, or of another version or configuration; where the best checkpoint could be
+                taken instead of the last one, the error says so.
         """
-        path = self.checkpoint(name)
-        arrays, metadata = load_arrays(path, "checkpoint")
-        check_version(path, "checkpoint", metadata)
-        if metadata.get("identity") != self.identity():
-            raise TinyError(
-                f"The checkpoint {path} belongs to a run of another configuration",
-                expected=f"identity {self.identity()}",
-                got=metadata.get("identity"),
-                remedy="Resume the run that wrote it",
-            )
-        groups: dict[str, dict[str, mx.array]] = {"model": {}, "optimizer": {}}
-        for key, array in arrays.items():
-            group, _, rest = key.partition(".")
-            groups.setdefault(group, {})[rest] = array
-        check_parameters(path, groups["model"], self.config)
-        check_moments(path, groups["optimizer"], self.config)
-        # The norm of all gradients is added up in the order of the parameters, so it must be that of a new run.
-        parameters = {name: groups["model"][name] for name in parameter_specs(self.config.model)}
         try:
-            progress = from_json(Progress, metadata["progress"], f"progress in {path}")
-        except (KeyError, ValueError) as error:
-            raise TinyError(
-                f"The checkpoint {path} is damaged: it does not say how far the run was",
-                remedy="Restore it from a copy, or start the run again",
-            ) from error
-        return TrainingState(parameters, groups["optimizer"]), progress
+            return self._load_checkpoint(name)
+        except TinyError as error:
+            if name != "last":
+                raise
+            raise self._offering("best", "go on from it", ["--resume-from", "best"], error) from error
+
+    def _load_checkpoint(self, name: str) -> tuple[TrainingState, Progress]:
+        path = self.checkpoint(name)
+        arrays, texts = open_arrays(path, "checkpoint")
+        require_identity(path, "checkpoint", texts.get("identity"), self.identity())
+        require_whole(path, "checkpoint", arrays, texts, state_arrays(self.config))
+        progress = _progress(path, texts)
+        # The norm of all gradients is added up in the order of the parameters, so it must be that of a new run.
+        parameters = {name: arrays[f"model.{name}"] for name in parameter_specs(self.config.model)}
+        moments = {key.removeprefix("optimizer."): a for key, a in arrays.items() if key.startswith("optimizer.")}
+        return TrainingState(parameters, moments), progress
+
+    def _offering(self, name: str, purpose: str, flags: list[str], error: TinyError) -> TinyError:
+        """The error, with a way out where the checkpoint `name` is whole: to resume with these flags."""
+        try:
+            _, progress = self._load_checkpoint(name)
+        except TinyError:
+            return error
+        again = shlex.join(["mlx-tiny", "train", "--resume", str(self.path), *flags])
+        remedy = f"The {name} checkpoint, of step {progress.step}, is whole; to {purpose}: {again}"
+        return TinyError(error.failed, expected=error.expected, got=error.got, remedy=remedy)
+
+    def has_checkpoint(self) -> bool:
+        """Whether one was written, so that the run goes on from the last one, or not at all."""
+        return any(self.checkpoint(name).exists() for name in ("last", "best"))
+
+    def return_to_best(self) -> None:
+        """Make the best checkpoint the last one; what was the last one is kept beside it.
+
+        Raises:
+            TinyError: the best checkpoint is missing or damaged, or another process is training the run.
+        """
+        last, best = self.checkpoint("last"), self.checkpoint("best")
+        with self.locked(), explained(last):
+            self._load_checkpoint("best")
+            if last.exists():
+                os.replace(last, last.with_name(f"{last.name}.replaced"))
+            with atomic_write(last) as file, open(best, "rb") as source:
+                shutil.copyfileobj(source, file)
 
     def save_weights(self, parameters: Parameters, step: int) -> None:
         """Write the finished model, and the step at which the run ended."""
-        with atomic_write(self.weights) as file:
-            mx.save_safetensors(file, dict(parameters), {"format_version": str(FORMAT_VERSION), "step": str(step)})
+        save_arrays(self.weights, dict(parameters), {"identity": self.identity(), "step": str(step)})
 
     def load_weights(self, tell: Callable[[str], None] = lambda _: None) -> Parameters:
         """Parameters of the newest state: the finished model, or the last checkpoint where the run has not ended since.
@@ -251,15 +264,29 @@ class RunFolder:
         Raises:
             TinyError: missing, damaged, of another version, or not of this configuration.
         """
-        if not self.has_ended():
-            state, progress = self.load_checkpoint("last")
-            since = "gone on since its end" if self.weights.exists() else "not ended"
-            tell(f"The run has {since}: the weights are those of its last checkpoint, step {progress.step}.")
-            return state.parameters
-        parameters, metadata = load_arrays(self.weights, "weights file")
-        check_version(self.weights, "weights file", metadata)
-        check_parameters(self.weights, parameters, self.config)
-        return parameters
+        if self.weights.exists():
+            parameters, ended = self._load_weights()
+            last = self.last_step()
+            if last is None or last <= ended:
+                if last is None and self.checkpoint("last").exists():
+                    tell(f"warning: the last checkpoint is damaged; the weights are those of the end at step {ended}.")
+                return parameters
+        state, progress = self.load_checkpoint("last")
+        since = "gone on since its end" if self.weights.exists() else "not ended"
+        tell(f"The run has {since}: the weights are those of its last checkpoint, step {progress.step}.")
+        return state.parameters
+
+    def _load_weights(self) -> tuple[Parameters, int]:
+        """The finished model, and the step at which the run ended."""
+        what = "weights file"
+        try:
+            arrays, texts = open_arrays(self.weights, what)
+            identity = self.identity()
+            require_identity(self.weights, what, texts.get("identity", identity), identity)  # older ones have none
+            require_whole(self.weights, what, arrays, texts, model_arrays(self.config))
+            return arrays, _step(self.weights, texts)
+        except TinyError as error:
+            raise self._offering("last", "write the weights again", [], error) from error
 
     def weights_step(self) -> int | None:
         """The step at which the run ended and wrote its weights, or None where it has not ended.
@@ -269,15 +296,7 @@ class RunFolder:
         """
         if not self.weights.exists():
             return None
-        _, metadata = open_arrays(self.weights, "weights file")
-        check_version(self.weights, "weights file", metadata)
-        try:
-            return int(metadata["step"])
-        except (KeyError, ValueError) as error:
-            raise TinyError(
-                f"The weights file {self.weights} does not say at which step the run ended",
-                remedy="Resume the run, or start it again",
-            ) from error
+        return _step(self.weights, open_arrays(self.weights, "weights file")[1])
 
     def has_ended(self) -> bool:
         """Whether the finished model is the newest state: the run has not gone on since.
@@ -292,8 +311,8 @@ class RunFolder:
         """The step of the last checkpoint, or None where there is none that says so."""
         path = self.checkpoint("last")
         try:
-            return from_json(Progress, open_arrays(path, "checkpoint")[1]["progress"], f"progress in {path}").step
-        except (TinyError, KeyError, ValueError):
+            return _progress(path, open_arrays(path, "checkpoint")[1]).step
+        except TinyError:
             return None
 
     @contextlib.contextmanager
@@ -339,6 +358,23 @@ def _write_config(folder: Path, config: RunConfig, corpus: TextOfRun, origin: Or
     write_json(folder / "config.json", to_plain(_Described(FORMAT_VERSION, config, corpus, origin)))
 
 
-def all_finite(parameters: Parameters) -> bool:
-    """Whether no parameter contains NaN or infinity."""
-    return all(bool(mx.all(mx.isfinite(array))) for array in parameters.values())
+def _progress(path: Path, texts: dict[str, str]) -> Progress:
+    """The account in the texts of a checkpoint."""
+    try:
+        return from_json(Progress, texts["progress"], f"progress in {path}")
+    except (KeyError, ValueError) as error:
+        raise TinyError(
+            f"The checkpoint {path} is damaged: it does not say how far the run was",
+            remedy="Restore it from a copy, or start the run again",
+        ) from error
+
+
+def _step(path: Path, texts: dict[str, str]) -> int:
+    """The step in the texts of a weights file."""
+    step = texts.get("step", "")
+    if not re.fullmatch("[0-9]{1,15}", step):
+        raise TinyError(
+            f"The weights file {path} does not say at which step the run ended",
+            remedy="Resume the run, or start it again",
+        )
+    return int(step)

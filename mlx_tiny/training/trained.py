@@ -8,10 +8,9 @@ from pathlib import Path
 
 from mlx_tiny.config import DataConfig, ModelConfig
 from mlx_tiny.data.tokenizer import Tokenizer
-from mlx_tiny.errors import TinyError
 from mlx_tiny.model.parameters import Parameters, parameter_count
 from mlx_tiny.ops.implementations import beyond_training
-from mlx_tiny.training.checkpoint import RunFolder, all_finite
+from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.units import format_count
 
 
@@ -47,11 +46,6 @@ def load_model(path: Path, tell: Callable[[str], None] = lambda _: None) -> Trai
     """
     run = RunFolder(path)
     parameters = run.load_weights(tell)
-    if not all_finite(parameters):
-        raise TinyError(
-            f"The model of the run at {path} has weights that are NaN or infinite",
-            remedy="Restore the weights from a copy, or train again with lower learning rates",
-        )
     implementation = beyond_training(run.config.train.implementation)
     single_lines = run.corpus.single_lines
     return TrainedModel(

@@ -265,7 +265,7 @@ class Trainer:
         with self._pause("checkpoints"):
             self.backend.synchronize()
             if not self.backend.all_finite(self.state):
-                raise Diverged(f"A weight became NaN or infinite by step {self.step_number}")
+                raise Diverged(f"A weight or a moment became NaN or infinite by step {self.step_number}")
             progress = self.progress()
             self.backend.save_checkpoint(self.run, name, self.state, progress)
         return progress

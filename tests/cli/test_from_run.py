@@ -122,7 +122,7 @@ def test_a_run_without_its_first_checkpoint_does_not_start_from_random_weights(s
     (place / "new/weights.safetensors").unlink()
     before = files_below(place / "new")
     finished = call("train", "--resume", "new", "--budget", "9ktok")
-    assert finished.code == 1 and "last checkpoint is missing" in finished.err
+    assert finished.code == 1 and "No checkpoint at" in finished.err
     assert files_below(place / "new") == before
 
 

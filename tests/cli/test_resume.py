@@ -151,7 +151,7 @@ def test_a_finished_run_without_its_checkpoint_is_not_begun_again(run: Path) -> 
     (run / "checkpoints" / "last.safetensors").unlink()
     before = files_below(run)
     finished = call("train", "--resume", run, "--budget", "1Mtok")
-    assert finished.code == 1 and "last checkpoint is missing" in finished.err
+    assert finished.code == 1 and "No checkpoint at" in finished.err
     assert files_below(run) == before
 
 

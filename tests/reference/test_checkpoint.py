@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,7 @@ def test_torch_reads_what_mlx_wrote(run: RunFolder) -> None:
 
 def test_weights_go_both_ways(run: RunFolder) -> None:
     state = odd_state(run)
-    save_weights(run.weights, state.parameters, 7)
+    save_weights(run.weights, state.parameters, run.identity(), 7)
     loaded = run.load_weights()
     assert bits(loaded) == bits(state.parameters)
     run.weights.unlink()
@@ -148,7 +149,7 @@ def test_a_file_of_something_else_is_refused(run: RunFolder, content: bytes) -> 
 
 
 def test_a_missing_file_is_named(run: RunFolder) -> None:
-    with pytest.raises(TinyError, match=r"No file .*last\.safetensors"):
+    with pytest.raises(TinyError, match=r"No file of arrays at .*last\.safetensors"):
         load(run)
 
 
@@ -161,9 +162,9 @@ def test_checkpoints_of_others_are_refused(run: RunFolder) -> None:
     save(run, state)
     with pytest.raises(TinyError, match="another configuration"):
         load_checkpoint(path, run.config, "0" * 16)
-    with pytest.raises(TinyError, match=r"at parameter query_key_value\. Expected .* restore both"):
+    with pytest.raises(TinyError, match=r"at model\.query_key_value\. Expected .* restore both"):
         load_checkpoint(path, of_model(run, layers=3), run.identity())
-    with pytest.raises(TinyError, match=r"at parameter head\. Expected no such parameter"):
+    with pytest.raises(TinyError, match=r"at model\.head\. Expected no such array"):
         load_checkpoint(path, of_model(run, tied=True), run.identity())
     assert load_checkpoint(path, run.config)[1].step == PROGRESS.step
 
@@ -171,7 +172,7 @@ def test_checkpoints_of_others_are_refused(run: RunFolder) -> None:
 def test_another_version_is_refused(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     state = odd_state(run)
     save(run, state)
-    save_weights(run.weights, state.parameters, 7)
+    save_weights(run.weights, state.parameters, run.identity(), 7)
     monkeypatch.setattr(checkpoint, "FORMAT_VERSION", FORMAT_VERSION + 1)
     words = f"another version .* Expected format {FORMAT_VERSION + 1}, got {FORMAT_VERSION}. Use the version"
     for read in (lambda: load(run), lambda: load_weights(run.weights, run.config.model)):
@@ -183,33 +184,90 @@ def test_another_version_is_refused(run: RunFolder, monkeypatch: pytest.MonkeyPa
         load_weights(run.weights, run.config.model)
 
 
+def of_type(dtype: str, name: str) -> Callable[[dict], None]:
+    return lambda arrays: arrays.update({name: arrays[name].astype(dtype)})
+
+
+def with_number(number: float, name: str) -> Callable[[dict], None]:
+    def change(arrays: dict[str, np.ndarray]) -> None:
+        arrays[name] = arrays[name].copy()
+        arrays[name].flat[-1] = number
+
+    return change
+
+
 @pytest.mark.parametrize("reader", ["mlx", "torch"])
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda moments: moments.pop("first.head"), r"at moment first\.head\. Expected .*, got no such moment"),
+        (lambda arrays: arrays.pop("optimizer.first.head"), r"at optimizer\.first\.head\. .*, got no such array"),
+        (lambda arrays: arrays.update({"model.head": np.zeros(3, np.float32)}), r"model\.head\. .*float32 \(3,\)"),
         (
-            lambda moments: moments.update({"second.head": np.zeros(3, np.float32)}),
-            r"at moment second\.head\. .*\(3,\)",
+            lambda arrays: arrays.update({"optimizer.third.head": np.zeros(3, np.float32)}),
+            r"third\.head\. Expected no such array",
         ),
+        (lambda arrays: arrays.update({"other.head": np.zeros(3, np.float32)}), r"at other\.head"),
         (
-            lambda moments: moments.update({"third.head": np.zeros(3, np.float32)}),
-            r"third\.head\. Expected no such moment",
+            lambda arrays: arrays.pop("optimizer.step"),
+            r"at optimizer\.step\. Expected int32 \(\), got no such array",
         ),
-        (lambda moments: moments.pop("step"), r"at moment step\. Expected \(\), got no such moment"),
+        (of_type("i4", "model.head"), r"at model\.head\. Expected float32 .*, got int32"),
+        (of_type("f8", "model.head"), "model.head|F64"),  # which MLX cannot read
+        (of_type("f4", "optimizer.step"), "at optimizer.step"),
+        (with_number(np.nan, "model.head"), "NaN or infinite"),
+        (with_number(np.inf, "optimizer.second.head"), "NaN or infinite"),
     ],
-    ids=["missing", "of another shape", "unknown", "no step"],
+    ids=[
+        "missing",
+        "of another shape",
+        "unknown",
+        "unknown group",
+        "no step",
+        "whole weights",
+        "long weights",
+        "broken step",
+        "weight",
+        "moment",
+    ],
 )
-def test_moments_that_do_not_fit_are_refused(run: RunFolder, change, words: str, reader: str) -> None:
+def test_arrays_that_do_not_fit_are_refused(run: RunFolder, change, words: str, reader: str) -> None:
     save(run, odd_state(run))
     path = run.checkpoint("last")
     arrays, metadata = checkpoint.read_arrays(path)
-    moments = {n.removeprefix("optimizer."): a for n, a in arrays.items() if n.startswith("optimizer.")}
-    change(moments)
-    others = {name: array for name, array in arrays.items() if name.startswith("model.")}
-    write_arrays(path, {**others, **{f"optimizer.{name}": array for name, array in moments.items()}}, metadata)
+    change(arrays)
+    write_arrays(path, arrays, metadata)
     with pytest.raises(TinyError, match=words):
         load(run) if reader == "torch" else run.load_checkpoint("last")
+
+
+@pytest.mark.parametrize("reader", ["mlx", "torch"])
+@pytest.mark.parametrize("writer", ["mlx", "torch"])
+def test_a_changed_bit_is_noticed(run: RunFolder, writer: str, reader: str) -> None:
+    """In weights, moments, and in the account, whose digits are in the header."""
+    save(run, odd_state(run))
+    path = run.checkpoint("last")
+    if writer == "mlx":
+        run.save_checkpoint("last", *run.load_checkpoint("last"))
+    whole = bytearray(path.read_bytes())
+    header = 8 + int.from_bytes(whole[:8], "little")
+    generator = np.random.default_rng(0)
+    digit = whole.index(b'\\"step\\": 7') + len(b'\\"step\\": ')
+    for place in (digit, header, len(whole) - 1, *generator.integers(header, len(whole), 5).tolist()):
+        changed = whole.copy()
+        changed[place] ^= 1
+        path.write_bytes(changed)
+        with pytest.raises(TinyError, match="checksum"):
+            load(run) if reader == "torch" else run.load_checkpoint("last")
+
+
+@pytest.mark.parametrize("reader", ["mlx", "torch"])
+def test_files_without_a_checksum_are_read(run: RunFolder, monkeypatch: pytest.MonkeyPatch, reader: str) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "CHECKSUM", "other")
+        save(run, odd_state(run))
+    assert b"checksum" not in run.checkpoint("last").read_bytes()
+    _, progress = load(run) if reader == "torch" else run.load_checkpoint("last")
+    assert progress == PROGRESS
 
 
 @pytest.mark.parametrize("kind", ["muon", "adamw"])

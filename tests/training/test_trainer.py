@@ -32,7 +32,7 @@ from mlx_tiny.errors import TinyError
 from mlx_tiny.model.parameters import training_flops_per_token
 from mlx_tiny.records import FinalRecord
 from mlx_tiny.training import beginning
-from mlx_tiny.training.checkpoint import all_finite
+from mlx_tiny.training.arrays import all_finite
 from mlx_tiny.training.evaluate import evaluate
 from mlx_tiny.training.trainer import Milestones
 
@@ -201,7 +201,7 @@ def test_a_nan_stops_the_run_and_spares_the_checkpoint(tmp_path: Path, at_step: 
     assert "Start again with lower rates" in str(raised.value)
     state, progress = run.load_checkpoint("last")
     assert progress.step == (20 if at_step == 25 else 30)
-    assert all_finite(state.parameters) and all_finite(state.optimizer)
+    assert all_finite(state.arrays())
     assert not run.weights.exists()
     # And it serves: the same run without the poison goes on from there.
     assert tiny_trainer(run, resume=True).train().progress.step == 40
