@@ -19,9 +19,9 @@ from mlx_tiny.config import DataConfig, ModelConfig, OptimizerConfig, RunConfig,
 from mlx_tiny.data.prepare import prepare
 from mlx_tiny.data.prepared import PreparedCorpus
 from mlx_tiny.records import EvaluationRecord, StepRecord, TextOfRun, to_plain
+from mlx_tiny.tools.signals import Interruption
 from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.trainer import Outcome, Trainer
-from mlx_tiny.training.watch import Interruption
 
 ROOT = Path(__file__).parents[1]
 VOCABULARY, CONTEXT, BATCH = 512, 32, 4

@@ -10,8 +10,10 @@ import click
 
 from mlx_tiny import __version__
 from mlx_tiny.cli.output import say
+from mlx_tiny.cli.streams import drop, standard_streams
 from mlx_tiny.errors import TinyError, one_line, shortened
 from mlx_tiny.machine.support import unsupported_reason
+from mlx_tiny.tools.signals import Interruption
 from mlx_tiny.training.device_errors import DeviceError, device_error
 
 # Command -> its line in `mlx-tiny --help`. The lines are here so that help need not import the commands.
@@ -55,17 +57,21 @@ def cli() -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run a command and exit with 0 (ok), 1 (user error), 2 (usage), 3 (a check failed) or 130 (interrupted)."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    """Run a command and exit with 0 (ok), 1 (user error), 2 (usage), 3 (a check failed) or 128+n (after signal n)."""
+    with standard_streams(), Interruption().answering(whole_process=True) as interruption:
+        _run(sys.argv[1:] if arguments is None else arguments, interruption)
+
+
+def _run(arguments: list[str], interruption: Interruption) -> None:
     if (reason := unsupported_reason()) is not None:
         _fail(reason, 1)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Models may write any character; a terminal that cannot show one shows a question mark.
         sys.stdout.reconfigure(errors="replace")
     try:
-        cli.main(args=arguments, prog_name="mlx-tiny", standalone_mode=False)
+        cli.main(args=arguments, prog_name="mlx-tiny", standalone_mode=False, obj=interruption)
     except TinyError as error:
-        if isinstance(error, DeviceError):
+        if isinstance(error, DeviceError) and not interruption.requested:
             from mlx_tiny.cli import restart
 
             restart.go_on(error, debug="--debug" in arguments)
@@ -88,6 +94,8 @@ def main(arguments: list[str] | None = None) -> None:
         # A closed pipe, as in `| head`, does not come here: click handles it and exits with 1.
         if "--debug" in arguments:
             raise
+        if error.filename is None:
+            drop(sys.stdout)  # what is left in its buffer would be an error once more when Python ends
         refused = f"The system reports an error with {error.filename or 'a file'}: {error.strerror or error}"
         _fail(str(TinyError(refused, remedy="Check the path, its permissions and the disk")), 1)
 

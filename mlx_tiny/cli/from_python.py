@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib
+import signal
 import sys
 from collections.abc import Iterable, Iterator
 from numbers import Number
@@ -12,8 +13,10 @@ from typing import Any
 
 import click
 
+from mlx_tiny.cli.streams import lenient
 from mlx_tiny.errors import TinyError
 from mlx_tiny.records import from_plain
+from mlx_tiny.tools.signals import Interrupted
 
 
 def call_command(name: str, **options: Any) -> None:
@@ -25,17 +28,22 @@ def call_command(name: str, **options: Any) -> None:
 
     Raises:
         TinyError: the command failed, or there is no such option or value.
+        KeyboardInterrupt: by Ctrl-C, also where a run was saved and reported first.
+        Interrupted: a kind of SystemExit, by another signal then.
     """
     command: click.Command = importlib.import_module(f"mlx_tiny.cli.{name}_command").command
     arguments = [part for option, value in options.items() for part in _flags(option, value)]
-    with contextlib.redirect_stdout(sys.stderr):
+    shown = lenient(sys.stderr)
+    with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(shown):
         try:
             command.main(arguments, prog_name=f"mlx-tiny {name}", standalone_mode=False)
         except click.ClickException as error:
             raise TinyError(
                 error.format_message().rstrip("."), remedy=f"See `mlx-tiny {name} --help` for the options"
             ) from error
-        except click.Abort:
+        except (click.Abort, Interrupted) as stop:
+            if isinstance(stop, Interrupted) and stop.code != 128 + signal.SIGINT:
+                raise
             raise KeyboardInterrupt from None
 
 

@@ -13,6 +13,7 @@ from mlx_tiny.cli.writer import Writer
 from mlx_tiny.config import Sampling
 from mlx_tiny.errors import TinyError
 from mlx_tiny.files import cache_home, make_folder
+from mlx_tiny.tools.signals import keyboard_interrupts
 
 _HELP = """\
 /help          show these commands
@@ -38,7 +39,8 @@ def converse(writer: Writer, sampling: Sampling, system: str = "") -> None:
     session, terminal = Session(writer, sampling, system), sys.stdin.isatty()
     if terminal:
         say("Ctrl-D leaves, and /help shows the commands.")
-    with line_editing(cache_home() / "history") if terminal else contextlib.nullcontext():
+    editing = line_editing(cache_home() / "history") if terminal else contextlib.nullcontext()
+    with keyboard_interrupts(), editing:
         while not session.ended and (line := _ask()) is not None:
             session.take(line)
 

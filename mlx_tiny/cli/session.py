@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shlex
+import sys
 import time
 from typing import TYPE_CHECKING, Any
+
+import click
 
 from mlx_tiny.cli.options import flag_name, shown
 from mlx_tiny.cli.output import say, show
@@ -23,8 +26,8 @@ if TYPE_CHECKING:
     from mlx_tiny.data.sources import Source
     from mlx_tiny.data.tokenizer import Tokenizer
     from mlx_tiny.linux.warmup import CompilingAhead
-    from mlx_tiny.machine.state import State
     from mlx_tiny.report.record import TextStrength
+    from mlx_tiny.tools.signals import Interruption
     from mlx_tiny.training.backend import Backend
     from mlx_tiny.training.checkpoint import RunFolder
     from mlx_tiny.training.trainer import Outcome
@@ -188,12 +191,12 @@ def train(
     """
     from mlx_tiny.cli import restart
     from mlx_tiny.cli.display import Display
-    from mlx_tiny.machine.load import OtherPrograms, best_look, is_busy
-    from mlx_tiny.machine.state import keep_awake, state
+    from mlx_tiny.cli.streams import lenient
+    from mlx_tiny.machine.state import keep_awake
     from mlx_tiny.model.parameters import training_flops_per_token
+    from mlx_tiny.tools.signals import Interruption
     from mlx_tiny.training.origin import doubts
     from mlx_tiny.training.trainer import Trainer
-    from mlx_tiny.training.watch import Interruption
 
     waiting = time.monotonic()
     if ahead.busy:
@@ -202,9 +205,7 @@ def train(
     compile_s = time.monotonic() - waiting
     config, notes = run.config, list[str]()
     backend = backend_kind(config.train.backend)(config, notes.append)
-    at_start = state()
-    peak, other_cores = best_look(backend.matmul_peak)
-    at_start = dataclasses.replace(at_start, other_cores=other_cores)
+    peak = backend.matmul_peak()
     display = Display(
         training_flops_per_token(config.model),
         peak,
@@ -212,38 +213,28 @@ def train(
         bytes_per_event=corpus.bytes_per_event,
     )
     before = [] if run.origin is None else doubts(run.origin)
-    for line in [*_header(run, corpus, reason, backend, peak), *_of_state(at_start), *before, *notes, *restart.lines()]:
+    for line in [*_header(run, corpus, reason, backend, peak), *before, *notes, *restart.lines()]:
         display.message(line)
+    interruption = click.get_current_context().ensure_object(Interruption)
     with contextlib.ExitStack() as whole:
+        # What a run shows is not its result, so that it goes on where nobody reads it.
+        for context in (interruption.answering(), contextlib.redirect_stdout(lenient(sys.stdout))):
+            whole.enter_context(context)
         with run.locked(), contextlib.closing(display), keep_awake():
             trainer = Trainer(
                 run,
                 corpus,
                 display,
-                Interruption(),
+                interruption,
                 resume=resume,
                 backend=backend,
                 compile_s=compile_s,
                 restarts=restart.counts()[1],
             )
             whole.enter_context(restart.offered(trainer))
-            others = OtherPrograms()
             outcome = trainer.train()
-            other_cores = others.cores()
-        if is_busy(at_start.other_cores) or is_busy(other_cores):
-            peak = max(peak, backend.matmul_peak())
-        _report(run, corpus, backend, outcome, peak, prepare_s, at_start, other_cores)
-
-
-def _of_state(at_start: State) -> list[str]:
-    """The state of the machine for the header, and a warning where it makes a run slower."""
-    from mlx_tiny.linux.lanes import on_cpu
-    from mlx_tiny.records import to_plain
-    from mlx_tiny.tools.tables import readable
-
-    found = at_start.disturbances(on_cpu=on_cpu())
-    warning = [f"warning: {'; '.join(found)}: this machine can train faster than now"] if found else []
-    return [f"{name}: {text}" for name, text in readable({"state": to_plain(at_start)}).items()] + warning
+        _report(run, corpus, backend, outcome, interruption, peak, prepare_s)
+        interruption.end_if_requested()
 
 
 def _header(run: RunFolder, corpus: Corpus, reason: str, backend: Backend, peak: float) -> list[str]:
@@ -284,10 +275,9 @@ def _report(
     corpus: Corpus,
     backend: Backend,
     outcome: Outcome,
+    interruption: Interruption,
     peak: float,
     prepare_s: float,
-    at_start: State,
-    other_cores: float | None,
 ) -> None:
     from mlx_tiny.report import report
     from mlx_tiny.tools.tables import block
@@ -303,13 +293,15 @@ def _report(
         backend.peak_memory_bytes(),
         prepare_s,
         samples,
-        at_start,
-        other_cores,
     )
-    built = report.build(run, corpus, outcome, session, _old_texts(run, corpus, backend, outcome))
+    old: list[TextStrength] = []
+    with interruption.cut():
+        old = _old_texts(run, corpus, backend, outcome)
+    outcome = dataclasses.replace(outcome, interrupted=interruption.name)
+    built = report.build(run, corpus, outcome, session, old)
     report.write_report(run, built)
     show(f"\n{samples[0].strip()}\n")
-    if outcome.interrupted:
+    if built.interrupted:
         again = shlex.join(["--resume", str(run.path)])
         show(f"Interrupted; everything is saved. To continue: mlx-tiny train {again}\n")
     for line in report.table_of_texts(built):

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 
 from mlx_tiny.config import RunConfig
 from mlx_tiny.machine.description import Machine
-from mlx_tiny.machine.state import State
 from mlx_tiny.records import Origin, Record
 
 
@@ -94,5 +93,5 @@ class Report(Record):
     """The step after which the weights were these; None in older reports."""
     restarts: int = 0
     """How often a new process continued the run after an error of the GPU."""
-    state_at_start: State | None = None
-    """Of the machine when the last session began; that of its end is in `machine`, with the load while it trained."""
+    interrupted_by: str | None = None
+    """The name of the signal."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from mlx_tiny.data.labels import label, labels
@@ -11,18 +11,16 @@ from mlx_tiny.data.mixture import Corpus
 from mlx_tiny.errors import one_line, printable
 from mlx_tiny.files import atomic_write
 from mlx_tiny.machine.description import describe
-from mlx_tiny.machine.load import is_busy
-from mlx_tiny.machine.state import State
 from mlx_tiny.model.parameters import (
     multiply_adds_per_token,
     parameter_count,
     parameters_by_group,
     training_flops_per_token,
 )
-from mlx_tiny.records import EvaluationRecord, StepRecord, read, to_plain, write
+from mlx_tiny.records import EvaluationRecord, StepRecord, read, write
 from mlx_tiny.report.record import Report, TextStrength
 from mlx_tiny.tools import plots
-from mlx_tiny.tools.tables import Column, Table, readable
+from mlx_tiny.tools.tables import Column, Table
 from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.counted import counting_alone
 from mlx_tiny.training.evaluate import fingerprint
@@ -43,9 +41,6 @@ class Session:
     peak_memory_bytes: int
     prepare_s: float
     samples: list[str]
-    state_at_start: State
-    other_cores: float | None
-    """Cores that other programs used while the session trained."""
 
 
 def build(
@@ -57,7 +52,6 @@ def build(
         old: strength on the texts of the run that this one started from.
     """
     model, progress, evaluation = run.config.model, outcome.progress, outcome.evaluation
-    machine = describe()
     training_s = outcome.phases.get("training", 0.0)
     achieved = progress.flops / training_s if training_s else 0.0
     shares = [part.share for part in corpus.parts]
@@ -67,17 +61,20 @@ def build(
         bits_per_byte=evaluation.bits_per_byte,
         bits_per_event=None if corpus.bytes_per_event is None else evaluation.bits_per_byte * corpus.bytes_per_event,
         entropy_floor_bits_per_byte=floor,
-        excess_bits_per_byte=None if floor is None or outcome.interrupted else evaluation.bits_per_byte - floor,
+        excess_bits_per_byte=evaluation.bits_per_byte - floor
+        if floor is not None and outcome.evaluated_whole
+        else None,
         counting_bits_per_byte=_weighted(shares, [each.bits_per_byte if each else None for each in counted]),
         perplexity_per_token=evaluation.perplexity,
         evaluated_tokens=evaluation.tokens,
-        evaluated_whole_file=not outcome.interrupted,
+        evaluated_whole_file=outcome.evaluated_whole,
         evaluated_training_text=any(part.corpus.record.found.trained_on_validation for part in corpus.parts),
         evaluation_fingerprint=fingerprint(corpus.valid_text_hash),
         weights_from=outcome.weights_from,
         weights_step=outcome.weights_step,
         restarts=progress.restarts,
-        interrupted=outcome.interrupted,
+        interrupted=outcome.interrupted is not None,
+        interrupted_by=outcome.interrupted,
         data=corpus.description,
         budget=run.config.train.budget,
         steps=progress.step,
@@ -97,8 +94,7 @@ def build(
         phases_s={"prepare data": session.prepare_s, **outcome.phases},
         backend=session.backend,
         implementations=session.implementations,
-        machine=replace(machine, state=replace(machine.state, other_cores=session.other_cores)),
-        state_at_start=session.state_at_start,
+        machine=describe(),
         samples=session.samples,
         config=run.config,
         origin=run.origin,
@@ -145,10 +141,10 @@ def summary(report: Report, path: Path) -> dict[str, str]:
         "flops": f"{report.flops:.3g}",
         "tokens_per_s": f"{report.tokens_per_s:.0f}",
         "utilisation": _number(report.utilisation, ".1%"),
-        "other_programs": _other_programs(report),
         "peak_memory": format_bytes(report.peak_memory_bytes),
         "seconds": f"{report.seconds:.1f}",
         "restarts": _restarts(report),
+        "interrupted": _interruption(report),
         **_before_and_after(report),
         "weights": _earlier_weights(report),
         "run": str(path),
@@ -166,14 +162,12 @@ def _earlier_weights(report: Report) -> str:
     )
 
 
-def _other_programs(report: Report) -> str:
-    """What other programs took while the run trained, where that disturbs its measurements; else empty."""
-    cores = report.machine.state.other_cores
-    return f"used {cores:.1f} of {report.machine.cores} cores" if is_busy(cores) else ""
-
-
 def _restarts(report: Report) -> str:
     return f"{report.restarts}, after errors of the GPU" if report.restarts else ""
+
+
+def _interruption(report: Report) -> str:
+    return f"by {report.interrupted_by or 'a signal'}" if report.interrupted else ""
 
 
 def _before_and_after(report: Report) -> dict[str, str]:
@@ -223,9 +217,10 @@ def _markdown(report: Report) -> str:
         "counting alone": _number(report.counting_bits_per_byte, ".4f") + ", stronger than the model" * beaten(report),
         "perplexity per token": f"{report.perplexity_per_token:.3f}",
         "measured on": f"{report.evaluated_tokens:,} validation tokens"
-        + ("" if report.evaluated_whole_file else " (the file's beginning: the run was interrupted)")
+        + ("" if report.evaluated_whole_file else " (the file's beginning)")
         + (" (training text: nothing was held out)" if report.evaluated_training_text else ""),
         "fingerprint": report.evaluation_fingerprint,
+        "interrupted": _interruption(report),
         "weights": _earlier_weights(report),
     }
     cost = {
@@ -238,7 +233,6 @@ def _markdown(report: Report) -> str:
         "tokens/s": f"{report.tokens_per_s:,.0f}",
         "model FLOPs utilisation": _number(report.utilisation, ".1%")
         + f" of {format_count(report.peak_flops_per_s)}FLOP/s measured",
-        "other programs": _other_programs(report),
         "peak memory": format_bytes(report.peak_memory_bytes),
     }
     size = {kind: f"{count:,}" for kind, count in report.parameters_by_group.items()}
@@ -248,8 +242,6 @@ def _markdown(report: Report) -> str:
     }
     phases = {name: format_seconds(seconds) for name, seconds in report.phases_s.items()}
     machine = {**report.machine.lines(), "backend": report.backend}
-    if report.state_at_start is not None:
-        machine |= readable({"state at the start": to_plain(report.state_at_start)})
     parts = [f"# A language model from {one_line(_learned(report))}", ""]
     for title, rows in (
         ("Strength", strength),

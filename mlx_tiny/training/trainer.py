@@ -14,13 +14,14 @@ from mlx_tiny.errors import TinyError
 from mlx_tiny.model.parameters import training_flops_per_token
 from mlx_tiny.optim.schedule import muon_momentum, rate_multiplier
 from mlx_tiny.records import EvaluationRecord, FinalRecord, Progress, StepRecord, from_plain
+from mlx_tiny.tools.signals import Interruption
 from mlx_tiny.training.backend import Backend, MlxBackend, State, evaluate_text
 from mlx_tiny.training.beginning import begin, require_data_of, stream_of
 from mlx_tiny.training.budget import Budget
 from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.device_errors import device_errors_explained
 from mlx_tiny.training.evaluate import Evaluation, combined
-from mlx_tiny.training.watch import Diverged, Interruption, LossWatch
+from mlx_tiny.training.watch import Diverged, LossWatch
 
 # Steps that are started before the loss of the first one is read, so that the device need not wait for the host.
 _PIPELINE_DEPTH = 2
@@ -44,10 +45,13 @@ class Outcome:
     state: State
     progress: Progress
     evaluation: Evaluation
-    """Of the final weights, on the whole validation file; after an interruption, on its beginning."""
+    """Of the final weights."""
     parts: tuple[Evaluation, ...]
     """The same for each text of the data."""
-    interrupted: bool
+    evaluated_whole: bool
+    """Whether on the whole validation file; after an interruption, on its beginning."""
+    interrupted: str | None
+    """The name of the signal that ended the session early."""
     phases: dict[str, float]
     """Seconds by phase."""
     weights_from: str
@@ -92,7 +96,7 @@ class Trainer:
         run: its folder, with the configuration.
         corpus: the prepared data that the configuration names.
         listener: shows every step, evaluation and sample.
-        interruption: tells after every step whether to stop.
+        interruption: tells after every step whether to stop; until the first one, and at a second request, all ends.
         resume: continue from the run's last checkpoint, where there is one; settings that differ from those in the
             folder are written to it first, so that they are part of the run after a crash too.
         backend: the framework; MLX by default.
@@ -140,14 +144,16 @@ class Trainer:
 
         Raises:
             TinyError: the loss diverged (the last good checkpoint is kept), memory ran out, or the disk is full.
+            Interrupted: by a second signal, or by one before the first step.
         """
         train = self.config.train
-        with device_errors_explained(self.run.path, train.batch_size, train.micro_batches):
+        explained = device_errors_explained(self.run.path, train.batch_size, train.micro_batches)
+        with self.interruption.answering(), explained:
             with self._phase(_COMPILING):
                 self._warm_up()
             try:
-                with self.interruption.watching():
-                    self._spend()
+                self.interruption.hold("the run is saved and reported")
+                self._spend()
                 return self._finish()
             except Diverged as error:
                 self.backend.synchronize()  # work that failed leaves any numbers behind
@@ -291,19 +297,26 @@ class Trainer:
         self.listener.sample(fraction, text)
 
     def _finish(self) -> Outcome:
-        interrupted = self.interruption.requested
-        self._ended = not interrupted
+        self._ended = not self.interruption.requested
         progress = self._checkpoint("last")
         state, source, step = self.state, "last", progress.step
-        if self.best is not None and not interrupted:
+        if self.best is not None and self._ended:
             limited = self._evaluate(state, self.config.train.evaluation_tokens)[0].bits_per_byte
             if limited > self.best:
                 state, source, step = self._best_or(state)
-        evaluation, parts = self._evaluate(state, self.config.train.evaluation_tokens if interrupted else None)
+        evaluation, parts, whole = self._final_evaluation(state)
         account = progress.step, progress.tokens, progress.seconds
         self.run.metrics.append(FinalRecord(*account, evaluation.bits_per_byte))
         self.backend.save_weights(self.run, state, progress.step)
-        return Outcome(state, progress, evaluation, parts, interrupted, dict(self.phases), source, step)
+        interrupted, phases = self.interruption.name, dict(self.phases)
+        return Outcome(state, progress, evaluation, parts, whole, interrupted, phases, source, step)
+
+    def _final_evaluation(self, state: State) -> tuple[Evaluation, tuple[Evaluation, ...], bool]:
+        """Strength on the whole data, or on its beginning where a signal has come or comes meanwhile; and which."""
+        if not self.interruption.requested:
+            with self.interruption.cut():
+                return *self._evaluate(state, None), True
+        return *self._evaluate(state, self.config.train.evaluation_tokens), False
 
     def _best_or(self, last: State) -> tuple[State, str, int]:
         """The best checkpoint and its step, or the last weights if the best checkpoint is missing or damaged."""

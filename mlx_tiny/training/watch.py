@@ -1,13 +1,9 @@
-"""What can end a run early: a diverging loss, and an interruption by the user."""
+"""What can end a run early: a diverging loss."""
 
 from __future__ import annotations
 
-import contextlib
 import math
-import signal
-from collections.abc import Iterator
 from dataclasses import dataclass
-from types import FrameType
 
 from mlx_tiny.errors import TinyError
 
@@ -39,29 +35,3 @@ class LossWatch:
                 f"The loss is diverging: at step {step} its running mean is {self.mean:.2f} nats, "
                 f"{self.mean - self.lowest:.2f} above its lowest point"
             )
-
-
-class Interruption:
-    """Whether the user pressed Ctrl-C; a second press interrupts at once."""
-
-    def __init__(self) -> None:
-        self.requested = False
-
-    @contextlib.contextmanager
-    def watching(self) -> Iterator[Interruption]:
-        """Catch SIGINT and SIGTERM inside the block; main thread only."""
-        names = (signal.SIGINT, signal.SIGTERM)
-        before = {name: signal.getsignal(name) for name in names}
-
-        def handle(_number: int, _frame: FrameType | None) -> None:
-            if self.requested:
-                raise KeyboardInterrupt
-            self.requested = True
-
-        for name in names:
-            signal.signal(name, handle)
-        try:
-            yield self
-        finally:
-            for name, handler in before.items():
-                signal.signal(name, handler)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mlx_tiny.tools.signals import Interruption
 from mlx_tiny.training.trainer import Trainer
-from mlx_tiny.training.watch import Interruption
 
 from .command_line import FEW_PAUSES, STEP_TOKENS, TINY, call, crash, files_below, read_metrics, read_report, succeeded
 
@@ -116,12 +116,13 @@ def test_a_spent_budget_of_seconds_takes_no_step_more(place: Path) -> None:
 
 
 def test_a_new_budget_says_from_which_rate_it_goes_on(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    @contextlib.contextmanager
-    def interrupted(self: Interruption) -> Any:
-        self.requested = True
-        yield self
+    hold = Interruption.hold
 
-    monkeypatch.setattr(Interruption, "watching", interrupted)
+    def interrupted(self: Interruption, promise: str) -> None:
+        hold(self, promise)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(Interruption, "hold", interrupted)
     (line,) = rates(call("train", "--resume", run, "--budget", f"{2.5 * BUDGET / 1000}ktok").err)
     assert "1% of its peak" in line and "100% from here" in line and "rises" in line and "from 50%" in line
     # Interrupted at once, and cut short: 40 % of the first budget are now 80 %.

@@ -276,11 +276,12 @@ def test_an_interrupted_run_is_saved_and_goes_on(place: Path) -> None:
         out, err = process.communicate(timeout=30)
     finally:
         process.kill()
-    assert process.returncode == 0, err
+    assert process.returncode == 130, err
+    assert [line for line in err.splitlines() if "Interrupted" in line and "SIGINT" in line]
     run = place / "runs" / "my notes"
     report = read_report(run)
     assert report["interrupted"] is True and report["evaluated_whole_file"] is False
-    assert "the run was interrupted" in (run / "report.md").read_text()
+    assert report["interrupted_by"] == "SIGINT" and "by SIGINT" in (run / "report.md").read_text()
     assert RUN_FILES - {"checkpoints/best.safetensors"} <= set(files_below(run))
     assert not [name for name in files_below(run) if name.rpartition("/")[2].startswith(".")]
     (line,) = [line for line in out.splitlines() if line.startswith("Interrupted")]

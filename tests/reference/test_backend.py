@@ -61,7 +61,7 @@ def test_the_loss_falls_and_everything_is_reported(tmp_path: Path, asked: str, d
     assert np.mean(losses[-5:]) < losses[0] - 1.5
     assert [check.step for check in recorder.evaluations] == [15, 30, 45]
     assert len(recorder.samples) == 1 and isinstance(recorder.samples[0][1], str)
-    assert (outcome.progress.step, outcome.interrupted, outcome.weights_from) == (60, False, "last")
+    assert (outcome.progress.step, outcome.interrupted, outcome.weights_from) == (60, None, "last")
     assert bits(run.load_weights()) == bits(outcome.state.parameters)
     corpus = tiny_corpus(config)
     expected = evaluate(run.load_weights(), config.model, corpus.valid, corpus.valid_bytes)

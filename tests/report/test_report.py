@@ -15,7 +15,6 @@ from tiny_run import STEP_TOKENS, tiny_config, tiny_corpus, train_whole
 
 from mlx_tiny.config import ModelConfig
 from mlx_tiny.data.prepared import PreparedCorpus
-from mlx_tiny.machine.state import State
 from mlx_tiny.model.parameters import parameter_count, parameters_by_group, training_flops_per_token
 from mlx_tiny.records import EvaluationRecord, StepRecord, read
 from mlx_tiny.report import report
@@ -34,8 +33,6 @@ SESSION = report.Session(
     peak_memory_bytes=123_456_789,
     prepare_s=0.5,
     samples=["Ann ran.\n\nThe end.", "", "| x |"],
-    state_at_start=State("battery at 9 %", None, None),
-    other_cores=None,
 )
 
 
@@ -112,11 +109,14 @@ def test_counting_alone_is_told_beside_the_model(ended: Ended) -> None:
 
 
 def test_an_interrupted_run_says_so_and_claims_no_excess(ended: Ended) -> None:
-    built = ended.report(interrupted=True, corpus={"valid_entropy_bits": 100.0})
+    built = ended.report(interrupted="SIGHUP", evaluated_whole=False, corpus={"valid_entropy_bits": 100.0})
     assert built.interrupted is True and built.evaluated_whole_file is False
     # The floor is the whole file's, and what was measured is its beginning.
     assert built.excess_bits_per_byte is None and built.entropy_floor_bits_per_byte > 0
-    assert "the run was interrupted" in report._markdown(built)
+    assert "| interrupted | by SIGHUP |" in report._markdown(built) and "the file's beginning" in report._markdown(
+        built
+    )
+    assert report.summary(built, ended.run.path)["interrupted"] == "by SIGHUP"
     assert "interrupted" not in report._markdown(ended.report())
     assert ended.report().interrupted is False
 

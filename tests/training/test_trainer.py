@@ -31,6 +31,8 @@ from mlx_tiny.data.batches import BatchStream
 from mlx_tiny.errors import TinyError
 from mlx_tiny.model.parameters import training_flops_per_token
 from mlx_tiny.records import FinalRecord
+from mlx_tiny.tools import signals
+from mlx_tiny.tools.signals import Interrupted
 from mlx_tiny.training import beginning
 from mlx_tiny.training.arrays import all_finite
 from mlx_tiny.training.evaluate import evaluate
@@ -66,7 +68,7 @@ def test_the_loss_falls_and_everything_is_reported(tmp_path: Path) -> None:
     values = [check.validation_bits_per_byte for check in recorder.evaluations]
     assert values == sorted(values, reverse=True)
     assert [fraction for fraction, _ in recorder.samples] == [pytest.approx(20 / 60), pytest.approx(40 / 60)]
-    assert (outcome.interrupted, outcome.weights_from) == (False, "last")
+    assert (outcome.interrupted, outcome.evaluated_whole, outcome.weights_from) == (None, True, "last")
 
     assert [report.step for report in recorder.steps] == list(range(1, 61))
     flops = STEP_TOKENS * training_flops_per_token(config.model)
@@ -152,7 +154,7 @@ def test_an_interruption_saves_and_says_so(tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGINT)
     outcome = tiny_trainer(run, recorder).train()
     assert signal.getsignal(signal.SIGINT) is before
-    assert outcome.interrupted
+    assert outcome.interrupted == "SIGINT" and not outcome.evaluated_whole
     assert 10 <= outcome.progress.step <= 13
     assert outcome.evaluation.tokens == config.train.evaluation_tokens
     assert recorder.steps[-1].step == outcome.progress.step, "steps in flight are finished and told"
@@ -160,7 +162,9 @@ def test_an_interruption_saves_and_says_so(tmp_path: Path) -> None:
     assert bits(run.load_weights()) == bits(run.load_checkpoint("last")[0].parameters)
 
 
-def test_a_second_interruption_ends_at_once(tmp_path: Path) -> None:
+def test_a_second_interruption_ends_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals, "_ONE_REQUEST_S", 0.0)
+
     class Impatient(Recorder):
         def step(self, report) -> None:
             super().step(report)
@@ -169,10 +173,31 @@ def test_a_second_interruption_ends_at_once(tmp_path: Path) -> None:
                 signal.raise_signal(signal.SIGINT)
 
     run, recorder = create_run(tmp_path / "run", tiny_config(tmp_path, checkpoints=39)), Impatient()
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Interrupted):
         tiny_trainer(run, recorder).train()
     assert run.load_checkpoint("last")[1].step == 4
     assert tiny_trainer(run, resume=True).train().progress.step == 40
+
+
+def test_an_interrupted_final_evaluation_is_made_on_the_beginning(tmp_path: Path) -> None:
+    """The budget is spent then, so that the next session only evaluates."""
+    run = create_run(tmp_path / "run", tiny_config(tmp_path, budget=tokens(5), evaluations=1))
+    session, seen = tiny_trainer(run), list[int]()
+    sound = session.backend.evaluate
+
+    def evaluate(*arguments):
+        seen.append(len(arguments[1]))
+        if len(seen) == 1:
+            signal.raise_signal(signal.SIGTERM)
+        return sound(*arguments)
+
+    session.backend.evaluate = evaluate  # type: ignore[method-assign]
+    outcome = session.train()
+    assert (outcome.interrupted, outcome.evaluated_whole, outcome.progress.step) == ("SIGTERM", False, 5)
+    assert outcome.evaluation.tokens == session.config.train.evaluation_tokens
+    again = tiny_trainer(run, resume=True).train()
+    assert (again.interrupted, again.evaluated_whole, again.progress.step) == (None, True, 5)
+    assert bits(again.state.parameters) == bits(outcome.state.parameters)
 
 
 def poison(trainer, at_step: int, what: str) -> None:

@@ -1,15 +1,14 @@
-"""Divergence and interruption."""
+"""Divergence."""
 
 from __future__ import annotations
 
 import math
-import signal
 from dataclasses import asdict
 
 import numpy as np
 import pytest
 
-from mlx_tiny.training.watch import Diverged, Interruption, LossWatch
+from mlx_tiny.training.watch import Diverged, LossWatch
 
 
 def see_all(losses: list[float]) -> LossWatch:
@@ -68,29 +67,3 @@ def test_a_watch_goes_on_where_it_was_saved() -> None:
     for step, loss in enumerate(losses[30:], 31):
         resumed.see(step, loss)
     assert resumed == whole
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_press_asks_and_the_second_interrupts(number: int) -> None:
-    interruption = Interruption()
-    assert not interruption.requested
-    with interruption.watching() as watched:
-        assert watched is interruption
-        signal.raise_signal(number)
-        assert interruption.requested
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(number)
-
-
-@pytest.mark.parametrize("failing", [False, True])
-def test_handlers_are_given_back(failing: bool) -> None:
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.getsignal(number) for number in numbers]
-    try:
-        with Interruption().watching():
-            assert [signal.getsignal(number) for number in numbers] != before
-            if failing:
-                raise ZeroDivisionError
-    except ZeroDivisionError:
-        pass
-    assert [signal.getsignal(number) for number in numbers] == before

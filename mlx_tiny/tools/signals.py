@@ -1,0 +1,182 @@
+"""Answers the signals that ask a process to end: at once by a line on stderr, whatever the process is doing.
+
+Python calls handlers of signals between two instructions of its main thread, so not while MLX computes or a tokenizer
+is trained. But it writes the number of each signal into a pipe at once, and a thread reads it there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import select
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from types import FrameType
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+PATIENCE_S = 8.0
+"""How long a process that is asked to end may tidy up; more than what it grants its children."""
+# Shells at their end, `timeout` and programs that start others send a signal twice within milliseconds.
+_ONE_REQUEST_S = 0.5
+
+
+class Interrupted(SystemExit):
+    """The end of a process because of a signal; the exit code is 128 plus its number, as shells have it."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        super().__init__(128 + number)
+
+
+class Interruption:
+    """What signals have asked for: each request raises `Interrupted` in the main thread.
+
+    After `hold` the first one is only noted, and the second one raises.
+    """
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+        """The first one that came."""
+        self._promise = ""
+        self._cutting = False
+        self._ending: signal.Signals | None = None
+        self._to_raise = False
+        self._moment = self._deadline = 0.0
+        """Of the last request, and for the end."""
+        self._pipe: tuple[int, int] | None = None
+        self._lines = queue.SimpleQueue[str]()
+        self._lock = threading.RLock()
+
+    @property
+    def requested(self) -> bool:
+        """Whether a signal has come."""
+        return self.signal is not None
+
+    @property
+    def name(self) -> str | None:
+        """That of the first signal that came, as in "SIGTERM"."""
+        return None if self.signal is None else self.signal.name
+
+    @contextlib.contextmanager
+    def answering(self, whole_process: bool = False) -> Iterator[Interruption]:
+        """Answer signals inside the block; within another such block, and outside the main thread, nothing changes.
+
+        Signals that the process was started to ignore, as by `nohup`, stay ignored.
+
+        Args:
+            whole_process: whether to end the process from here, without tidying up, where it has been asked to end and
+                still runs after `PATIENCE_S`, as in a long computation of MLX, or where it is asked once more.
+        """
+        if self._pipe is not None or threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        inbox, outbox = self._pipe = os.pipe()
+        for end in self._pipe:
+            os.set_blocking(end, False)
+        before = {number: signal.getsignal(number) for number in ENDING}
+        answered = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]
+        other_pipe = signal.set_wakeup_fd(outbox, warn_on_full_buffer=False)
+        thread = threading.Thread(target=self._watch, args=(inbox, whole_process), daemon=True)
+        thread.start()
+        try:
+            for number in answered:
+                signal.signal(number, self._handle)
+            yield self
+        finally:
+            for number in answered:
+                signal.signal(number, before[number])
+            signal.set_wakeup_fd(other_pipe)
+            self._pipe, self._promise = None, ""
+            os.close(outbox)
+            thread.join()
+            os.close(inbox)
+
+    def hold(self, promise: str) -> None:
+        """Until the end of `answering`, only note the first signal; `promise` is what is said then."""
+        self._promise = promise
+
+    @contextlib.contextmanager
+    def cut(self) -> Iterator[None]:
+        """Leave the block at the first signal, although it is only noted."""
+        self._cutting = True
+        try:
+            yield
+        except Interrupted:
+            if self._ending is not None:
+                raise
+        finally:
+            self._cutting = False
+
+    def end_if_requested(self) -> None:
+        """Raise `Interrupted` if a signal has come."""
+        if self.signal is not None:
+            raise Interrupted(self.signal)
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        self._take()
+        if self._to_raise:
+            self._to_raise = False
+            raise Interrupted(signal.Signals(number))
+
+    def _watch(self, inbox: int, whole_process: bool) -> None:
+        while self._pipe is not None:
+            patience_s = max(0.0, self._deadline - time.monotonic()) if whole_process and self._ending else None
+            select.select([inbox], [], [], patience_s)
+            self._take()
+            while not self._lines.empty():
+                _say(self._lines.get())
+            if whole_process and self._ending and time.monotonic() >= self._deadline:
+                os._exit(128 + self._ending)
+
+    def _take(self) -> None:
+        """Decide about the signals that have come; the thread and the handler call this, and the first one decides."""
+        with self._lock, contextlib.suppress(BlockingIOError):
+            for number in os.read(self._pipe[0], 512) if self._pipe else ():
+                if number in ENDING and signal.getsignal(number) == self._handle:
+                    self._decide(signal.Signals(number))
+
+    def _decide(self, number: signal.Signals) -> None:
+        moment, first = time.monotonic(), self.signal is None
+        if not first and (number is signal.SIGHUP or moment - self._moment < _ONE_REQUEST_S):
+            return
+        self.signal, self._moment = self.signal or number, moment
+        if first and self._promise:
+            self._to_raise = self._cutting
+            self._lines.put(f"Interrupted ({number.name}): {self._promise}. A second signal ends it at once.")
+        else:
+            self._to_raise = True
+            self._deadline = moment + (PATIENCE_S if self._ending is None else 0.0)
+            self._ending = number
+            self._lines.put(f"Interrupted ({number.name}){'' if first else ': ends at once'}.")
+        assert self._pipe is not None
+        os.write(self._pipe[1], b"\0")  # the thread says the line
+
+
+def _say(line: str) -> None:
+    """Write a line without waiting: not for the lock of `sys.stderr`, and not for a reader that does not read."""
+    try:
+        descriptor = sys.stderr.fileno()
+    except (AttributeError, OSError, ValueError):  # closed, or a stream of a notebook
+        print(f"mlx-tiny: {line}", file=sys.stderr, flush=True)
+        return
+    with contextlib.suppress(OSError, ValueError):
+        start = "\n" if os.isatty(descriptor) else ""  # after what stands there, such as ^C
+        if select.select([], [descriptor], [], 0)[1]:
+            os.write(descriptor, f"{start}mlx-tiny: {line}\n".encode())
+
+
+@contextlib.contextmanager
+def keyboard_interrupts() -> Iterator[None]:
+    """Raise KeyboardInterrupt for Ctrl-C inside the block, as Python does, so that it need not end the process."""
+    before = signal.getsignal(signal.SIGINT)
+    if before in (signal.SIG_IGN, None) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
