@@ -336,5 +336,7 @@ class Progress(Account):
     """State of the divergence watch."""
     phases: dict[str, float] = field(default_factory=dict)
     """Seconds by phase."""
+    computed_by: str | None = None
+    """Framework, device and lanes, on which the last bits of a result depend; None in older checkpoints."""
     restarts: int = 0
     """How often a new process continued the run after an error of the device."""

@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 _OF_A_SESSION = ("budget", "backend", "implementation")
 
 
-def resume(path: Path, run_path: Path | None, flags: dict[str, Any]) -> None:
+def resume(path: Path, run_path: Path | None, flags: dict[str, Any], *, best: bool = False) -> None:
     """Continue the run at `path` within its budget or a larger one; a run that has spent it is left as it is.
 
     Args:
         run_path, flags: what the user gave beside `--resume`.
+        best: go back to the best checkpoint.
 
     Raises:
         TinyError: no run, or a budget that the run has spent already.
@@ -52,6 +53,8 @@ def resume(path: Path, run_path: Path | None, flags: dict[str, Any]) -> None:
     session.backend_kind(run.config.train.backend)  # raises the error of a missing PyTorch now
     session.require_possible(run.config)
     lines = []
+    if best:
+        run.return_to_best()
     if run.has_checkpoint():
         _, progress = run.load_checkpoint("last")
         if run.config.train.budget != before.train.budget:

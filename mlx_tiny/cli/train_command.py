@@ -44,13 +44,22 @@ class _TrainCommand(CommandWithSections):
     help="Continue the run in this folder, up to --budget in all.",
 )
 @click.option(
+    "--resume-from",
+    type=click.Choice(["last", "best"]),
+    default="last",
+    show_default=True,
+    help="Checkpoint that --resume continues: `best` goes back to the lowest validation loss.",
+)
+@click.option(
     "--from",
     "from_path",
     type=click.Path(path_type=Path),
     help="Start a new run from the weights and the tokenizer of the run in this folder.",
 )
 @config_options(*SECTIONS)
-def command(run_path: Path | None, resume_path: Path | None, from_path: Path | None, **flags: Any) -> None:
+def command(
+    run_path: Path | None, resume_path: Path | None, resume_from: str, from_path: Path | None, **flags: Any
+) -> None:
     """Train a small language model within a budget, and report how good it is.
 
     Without options, the run takes five minutes. It trains on TinyStories if that is in the cache, and on generated
@@ -66,8 +75,10 @@ def command(run_path: Path | None, resume_path: Path | None, from_path: Path | N
     if resume_path is not None:
         if from_path is not None:
             raise click.UsageError("--resume continues a run, and --from starts a new one: name only one of them")
-        resume(resume_path, run_path, flags)
+        resume(resume_path, run_path, flags, best=resume_from == "best")
         return
+    if resume_from != "last":
+        raise click.UsageError("--resume-from goes with --resume")
     path = run_path or new_folder()
     if from_path is not None:
         from_run.begin(path, from_path, flags)

@@ -50,6 +50,11 @@ def begin(run: RunFolder, backend: Backend, tell: Callable[[str], None], *, resu
         if origin is not None and progress.step == 0:
             begun = f"starts from the weights of {origin.run}, step {origin.step}"
         tell(begun)
+        if progress.computed_by not in (None, backend.description):
+            tell(
+                f"warning: until here {progress.computed_by} computed the run, and now {backend.description}: "
+                f"the result is not, bit for bit, that of a run without a break"
+            )
         return state, progress
     if resume:
         _require_not_begun(run)

@@ -280,6 +280,7 @@ class Trainer:
         """The state of the account for a checkpoint; valid only when all started steps are recorded."""
         return Progress(
             step=self.step_number,
+            computed_by=self.backend.description,
             sequences=self.stream.position,
             tokens=self.budget.spent_tokens,
             flops=self.budget.spent_flops,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import resource
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from mlx_tiny.data.prepare import prepare
 from mlx_tiny.data.tokenizers.characters import ByteTokenizer
 from mlx_tiny.training.checkpoint import RunFolder
 
-from .cases import NOTES, Case, assert_explained, everything
+from .cases import NOTES, USAGE, Case, assert_explained, everything
 from .command_line import (
     FEW_PAUSES,
     call,
@@ -45,6 +46,21 @@ def test_damaged_arrays_are_explained(kind: str, damage: Callable[[bytes], bytes
     assert files_below(copied) == before
     (copied / f"checkpoints/{other}.safetensors").unlink()
     assert_explained(call(*command), Case((), (f"The {kind} {path} is damaged", "Restore it from a copy")))
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"damaged")])
+def test_the_best_checkpoint_is_a_way_out(damage: Callable[[Path], None], trained: Path, copied: Path) -> None:
+    last = copied / "checkpoints" / "last.safetensors"
+    damage(last)
+    offered = call("train", "--resume", copied).err
+    words = shlex.split(offered.strip().removesuffix(".").partition("mlx-tiny train ")[2])
+    finished = succeeded(call("train", *words))
+    assert "resumed at step" in finished.err
+    assert RunFolder(copied).weights.read_bytes() == RunFolder(trained).weights.read_bytes()
+
+
+def test_a_way_back_needs_a_run() -> None:
+    assert_explained(call("train", "--resume-from", "best"), Case((), ("goes with --resume",), USAGE))
 
 
 def test_a_checkpoint_of_another_configuration_is_refused(copied: Path) -> None:

@@ -35,6 +35,7 @@ from mlx_tiny.tools import signals
 from mlx_tiny.tools.signals import Interrupted
 from mlx_tiny.training import beginning
 from mlx_tiny.training.arrays import all_finite
+from mlx_tiny.training.backend import MlxBackend
 from mlx_tiny.training.evaluate import evaluate
 from mlx_tiny.training.trainer import Milestones
 
@@ -299,6 +300,15 @@ def test_the_clock_goes_on_where_it_stopped(tmp_path: Path) -> None:
     second = tiny_trainer(run, recorder, resume=True, budget=f"{saved + 0.1}s").train()
     assert recorder.steps[0].seconds > saved > 0
     assert saved < second.progress.seconds < saved + 1.5
+
+
+def test_a_session_on_other_lanes_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, _, _ = train_whole(tmp_path / "run", tiny_config(tmp_path, budget=tokens(2)))
+    for description, said in ((MlxBackend(run.config).description, False), ("mlx 0.0 on cpu, 7 lanes", True)):
+        monkeypatch.setattr(MlxBackend, "description", description)
+        recorder = Recorder()
+        tiny_trainer(run, recorder, resume=True, budget=tokens(4))
+        assert any("7 lanes" in line and "bit for bit" in line for line in recorder.messages) is said
 
 
 def test_a_run_that_starts_again_forgets_the_old_one(tmp_path: Path) -> None:
