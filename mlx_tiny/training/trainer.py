@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -19,9 +18,11 @@ from mlx_tiny.training.backend import Backend, MlxBackend, State, evaluate_text
 from mlx_tiny.training.beginning import begin, require_data_of, stream_of
 from mlx_tiny.training.budget import Budget
 from mlx_tiny.training.checkpoint import RunFolder
+from mlx_tiny.training.clock import Clock
 from mlx_tiny.training.device_errors import device_errors_explained
 from mlx_tiny.training.evaluate import Evaluation, combined
 from mlx_tiny.training.watch import Diverged, LossWatch
+from mlx_tiny.units import format_seconds
 
 # Steps that are started before the loss of the first one is read, so that the device need not wait for the host.
 _PIPELINE_DEPTH = 2
@@ -124,14 +125,15 @@ class Trainer:
         self.stream = stream_of(corpus, self.config)
         self.state, progress = begin(run, self.backend, listener.message, resume=resume)
         self.stream.seek(progress.sequences)
-        self.budget = Budget(self.config.train.budget, progress.tokens, progress.flops, progress.seconds)
+        self.clock, self._told_gaps_s = Clock(), 0.0
+        self.budget = Budget(self.config.train.budget, progress.tokens, progress.flops, progress.seconds, self.clock)
         self._ended = self.budget.equals(progress.spent_budget)
         self.step_number, self.best = progress.step, progress.best_bits_per_byte
         self.restarts = max(progress.restarts, restarts)
         self.watch = from_plain(LossWatch, progress.losses, "account of the run")
         self.phases: dict[str, float] = dict(progress.phases)
         if compile_s:
-            self.phases[_COMPILING] = self.phases.get(_COMPILING, 0.0) + compile_s
+            self._add(_COMPILING, compile_s)
         self._pending: deque[_InFlight] = deque()
         self._recent: deque[tuple[int, float]] = deque(maxlen=16)
         """Tokens and seconds of the last steps."""
@@ -148,7 +150,7 @@ class Trainer:
         """
         train = self.config.train
         explained = device_errors_explained(self.run.path, train.batch_size, train.micro_batches)
-        with self.interruption.answering(), explained:
+        with self.interruption.answering(), self.clock.watched(), explained:
             with self._phase(_COMPILING):
                 self._warm_up()
             try:
@@ -215,6 +217,7 @@ class Trainer:
         self._recent.append((oldest.tokens, now - self._last_settled))
         self._last_settled = now
         tokens, seconds = map(sum, zip(*self._recent, strict=True))
+        self.clock.step_s = seconds / len(self._recent)
         record = StepRecord(
             step=oldest.step,
             loss=value,
@@ -240,8 +243,7 @@ class Trainer:
     def _cost_of_stopping_later(self) -> float:
         """Cost of one more step in the unit of the budget; seconds include the steps that still run before it."""
         tokens, flops = self._cost
-        step_s = sum(seconds for _, seconds in self._recent) / max(1, len(self._recent))
-        seconds = step_s * (1 + 2 * len(self._pending))
+        seconds = self.clock.step_s * (1 + 2 * len(self._pending))
         return {"seconds": seconds, "tokens": float(tokens), "flops": flops}[self.budget.quantity]
 
     def _evaluate_beginning(self, fraction: float) -> None:
@@ -348,8 +350,16 @@ class Trainer:
 
     @contextlib.contextmanager
     def _phase(self, name: str) -> Iterator[None]:
-        started = time.monotonic()
+        started = self.clock()
         try:
             yield
         finally:
-            self.phases[name] = self.phases.get(name, 0.0) + time.monotonic() - started
+            self._add(name, self.clock() - started)
+        if (gap_s := self.clock.gaps_s - self._told_gaps_s) > 0:
+            self._told_gaps_s += gap_s
+            self._add("gaps", gap_s)
+            told = f"the process was stopped or the machine asleep for {format_seconds(gap_s)}"
+            self.listener.message(f"{told}, which the budget is not charged with")
+
+    def _add(self, phase: str, seconds: float) -> None:
+        self.phases[phase] = self.phases.get(phase, 0.0) + seconds

@@ -33,9 +33,10 @@ from mlx_tiny.model.parameters import training_flops_per_token
 from mlx_tiny.records import FinalRecord
 from mlx_tiny.tools import signals
 from mlx_tiny.tools.signals import Interrupted
-from mlx_tiny.training import beginning
+from mlx_tiny.training import beginning, trainer
 from mlx_tiny.training.arrays import all_finite
 from mlx_tiny.training.backend import MlxBackend
+from mlx_tiny.training.clock import Clock
 from mlx_tiny.training.evaluate import evaluate
 from mlx_tiny.training.trainer import Milestones
 
@@ -127,6 +128,34 @@ def test_a_token_budget_ends_at_the_nearest_step(tmp_path: Path, asked: float, t
     assert [report.step for report in recorder.steps] == list(range(1, taken + 1))
     assert (outcome.progress.step, outcome.progress.tokens) == (taken, taken * STEP_TOKENS)
     assert outcome.progress.sequences == taken * STEP_TOKENS // 32
+
+
+class Sleeper(Recorder):
+    """Each step takes 0.01 s; the machine sleeps for an hour during one of them, and for a minute at an evaluation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now_s = 0.0
+
+    def step(self, report) -> None:
+        super().step(report)
+        self.now_s += 3600 if report.step == 5 else 0.01
+
+    def evaluation(self, record) -> None:
+        super().evaluation(record)
+        self.now_s += 60
+
+
+def test_time_asleep_is_not_charged_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Sleeper()
+    monkeypatch.setattr(trainer, "Clock", lambda: Clock(lambda: recorder.now_s))
+    run = create_run(tmp_path / "run", tiny_config(tmp_path, budget="1s", evaluations=2, checkpoints=0))
+    outcome = tiny_trainer(run, recorder).train()
+    assert len(recorder.evaluations) == 1 and recorder.steps[-1].multiplier < 0.1
+    assert 0.9 < outcome.progress.seconds < 1.1
+    assert outcome.phases["gaps"] == pytest.approx(3660, abs=1)
+    first, second = [message for message in recorder.messages if "asleep for" in message]
+    assert "1h00m" in first and "59.8s" in second
 
 
 def test_a_budget_of_flops_ends_at_the_nearest_step(tmp_path: Path) -> None:
