@@ -8,7 +8,6 @@ import functools
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 import mlx.core as mx
-import numpy as np
 
 from mlx_tiny.config import ModelConfig, Sampling
 from mlx_tiny.errors import TinyError
@@ -60,7 +59,7 @@ def generate_tokens(
     if endings:
         key, drawing = mx.random.split(key)
         readers, scores_EV = score_endings(reader, scores_V, endings, recent, sampling.repetition_penalty)
-        chosen, token = divmod(int(np.asarray(draw(scores_EV.reshape(-1), sampling, drawing))), scores_V.size)
+        chosen, token = divmod(_number(draw(scores_EV.reshape(-1), sampling, drawing)), scores_V.size)
         reader, ending = readers[chosen], [*endings[chosen].lead, token]
         yield from ending
         window += ending
@@ -71,7 +70,7 @@ def generate_tokens(
         elif len(window) > reader.length:
             scores_V = reader.read_next(window[-1])
         key, drawing = mx.random.split(key)
-        token = int(np.asarray(draw(scores_V, sampling, drawing, recent())))
+        token = _number(draw(scores_V, sampling, drawing, recent()))
         if token in stop:
             return
         yield token
@@ -107,6 +106,11 @@ def score_endings(
         readers.append(fork)
         rows.append(mx.where(mx.array(ending.allowed), log_probability + after_V, -mx.inf))
     return readers, mx.stack(rows)
+
+
+def _number(drawn: mx.array) -> int:
+    # Not by numpy, which hides the error where the work failed, and reads what is in the memory.
+    return int(drawn)
 
 
 def _log_softmax(scores_V: mx.array) -> mx.array:

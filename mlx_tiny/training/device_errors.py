@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from mlx_tiny.errors import TinyError, first_line
+
+if TYPE_CHECKING:
+    import mlx.core as mx
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class _Kind(NamedTuple):
@@ -102,3 +107,19 @@ def _lower(batch_size: int, micro_batches: int) -> str:
     more = next((n for n in range(micro_batches + 1, batch_size + 1) if batch_size % n == 0), None)
     first = f"cut the batch in more parts with --micro-batches {more}" if more else "shorten --context"
     return f"Start a run whose steps need less memory: {first}, or choose a smaller --preset"
+
+
+def evaluated(arrays: Sequence[mx.array]) -> list[NDArray[np.float64]]:
+    """The values of arrays.
+
+    Numpy alone would hide the error of an array that cannot be computed, and read what is in the memory.
+
+    Raises:
+        RuntimeError: the work of the device failed.
+    """
+    import mlx.core as mx
+    import numpy as np
+
+    mx.eval(arrays)
+    mx.synchronize()  # `eval` may return before MLX knows that the work of the GPU has failed
+    return [np.asarray(array, dtype=np.float64) for array in arrays]

@@ -27,6 +27,7 @@ from mlx_tiny.model.forward import token_losses
 from mlx_tiny.model.parameters import Parameters
 from mlx_tiny.ops.implementations import AUTO, decide
 from mlx_tiny.ops.operation import dtype_name
+from mlx_tiny.training.device_errors import evaluated
 
 PROTOCOL = "all documents, BOS before each and at the end, consecutive windows of the model's context, float64 sum, v2"
 """Name of the protocol; a change of the protocol changes the name."""
@@ -130,10 +131,8 @@ def window_losses(
             with lane(index):
                 input_BT, target_BT = mx.array(windows.inputs[part]), mx.array(windows.targets[part])
                 losses.append(token_losses(parameters, config, input_BT, target_BT, implementations, dtype=dtype))
-        mx.eval(losses)
-        mx.synchronize()  # MLX may raise an error of the GPU only here, after garbage came out of `eval`
-        for part, losses_BT in zip(group, losses, strict=True):
-            yield part, np.asarray(losses_BT, dtype=np.float64)
+        for part, losses_BT in zip(group, evaluated(losses), strict=True):
+            yield part, losses_BT
 
 
 def evaluate_texts(

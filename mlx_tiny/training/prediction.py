@@ -16,6 +16,7 @@ from mlx_tiny.data.batches import padded_length
 from mlx_tiny.model.forward import logits
 from mlx_tiny.model.parameters import Parameters
 from mlx_tiny.ops.implementations import AUTO, decide
+from mlx_tiny.training.device_errors import evaluated
 
 _SEQUENCES_AT_ONCE = 256
 _BATCH_TOKENS = 2048
@@ -97,10 +98,11 @@ def _read(
         row[: len(ids)] = ids
     implementations = decide(dataclasses.replace(config, context=length), batch=len(windows), asked=asked)
     scores_BTV, _ = logits(parameters, config, mx.array(token_BT), implementations)
+    chosen = []
     for number, window in enumerate(windows):
         places = sequences[window.sequence][1]
-        rows = mx.array([places[index] - 1 - window.start for index in window.predicted])
-        scores_PV = np.asarray(scores_BTV[number][rows], dtype=np.float64)
+        chosen.append(scores_BTV[number][mx.array([places[index] - 1 - window.start for index in window.predicted])])
+    for scores_PV in evaluated(chosen):
         scores_PV -= scores_PV.max(axis=1, keepdims=True)
         totals = np.log(np.exp(scores_PV).sum(axis=1, keepdims=True))
         yield scores_PV[:, wanted.start : wanted.stop] - totals
