@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import hashlib
 import json
 import math
@@ -45,13 +46,14 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[Any]:
     """Open a file that replaces `path` only when the block ends without an exception.
 
     The bytes are on disk before the rename, and the rename before the return. After a crash at any moment `path`
-    has either its complete old content or its complete new content.
+    has either its complete old content or its complete new content. Who writes it next removes what the crash has left.
 
     Raises:
         TinyError: no space, no permission, or another error of the file system.
     """
     encoding = None if "b" in mode else "utf-8"
     with explained(path):
+        remove_leftovers(path.parent, glob.escape(path.name))
         descriptor, aside = tempfile.mkstemp(dir=path.parent, prefix=_prefix_aside(path))
         try:
             with os.fdopen(descriptor, mode, encoding=encoding) as file:
@@ -104,9 +106,13 @@ def discard_folder(path: Path) -> None:
             shutil.rmtree(aside, ignore_errors=True)
 
 
-def remove_leftovers(parent: Path) -> None:
-    """Delete what `atomic_write` and `atomic_folder` left in `parent` when their process was killed on this machine."""
-    for aside in parent.glob(f".*.{_machine_mark()}-*.*"):
+def remove_leftovers(parent: Path, names: str = "*") -> None:
+    """Delete what `atomic_write` and `atomic_folder` left in `parent` when their process was killed on this machine.
+
+    Args:
+        names: a pattern of the names that they were to have.
+    """
+    for aside in parent.glob(f".{names}.{_machine_mark()}-*.*"):
         process = aside.name.rsplit(".", 2)[-2].rpartition("-")[2]
         if process.isdecimal() and not _is_running(int(process)):
             if aside.is_dir():

@@ -279,6 +279,16 @@ def test_leftovers_of_the_killed_are_removed_and_those_of_the_living_kept(tmp_pa
     remove_leftovers(tmp_path / "nowhere")
 
 
+def test_who_writes_a_file_again_removes_what_a_killed_one_left_of_it(tmp_path: Path) -> None:
+    assert python(KILLED, tmp_path).returncode == -9
+    with atomic_write(tmp_path / "other"):
+        pass
+    assert len(os.listdir(tmp_path)) == 3
+    with atomic_write(tmp_path / "file"):
+        pass
+    assert [name for name in os.listdir(tmp_path) if name.startswith(".file")] == []
+
+
 def test_json_comes_back(tmp_path: Path) -> None:
     value = {"a": [1, 2.5, None, True], "ü": "é\n"}
     write_json(tmp_path / "file.json", value)

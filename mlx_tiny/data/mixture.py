@@ -36,7 +36,7 @@ from mlx_tiny.data.sources import Source, find_source, require_used, resolve
 from mlx_tiny.data.tokenizer import Tokenizer, require_size
 from mlx_tiny.data.tokenizers.byte_pair import SAMPLE_BYTES
 from mlx_tiny.errors import TinyError
-from mlx_tiny.files import atomic_folder, discard_folder, hash_text
+from mlx_tiny.files import atomic_folder, discard_folder, hash_text, remove_leftovers
 from mlx_tiny.records import Record, read_sealed, write_sealed
 
 SMALLEST_SHARE = 1e-6
@@ -157,6 +157,7 @@ class Mixture:
         texts = [source.fingerprint() for source in self.sources]
         key = hash_text("disjoint mixture", PREPARED_VERSION, *self.shares, *texts, learned)[:32]
         configs = [replace(config, sources=source.names) for source in self.sources]
+        remove_leftovers(prepared_folder(key).parent)
         known = find_mixture(key, tell)
         if known is not None:
             if exact_vocabulary:

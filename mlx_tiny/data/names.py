@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import BinaryIO
@@ -14,7 +15,7 @@ from typing import BinaryIO
 from mlx_tiny.data.find import DATA_SUFFIXES, NAMED, normalised_suffix
 from mlx_tiny.data.opening import BLOCK_BYTES, readable
 from mlx_tiny.errors import TinyError
-from mlx_tiny.files import atomic_write, cache_home, explained, make_folder
+from mlx_tiny.files import atomic_write, cache_home, explained, folder_aside, make_folder, remove_leftovers
 
 STANDARD_INPUT = "-"
 
@@ -59,20 +60,23 @@ def keep_stream(stream: BinaryIO, suffix: str | None = None, *, table: bool = Fa
         TinyError: the stream is empty.
     """
     folder = make_folder(_streams())
-    digest, aside = hashlib.sha256(), folder / f"incoming-{os.getpid()}"
-    start = b""
-    with atomic_write(aside) as file:
-        while block := stream.read(BLOCK_BYTES):
-            start = start or block.lstrip()
-            digest.update(block)
-            file.write(block)
-    if not start:
-        aside.unlink()
-        raise TinyError("Standard input is empty", remedy="Pipe text into the command, or name a file")
-    path = folder / f"{digest.hexdigest()[:32]}{suffix or _suffix(start, '.csv' if table else '.txt')}"
-    with explained(path):
-        os.replace(aside, path)
-    return path
+    remove_leftovers(folder)
+    digest, start = hashlib.sha256(), b""
+    aside = folder_aside(folder / "incoming")
+    try:
+        with atomic_write(aside / "text") as file:
+            while block := stream.read(BLOCK_BYTES):
+                start = start or block.lstrip()
+                digest.update(block)
+                file.write(block)
+        if not start:
+            raise TinyError("Standard input is empty", remedy="Pipe text into the command, or name a file")
+        path = folder / f"{digest.hexdigest()[:32]}{suffix or _suffix(start, '.csv' if table else '.txt')}"
+        with explained(path):
+            os.replace(aside / "text", path)
+        return path
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def is_kept_stream(path: Path) -> bool:

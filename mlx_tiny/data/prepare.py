@@ -73,6 +73,7 @@ def prepare(
     fingerprint = source.fingerprint()
     vocabulary = (config.tokenizer, config.vocabulary_size) if tokenizer is None else tokenizer.hash
     key = hash_text("prepared", PREPARED_VERSION, fingerprint, vocabulary)[:32]
+    remove_leftovers(prepared_folder(key).parent)
     for attempt in range(_ATTEMPTS + 1):
         prepared = None
         try:
@@ -120,7 +121,6 @@ def _make(
     """Write the folder; a damaged one is removed first."""
     directory = prepared_folder(key)
     discard_folder(directory)
-    remove_leftovers(directory.parent)
     with atomic_folder(directory) as folder:
         _write(folder, key, config, source, tokenizer, report, exact_vocabulary)
         if source.fingerprint() != fingerprint:

@@ -6,12 +6,15 @@ import gzip
 import io
 import json
 import os
+import subprocess
+import sys
 import threading
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tiny_run import subprocess_environment
 
 from mlx_tiny.data.find import Found, find
 from mlx_tiny.data.names import absolute, keep_stream, kept
@@ -288,6 +291,13 @@ class TestOthers:
         writer.join()
         assert kept_file.suffix == kept_as
         assert kept_file.is_file() and kept_file.read_text() == "Once.\n" and kept(str(kept_file)) == str(kept_file)
+
+    def test_what_a_killed_process_has_left_is_removed(self) -> None:
+        stream = "type('Stream', (), {'read': lambda *_: os.kill(os.getpid(), 9)})()"
+        code = f"import os; from mlx_tiny.data.names import keep_stream; keep_stream({stream})"
+        assert subprocess.run([sys.executable, "-c", code], env=subprocess_environment()).returncode == -9
+        kept_file = keep_stream(io.BytesIO(b"Once.\n"))
+        assert [path.name for path in kept_file.parent.iterdir() if path.name.startswith(".")] == []
 
     def test_empty_standard_input(self) -> None:
         with pytest.raises(TinyError, match="Standard input is empty"):
