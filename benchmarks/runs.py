@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.pairs import OURS, Asked, Run
 from mlx_tiny.errors import TinyError
 from mlx_tiny.machine.description import Machine
-from mlx_tiny.records import Record, read, to_plain
+from mlx_tiny.records import Record, read, read_sealed, to_plain
 from mlx_tiny.report.record import Report
 from mlx_tiny.tools.processes import run
 
@@ -110,7 +110,7 @@ def read_ours(folder: Path) -> dict[str, Any]:
     Raises:
         TinyError: no report, a damaged one, or one of a run that was interrupted.
     """
-    report = read(folder / "report.json", Report, "report of the run")
+    report = read_sealed(folder / "report.json", Report, "report of the run")
     if report.interrupted:
         raise TinyError("The run was interrupted", remedy="Start the study again; finished runs are kept")
     settings = to_plain(report.config)

@@ -22,7 +22,7 @@ from mlx_tiny.files import hash_text, parse_json, read_json, spelled, write_json
 
 R = TypeVar("R")
 _OTHER_VERSION = "It may come from another version of mlx_tiny"
-_SEAL = "seal"
+SEAL = "seal"
 _LARGEST_WHOLE = 2**64
 _LARGEST_COUNT = 2**53
 """Of an account: up to here float64 has all whole numbers."""
@@ -156,7 +156,7 @@ def read(path: Path, record: type[R], what: str) -> R:
 def write_sealed(path: Path, record: Record) -> None:
     """`write`, with a hash of the values, by which `read_sealed` knows whether they are those that were written."""
     values = to_plain(record)
-    write_json(path, {**values, _SEAL: _seal(values)})
+    write_json(path, {**values, SEAL: seal(values)})
 
 
 def read_sealed(path: Path, record: type[R], what: str) -> R:
@@ -166,13 +166,19 @@ def read_sealed(path: Path, record: type[R], what: str) -> R:
         TinyError: as `read`; or a value is not the one that was written.
     """
     values = read_json(path, what)
-    if values.pop(_SEAL, None) != _seal(values):
+    if values.pop(SEAL, None) != seal(values):
         raise TinyError(f"The {what} at {path} is not as it was written")
     return from_plain(record, values, f"{what} at {path}")
 
 
-def _seal(values: dict[str, Any]) -> str:
-    return hash_text(json.dumps(values, sort_keys=True))
+def seal(values: dict[str, Any]) -> str:
+    """A hash of values of JSON, in any order of their names."""
+    return hash_text(plain_text(values))
+
+
+def plain_text(values: dict[str, Any]) -> str:
+    """Values of JSON as one text, whatever the order of their names."""
+    return json.dumps(values, sort_keys=True)
 
 
 class Account:

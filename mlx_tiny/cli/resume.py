@@ -126,7 +126,7 @@ def _report_of_the_end(run: RunFolder, progress: Progress) -> Report | None:
     with contextlib.suppress(TinyError):  # what is damaged or missing is written again
         run.load_weights()
         report = read_report(run)
-        if run.has_ended() and (report.steps, report.interrupted) == (progress.step, False):
+        if run.has_ended() and (report.steps, report.interrupted, report.continued) == (progress.step, False, False):
             return report
     return None
 

@@ -194,6 +194,7 @@ def train(
     from mlx_tiny.cli.streams import lenient
     from mlx_tiny.machine.state import keep_awake
     from mlx_tiny.model.parameters import training_flops_per_token
+    from mlx_tiny.report.report import mark_continued
     from mlx_tiny.tools.signals import Interruption
     from mlx_tiny.training.origin import doubts
     from mlx_tiny.training.trainer import Trainer
@@ -231,6 +232,8 @@ def train(
                 compile_s=compile_s,
                 restarts=restart.counts()[1],
             )
+            if resume:
+                mark_continued(run)
             whole.enter_context(restart.offered(trainer))
             outcome = trainer.train()
         _report(run, corpus, backend, outcome, interruption, peak, prepare_s)

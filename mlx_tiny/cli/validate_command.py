@@ -124,7 +124,7 @@ def _validate(run_path: Path | None, as_json: bool, plot: Path | None) -> None:
     from mlx_tiny.validate.trajectory import Training
 
     began, training = time.monotonic(), Training()
-    run = suite.open_run(folder) if folder is not None else None
+    run = suite.open_run(folder, say) if folder is not None else None
     machine = _machine()
     if not as_json:
         for line in machine.values():

@@ -93,5 +93,7 @@ class Report(Record):
     """The step after which the weights were these; None in older reports."""
     restarts: int = 0
     """How often a new process continued the run after an error of the GPU."""
+    continued: bool = False
+    """Whether the run has gone on since, in a session that has not written its report yet, or never will."""
     interrupted_by: str | None = None
     """The name of the signal."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mlx_tiny.data.labels import label, labels
 from mlx_tiny.data.mixture import Corpus
-from mlx_tiny.errors import one_line, printable
+from mlx_tiny.errors import TinyError, one_line, printable
 from mlx_tiny.files import atomic_write
 from mlx_tiny.machine.description import describe
 from mlx_tiny.model.parameters import (
@@ -17,7 +18,7 @@ from mlx_tiny.model.parameters import (
     parameters_by_group,
     training_flops_per_token,
 )
-from mlx_tiny.records import EvaluationRecord, StepRecord, read, write
+from mlx_tiny.records import EvaluationRecord, StepRecord, read_sealed, write_sealed
 from mlx_tiny.report.record import Report, TextStrength
 from mlx_tiny.tools import plots
 from mlx_tiny.tools.tables import Column, Table
@@ -154,7 +155,7 @@ def summary(report: Report, path: Path) -> dict[str, str]:
 
 def _earlier_weights(report: Report) -> str:
     """What to know where the weights are not those of the end of the run; else empty."""
-    if report.weights_from != "best" or report.weights_step is None:
+    if report.weights_from != "best" or report.weights_step is None or not report.steps:
         return ""
     return (
         f"from {report.weights_step / report.steps:.0%} of the run, where validation was lowest; it rose afterwards: "
@@ -183,11 +184,21 @@ def _before_and_after(report: Report) -> dict[str, str]:
 
 def write_report(run: RunFolder, report: Report) -> None:
     """Write report.json and report.md, and loss.png where matplotlib is installed."""
-    write(run.path / "report.json", report)
-    with atomic_write(run.path / "report.md", "w") as file:
-        file.write(_markdown(report))
+    _write_text(run, report)
     if plots.installed():
         _plot(run, run.path / "loss.png")
+
+
+def mark_continued(run: RunFolder) -> None:
+    """Say in the report of a run that goes on, if it has one, that it is not that of the newest state."""
+    with contextlib.suppress(TinyError):  # what is damaged or missing is written again
+        _write_text(run, replace(read_report(run), continued=True))
+
+
+def _write_text(run: RunFolder, report: Report) -> None:
+    write_sealed(run.path / "report.json", report)
+    with atomic_write(run.path / "report.md", "w") as file:
+        file.write(_markdown(report))
 
 
 def read_report(run: RunFolder) -> Report:
@@ -196,7 +207,7 @@ def read_report(run: RunFolder) -> Report:
     Raises:
         TinyError: it is missing, damaged, or of another version.
     """
-    return read(run.path / "report.json", Report, "report")
+    return read_sealed(run.path / "report.json", Report, "report")
 
 
 def beaten(report: Report) -> bool:
@@ -243,6 +254,8 @@ def _markdown(report: Report) -> str:
     phases = {name: format_seconds(seconds) for name, seconds in report.phases_s.items()}
     machine = {**report.machine.lines(), "backend": report.backend}
     parts = [f"# A language model from {one_line(_learned(report))}", ""]
+    if report.continued:
+        parts += [f"**The run has gone on since step {report.steps:,}, of which this report is.**", ""]
     for title, rows in (
         ("Strength", strength),
         *([("Texts", _rows_of_texts(report))] if report.texts or report.origin else []),

@@ -16,27 +16,22 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import re
 import shlex
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from mlx_tiny.config import FORMAT_VERSION, RunConfig
+from mlx_tiny.config import RunConfig
 from mlx_tiny.data.tokenizer import Tokenizer, load_tokenizer
 from mlx_tiny.errors import TinyError
 from mlx_tiny.files import (
     atomic_folder,
     atomic_write,
     explained,
-    hash_text,
     make_folder,
-    read_json,
     remove_leftovers,
-    write_json,
 )
 from mlx_tiny.model.parameters import Parameters, parameter_specs
 from mlx_tiny.records import (
@@ -44,12 +39,9 @@ from mlx_tiny.records import (
     Progress,
     TextOfRun,
     from_json,
-    from_plain,
     to_json,
-    to_plain,
 )
 from mlx_tiny.training.arrays import (
-    OTHER_VERSION,
     model_arrays,
     named_state,
     open_arrays,
@@ -58,22 +50,9 @@ from mlx_tiny.training.arrays import (
     save_arrays,
     state_arrays,
 )
+from mlx_tiny.training.described import Described, read_described
 from mlx_tiny.training.metrics import MetricsFile
 from mlx_tiny.training.step import TrainingState
-
-# Settings that may change when a run is resumed.
-_HOW_OFTEN = ("evaluations", "evaluation_tokens", "checkpoints", "samples")
-_BY_WHAT = ("backend", "implementation", "compile")
-
-
-@dataclass(frozen=True)
-class _Described:
-    """The content of `config.json`."""
-
-    format_version: int
-    config: RunConfig
-    corpus: TextOfRun
-    origin: Origin | None = None
 
 
 class RunFolder:
@@ -90,18 +69,8 @@ class RunFolder:
         self.path = path
         if not (path / "config.json").exists():
             raise TinyError(f"{path} contains no run", remedy="Name the folder that `mlx-tiny train` wrote")
-        saved = read_json(path / "config.json", "run configuration")
-        if saved.get("format_version") != FORMAT_VERSION:
-            raise TinyError(
-                f"The run at {path} was written by another version of mlx_tiny",
-                expected=f"format {FORMAT_VERSION}",
-                got=saved.get("format_version"),
-                remedy=OTHER_VERSION,
-            )
-        described = from_plain(_Described, saved, f"run configuration {path / 'config.json'}")
-        self.config, self.corpus = described.config, described.corpus
-        self.origin = described.origin
-        """The run whose weights this one started from; None for random weights."""
+        described = read_described(path / "config.json")
+        self.config, self.corpus, self.origin = described.config, described.corpus, described.origin
 
     @staticmethod
     def require_free(path: Path) -> None:
@@ -133,7 +102,7 @@ class RunFolder:
         remove_leftovers(path.parent)
         with atomic_folder(path) as aside:
             shutil.copyfile(tokenizer_model, aside / "tokenizer.model")
-            _write_config(aside, config, corpus, start[0] if start else None)
+            Described(config, corpus, start[0] if start else None).write(aside / "config.json")
             if start:
                 RunFolder(aside).save_checkpoint("last", start[1], Progress())
         make_folder(path / "checkpoints")
@@ -146,7 +115,7 @@ class RunFolder:
             TinyError: disk full, no permission.
         """
         if RunFolder(self.path).config != self.config:
-            _write_config(self.path, self.config, self.corpus, self.origin)
+            self._described().write(self.path / "config.json")
 
     @property
     def tokenizer_model(self) -> Path:
@@ -342,20 +311,11 @@ class RunFolder:
             remove_leftovers(folder)
 
     def identity(self) -> str:
-        """Hash of everything that must be equal in a checkpoint and in the run that loads it.
+        """Hash of everything that must be equal in a checkpoint and in the run that loads it."""
+        return self._described().identity()
 
-        Budget, backend, implementations, and how often the run evaluates and saves may change between sessions.
-        """
-        config = to_plain(self.config)
-        for name in (*_HOW_OFTEN, *_BY_WHAT, "budget"):
-            config["train"].pop(name)
-        origin = [] if self.origin is None else [self.origin.weights]
-        parts = self.corpus.tokenizer, self.corpus.key, *origin
-        return hash_text(json.dumps(config, sort_keys=True), *parts)[:16]
-
-
-def _write_config(folder: Path, config: RunConfig, corpus: TextOfRun, origin: Origin | None) -> None:
-    write_json(folder / "config.json", to_plain(_Described(FORMAT_VERSION, config, corpus, origin)))
+    def _described(self) -> Described:
+        return Described(self.config, self.corpus, self.origin)
 
 
 def _progress(path: Path, texts: dict[str, str]) -> Progress:

@@ -46,13 +46,16 @@ class Run:
     """Reads the same weights by the reference's own code."""
 
 
-def open_run(folder: RunFolder) -> Run:
+def open_run(folder: RunFolder, tell: Callable[[str], None] = lambda _: None) -> Run:
     """A run's weights, a batch of its training data, and the beginning of its validation data.
+
+    Args:
+        tell: called with a line where the weights are not those of a finished run.
 
     Raises:
         TinyError: weights or data missing, damaged, changed, or of another version.
     """
-    weights = folder.load_weights()
+    weights = folder.load_weights(tell)
     data = own_text(folder)
     corpus = data.parts[0].corpus
     config = folder.config

@@ -22,7 +22,7 @@ from benchmarks.scaling import Scaling
 from mlx_tiny.bench.record import Benchmarks, Profile
 from mlx_tiny.config import DataConfig, RunConfig
 from mlx_tiny.errors import TinyError
-from mlx_tiny.records import read, to_json, write
+from mlx_tiny.records import read, to_json, write_sealed
 from mlx_tiny.report.record import Report
 from mlx_tiny.tools.processes import ROOT
 
@@ -174,11 +174,11 @@ def test_ours_is_read_without_its_folders(tmp_path: Path) -> None:
     values: dict[str, Any] = {field.name: plain.get(str(field.type), {}) for field in needed}
     config = RunConfig(data=DataConfig(sources=("/a/b.txt",)))
     report = Report(**{**values, "machine": MACHINE, "config": config, "data": "own text: /a/b.txt"})
-    write(tmp_path / "report.json", report)
+    write_sealed(tmp_path / "report.json", report)
     fields = runs.read_ours(tmp_path)
     assert fields["bits_per_byte"] == 0.7 and fields["samples"] == ["Once"] and fields["machine"] == MACHINE
     assert "/a" not in to_json(fields) and fields["settings"]["data"]["sources"] == ["b.txt"]
-    write(tmp_path / "report.json", dataclasses.replace(report, interrupted=True))
+    write_sealed(tmp_path / "report.json", dataclasses.replace(report, interrupted=True))
     with pytest.raises(TinyError, match="interrupted"):
         runs.read_ours(tmp_path)
 

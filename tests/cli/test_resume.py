@@ -140,12 +140,14 @@ def test_after_a_crash_the_newer_state_writes_and_is_named(run: Path) -> None:
     steps = read_report(run)["steps"]
     with crash(20):
         call("train", "--resume", run, "--budget", f"{4 * BUDGET}tok")
+    assert read_report(run)["continued"] and "gone on since" in (run / "report.md").read_text()
     for command in (("generate", run, "--temperature", "0"), ("eval", run, "notes.txt")):
         finished = succeeded(call(*command))
         assert f"its last checkpoint, step {steps + 20}" in finished.err
         assert finished.out != old.out
     succeeded(call("train", "--resume", run, "--budget", f"{4 * BUDGET}tok"))
     assert "checkpoint" not in succeeded(call("generate", run)).err
+    assert not read_report(run)["continued"] and "gone on since" not in (run / "report.md").read_text()
 
 
 def test_a_finished_run_without_its_checkpoint_is_not_begun_again(run: Path) -> None:

@@ -173,7 +173,7 @@ def test_damaged_weights_and_changed_data_are_explained(trained: Path, place: Pa
     config = json.loads((run / "config.json").read_text())
     config["corpus"]["key"] = "0" * 32
     (run / "config.json").write_text(json.dumps(config))
-    assert_explained(call("validate", "r"), Case((), ("belongs to a run of another configuration",), USER))
+    assert_explained(call("validate", "r"), Case((), ("is not as it was written",), USER))
 
 
 def test_a_plot_that_cannot_be_is_refused_before_anything_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from tiny_run import STEP_TOKENS, tiny_config, tiny_corpus, train_whole
 from mlx_tiny.config import ModelConfig
 from mlx_tiny.data.prepared import PreparedCorpus
 from mlx_tiny.model.parameters import parameter_count, parameters_by_group, training_flops_per_token
-from mlx_tiny.records import EvaluationRecord, StepRecord, read
+from mlx_tiny.records import EvaluationRecord, StepRecord, read_sealed
 from mlx_tiny.report import report
 from mlx_tiny.report.record import Report
 from mlx_tiny.tools import plots
@@ -239,7 +239,7 @@ def test_with_matplotlib_the_losses_are_drawn_over_the_tokens(
     ended: Ended, tmp_path: Path, drawn: dict[str, StandIn]
 ) -> None:
     built = write(ended, tmp_path)
-    assert read(tmp_path / "report.json", Report, "report") == built
+    assert read_sealed(tmp_path / "report.json", Report, "report") == built
     assert (tmp_path / "report.md").read_text() == report._markdown(built)
     steps = [record for record in ended.run.metrics.read() if isinstance(record, StepRecord)]
     checks = [record for record in ended.run.metrics.read() if isinstance(record, EvaluationRecord)]

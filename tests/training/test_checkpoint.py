@@ -158,8 +158,6 @@ IDENTITY: list[tuple[str, str, dict[str, Any]]] = [
     ("config", "optimizer", {"matrix_rate": 0.5}),
     ("config", "schedule", {"cooldown": 0.1}),
     ("config", "data", {"held_out": 0.3}),
-    ("corpus", "", {"key": "0" * 32}),
-    ("corpus", "", {"tokenizer": "0" * 32}),
 ]
 OF_A_SESSION = {
     "budget": "9h",
@@ -178,8 +176,30 @@ def test_a_run_of_another_configuration_or_of_other_data_is_refused(run: RunFold
     whole = (run.path / "config.json").read_text()
     for part, section, change in IDENTITY:
         with pytest.raises(TinyError, match="another configuration"):
-            rewrite_config(run, *filter(None, (part, section)), **change).load_checkpoint("last")
+            rewrite_config(run, part, section, **change).load_checkpoint("last")
         (run.path / "config.json").write_text(whole)
+
+
+@pytest.mark.parametrize(
+    "change", [{"key": "0" * 32}, {"tokenizer": "0" * 32}, {"description": "another"}, {"single_lines": True}]
+)
+def test_what_a_run_says_of_its_text_cannot_change(run: RunFolder, change: dict[str, Any]) -> None:
+    with pytest.raises(TinyError, match="not as it was written"):
+        rewrite_config(run, "corpus", **change)
+
+
+def test_a_run_without_a_seal_is_read_and_bound_to_its_text(run: RunFolder, state: TrainingState) -> None:
+    run.save_checkpoint("last", state, PROGRESS)
+    older = rewrite_config(run, seal=None)
+    assert older.load_checkpoint("last")[1] == PROGRESS
+    with pytest.raises(TinyError, match="another configuration"):
+        rewrite_config(run, "corpus", key="0" * 32).load_checkpoint("last")
+
+
+@pytest.mark.parametrize("corpus", [[], None, {"key": "../../other", "tokenizer": ""}, {"tokenizer": ""}, {"key": 3}])
+def test_a_damaged_text_of_a_run_is_refused(run: RunFolder, corpus: object) -> None:
+    with pytest.raises(TinyError, match=r"corpus|key of a prepared text"):
+        rewrite_config(run, corpus=corpus)
 
 
 def test_what_is_of_a_session_may_change(run: RunFolder, state: TrainingState) -> None:
