@@ -69,6 +69,14 @@ class CheckFailed(TinyError):
     exit_code = 3
 
 
+def require_finite(finite: bool) -> None:
+    """Refuse what a model computes where it is not finite, although its weights are."""
+    if not finite:
+        raise TinyError(
+            "The model computes NaN or infinity", remedy="Its weights are too large: train again with lower rates"
+        )
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an exception's message.
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 import mlx.core as mx
 
 from mlx_tiny.config import ModelConfig, Sampling
-from mlx_tiny.errors import TinyError
+from mlx_tiny.errors import TinyError, require_finite
 from mlx_tiny.linux.lanes import compiled_function, decide_compilation
 from mlx_tiny.model.forward import Cache, logits
 from mlx_tiny.model.healing import Ending, longest_lead
@@ -139,6 +139,7 @@ class Reader:
         scores_BTV, cache = logits(
             self.parameters, self.config, mx.array([list(tokens)]), decide(window, asked=self._asked)
         )
+        require_finite(bool(mx.all(mx.isfinite(scores_BTV[0, -1]))))
         self.length = len(tokens)
         room = [(0, 0), (0, self.config.context - self.length), (0, 0), (0, 0)]
         self._cache = [(mx.pad(key, room), mx.pad(value, room)) for key, value in cache]

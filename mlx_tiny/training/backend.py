@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any, Protocol
@@ -12,6 +13,7 @@ import numpy as np
 from mlx_tiny.config import RunConfig
 from mlx_tiny.data.prepared import PreparedCorpus
 from mlx_tiny.data.tokenizer import Tokenizer
+from mlx_tiny.errors import require_finite
 from mlx_tiny.linux import kernels
 from mlx_tiny.linux.lanes import decide_compilation, lanes, prepare
 from mlx_tiny.machine.description import device
@@ -90,6 +92,7 @@ class Backend(Protocol):
 def evaluate_text(backend: Backend, state: Any, text: PreparedCorpus, limit_tokens: int | None) -> Evaluation:
     """Strength on the validation text, or on about so many tokens from its beginning."""
     nats, tokens = backend.evaluate(state, text.valid, limit_tokens)
+    require_finite(math.isfinite(nats))
     return Evaluation(nats, tokens, tokens * text.valid_bytes / (len(text.valid) - 1))
 
 

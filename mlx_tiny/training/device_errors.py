@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from mlx_tiny.errors import TinyError, first_line
+from mlx_tiny.errors import TinyError, first_line, require_finite
 
 if TYPE_CHECKING:
     import mlx.core as mx
@@ -116,10 +116,13 @@ def evaluated(arrays: Sequence[mx.array]) -> list[NDArray[np.float64]]:
 
     Raises:
         RuntimeError: the work of the device failed.
+        TinyError: a value is NaN or infinite.
     """
     import mlx.core as mx
     import numpy as np
 
     mx.eval(arrays)
     mx.synchronize()  # `eval` may return before MLX knows that the work of the GPU has failed
-    return [np.asarray(array, dtype=np.float64) for array in arrays]
+    values = [np.asarray(array, dtype=np.float64) for array in arrays]
+    require_finite(all(np.isfinite(value).all() for value in values))
+    return values

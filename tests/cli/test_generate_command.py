@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import mlx.core as mx
 import pytest
 
 from mlx_tiny.cli import main
@@ -182,9 +183,13 @@ def test_weights_that_are_not_finite_are_named(trained: Path, place: Path) -> No
     shutil.copytree(trained, place / "copy")
     run = RunFolder(place / "copy")
     parameters = run.load_weights()
-    run.save_weights({**parameters, "head": parameters["head"] * float("nan")}, run.weights_step() or 0)
-    finished = call("generate", place / "copy")
-    assert (finished.code, finished.out) == (1, "") and "NaN" in finished.err
+    (place / "notes.txt").write_text("Once upon a time.\n")
+    for factor in (float("nan"), 1e38):  # with the second one, the weights are finite, and what they give is not
+        head = mx.where(parameters["head"] == 0, 1.0, parameters["head"])
+        run.save_weights({**parameters, "head": mx.clip(head * factor, -3e38, 3e38)}, run.weights_step() or 0)
+        for command in (("generate",), ("eval", "notes.txt"), ("score", "notes.txt"), ("predict", "notes.txt")):
+            finished = call(command[0], place / "copy", *command[1:])
+            assert (finished.code, finished.out) == (1, "") and "NaN" in finished.err
 
 
 def test_the_last_checkpoint_is_used_before_the_run_has_ended(
