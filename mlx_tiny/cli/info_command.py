@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -20,6 +21,7 @@ def command(as_json: bool) -> None:
     from mlx_tiny.files import cache_home
     from mlx_tiny.linux.lanes import lanes, prepare
     from mlx_tiny.machine.description import describe
+    from mlx_tiny.machine.load import best_look
     from mlx_tiny.machine.peaks import copy_peak, matmul_peak
     from mlx_tiny.model.options import all_options
     from mlx_tiny.records import to_json, to_plain
@@ -33,13 +35,14 @@ def command(as_json: bool) -> None:
         choice.operation.name: f"{choice.implementation} (of {', '.join(choice.operation.implementations)})"
         for choice in step_implementations(mini)
     }
-    home = cache_home()
+    home, machine = cache_home(), describe()
+    matmul, other_cores = best_look(matmul_peak)
     values = {
-        **to_plain(describe()),
+        **to_plain(replace(machine, state=replace(machine.state, other_cores=other_cores))),
         "blas_note": blas.reason,
         "lanes": len(lanes()),
         "implementations": implementations,
-        "matmul_gflop_per_s": round(matmul_peak() / 1e9, 1),
+        "matmul_gflop_per_s": round(matmul / 1e9, 1),
         "copy_gb_per_s": round(copy_peak() / 1e9, 1),
         "cache": str(home),
         "cache_bytes": _folder_bytes(home),

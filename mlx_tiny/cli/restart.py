@@ -68,7 +68,8 @@ def go_on(error: DeviceError, *, debug: bool) -> None:
         f"buffers, restart {continuation.count} of at most {MOST_RESTARTS} from there"
     )
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        with contextlib.suppress(OSError):
+            stream.flush()
     command = [sys.executable, "-m", "mlx_tiny", *(["--debug"] if debug else []), "train"]
     changes = {**shorter, _COUNTS: f"{continuation.count} {continuation.total}"}
     os.execve(command[0], [*command, f"--resume={continuation.run}"], environment(**changes))

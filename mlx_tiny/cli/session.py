@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mlx_tiny.data.sources import Source
     from mlx_tiny.data.tokenizer import Tokenizer
     from mlx_tiny.linux.warmup import CompilingAhead
+    from mlx_tiny.machine.state import State
     from mlx_tiny.report.record import TextStrength
     from mlx_tiny.tools.signals import Interruption
     from mlx_tiny.training.backend import Backend
@@ -192,7 +193,8 @@ def train(
     from mlx_tiny.cli import restart
     from mlx_tiny.cli.display import Display
     from mlx_tiny.cli.streams import lenient
-    from mlx_tiny.machine.state import keep_awake
+    from mlx_tiny.machine.load import OtherPrograms, best_look, is_busy
+    from mlx_tiny.machine.state import keep_awake, state
     from mlx_tiny.model.parameters import training_flops_per_token
     from mlx_tiny.report.report import mark_continued
     from mlx_tiny.tools.signals import Interruption
@@ -206,7 +208,9 @@ def train(
     compile_s = time.monotonic() - waiting
     config, notes = run.config, list[str]()
     backend = backend_kind(config.train.backend)(config, notes.append)
-    peak = backend.matmul_peak()
+    at_start = state()
+    peak, other_cores = best_look(backend.matmul_peak)
+    at_start = dataclasses.replace(at_start, other_cores=other_cores)
     display = Display(
         training_flops_per_token(config.model),
         peak,
@@ -214,7 +218,7 @@ def train(
         bytes_per_event=corpus.bytes_per_event,
     )
     before = [] if run.origin is None else doubts(run.origin)
-    for line in [*_header(run, corpus, reason, backend, peak), *before, *notes, *restart.lines()]:
+    for line in [*_header(run, corpus, reason, backend, peak), *_of_state(at_start), *before, *notes, *restart.lines()]:
         display.message(line)
     interruption = click.get_current_context().ensure_object(Interruption)
     with contextlib.ExitStack() as whole:
@@ -235,9 +239,24 @@ def train(
             if resume:
                 mark_continued(run)
             whole.enter_context(restart.offered(trainer))
+            others = OtherPrograms()
             outcome = trainer.train()
-        _report(run, corpus, backend, outcome, interruption, peak, prepare_s)
+            other_cores = others.cores()
+        if is_busy(at_start.other_cores) or is_busy(other_cores):
+            peak = max(peak, backend.matmul_peak())
+        _report(run, corpus, backend, outcome, interruption, peak, prepare_s, at_start, other_cores)
         interruption.end_if_requested()
+
+
+def _of_state(at_start: State) -> list[str]:
+    """The state of the machine for the header, and a warning where it makes a run slower."""
+    from mlx_tiny.linux.lanes import on_cpu
+    from mlx_tiny.records import to_plain
+    from mlx_tiny.tools.tables import readable
+
+    found = at_start.disturbances(on_cpu=on_cpu())
+    warning = [f"warning: {'; '.join(found)}: this machine can train faster than now"] if found else []
+    return [f"{name}: {text}" for name, text in readable({"state": to_plain(at_start)}).items()] + warning
 
 
 def _header(run: RunFolder, corpus: Corpus, reason: str, backend: Backend, peak: float) -> list[str]:
@@ -281,6 +300,8 @@ def _report(
     interruption: Interruption,
     peak: float,
     prepare_s: float,
+    at_start: State,
+    other_cores: float | None,
 ) -> None:
     from mlx_tiny.report import report
     from mlx_tiny.tools.tables import block
@@ -296,6 +317,8 @@ def _report(
         backend.peak_memory_bytes(),
         prepare_s,
         samples,
+        at_start,
+        other_cores,
     )
     old: list[TextStrength] = []
     with interruption.cut():

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from mlx_tiny.config import RunConfig
 from mlx_tiny.machine.description import Machine
+from mlx_tiny.machine.state import State
 from mlx_tiny.records import Origin, Record
 
 
@@ -97,3 +98,5 @@ class Report(Record):
     """Whether the run has gone on since, in a session that has not written its report yet, or never will."""
     interrupted_by: str | None = None
     """The name of the signal."""
+    state_at_start: State | None = None
+    """Of the machine when the last session began; that of its end is in `machine`, with the load while it trained."""

@@ -12,16 +12,18 @@ from mlx_tiny.data.mixture import Corpus
 from mlx_tiny.errors import TinyError, one_line, printable
 from mlx_tiny.files import atomic_write
 from mlx_tiny.machine.description import describe
+from mlx_tiny.machine.load import is_busy
+from mlx_tiny.machine.state import State
 from mlx_tiny.model.parameters import (
     multiply_adds_per_token,
     parameter_count,
     parameters_by_group,
     training_flops_per_token,
 )
-from mlx_tiny.records import EvaluationRecord, StepRecord, read_sealed, write_sealed
+from mlx_tiny.records import EvaluationRecord, StepRecord, read_sealed, to_plain, write_sealed
 from mlx_tiny.report.record import Report, TextStrength
 from mlx_tiny.tools import plots
-from mlx_tiny.tools.tables import Column, Table
+from mlx_tiny.tools.tables import Column, Table, readable
 from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.counted import counting_alone
 from mlx_tiny.training.evaluate import fingerprint
@@ -42,6 +44,9 @@ class Session:
     peak_memory_bytes: int
     prepare_s: float
     samples: list[str]
+    state_at_start: State
+    other_cores: float | None
+    """Cores that other programs used while the session trained."""
 
 
 def build(
@@ -53,6 +58,7 @@ def build(
         old: strength on the texts of the run that this one started from.
     """
     model, progress, evaluation = run.config.model, outcome.progress, outcome.evaluation
+    machine = describe()
     training_s = outcome.phases.get("training", 0.0)
     achieved = progress.flops / training_s if training_s else 0.0
     shares = [part.share for part in corpus.parts]
@@ -95,7 +101,8 @@ def build(
         phases_s={"prepare data": session.prepare_s, **outcome.phases},
         backend=session.backend,
         implementations=session.implementations,
-        machine=describe(),
+        machine=replace(machine, state=replace(machine.state, other_cores=session.other_cores)),
+        state_at_start=session.state_at_start,
         samples=session.samples,
         config=run.config,
         origin=run.origin,
@@ -142,6 +149,7 @@ def summary(report: Report, path: Path) -> dict[str, str]:
         "flops": f"{report.flops:.3g}",
         "tokens_per_s": f"{report.tokens_per_s:.0f}",
         "utilisation": _number(report.utilisation, ".1%"),
+        "other_programs": _other_programs(report),
         "peak_memory": format_bytes(report.peak_memory_bytes),
         "seconds": f"{report.seconds:.1f}",
         "restarts": _restarts(report),
@@ -161,6 +169,12 @@ def _earlier_weights(report: Report) -> str:
         f"from {report.weights_step / report.steps:.0%} of the run, where validation was lowest; it rose afterwards: "
         f"take a smaller budget or more text"
     )
+
+
+def _other_programs(report: Report) -> str:
+    """What other programs took while the run trained, where that disturbs its measurements; else empty."""
+    cores = report.machine.state.other_cores
+    return f"used {cores:.1f} of {report.machine.cores} cores" if is_busy(cores) else ""
 
 
 def _restarts(report: Report) -> str:
@@ -244,6 +258,7 @@ def _markdown(report: Report) -> str:
         "tokens/s": f"{report.tokens_per_s:,.0f}",
         "model FLOPs utilisation": _number(report.utilisation, ".1%")
         + f" of {format_count(report.peak_flops_per_s)}FLOP/s measured",
+        "other programs": _other_programs(report),
         "peak memory": format_bytes(report.peak_memory_bytes),
     }
     size = {kind: f"{count:,}" for kind, count in report.parameters_by_group.items()}
@@ -253,6 +268,8 @@ def _markdown(report: Report) -> str:
     }
     phases = {name: format_seconds(seconds) for name, seconds in report.phases_s.items()}
     machine = {**report.machine.lines(), "backend": report.backend}
+    if report.state_at_start is not None:
+        machine |= readable({"state at the start": to_plain(report.state_at_start)})
     parts = [f"# A language model from {one_line(_learned(report))}", ""]
     if report.continued:
         parts += [f"**The run has gone on since step {report.steps:,}, of which this report is.**", ""]

@@ -27,9 +27,13 @@ _STATUS = Path("/proc/self/status")
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """The environment for a child process: that of this process, a path to the package, and changes."""
+    """The environment for a child process: that of this process, a path to the package, and changes.
+
+    What `python -m` runs imports nothing from the current folder, which may contain a file like random.py; before
+    Python 3.11 it does.
+    """
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "PYTHONPATH": path, **changes}
+    return {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1", **changes}
 
 
 def output(*command: str) -> str:

@@ -50,7 +50,7 @@ def test_info_shows_this_machine_and_its_measured_peaks(place: Path) -> None:
     described = to_plain(describe())
     del described["state"]
     assert {name: shown[name] for name in described} == described
-    assert set(shown["state"]) == {"power", "thermal", "load_average"}
+    assert set(shown["state"]) == {"power", "thermal", "load_average", "lid", "other_cores"}
     assert shown["python"] == platform.python_version() and shown["device"] and shown["blas"] and shown["blas_note"]
     assert shown["versions"]["mlx"] == importlib.metadata.version("mlx")
     assert shown["versions"]["mlx_tiny"] == mlx_tiny.__version__

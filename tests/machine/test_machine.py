@@ -21,8 +21,9 @@ import pytest
 import mlx_tiny
 from mlx_tiny import __version__
 from mlx_tiny.linux.lanes import prepare
-from mlx_tiny.machine import buffers, description, hardware, peaks, state
+from mlx_tiny.machine import buffers, description, hardware, load, peaks, state
 from mlx_tiny.machine.description import Machine, describe
+from mlx_tiny.machine.state import State
 from mlx_tiny.machine.support import Platform, unsupported_reason
 from mlx_tiny.records import from_plain, to_json
 from mlx_tiny.tools.processes import ROOT
@@ -122,6 +123,11 @@ def test_the_chip_has_a_name_on_linux(processors: str, board: str, expected: str
     [
         ("Now drawing from 'AC Power'\n -InternalBattery-0", " lowpowermode         0\n", "mains"),
         ("Now drawing from 'Battery Power'\n", " lowpowermode         1\n", "battery, low power mode"),
+        (
+            "Now drawing from 'Battery Power'\n -InternalBattery-0 (id=1234)\t83%; discharging; 5:01 remaining\n",
+            "",
+            "battery at 83 %",
+        ),
         ("", "", None),
     ],
 )
@@ -135,6 +141,7 @@ def test_the_power_of_a_mac_is_read(battery: str, settings: str, expected: str |
         ([], None),
         ([{"type": "Mains", "online": "1"}, {"type": "Battery", "status": "Discharging"}], "mains"),
         ([{"type": "Mains", "online": "0"}, {"type": "Battery", "status": "Discharging"}], "battery"),
+        ([{"type": "Battery", "status": "Discharging", "capacity": "7"}], "battery at 7 %"),
         ([{"type": "Battery", "status": "Full"}], "mains"),
         ([{"type": "Battery", "status": "Discharging", "scope": "Device"}], None),
     ],
@@ -171,6 +178,44 @@ def test_the_thermal_state_of_linux(tmp_path: Path, zones: list[str], expected: 
         (tmp_path / f"thermal_zone{number}").mkdir()
         (tmp_path / f"thermal_zone{number}" / "temp").write_text(text + "\n")
     assert state.thermal_state_of_linux(tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    ("registry", "expected"),
+    [
+        ('+-o IOPMrootDomain\n    "AppleClamshellState" = Yes\n', "closed"),
+        ('    "AppleClamshellState" = No\n', "open"),
+        ("", None),
+    ],
+)
+def test_the_lid_of_a_mac(registry: str, expected: str | None) -> None:
+    assert state.lid_of_mac(registry) == expected
+
+
+@pytest.mark.parametrize(("text", "expected"), [("state:      closed\n", "closed"), ("", None), (None, None)])
+def test_the_lid_of_linux(tmp_path: Path, text: str | None, expected: str | None) -> None:
+    if text is not None:
+        (tmp_path / "LID0").mkdir()
+        (tmp_path / "LID0" / "state").write_text(text)
+    assert state.lid_of_linux(tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    ("now", "words"),
+    [
+        (State("mains", "nominal", 9.0, "closed", 0.0), []),
+        (State(None, "63 °C", None), []),
+        (State("battery at 9 %", "heavy, CPU held to 50 %", None), ["battery at 9 %", "heavy"]),
+        (State("mains, low power mode", None, None), ["low power mode"]),
+        (State(None, None, None, None, 0.6), ["0.6 of 4 cores"]),
+    ],
+)
+def test_what_slows_a_machine_down_is_named(monkeypatch: pytest.MonkeyPatch, now: State, words: list[str]) -> None:
+    for module in (load, state):
+        monkeypatch.setattr(module, "usable_cores", lambda: 4)
+    found = now.disturbances(on_cpu=True)
+    assert len(found) == len(words) and all(word in text for word, text in zip(words, found, strict=True))
+    assert not State(None, None, None, None, 4.0).disturbances(on_cpu=False)
 
 
 def control_groups(monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> None:

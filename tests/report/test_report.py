@@ -15,6 +15,7 @@ from tiny_run import STEP_TOKENS, tiny_config, tiny_corpus, train_whole
 
 from mlx_tiny.config import ModelConfig
 from mlx_tiny.data.prepared import PreparedCorpus
+from mlx_tiny.machine.state import State
 from mlx_tiny.model.parameters import parameter_count, parameters_by_group, training_flops_per_token
 from mlx_tiny.records import EvaluationRecord, StepRecord, read_sealed
 from mlx_tiny.report import report
@@ -33,6 +34,8 @@ SESSION = report.Session(
     peak_memory_bytes=123_456_789,
     prepare_s=0.5,
     samples=["Ann ran.\n\nThe end.", "", "| x |"],
+    state_at_start=State("battery at 9 %", None, None),
+    other_cores=None,
 )
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from mlx_tiny.config import RunConfig
 from mlx_tiny.errors import TinyError
+from mlx_tiny.machine.load import OtherPrograms
 from mlx_tiny.model.parameters import parameter_count, parameter_specs, training_flops_per_token
 from mlx_tiny.records import from_plain, to_plain
 from mlx_tiny.study import plan
@@ -140,6 +141,7 @@ def test_the_measurement_is_a_rate_of_this_machine(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(plan, "_MEASURED_SECONDS", 1.0)
     clock = iter([0.0, 0.0, 0.5, 0.5, 0.75, 0.75, 0.75, 1.5, 1.5])
     monkeypatch.setattr(plan.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(OtherPrograms, "cores", lambda _: 0.0)
     config = PRESETS["tiny"].config()
     flops = config.train.batch_size * config.model.context * training_flops_per_token(config.model)
     assert measured_flops_per_s() == pytest.approx(flops / 0.25)

@@ -129,3 +129,10 @@ def test_memory_of_the_parent_is_not_counted_and_freed_memory_is() -> None:
 def test_the_package_is_found_from_any_folder(tmp_path: Path) -> None:
     assert (processes.ROOT / "mlx_tiny" / "tools").is_dir()
     subprocess.run([sys.executable, "-c", "import mlx_tiny"], cwd=tmp_path, env=environment(), check=True)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="needs PYTHONSAFEPATH, which is new in Python 3.11")
+def test_files_of_the_current_folder_are_not_imported(tmp_path: Path) -> None:
+    (tmp_path / "re.py").write_text("raise SystemExit(7)")
+    program = [sys.executable, "-m", "mlx_tiny.machine.support"]
+    assert subprocess.run(program, cwd=tmp_path, env=environment()).returncode == 0
