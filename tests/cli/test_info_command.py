@@ -147,7 +147,7 @@ def test_train_has_a_flag_for_every_setting_with_its_default() -> None:
                 assert text.endswith(f" [default: {shown_default(section, field)}]") and len(text) > 30
                 assert f"{option.opts[-1]} " in out and text in out
     # Click keeps the names of the help option from the first call, whoever made it.
-    assert set(described) - {"-h", "--help"} == {"--run", "--resume", "--from"}
+    assert set(described) - {"-h", "--help"} == {"--run", "--resume", "--resume-from", "--from"}
 
 
 def test_help_of_train_has_a_heading_for_each_section() -> None:
