@@ -42,6 +42,8 @@ class BytePairTokenizer(PieceTokenizer):
     Ids: BOS, one that is not used, the markers of the roles, 256 bytes, merged pieces, the alphabet.
     """
 
+    _cut = _WORD_START
+
     def __init__(self, model: bytes) -> None:
         self._processor = processor = _load_processor(model)
         pieces = [_piece_bytes(processor, index) for index in range(processor.get_piece_size())]

@@ -41,6 +41,7 @@ class ItemsTokenizer(PieceTokenizer):
 
     kind = "items"
     unit = "event"
+    _cut = re.compile("\n")
     event_end = _FIRST_BYTE + ord("\n")
     """The id between two events."""
 

@@ -16,6 +16,7 @@ from mlx_tiny.files import atomic_write
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _SHOWN_CHARACTERS = 20
+_PIECE_CHARACTERS = 1 << 16
 
 
 class PieceTokenizer:
@@ -31,6 +32,8 @@ class PieceTokenizer:
     """
 
     unit = "byte"
+    _cut = re.compile("")
+    """Matches at the places where a text can be cut without a change of its tokens; here these are all places."""
 
     def __init__(self, model: bytes, piece_bytes: list[bytes], bos: int, markers: dict[str, int]) -> None:
         self.model, self.piece_bytes, self.bos, self.markers = model, piece_bytes, bos, markers
@@ -78,10 +81,12 @@ class PieceTokenizer:
             TinyError: as `encode`.
         """
         try:
-            if self._marker is None:
-                return self._encode_plain(text)
-            parts = self._marker.split(text)
-            return b"".join(self._marker_ids.get(part) or self._encode_plain(part) for part in parts)
+            parts = [text] if self._marker is None else self._marker.split(text)
+            return b"".join(
+                self._marker_ids.get(piece) or self._encode_plain(piece)
+                for part in parts
+                for piece in self._cut_up(part)
+            )
         except (UnicodeError, RuntimeError, TypeError) as error:  # sentencepiece raises any of them
             lone = _LONE_SURROGATE.search(text)
             if lone is None:
@@ -105,6 +110,14 @@ class PieceTokenizer:
                 yield text
         if text := decoder.decode(b"", final=True):
             yield text
+
+    def _cut_up(self, part: str) -> Iterator[str]:
+        """A text without markers in pieces, or a marker; a piece takes 27 times its size while it is encoded."""
+        start = 0
+        while len(part) - start > _PIECE_CHARACTERS and (found := self._cut.search(part, start + _PIECE_CHARACTERS)):
+            yield part[start : found.start()]
+            start = found.start()
+        yield part[start:]
 
     def _encode_plain(self, text: str) -> bytes:
         """`encode_bytes` of a text without markers; a lone surrogate raises any of the errors that are caught there."""

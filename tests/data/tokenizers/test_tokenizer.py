@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from mlx_tiny.config import TOKENIZERS
 from mlx_tiny.data.tokenizer import KINDS, Tokenizer, load_tokenizer, train_tokenizer
+from mlx_tiny.data.tokenizers import pieces
 from mlx_tiny.errors import TinyError
 
 TRAPS = [
@@ -74,6 +76,32 @@ def test_any_text_round_trips(trained: Trained, kind: str, text: str) -> None:
     parts = list(tokenizer.decode_stream(iter(ids)))
     assert "".join(parts) == text
     assert all(parts)
+
+
+@each_kind
+@given(text=any_text(), size=st.integers(1, 5))
+def test_a_text_that_is_cut_up_has_the_same_tokens(trained: Trained, kind: str, text: str, size: int) -> None:
+    tokenizer = trained(kind)
+    whole = tokenizer.encode(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pieces, "_PIECE_CHARACTERS", size)
+        assert tokenizer.encode(text) == whole
+
+
+@each_kind
+def test_a_long_text_is_encoded_within_a_few_times_its_size(
+    trained: Trained, kind: str, stories: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pieces, "_PIECE_CHARACTERS", 1 << 12)
+    text = "\n".join(stories) * 4
+    trained(kind).encode_bytes(text[:9])
+    tracemalloc.start()
+    try:
+        trained(kind).encode_bytes(text)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 6 * len(text), "two bytes per token, at most one token per character, and twice that to join them"
 
 
 @each_kind
