@@ -255,7 +255,7 @@ def _of_state(at_start: State) -> list[str]:
     from mlx_tiny.tools.tables import readable
 
     found = at_start.disturbances(on_cpu=on_cpu())
-    warning = [f"warning: {'; '.join(found)}: this machine can train faster than now"] if found else []
+    warning = [f"warning: {'; '.join(found)}: this machine may train slower than it can"] if found else []
     return [f"{name}: {text}" for name, text in readable({"state": to_plain(at_start)}).items()] + warning
 
 

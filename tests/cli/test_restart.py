@@ -9,10 +9,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tiny_run import assert_same_runs
 
+from mlx_tiny.cli import session
+from mlx_tiny.training.backend import MlxBackend
 from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.trainer import Trainer
 
@@ -65,6 +68,21 @@ def failing(text: str, after: int, also: Callable[[], None] = lambda: None) -> I
         yield
 
 
+@contextlib.contextmanager
+def failing_once(owner: Any, method: str) -> Iterator[None]:
+    """Let the first call of a method fail."""
+    sound, left = getattr(owner, method), iter([RuntimeError(HELD_UP)])
+
+    def fail(*args: Any, **kwargs: Any) -> Any:
+        for error in left:
+            raise error
+        return sound(*args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, method, fail)
+        yield
+
+
 @pytest.fixture
 def replacements(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
     """The environments of the processes that replace this one; each is played by a call in this process."""
@@ -112,6 +130,28 @@ def test_a_run_goes_on_in_a_new_process_as_if_nothing_had_happened(place: Path) 
     assert read_report(place / "whole")["restarts"] == 0
     assert report["seconds"] == pytest.approx(sum(report["phases_s"][name] for name in ("training", "data")), abs=1.0)
     assert "restarts | 1" in (place / "broken" / "report.md").read_text()
+
+
+def test_an_error_at_any_moment_changes_nothing(place: Path, replacements: list[dict[str, str]]) -> None:
+    train = ("train", "--data", "notes.txt", *TINY, "--no-compile", "--budget", f"{12 * STEP_TOKENS}tok")
+    pauses = ("--evaluations", "2", "--checkpoints", "2", "--samples", "1")
+    succeeded(call(*train, *pauses, "--run", "whole"))
+    moments = [
+        (MlxBackend, "wait"),  # the first step
+        (MlxBackend, "sample"),
+        (Trainer, "_evaluate_beginning"),
+        (MlxBackend, "save_checkpoint"),
+        (Trainer, "_final_evaluation"),
+        (MlxBackend, "save_weights"),
+        (session, "_report"),
+    ]
+    for number, (owner, method) in enumerate(moments):
+        os.environ.pop("MLX_TINY_RESTARTS", None)  # a new command
+        with failing_once(owner, method):
+            succeeded(call_to_the_end(*train, *pauses, "--run", method))
+        assert len(replacements) == number + 1, method
+        assert_same_runs(RunFolder(place / "whole"), RunFolder(place / method))
+        assert read_report(place / method)["restarts"] == 1
 
 
 def test_restarts_without_progress_end_with_the_error(replacements: list[dict[str, str]]) -> None:
