@@ -13,10 +13,16 @@ import sys
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, ROOT)
+
+from mlx_tiny.tools.waiting import Waiting, lines_between  # noqa: E402
+
 VENV = os.path.join(ROOT, ".venv")
 STAMP = os.path.join(VENV, "mlx_tiny-setup")
 UNFINISHED = os.path.join(VENV, "mlx_tiny-unfinished")
 LOG = os.path.join(VENV, "mlx_tiny-setup.log")
+STEP = re.compile(r"(?:Collecting|Downloading|Installing|Building) [^,\n]*")
+LAST_BYTES = 20_000
 LEVELS = ("base", "test", "dev", "all")  # each holds those before it
 VERSION = "{}.{}".format(*sys.version_info[:2])
 UNREACHABLE = re.compile(
@@ -51,7 +57,6 @@ def main(level):
 
 def refuse_unsupported():
     """Say why before pip would fail with an error that does not."""
-    sys.path.insert(0, ROOT)
     from mlx_tiny.machine.support import unsupported_reason
 
     reason = unsupported_reason()
@@ -100,7 +105,7 @@ def build(level, lock):
     before = complete_levels()
     if os.path.exists(UNFINISHED) or not (is_wanted_version() and has_pip()):
         discard()
-    print("Setting up .venv (once; a minute or two, most of it downloads) ...", file=sys.stderr)
+    print("Setting up .venv (once; a minute or two, most of it downloads)", file=sys.stderr)
     try:
         os.makedirs(VENV, exist_ok=True)
         open(UNFINISHED, "w").close()
@@ -109,8 +114,9 @@ def build(level, lock):
     except OSError as error:
         remedy = "Set its permissions, or free some space."
         raise Refusal(f"{VENV} cannot be written: {error.strerror}. {remedy}") from error
-    if not has_pip():
-        make_environment(lock)
+    with Waiting("making the environment"):
+        if not has_pip():
+            make_environment(lock)
     levels = LEVELS[: 1 + max(LEVELS.index(name) for name in [level, *before])]
     install(levels[-1], lock)
     with open(STAMP + ".new", "w") as file:
@@ -161,23 +167,38 @@ def install(level, lock):
     """Install the project, editable, with the extras of `level`; pip's own settings stay in force."""
     target = ROOT if level == "base" else f"{ROOT}[{level}]"
     # Thousands of modules are never imported: Python compiles those that are when it first does.
-    command = [os.path.join(VENV, "bin", "python"), "-m", "pip", "--log", LOG, "install", "--no-compile"]
-    if not sys.stderr.isatty():
-        command += ["--quiet", "--progress-bar", "off"]
+    command = [os.path.join(VENV, "bin", "python"), "-m", "pip", "--log", LOG, "--quiet", "install", "--no-compile"]
     environment = dict(os.environ, PIP_DISABLE_PIP_VERSION_CHECK="1", PIP_USER="0")
     environment.pop("PYTHONPATH", None)
     if os.path.exists(LOG):
         os.remove(LOG)
-    done = subprocess.run(
-        [*command, "--editable", target],
-        stdin=subprocess.DEVNULL,
-        stdout=sys.stderr,
-        env=environment,
-        cwd=ROOT,
-        pass_fds=(lock.fileno(),),  # should this process be killed, the lock is held until pip ends
-    )
-    if done.returncode != 0:
-        raise Refusal(explain_pip(done.returncode))
+    with Waiting("installing packages", latest_step):
+        pip = subprocess.Popen(
+            [*command, "--progress-bar", "off", "--editable", target],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            cwd=ROOT,
+            pass_fds=(lock.fileno(),),  # should this process be killed, the lock is held until pip ends
+        )
+        for line in pip.stdout:
+            with lines_between():
+                sys.stderr.write(line.decode(errors="replace"))
+        pip.wait()
+    if pip.returncode != 0:
+        raise Refusal(explain_pip(pip.returncode))
+
+
+def latest_step():
+    """What pip does now, by the end of its log."""
+    try:
+        with open(LOG, "rb") as file:
+            file.seek(max(0, os.path.getsize(LOG) - LAST_BYTES))
+            steps = STEP.findall(file.read().decode(errors="replace"))
+    except OSError:
+        return ""
+    return steps[-1] if steps else ""
 
 
 def explain_pip(code):

@@ -69,6 +69,7 @@ OLD_PYTHON = (
     "mlx_tiny/machine/support.py",
     "mlx_tiny/tools/__init__.py",
     "mlx_tiny/tools/processes.py",
+    "mlx_tiny/tools/waiting.py",
     "scripts/setup.py",
 )
 """What explains that a Python is too old."""

@@ -130,6 +130,9 @@ class Recorder:
     def message(self, text: str) -> None:
         self.messages.append(text)
 
+    def wait(self, what: str) -> None:
+        pass
+
     def step(self, record: StepRecord) -> None:
         self.steps.append(record)
 

@@ -48,14 +48,14 @@ def show_data(paths: tuple[str, ...], preset: str, as_json: bool, **flags: Any) 
       mlx-tiny data show notes.txt
       mlx-tiny data show texts --suffix .md --held-out 0.1 --preset base
     """
-    from mlx_tiny.cli.display import PreparationBar
+    from mlx_tiny.cli.display import PreparationProgress
     from mlx_tiny.data.mixture import absolute_names, prepare_data
     from mlx_tiny.records import to_json, to_plain
 
     asked = {"sources": paths, **user_settings(flags, "data")}
     size, whose = vocabulary_of(preset, asked)
     config = DataConfig(**{**asked, **absolute_names(asked), "vocabulary_size": size})
-    bar = PreparationBar()
+    bar = PreparationProgress()
     try:
         parts = prepare_data(config, progress=bar, exact_vocabulary="vocabulary_size" in asked, tell=say).parts
     finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import textwrap
 import time
@@ -13,6 +12,7 @@ from tqdm import tqdm
 from mlx_tiny.cli.output import say
 from mlx_tiny.errors import printable
 from mlx_tiny.records import EvaluationRecord, StepRecord
+from mlx_tiny.tools.waiting import Waiting, can_draw
 from mlx_tiny.training.budget import Budget
 from mlx_tiny.units import format_count, format_seconds
 
@@ -44,12 +44,18 @@ class Display:
         budget: str | None = None,
         bytes_per_event: float | None = None,
     ) -> None:
-        self._interactive = _can_draw() if interactive is None else interactive
+        self._interactive = can_draw() if interactive is None else interactive
         self._share_of_peak = flops_per_token / peak_flops_per_s if peak_flops_per_s else 0.0
         self._budget, self._bytes_per_event = budget, bytes_per_event
         self._strength = ""
         self._bar: tqdm[Any] | None = None
         self._last_line = (-1.0, 0.0)
+        self._waiting: Waiting | None = None
+
+    def wait(self, what: str) -> None:
+        """Show that something takes long, until the next step or the end."""
+        self.close()
+        self._waiting = Waiting(what)
 
     def message(self, text: str) -> None:
         """One line, above the bar where there is one."""
@@ -60,6 +66,7 @@ class Display:
 
     def step(self, record: StepRecord) -> None:
         """Move the bar, or print a line from time to time."""
+        self._end_waiting()
         if self._interactive:
             self._draw(record)
             return
@@ -88,9 +95,15 @@ class Display:
 
     def close(self) -> None:
         """Remove the bar, so that other output can follow."""
+        self._end_waiting()
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+    def _end_waiting(self) -> None:
+        if self._waiting is not None:
+            self._waiting.close()
+            self._waiting = None
 
     def _draw(self, record: StepRecord) -> None:
         if self._bar is None:
@@ -121,35 +134,20 @@ class Display:
         return record.seconds * (1 / fraction - 1) if fraction > _FRACTION_TO_JUDGE_BY else None
 
 
-def _can_draw() -> bool:
-    """Whether stderr is a terminal whose width is known; on others, as in some containers, a bar would be invisible."""
-    try:
-        return sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns > 0
-    except (OSError, ValueError):
-        return False
-
-
-class PreparationBar:
-    """Shows the progress of data preparation, phase by phase; a phase of less than a second is not shown."""
+class PreparationProgress:
+    """Shows the progress of data preparation, phase by phase."""
 
     def __init__(self) -> None:
-        self._phase = ""
-        self._bar: tqdm[Any] | None = None
+        self._waiting, self._share = Waiting("data"), ""
 
     def __call__(self, phase: str, done: float, total: float) -> None:
         """Show that `done` of `total` bytes of `phase` are done."""
-        if phase != self._phase:
-            self.close()
-            self._phase = phase
-            self._bar = tqdm(
-                desc=printable(phase), unit="B", unit_scale=True, file=sys.stderr, leave=False, delay=1.0, disable=None
-            )
-        if self._bar is not None:
-            self._bar.total = total or None
-            self._bar.update(done - self._bar.n)
+        what = f"data: {printable(phase)}"
+        if what != self._waiting.what:
+            self._waiting.close()
+            self._waiting = Waiting(what, lambda: self._share)
+        self._share = f"{done / total:.0%}" if total else ""
 
     def close(self) -> None:
-        """Remove the bar."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        """Nothing more is to be shown."""
+        self._waiting.close()

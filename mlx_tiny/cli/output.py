@@ -7,11 +7,13 @@ import sys
 import click
 
 from mlx_tiny.errors import printable, shortened
+from mlx_tiny.tools.waiting import lines_between
 
 
 def say(text: str) -> None:
     """Lines beside the result: on stderr."""
-    click.echo("\n".join(map(shortened, printable(text).split("\n"))), err=True)
+    with lines_between():
+        click.echo("\n".join(map(shortened, printable(text).split("\n"))), err=True)
 
 
 def show(text: str) -> None:

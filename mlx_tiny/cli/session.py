@@ -16,6 +16,7 @@ from mlx_tiny.cli.output import say, show
 from mlx_tiny.config import DataConfig, RunConfig, TrainConfig
 from mlx_tiny.errors import TinyError
 from mlx_tiny.records import TextOfRun
+from mlx_tiny.tools.waiting import Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,11 +71,11 @@ def reopened(run: RunFolder) -> tuple[Corpus, float]:
 
 def _shown(make: Callable[[Progress], Corpus], tokenizer: Tokenizer | None) -> tuple[Corpus, float]:
     """What `make` gives, with its progress, what it contains, and the seconds that it took."""
-    from mlx_tiny.cli.display import PreparationBar
+    from mlx_tiny.cli.display import PreparationProgress
     from mlx_tiny.data.summary import summary
     from mlx_tiny.training.counted import counting_alone, described
 
-    started, bar = time.monotonic(), PreparationBar()
+    started, bar = time.monotonic(), PreparationProgress()
     try:
         corpus = make(bar)
         counted = [counting_alone(part.corpus, bar) for part in corpus.parts]
@@ -202,15 +203,16 @@ def train(
     from mlx_tiny.training.trainer import Trainer
 
     waiting = time.monotonic()
-    if ahead.busy:
-        say("compiling the kernels of a step (only once on this machine)")
-    ahead.wait()  # before the peak is measured, because these processes use the cores
+    with Waiting("compiling the kernels of a step, once on this machine", lambda: f"{ahead.compiled} so far"):
+        ahead.wait()
     compile_s = time.monotonic() - waiting
     config, notes = run.config, list[str]()
-    backend = backend_kind(config.train.backend)(config, notes.append)
-    at_start = state()
-    peak, other_cores = best_look(backend.matmul_peak)
-    at_start = dataclasses.replace(at_start, other_cores=other_cores)
+    with Waiting("measuring the machine"):  # not before, because the compilers use the cores
+        backend = backend_kind(config.train.backend)(config, notes.append)
+        at_start = state()
+        peak, other_cores = best_look(backend.matmul_peak)
+        at_start = dataclasses.replace(at_start, other_cores=other_cores)
+        header = [*_header(run, corpus, reason, backend, peak), *_of_state(at_start)]
     display = Display(
         training_flops_per_token(config.model),
         peak,
@@ -218,7 +220,7 @@ def train(
         bytes_per_event=corpus.bytes_per_event,
     )
     before = [] if run.origin is None else doubts(run.origin)
-    for line in [*_header(run, corpus, reason, backend, peak), *_of_state(at_start), *before, *notes, *restart.lines()]:
+    for line in [*header, *before, *notes, *restart.lines()]:
         display.message(line)
     interruption = click.get_current_context().ensure_object(Interruption)
     with contextlib.ExitStack() as whole:
@@ -306,26 +308,27 @@ def _report(
     from mlx_tiny.report import report
     from mlx_tiny.tools.tables import block
 
-    samples = [
-        backend.sample(outcome.state, corpus.tokenizer, max_tokens=_FINAL_SAMPLE_TOKENS, seed=seed)
-        for seed in range(_FINAL_SAMPLES)
-    ]
-    session = report.Session(
-        backend.description,
-        backend.implementations,
-        peak,
-        backend.peak_memory_bytes(),
-        prepare_s,
-        samples,
-        at_start,
-        other_cores,
-    )
-    old: list[TextStrength] = []
-    with interruption.cut():
-        old = _old_texts(run, corpus, backend, outcome)
-    outcome = dataclasses.replace(outcome, interrupted=interruption.name)
-    built = report.build(run, corpus, outcome, session, old)
-    report.write_report(run, built)
+    with Waiting("the report"):
+        samples = [
+            backend.sample(outcome.state, corpus.tokenizer, max_tokens=_FINAL_SAMPLE_TOKENS, seed=seed)
+            for seed in range(_FINAL_SAMPLES)
+        ]
+        session = report.Session(
+            backend.description,
+            backend.implementations,
+            peak,
+            backend.peak_memory_bytes(),
+            prepare_s,
+            samples,
+            at_start,
+            other_cores,
+        )
+        old: list[TextStrength] = []
+        with interruption.cut():
+            old = _old_texts(run, corpus, backend, outcome)
+        outcome = dataclasses.replace(outcome, interrupted=interruption.name)
+        built = report.build(run, corpus, outcome, session, old)
+        report.write_report(run, built)
     show(f"\n{samples[0].strip()}\n")
     if built.interrupted:
         again = shlex.join(["--resume", str(run.path)])

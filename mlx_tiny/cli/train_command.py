@@ -18,6 +18,7 @@ from mlx_tiny.cli.resume import resume
 from mlx_tiny.cli.session import SECTIONS
 from mlx_tiny.config import RunConfig, TrainConfig
 from mlx_tiny.records import from_plain, to_plain
+from mlx_tiny.tools.waiting import Waiting
 
 # Matrix products of GPUs work on tiles of 8.
 _HIDDEN_MULTIPLE = 8
@@ -92,15 +93,17 @@ def new_folder() -> Path:
 
 
 def _start(path: Path, flags: dict[str, Any]) -> None:
-    from mlx_tiny.data.mixture import resolve_data
-    from mlx_tiny.data.prepared import require_sequence
-    from mlx_tiny.linux.warmup import CompilingAhead
-    from mlx_tiny.training.checkpoint import RunFolder
+    with Waiting("looking at the text"):
+        from mlx_tiny.data.mixture import resolve_data
+        from mlx_tiny.data.prepared import require_sequence
+        from mlx_tiny.linux.warmup import CompilingAhead
+        from mlx_tiny.training.checkpoint import RunFolder
 
-    RunFolder.require_free(path)  # before the data is prepared in vain
-    asked = {section: user_settings(flags, section) for section in SECTIONS}
-    source = session.own_text(asked["data"])
-    config, reason = _planned(asked)
+        RunFolder.require_free(path)  # before the data is prepared in vain
+        asked = {section: user_settings(flags, section) for section in SECTIONS}
+        source = session.own_text(asked["data"])
+    with Waiting("measuring the machine"):
+        config, reason = _planned(asked)
     source = source or resolve_data(config.data)
     # So that a resumed run uses the same data even if TinyStories has been downloaded in between.
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, sources=source.names))

@@ -163,6 +163,13 @@ def count() -> int:
     return len(list(_session.libraries.glob("lib*.so")))
 
 
+def count_of(process: int) -> int:
+    """How many libraries another process of this user has compiled so far."""
+    assert _session is not None
+    found = _session.folder.parent.glob(f".*-{process}.*/mlx/*/cpu/lib*.so")
+    return sum(not path.is_symlink() for path in found)
+
+
 def why_not_kept() -> str | None:
     """Why each process has to compile its kernels anew, or None where they are kept."""
     return _not_kept

@@ -33,17 +33,23 @@ class CompilingAhead:
         self._children: list[Child] = []
         if config.train.backend != "mlx" or not on_cpu() or not decide_compilation(config.train.compile)[0]:
             return
-        if kernels.count() < _WARM and kernels.why_not_kept() is None:
-            with contextlib.suppress(OSError):  # no room for processes: the first step will compile
-                for part in PARTS:
-                    child = Child("mlx_tiny.training.precompile", part, answers=False)
-                    self._children.append(child)
-                    child.send(to_plain(config))
+        with contextlib.suppress(OSError):  # no room for processes: the first step will compile
+            if kernels.count() >= _WARM or kernels.why_not_kept() is not None:
+                return
+            for part in PARTS:
+                child = Child("mlx_tiny.training.precompile", part, answers=False)
+                self._children.append(child)
+                child.send(to_plain(config))
 
     @property
     def busy(self) -> bool:
         """Whether a process is still compiling."""
         return any(child.process.poll() is None for child in self._children)
+
+    @property
+    def compiled(self) -> int:
+        """How many kernels the processes have compiled so far."""
+        return sum(kernels.count_of(child.process.pid) for child in self._children)
 
     def wait(self) -> None:
         """Wait until MLX has all kernels; after a failure, the first step compiles or raises the error."""

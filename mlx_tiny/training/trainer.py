@@ -34,6 +34,7 @@ class Listener(Protocol):
     """What shows the progress of a run: the command line, or a test."""
 
     def message(self, text: str) -> None: ...
+    def wait(self, what: str) -> None: ...
     def step(self, record: StepRecord) -> None: ...
     def evaluation(self, record: EvaluationRecord) -> None: ...
     def sample(self, fraction: float, text: str) -> None: ...
@@ -163,6 +164,7 @@ class Trainer:
 
     def _warm_up(self) -> None:
         """Run one step and drop its result, so that compilation does not count as training."""
+        self.listener.wait("the first step")
         position = self.stream.position
         state, loss = self.step(self.state, self.stream.next_batch(), 0.0, 0.0)
         self.backend.wait(state, loss)
@@ -300,6 +302,7 @@ class Trainer:
         self.listener.sample(fraction, text)
 
     def _finish(self) -> Outcome:
+        self.listener.wait("the final evaluation")
         self._ended = not self.interruption.requested
         progress = self._checkpoint("last")
         state, source, step = self.state, "last", progress.step
