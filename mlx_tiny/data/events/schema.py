@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlx_tiny.errors import TinyError, one_line
-from mlx_tiny.files import explained
+from mlx_tiny.files import read_whole
 
 if TYPE_CHECKING:
     import yaml
@@ -33,6 +33,7 @@ KINDS = ("item", "words", "category", "number", "time")
 SPLITS = ("history", "time")
 TIME_FORMATS = ("iso", "seconds", "milliseconds")
 ORDERS = (*TIME_FORMATS, "number", "text")
+_MOST_BYTES = 1 << 20
 _KEYS = ("history", "order", "order_as", "split", "columns")
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_ .-]*[A-Za-z0-9_]|[A-Za-z_]")
 _YAML_WORDS = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"}
@@ -134,8 +135,7 @@ def read_schema(path: Path) -> Schema:
     Raises:
         TinyError: it is missing, or not a schema; the error names the line.
     """
-    with explained(path):
-        raw = path.read_bytes()
+    raw = read_whole(path, "schema", _MOST_BYTES)
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -104,6 +104,8 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "latin.yaml").write_bytes(b"history: \xe9")
     with pytest.raises(TinyError, match="UTF-8"):
         read_schema(tmp_path / "latin.yaml")
+    with pytest.raises(TinyError, match="not an ordinary file"):
+        read_schema(Path("/dev/zero"))
 
 
 def test_every_kind_is_explained_in_the_example() -> None:
