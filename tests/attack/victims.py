@@ -1,0 +1,172 @@
+"""What is attacked: folders with texts, runs and a cache, and the commands that read them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from cli.command_line import call, crash, succeeded, workplace, write_notes, write_purchases
+from reading import write, write_lines
+from tiny_run import story
+
+SMALL = (
+    *("--preset", "tiny", "--vocabulary-size", "300", "--context", "16", "--batch-size", "4", "--width", "16"),
+    *("--layers", "1", "--heads", "2", "--key-value-heads", "1", "--head-width", "8", "--hidden", "16", "--no-compile"),
+    *("--evaluations", "1", "--checkpoints", "2", "--samples", "0", "--budget", "256tok"),
+)
+FURTHER = ("--budget", "384tok")
+Command = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Victim:
+    """A folder and the commands that read its files.
+
+    Args:
+        folder: that is not changed; it is copied to `place` before each attack.
+        commands: by a pattern of the files that they read.
+    """
+
+    name: str
+    folder: Path
+    place: Path
+    commands: dict[str, tuple[Command, ...]]
+
+    def pairs(self) -> list[tuple[str, Command]]:
+        """Each file with each command that reads it."""
+        return [
+            (str(path.relative_to(self.folder)), command)
+            for pattern, commands in self.commands.items()
+            for path in sorted(self.folder.glob(pattern))
+            if path.is_file() and path.suffix not in (".md", ".png")  # which nothing reads
+            for command in commands
+        ]
+
+    @contextmanager
+    def copied(self) -> Iterator[Path]:
+        """A fresh copy as the current folder, with its cache as that of the user."""
+        shutil.rmtree(self.place, ignore_errors=True)
+        shutil.copytree(self.folder, self.place)
+        with workplace(self.place):
+            yield self.place
+
+
+def reading(run: str, text: str) -> tuple[Command, ...]:
+    """Commands that apply a run to a text."""
+    return (
+        ("generate", run, "--max-tokens", "8", "--seed", "1", "--prompt", "Ann"),
+        ("eval", run, text, "--json"),
+        ("score", run, text, "--json"),
+        ("predict", run, text, "--json"),
+    )
+
+
+def resuming(run: str, text: str) -> tuple[Command, ...]:
+    """Commands that train on from a run."""
+    small = SMALL[SMALL.index("--no-compile") :]
+    return (
+        ("train", "--resume", run),
+        ("train", "--resume", run, *FURTHER),
+        ("train", "--from", run, "--data", text, *small, "--run", "new"),
+    )
+
+
+def train(text: str, *flags: str, run: str = "new") -> Command:
+    return ("train", "--data", text, *SMALL, *flags, "--run", run)
+
+
+def write_runs(place: Path) -> dict[str, tuple[Command, ...]]:
+    """A finished run, one that stopped, and one that began with the weights of the first."""
+    write_notes(place / "notes.txt", 40)
+    (place / "few.txt").write_text("\n<|endoftext|>\n".join(map(story, range(100, 124))))
+    (place / "two.txt").write_text("Ann found the ball.\n\nBen washed the kite.\n")
+    succeeded(call(*train("notes.txt", run="run")))
+    with crash(steps=2):
+        call(*train("notes.txt", run="stopped"))
+    succeeded(
+        call("train", "--from", "run", "--data", "few.txt", *SMALL[SMALL.index("--no-compile") :], "--run", "tuned")
+    )
+    every = {
+        f"{run}/**/*": (*reading(run, "two.txt"), *resuming(run, "few.txt")) for run in ("run", "stopped", "tuned")
+    }
+    again = (train("notes.txt"), ("data", "show", "notes.txt", "--vocabulary-size", "300", "--json"))
+    cached = (
+        *again,
+        ("eval", "run", "two.txt", "--json"),
+        *resuming("run", "few.txt")[1:],
+        *resuming("tuned", "few.txt"),
+    )
+    return {**every, "home/prepared/*/*": cached}
+
+
+def write_events(place: Path) -> dict[str, tuple[Command, ...]]:
+    """A table, its schema, and a run."""
+    write_purchases(place / "shop.csv", 20, 8)
+    succeeded(call("data", "describe", "shop.csv", "--out", "schema.yaml"))
+    learn = ("--schema", "schema.yaml", "--held-out", "0.2", "--vocabulary-size", "280")
+    succeeded(call(*train("shop.csv", *learn, run="run")))
+    evaluate = ("predict", "run", "--evaluate", "--json")
+    every = (*reading("run", "shop.csv"), *resuming("run", "shop.csv")[:2], evaluate)
+    again = (train("shop.csv", *learn), ("data", "show", "shop.csv", "--schema", "schema.yaml", "--json"))
+    return {
+        "run/**/*": every,
+        "home/prepared/*/*": (*again, evaluate, *every[1:2]),
+        "schema.yaml": again,
+        "shop.csv": (*again, ("data", "describe", "shop.csv"), *every[1:4]),
+    }
+
+
+def write_texts(place: Path) -> dict[str, tuple[Command, ...]]:
+    """Texts in every format, and a run that is applied to them."""
+    import pyarrow
+    from pyarrow import parquet
+
+    texts = [story(number) for number in range(40)]
+    write_notes(place / "notes.txt", 40)
+    succeeded(call(*train("notes.txt", run="run")))
+    write_notes(place / "a.txt", 24)
+    table = [("n", "text"), *((str(n), f'"{text}"') for n, text in enumerate(texts))]
+    for name, delimiter in (("b.csv", ","), ("b.tsv", "\t"), ("c.csv.zst", ";")):
+        write(place / name, "\n".join(map(delimiter.join, table)) + "\n")
+    write_lines(place / "d.jsonl", *({"id": n, "text": text, "tags": ["a"]} for n, text in enumerate(texts)))
+    write(place / "e.json", json.dumps([{"id": n, "text": text} for n, text in enumerate(texts)]))
+    parquet.write_table(pyarrow.table({"id": list(range(40)), "text": texts}), place / "f.parquet")
+    write(place / "g.txt.gz", (place / "a.txt").read_bytes())
+    write(place / "h.txt.zip", (place / "a.txt").read_bytes())
+    chats = [
+        {"messages": [{"role": "user", "content": f"Tell {n}"}, {"role": "assistant", "content": text}]}
+        for n, text in enumerate(texts)
+    ]
+    write_lines(place / "i.jsonl", *chats)
+    return {
+        path.name: (
+            ("data", "show", path.name, "--vocabulary-size", "300", "--json"),
+            ("data", "show", path.name, "--tokenizer", "bytes"),
+            train(path.name),
+            ("eval", "run", path.name, "--json"),
+            ("score", "run", path.name, "--json"),
+            ("predict", "run", path.name, "--json"),
+        )
+        for path in sorted(place.iterdir())
+        if path.is_file() and path.name != "notes.txt"
+    }
+
+
+WRITERS = {"runs": write_runs, "events": write_events, "texts": write_texts}
+
+
+def make_victim(name: str, folder: Path) -> Victim:
+    """Make a victim; its files name the place where its copies will be."""
+    place = folder / "place"
+    place.mkdir(parents=True)
+    with workplace(place), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mlx_tiny.report.report._plot", lambda *_: None)
+        commands = WRITERS[name](place)
+    os.rename(place, folder / "whole")
+    return Victim(name, folder / "whole", place, commands)
