@@ -84,6 +84,12 @@ class _Session:
                 with contextlib.suppress(FileExistsError):
                     (self.libraries / library.name).symlink_to(library)
 
+    def is_gone(self) -> bool:
+        """Whether someone has removed the folder, with the whole cache for example."""
+        with contextlib.suppress(PermissionError):
+            return not self.libraries.exists()
+        return False
+
     def close(self) -> None:
         """Keep what is new, and remove the folder."""
         if os.getpid() != self._process:  # a fork of the process that the folder belongs to
@@ -117,7 +123,7 @@ def give_private_folder() -> None:
     """
     global _session, _not_kept
     with _lock:
-        if _session is None:
+        if _session is None or _session.is_gone():
             try:
                 _session = _Session(_private_store())
                 _session.link_kept()
