@@ -30,8 +30,19 @@ MOST_JSON_LEVELS = 32
 
 def cache_home() -> Path:
     """Folder of prepared data and tokenizers: `$MLX_TINY_HOME` or `~/.cache/mlx_tiny`."""
-    named = os.environ.get("MLX_TINY_HOME")
-    return Path(named).expanduser() if named else Path.home() / ".cache" / "mlx_tiny"
+    return expanded(os.environ.get("MLX_TINY_HOME") or str(Path("~", ".cache", "mlx_tiny")))
+
+
+def expanded(name: str) -> Path:
+    """The path of a name that may begin with `~` or `~user`.
+
+    Raises:
+        TinyError: there is no such user, or this one has no home.
+    """
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as error:
+        raise TinyError(f"The home folder in {name} is not known", remedy="Write the whole path") from error
 
 
 def make_folder(path: Path) -> Path:
@@ -321,20 +332,6 @@ def checksum(arrays: Mapping[str, Any], texts: Mapping[str, str]) -> str:
 def hash_text(*parts: object) -> str:
     """SHA-256 of the parts with separators, so that ("ab", "c") and ("a", "bc") differ."""
     return hashlib.sha256("\x1f".join(str(part) for part in parts).encode()).hexdigest()
-
-
-class DocumentHash:
-    """SHA-256 of documents in their order. The same bytes cut into other documents give another hash."""
-
-    def __init__(self) -> None:
-        self._hash = hashlib.sha256()
-
-    def add(self, text: bytes) -> None:
-        self._hash.update(len(text).to_bytes(8, "little"))
-        self._hash.update(text)
-
-    def value(self) -> str:
-        return self._hash.hexdigest()
 
 
 @contextlib.contextmanager

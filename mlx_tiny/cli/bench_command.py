@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlx_tiny.cli.options import F, flag_name, user_settings
+from mlx_tiny.cli.options import F, UserPath, flag_name, user_settings
 from mlx_tiny.cli.output import say, show
 
 if TYPE_CHECKING:
@@ -77,12 +77,10 @@ def _preset_options(function: F) -> F:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
     "--output",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     help="Write the JSON object to this file. [default with --all: a name with chip and date]",
 )
-@click.option(
-    "--plot", type=click.Path(path_type=Path), help="For kernels: draw a roofline to this PNG file; needs matplotlib."
-)
+@click.option("--plot", type=UserPath(), help="For kernels: draw a roofline to this PNG file; needs matplotlib.")
 def command(
     benchmark: str | None,
     everything: bool,

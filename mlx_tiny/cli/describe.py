@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mlx_tiny.cli.options import UserPath
 from mlx_tiny.cli.output import say, show
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ of more tokens would be longer than the default one, which then stays."""
 
 @click.command("describe", short_help="Propose how rows of a table become histories of events.")
 @click.argument("table")
-@click.option("--out", type=click.Path(path_type=Path), help="File to write. [default: print it]")
+@click.option("--out", type=UserPath(), help="File to write. [default: print it]")
 @click.option("--header/--no-header", default=True, help="Whether the first line names the columns.")
 def describe(table: str, out: Path | None, header: bool) -> None:
     """Propose how the rows of TABLE become histories of events, as a schema that you can edit.

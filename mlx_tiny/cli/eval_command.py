@@ -8,12 +8,12 @@ from typing import Any
 
 import click
 
-from mlx_tiny.cli.options import READING, config_options, user_settings
+from mlx_tiny.cli.options import READING, UserPath, config_options, user_settings
 from mlx_tiny.cli.output import say, show
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=UserPath())
 @click.argument("text")
 @config_options("data", only=READING)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

@@ -9,13 +9,13 @@ from typing import IO, Any
 
 import click
 
-from mlx_tiny.cli.options import config_options, user_settings
+from mlx_tiny.cli.options import UserPath, config_options, user_settings
 from mlx_tiny.cli.output import say, show
 from mlx_tiny.config import Sampling
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=UserPath())
 @click.option("--prompt", help="Beginning of the text; - reads it from standard input.")
 @click.option("--prompt-file", type=click.File("rb"), help="File whose content is the beginning of the text.")
 @click.option("--chat", "message", help="Message to a model that was trained on chats; it writes the answer.")

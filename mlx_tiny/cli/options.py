@@ -8,12 +8,14 @@ import functools
 import inspect
 import itertools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from mlx_tiny import config as config_module
 from mlx_tiny.config import DataConfig, ModelConfig, OptimizerConfig, Sampling, ScheduleConfig, TrainConfig
+from mlx_tiny.files import expanded
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -63,6 +65,16 @@ def config_options(*sections: str, only: tuple[str, ...] = (), without: tuple[st
         return function
 
     return decorate
+
+
+class UserPath(click.Path):
+    """A path that may begin with `~`; a shell leaves it so where there is no such user, and after `--run=`."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(path_type=Path, **options)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return expanded(str(super().convert(value, param, ctx)))
 
 
 class CommandWithSections(click.Command):

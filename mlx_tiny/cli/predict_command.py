@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlx_tiny.cli.options import READING, config_options, user_settings
+from mlx_tiny.cli.options import READING, UserPath, config_options, user_settings
 from mlx_tiny.cli.output import say, show
 from mlx_tiny.errors import TinyError, one_line
 
@@ -24,7 +24,7 @@ _SHOWN_CHARACTERS = 40
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=UserPath())
 @click.argument("text", required=False)
 @config_options("data", only=READING)
 @click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, help="How many items to show.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mlx_tiny.cli.options import UserPath
 from mlx_tiny.cli.output import say, show
 
 if TYPE_CHECKING:
@@ -25,9 +26,9 @@ _SECONDS = 15.0
 @click.option("--batch-size", type=int, help="Sequences per step. [default: that of the preset]")
 @click.option("--seconds", default=_SECONDS, show_default=True, help="Time for all parts together.")
 @click.option("--drift", help="Then train for this time, such as 60s, to see whether the machine slows down.")
-@click.option("--trace", type=click.Path(path_type=Path), help="Only record a step to this .gputrace file, for Xcode.")
+@click.option("--trace", type=UserPath(), help="Only record a step to this .gputrace file, for Xcode.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--output", type=click.Path(path_type=Path), help="Write the JSON object to this file.")
+@click.option("--output", type=UserPath(), help="Write the JSON object to this file.")
 def command(
     preset: str,
     dtype: str,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlx_tiny.cli.options import READING, config_options, user_settings
+from mlx_tiny.cli.options import READING, UserPath, config_options, user_settings
 from mlx_tiny.cli.output import say, show
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _SHOWN_CHARACTERS = 60
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=UserPath())
 @click.argument("text")
 @config_options("data", only=READING)
 @click.option("--per-token", is_flag=True, help="Show the log-probability of each token, in nats.")

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from mlx_tiny.cli import from_run, session
-from mlx_tiny.cli.options import CommandWithSections, config_options, user_settings
+from mlx_tiny.cli.options import CommandWithSections, UserPath, config_options, user_settings
 from mlx_tiny.cli.output import say
 from mlx_tiny.cli.resume import resume
 from mlx_tiny.cli.session import SECTIONS
@@ -35,13 +35,11 @@ class _TrainCommand(CommandWithSections):
 
 
 @click.command(cls=_TrainCommand)
-@click.option(
-    "--run", "run_path", type=click.Path(path_type=Path), help="Folder for the results. [default: runs/DATE-TIME]"
-)
+@click.option("--run", "run_path", type=UserPath(), help="Folder for the results. [default: runs/DATE-TIME]")
 @click.option(
     "--resume",
     "resume_path",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     help="Continue the run in this folder, up to --budget in all.",
 )
 @click.option(
@@ -54,7 +52,7 @@ class _TrainCommand(CommandWithSections):
 @click.option(
     "--from",
     "from_path",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     help="Start a new run from the weights and the tokenizer of the run in this folder.",
 )
 @config_options(*SECTIONS)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mlx_tiny.cli.options import UserPath
 from mlx_tiny.cli.output import say, show
 from mlx_tiny.errors import CheckFailed, TinyError
 from mlx_tiny.records import to_json
@@ -27,7 +28,7 @@ _SHOWN_STEPS = (1, 10, 50, 100, 200)
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path), required=False)
+@click.argument("run", type=UserPath(), required=False)
 @click.option(
     "--kernels", is_flag=True, help="Check only the Metal kernels, against formulas in float64; needs no PyTorch."
 )
@@ -35,7 +36,7 @@ _SHOWN_STEPS = (1, 10, 50, 100, 200)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
     "--plot",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=UserPath(dir_okay=False),
     help="Draw the loss of both trainings to this PNG file; needs matplotlib.",
 )
 def command(run: Path | None, kernels: bool, self_test: bool, as_json: bool, plot: Path | None) -> None:

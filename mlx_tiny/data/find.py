@@ -18,6 +18,7 @@ from typing import NamedTuple
 from mlx_tiny.data.layout import is_role, roles
 from mlx_tiny.data.opening import ARCHIVE_SUFFIX, PACKED_SUFFIXES, InputFile, expand, readable
 from mlx_tiny.errors import TinyError, one_line
+from mlx_tiny.files import expanded
 
 NAMED = ("auto", "stories", "tinystories")
 """Values of `--data` that are no files."""
@@ -147,7 +148,7 @@ class _Candidate(NamedTuple):
 
 
 def _find(name: str, wanted: _Wanted) -> Found:
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.is_dir():
         return _choose(list(_walk(path)), wanted, f"The folder {name}")
     if path.exists():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 from mlx_tiny.config import DataConfig
@@ -19,6 +18,7 @@ from mlx_tiny.data.summary import reading_warnings
 from mlx_tiny.data.together import common_rules
 from mlx_tiny.data.tokenizer import Tokenizer
 from mlx_tiny.data.tokenizers.items import ItemsTokenizer
+from mlx_tiny.files import expanded
 
 _OF_RUN = ("text_column", "documents", "header")
 """Settings that say what a document is, which measured text has in common with the text that was learned."""
@@ -62,7 +62,7 @@ def config_to_measure(
 
 
 def _are_lines(name: str) -> bool:
-    path = Path(name).expanduser()
+    path = expanded(name)
     return path.is_file() and all(map(may_be_lines, expand(path)))
 
 

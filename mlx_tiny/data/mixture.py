@@ -36,7 +36,7 @@ from mlx_tiny.data.sources import Source, find_source, require_used, resolve
 from mlx_tiny.data.tokenizer import Tokenizer, require_size
 from mlx_tiny.data.tokenizers.byte_pair import SAMPLE_BYTES
 from mlx_tiny.errors import TinyError
-from mlx_tiny.files import atomic_folder, discard_folder, hash_text, remove_leftovers
+from mlx_tiny.files import atomic_folder, discard_folder, expanded, hash_text, remove_leftovers
 from mlx_tiny.records import Record, read_sealed, write_sealed
 
 SMALLEST_SHARE = 1e-6
@@ -274,7 +274,7 @@ def split_weight(name: str) -> tuple[str, float | None]:
         TinyError: the weight is not a positive, finite number.
     """
     source, colon, number = name.rpartition(":")
-    if not colon or Path(name).expanduser().exists():
+    if not colon or expanded(name).exists():
         return name, None
     try:
         weight = float(number)

@@ -15,7 +15,7 @@ from typing import BinaryIO
 from mlx_tiny.data.find import DATA_SUFFIXES, NAMED, normalised_suffix
 from mlx_tiny.data.opening import BLOCK_BYTES, readable
 from mlx_tiny.errors import TinyError
-from mlx_tiny.files import atomic_write, cache_home, explained, folder_aside, make_folder, remove_leftovers
+from mlx_tiny.files import atomic_write, cache_home, expanded, explained, folder_aside, make_folder, remove_leftovers
 
 STANDARD_INPUT = "-"
 
@@ -25,7 +25,7 @@ def absolute(name: str, suffixes: tuple[str, ...] = (), *, table: bool = False) 
     if not name:
         raise TinyError("The name of the text is empty", expected="a file, a folder or a glob")
     name = kept(name, suffixes, table=table)
-    return name if name in NAMED else str(Path.cwd() / Path(name).expanduser())
+    return name if name in NAMED else str(Path.cwd() / expanded(name))
 
 
 def kept(name: str, suffixes: tuple[str, ...] = (), *, table: bool = False) -> str:
@@ -41,7 +41,7 @@ def kept(name: str, suffixes: tuple[str, ...] = (), *, table: bool = False) -> s
     asked = normalised_suffix(suffixes[0]) if len(suffixes) == 1 else None
     if name == STANDARD_INPUT:
         return str(keep_stream(_standard_input(), asked, table=table))
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.exists() and not path.is_file() and not path.is_dir():
         own = path.suffix.lower()
         with readable(path), open(path, "rb") as stream:

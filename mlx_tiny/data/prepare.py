@@ -11,7 +11,7 @@ from typing import IO
 import numpy as np
 
 from mlx_tiny.config import DataConfig
-from mlx_tiny.data.documents import Document, Progress
+from mlx_tiny.data.documents import Document, DocumentHash, Progress
 from mlx_tiny.data.events.histories import count_events
 from mlx_tiny.data.events.schema import Schema
 from mlx_tiny.data.prepared import (
@@ -31,7 +31,6 @@ from mlx_tiny.data.tokenizer import Tokenizer, require_size, schema_of, train_to
 from mlx_tiny.data.tokenizers.items import ItemsTokenizer
 from mlx_tiny.errors import TinyError
 from mlx_tiny.files import (
-    DocumentHash,
     atomic_folder,
     discard_folder,
     hash_text,

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from mlx_tiny.config import ModelConfig
 from mlx_tiny.data.batches import ValidationWindows, validation_windows
+from mlx_tiny.data.documents import DocumentHash
 from mlx_tiny.data.tokenizer import Tokenizer
 from mlx_tiny.errors import TinyError
-from mlx_tiny.files import DocumentHash, hash_text
+from mlx_tiny.files import hash_text
 from mlx_tiny.linux.lanes import lane, lanes
 from mlx_tiny.model.forward import token_losses
 from mlx_tiny.model.parameters import Parameters

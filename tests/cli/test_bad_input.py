@@ -44,6 +44,7 @@ def setting(flags: str, *words: str, code: int = USER) -> Case:
 
 DATA_CASES = {
     "missing file": data("absent.txt", "absent.txt does not exist", "Expected a file, a folder", "Check the path"),
+    "text in the home of nobody": data("~nosuchuser/a.txt", "home folder", "~nosuchuser", "Write the whole path"),
     "empty file": data("empty.txt", "empty.txt contains no documents", "Name a file with text"),
     "white space only": data("blank.txt", "blank.txt contains no documents", "Name a file with text"),
     "folder without text": data("pictures", "pictures contains no text", "Expected files that end in .txt"),
@@ -194,6 +195,19 @@ def test_interrupted_preparation_leaves_nothing(place: Path, monkeypatch: pytest
     finished = call(*NOTES)
     assert (finished.code, finished.out) == (130, "") and finished.err.endswith("mlx-tiny: Interrupted.\n")
     assert everything(place) == before
+
+
+@pytest.mark.parametrize("flags", [("--run", "~nosuchuser/r"), ("--resume", "~nosuchuser/r")])
+def test_a_run_in_the_home_of_nobody_is_refused(place: Path, flags: tuple[str, str]) -> None:
+    finished = call(*TRAIN, "--data", "notes.txt", *flags)
+    assert finished.code == 1 and "home folder" in finished.err
+    assert not list(place.glob("~*"))
+
+
+def test_a_cache_in_the_home_of_nobody_is_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLX_TINY_HOME", "~nosuchuser/cache")
+    finished = call(*TRAIN, "--data", "notes.txt", "--run", "r")
+    assert finished.code == 1 and "home folder" in finished.err
 
 
 def test_debug_shows_where_an_error_was_raised(trained: Path) -> None:
