@@ -45,8 +45,10 @@ VARIANTS = {
     "plain": ("--no-compile", "--data", "text.txt"),
     "clipped": ("--no-compile", "--data", "text.txt", "--clip-norm", "0.3", "--micro-batches", "2"),
     "mixture": ("--no-compile", "--data", "text.txt", "--data", "other.txt", "--data-seed", "3"),
+    "from another run": ("--no-compile", "--data", "other.txt", "--from", "whole plain/run"),
     "first start": ("--compile", "--data", "text.txt"),
 }
+"""Flags of runs that are different in what their lives do."""
 CLOCKED = {
     *("seconds", "tokens_per_s", "training_flops_per_s", "peak_flops_per_s", "utilisation", "peak_memory_bytes"),
     *("phases_s", "machine"),
