@@ -197,20 +197,22 @@ def _before_and_after(report: Report) -> dict[str, str]:
 
 
 def write_report(run: RunFolder, report: Report) -> None:
-    """Write report.json and report.md, and loss.png where matplotlib is installed."""
-    _write_text(run, report)
+    """Write report.md, loss.png where matplotlib is installed, and then report.json, which says that all is written."""
+    _write_page(run, report)
     if plots.installed():
         _plot(run, run.path / "loss.png")
+    write_sealed(run.path / "report.json", report)
 
 
 def mark_continued(run: RunFolder) -> None:
     """Say in the report of a run that goes on, if it has one, that it is not that of the newest state."""
     with contextlib.suppress(TinyError):  # what is damaged or missing is written again
-        _write_text(run, replace(read_report(run), continued=True))
+        report = replace(read_report(run), continued=True)
+        _write_page(run, report)
+        write_sealed(run.path / "report.json", report)
 
 
-def _write_text(run: RunFolder, report: Report) -> None:
-    write_sealed(run.path / "report.json", report)
+def _write_page(run: RunFolder, report: Report) -> None:
     with atomic_write(run.path / "report.md", "w") as file:
         file.write(_markdown(report))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -257,3 +258,13 @@ def test_a_run_without_steps_is_not_drawn(ended: Ended, tmp_path: Path, drawn: d
     run.path = tmp_path
     report.write_report(run, ended.report())
     assert not drawn and {path.name for path in tmp_path.iterdir()} == {"report.json", "report.md"}
+
+
+def test_report_json_is_written_when_all_else_is(
+    ended: Ended, tmp_path: Path, drawn: dict[str, StandIn], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A resumed run takes it for a sign that nothing is missing."""
+    seen: list[set[str]] = []
+    monkeypatch.setattr(report, "write_sealed", lambda path, _: seen.append({*drawn, *os.listdir(path.parent)}))
+    write(ended, tmp_path)
+    assert [sorted(names) for names in seen] == [["loss.png", "metrics.jsonl", "report.md"]]
