@@ -100,7 +100,7 @@ def require_whole(path: Path, what: str, arrays: Arrays, texts: dict[str, str], 
 
 def all_finite(arrays: Iterable[mx.array]) -> bool:
     """Whether no array contains NaN or infinity."""
-    return bool(mx.all(mx.stack([mx.all(mx.isfinite(array)) for array in arrays])))
+    return all(bool(np.isfinite(array).all()) for array in _computed(arrays))
 
 
 def model_arrays(config: RunConfig) -> Arrays:
@@ -127,8 +127,15 @@ def _described(arrays: Arrays) -> dict[str, str]:
 
 
 def _checksum(arrays: Arrays, texts: dict[str, str]) -> str:
-    mx.eval(arrays)
-    return checksum({name: np.asarray(array, order="C") for name, array in arrays.items()}, texts)
+    return checksum(dict(zip(arrays, _computed(arrays.values()), strict=True)), texts)
+
+
+def _computed(arrays: Iterable[mx.array]) -> Iterator[np.ndarray]:
+    """The arrays for numpy, which is seven times as fast as MLX at looking for NaN on a CPU; most are not copied."""
+    known = list(arrays)
+    mx.eval(known)
+    mx.synchronize()  # numpy would hide that the work of the GPU has failed
+    return (np.asarray(array, order="C") for array in known)
 
 
 @contextlib.contextmanager
