@@ -72,7 +72,8 @@ def go_on(error: DeviceError, *, debug: bool) -> None:
             stream.flush()
     command = [sys.executable, "-m", "mlx_tiny", *(["--debug"] if debug else []), "train"]
     changes = {**shorter, _COUNTS: f"{continuation.count} {continuation.total}"}
-    os.execve(command[0], [*command, f"--resume={continuation.run}"], environment(**changes))
+    with contextlib.suppress(OSError):
+        os.execve(command[0], [*command, f"--resume={continuation.run}"], environment(**changes))
 
 
 def _length(name: str) -> int:

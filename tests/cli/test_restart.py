@@ -193,3 +193,10 @@ def test_errors_of_the_device_are_explained_in_every_command(trained: Path, monk
     monkeypatch.setattr("mlx.core.synchronize", fail)
     finished = call("eval", trained, "notes.txt")
     assert finished.code == 1 and "display" in finished.err
+
+
+def test_where_no_process_can_be_started_the_error_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "execve", lambda *_: os.stat("/absent"))
+    with failing(HELD_UP, after=3):
+        finished = call(*TRAIN, *PAUSES, "--run", "r")
+    assert finished.code == 1 and "mlx-tiny train --resume r" in finished.err
