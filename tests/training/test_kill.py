@@ -13,6 +13,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -35,7 +36,9 @@ KILLS = int(os.environ.get("MLX_TINY_TEST_KILLS", "6"))
 SEED = os.environ.get("MLX_TINY_TEST_SEED", "0")
 OF_A_RUN = min(8, KILLS // 2 + 1)
 MOST_CHANGES, MOST_TIMES = 12, 12
-PATIENCE_S = 20.0
+WITH_COMPILER = os.environ["PATH"]
+"""Before the tests put their own g++ there, which keeps what it made."""
+MOST_WARNED_S, PATIENCE_S = 0.3, 20.0
 
 SMALL = (
     *("--preset", "tiny", "--vocabulary-size", "400", "--context", "32", "--batch-size", "4", "--width", "32"),
@@ -66,11 +69,14 @@ class Run:
     seconds: dict[str, list[float]] = field(default_factory=dict)
     """How long each phase took, each time."""
 
-    def live(self, word: str = "", times: int = 0, changes: int = 0, delay_s: float = 0.0) -> str:
+    def live(
+        self, word: str = "", times: int = 0, changes: int = 0, delay_s: float = 0.0, warned_s: float = 0.0
+    ) -> str:
         """One life, in peace without a `word`, else as `kill_driver.py` says; returns the phase in which it was killed.
 
         Args:
             delay_s: how long after the driver says "now" it is killed.
+            warned_s: how long before that it is asked to end, so that it saves and reports; 0 for never.
         """
         moments, before = [(START, time.monotonic())], self.last_step()
         with self._begin(word, times, changes) as life:
@@ -78,15 +84,19 @@ class Run:
             for line in life.stdout:
                 if line.strip() == NOW:
                     time.sleep(delay_s)
+                    if warned_s:
+                        life.terminate()
+                        time.sleep(warned_s)
                     life.kill()
                 else:
                     moments.append((line.strip(), time.monotonic()))
-        assert life.returncode == (-9 if life.returncode and word else 0), self.log.read_text(errors="replace")[-3000:]
+        allowed = {0, *([-signal.SIGKILL] if word else []), *([-signal.SIGTERM, 128 + signal.SIGTERM] * (warned_s > 0))}
+        assert life.returncode in allowed, (life.returncode, self.log.read_text(errors="replace")[-3000:])
         self._assert_nothing_lives_on()
         assert self.last_step() >= before
         for (phase, began), (_, ended) in itertools.pairwise([*moments, ("", time.monotonic())]):
             self.seconds.setdefault(phase, []).append(ended - began)
-        return moments[-1][0] if life.returncode else ""
+        return moments[-1][0] if life.returncode == -signal.SIGKILL else ""
 
     def last_step(self) -> int:
         return RunFolder(self.path).last_step() or 0 if self.path.exists() else 0
@@ -100,7 +110,8 @@ class Run:
         driver = [sys.executable, kill_driver.__file__, word, times, changes]
         command = [*driver, "train", *(("--resume", self.path) if self.path.exists() else new)]
         # One lane and one BLAS thread, because two runs share the cores.
-        changed = {"MLX_TINY_LANES": "1", "OPENBLAS_NUM_THREADS": "1", "MLX_TINY_HOME": str(self.home)}
+        changed = {"PATH": WITH_COMPILER} if self.variant == "first start" else {}
+        changed |= {"MLX_TINY_LANES": "1", "OPENBLAS_NUM_THREADS": "1", "MLX_TINY_HOME": str(self.home)}
         with open(self.log, "ab") as log:
             return subprocess.Popen(
                 [str(word) for word in command],
@@ -193,13 +204,14 @@ def words_of(variant: str, chance: random.Random) -> list[str]:
     return [*["compiling"] * (OF_A_RUN // 2), *found[OF_A_RUN // 2 :]] if variant == "first start" else found
 
 
-def one_end(word: str, whole: Run, chance: random.Random) -> tuple[str, int, int, float]:
-    """How to kill a life from the phase `word` on: at a moment, or before a change to a file."""
+def one_end(word: str, whole: Run, chance: random.Random) -> tuple[str, int, int, float, float]:
+    """How to kill a life from the phase `word` on: at a moment, perhaps after SIGTERM, or before a change to a file."""
     lengths = whole.seconds[word]
     times = chance.randint(1, min(len(lengths), MOST_TIMES))
     if chance.random() < 0.5:
-        return word, times, chance.randint(1, MOST_CHANGES), 0.0
-    return word, times, 0, chance.uniform(0, lengths[times - 1])
+        return word, times, chance.randint(1, MOST_CHANGES), 0.0, 0.0
+    warned_s = chance.uniform(0, MOST_WARNED_S) if chance.random() < 0.3 else 0.0
+    return word, times, 0, chance.uniform(0, lengths[times - 1]), warned_s
 
 
 def assert_same(whole: Run, killed: Run) -> None:
