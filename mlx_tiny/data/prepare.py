@@ -223,7 +223,8 @@ class _TokenWriter:
         """Append a document, and return the number of bytes of its text."""
         text = document.text
         encoded = self.tokenizer.encode_bytes(text)
-        self._write(self._bos + encoded)
+        self._write(self._bos)
+        self._write(encoded)
         self.documents += 1
         self.events += count_events(text)
         if isinstance(self.tokenizer, ItemsTokenizer):

@@ -1,12 +1,13 @@
-"""Parquet files, read by pyarrow in batches of bounded size."""
+"""Parquet files, read by pyarrow in batches of bounded size, in a process of its own: a damaged file may end it."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -15,12 +16,13 @@ from mlx_tiny.data.documents import Item, Rules, cut
 from mlx_tiny.data.formats.reading import FileLook, Reading
 from mlx_tiny.data.opening import InputFile
 from mlx_tiny.errors import TinyError
+from mlx_tiny.tools.isolated import ProcessEnded, isolated
 
 _BATCH_BYTES = 1 << 22
-_MOST_BATCH_ROWS = 4096
+_MOST_BATCH_ROWS = 64
+"""Few, because rows differ in size, and a text that occurs often is stored only once."""
 _BUFFER_BYTES = 1 << 16
 """Without a buffer, or with `pre_buffer`, pyarrow keeps a row group's bytes in memory, often all of the file."""
-_BATCH_ROWS = 1024
 _INDEX = re.compile(r"__index_level_\d+__")
 """The name that pandas gives to an index without one."""
 
@@ -31,10 +33,8 @@ def read_parquet(file: InputFile, rules: Rules) -> Reading:
     Raises:
         TinyError: pyarrow is missing, the file is damaged, or it does not say which column contains the text.
     """
-    batches = _batches(file, rules)
-    choice, rows = next(batches)
-    assert isinstance(choice, Choice)
-    return Reading(FileLook(f"parquet, {choice.how}, {rows} rows"), _items(file, choice, batches))
+    found = _apart(file, _texts, rules)
+    return Reading(next(found), itertools.chain.from_iterable(found))
 
 
 def read_parquet_rows(file: InputFile) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -43,23 +43,58 @@ def read_parquet_rows(file: InputFile) -> Iterator[tuple[int, dict[str, Any]]]:
     Raises:
         TinyError: pyarrow is missing, or the file is damaged.
     """
+    yield from enumerate(itertools.chain.from_iterable(_apart(file, _rows)), 1)
+
+
+def _apart(file: InputFile, function: Callable[..., Iterator[Any]], *arguments: Any) -> Iterator[Any]:
+    """The values of a generator function of this module, which reads the file in another process.
+
+    Raises:
+        TinyError: as the function, or its process has ended.
+    """
+    try:
+        yield from isolated(__name__, function.__name__, file, *arguments)
+    except ProcessEnded as error:
+        raise TinyError(
+            f"{file.name} is damaged, or needs more memory than there is: the process that reads it stopped ({error})",
+            remedy="Download or write it again",
+        ) from error
+
+
+def _texts(file: InputFile, rules: Rules) -> Iterator[FileLook | list[Item]]:
+    """First how the file is read, then the documents of each batch."""
+    batches = _batches(file, rules)
+    choice, rows = next(batches)
+    assert isinstance(choice, Choice)
+    yield FileLook(f"parquet, {choice.how}, {rows} rows")
+    yield from _items(file, choice, batches)
+
+
+def _rows(file: InputFile) -> Iterator[list[dict[str, Any]]]:
+    """The rows of each batch."""
     with file.open_seekable() as stream, _explained(file):
         from pyarrow.parquet import ParquetFile
 
         with ParquetFile(stream, buffer_size=_BUFFER_BYTES, pre_buffer=False) as opened:
-            rows = (row for batch in opened.iter_batches(_BATCH_ROWS) for row in batch.to_pylist())
-            yield from enumerate(rows, 1)
+            yield from (batch.to_pylist() for batch in opened.iter_batches(_most_rows(opened.metadata)))
 
 
-def _items(file: InputFile, choice: Choice, batches: Iterator[Any]) -> Iterator[Item]:
+def _most_rows(metadata: Any) -> int:
+    """Rows per batch."""
+    size: int = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
+    rows: int = metadata.num_rows
+    return min(max(_BATCH_BYTES * rows // max(size, 1), 1), _MOST_BATCH_ROWS)
+
+
+def _items(file: InputFile, choice: Choice, batches: Iterator[Any]) -> Iterator[list[Item]]:
     first, where = 1, file.name
     for batch in batches:
         try:
             columns = [batch.column(name).to_pylist() for name in choice.names]
         except UnicodeDecodeError as error:
             raise _undecodable(batch, choice, first, where) from error
-        for number, cells in enumerate(zip(*columns, strict=True), first):
-            yield choice.item(cells, f"Row {number} of {where}")
+        rows = enumerate(zip(*columns, strict=True), first)
+        yield [choice.item(cells, f"Row {number} of {where}") for number, cells in rows]
         first += batch.num_rows
 
 
@@ -93,8 +128,7 @@ def _batches(file: InputFile, rules: Rules) -> Iterator[Any]:
                 for column in columns
                 if column.name not in index or column.name == rules.column or is_usual(column.name)
             ]
-            size = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
-            rows = min(max(_BATCH_BYTES * metadata.num_rows // max(size, 1), 1), _MOST_BATCH_ROWS)
+            rows = _most_rows(metadata)
             texts = [column.name for column in columns if column.kind == TEXT]
             if rules.column is None and len(texts) == 1 and texts[0] not in repeated and not is_usual(texts[0]):
                 is_prose = _is_prose(opened, texts[0], rows)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ from reading import how, read
 
 from mlx_tiny.data.documents import Tally
 from mlx_tiny.data.formats import parquet as parquet_format
+from mlx_tiny.data.opening import InputFile
 from mlx_tiny.errors import TinyError
+from mlx_tiny.tools.isolated import isolated
 
 pyarrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -41,6 +44,16 @@ def test_texts_of_every_kind(tmp_path: Path, kind: Any, name: str) -> None:
     assert read(path, tally) == [text for word in words for text in (word, "\U0001f600 Two")]
     assert tally.skipped == {"null text": 700, "empty text": 700}
     assert "(75 % of rows)" in how(path)
+
+
+def test_a_file_that_ends_the_process_of_its_reader_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet_format, "isolated", lambda *_: isolated("builtins", "map", os._exit, [134]))
+    path = write(tmp_path / "a.parquet", text=["one"])
+    for reading in (read, lambda path: list(parquet_format.read_parquet_rows(InputFile(path)))):
+        with pytest.raises(TinyError, match=r"a\.parquet is damaged.*134"):
+            reading(path)
 
 
 def test_batches_are_bounded_by_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
