@@ -146,7 +146,7 @@ class PreparationProgress:
         if what != self._waiting.what:
             self._waiting.close()
             self._waiting = Waiting(what, lambda: self._share)
-        self._share = f"{done / total:.0%}" if total else ""
+        self._share = f"{done / total:.0%}" if done and total else ""
 
     def close(self) -> None:
         """Nothing more is to be shown."""

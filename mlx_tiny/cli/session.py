@@ -305,10 +305,10 @@ def _report(
     at_start: State,
     other_cores: float | None,
 ) -> None:
-    from mlx_tiny.report import report
-    from mlx_tiny.tools.tables import block
-
     with Waiting("the report"):
+        from mlx_tiny.report import report
+        from mlx_tiny.tools.tables import block
+
         samples = [
             backend.sample(outcome.state, corpus.tokenizer, max_tokens=_FINAL_SAMPLE_TOKENS, seed=seed)
             for seed in range(_FINAL_SAMPLES)

@@ -102,7 +102,7 @@ def _start(path: Path, flags: dict[str, Any]) -> None:
         source = session.own_text(asked["data"])
     with Waiting("measuring the machine"):
         config, reason = _planned(asked)
-    source = source or resolve_data(config.data)
+        source = source or resolve_data(config.data)
     # So that a resumed run uses the same data even if TinyStories has been downloaded in between.
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, sources=source.names))
     say(f"data: {source.description}")
