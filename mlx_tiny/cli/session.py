@@ -14,7 +14,6 @@ import click
 from mlx_tiny.cli.options import flag_name, shown
 from mlx_tiny.cli.output import say, show
 from mlx_tiny.config import DataConfig, RunConfig, TrainConfig
-from mlx_tiny.errors import TinyError
 from mlx_tiny.records import TextOfRun
 from mlx_tiny.tools.waiting import Waiting
 
@@ -128,9 +127,12 @@ def require_possible(config: RunConfig) -> None:
     """Say before any data is prepared what cannot be computed here.
 
     Raises:
-        TinyError: an option of the model or an implementation that is unknown, out of range, or not for this machine.
+        TinyError: an option of the model or an implementation that is unknown, out of range, or not for this machine;
+            or training does not fit in memory.
     """
-    _require_memory(config)
+    from mlx_tiny.cli.fitting import require_memory
+
+    require_memory(config)
     if config.train.backend == "torch":
         from mlx_tiny.reference.backend import attention_of
 
@@ -139,25 +141,6 @@ def require_possible(config: RunConfig) -> None:
         from mlx_tiny.training.step import step_implementations
 
         step_implementations(config)
-
-
-def _require_memory(config: RunConfig) -> None:
-    """Refuse a model that certainly does not fit: weights, gradients, moments, one activation per layer, a batch."""
-    from mlx_tiny.machine.hardware import memory_bytes
-    from mlx_tiny.model.parameters import parameter_count
-    from mlx_tiny.units import format_bytes
-
-    model, train = config.model, config.train
-    tokens = train.batch_size * model.context
-    activations = 4 * tokens // train.micro_batches * model.width * model.layers
-    needed = 12 * parameter_count(model) + activations + 8 * tokens
-    if needed > memory_bytes():
-        raise TinyError(
-            "A model of these settings does not fit in the memory of this machine",
-            expected=f"at most {format_bytes(memory_bytes())}",
-            got=f"more than {format_bytes(needed)}",
-            remedy="Take a smaller model (--preset), fewer sequences per step (--batch-size), or a shorter context",
-        )
 
 
 def backend_kind(name: str) -> Callable[..., Backend]:
@@ -193,6 +176,7 @@ def train(
     """
     from mlx_tiny.cli import restart
     from mlx_tiny.cli.display import Display
+    from mlx_tiny.cli.fitting import expected_memory
     from mlx_tiny.cli.streams import lenient
     from mlx_tiny.machine.load import OtherPrograms, best_look, is_busy
     from mlx_tiny.machine.state import keep_awake, state
@@ -212,7 +196,8 @@ def train(
         at_start = state()
         peak, other_cores = best_look(backend.matmul_peak)
         at_start = dataclasses.replace(at_start, other_cores=other_cores)
-        header = [*_header(run, corpus, reason, backend, peak), *_of_state(at_start)]
+        memory_bytes, lines = expected_memory(config)
+        header = [*_header(run, corpus, reason, backend, peak), *lines, *_of_state(at_start)]
     display = Display(
         training_flops_per_token(config.model),
         peak,
@@ -246,7 +231,7 @@ def train(
             other_cores = others.cores()
         if is_busy(at_start.other_cores) or is_busy(other_cores):
             peak = max(peak, backend.matmul_peak())
-        _report(run, corpus, backend, outcome, interruption, peak, prepare_s, at_start, other_cores)
+        _report(run, corpus, backend, outcome, interruption, peak, prepare_s, at_start, other_cores, memory_bytes)
         interruption.end_if_requested()
 
 
@@ -304,6 +289,7 @@ def _report(
     prepare_s: float,
     at_start: State,
     other_cores: float | None,
+    expected_memory_bytes: int,
 ) -> None:
     with Waiting("the report"):
         from mlx_tiny.report import report
@@ -322,6 +308,7 @@ def _report(
             samples,
             at_start,
             other_cores,
+            expected_memory_bytes,
         )
         old: list[TextStrength] = []
         with interruption.cut():

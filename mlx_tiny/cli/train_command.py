@@ -7,7 +7,7 @@ import dataclasses
 import shlex
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,6 +19,9 @@ from mlx_tiny.cli.session import SECTIONS
 from mlx_tiny.config import RunConfig, TrainConfig
 from mlx_tiny.records import from_plain, to_plain
 from mlx_tiny.tools.waiting import Waiting
+
+if TYPE_CHECKING:
+    from mlx_tiny.study.plan import Preset
 
 # Matrix products of GPUs work on tiles of 8.
 _HIDDEN_MULTIPLE = 8
@@ -118,25 +121,39 @@ def _start(path: Path, flags: dict[str, Any]) -> None:
 
 def _planned(asked: dict[str, dict[str, Any]]) -> tuple[RunConfig, str]:
     """The configuration of the preset, changed by the user's settings, and the reason for the preset."""
+    from mlx_tiny.machine.memory import room_bytes
     from mlx_tiny.study.plan import choose, measured_flops_per_s, preset_for, text_bytes
     from mlx_tiny.training.budget import Budget
+    from mlx_tiny.training.memory import estimate
 
     standard = TrainConfig()
     budget = Budget(asked["train"].get("budget", standard.budget))
     make_backend = session.backend_kind(asked["train"].get("backend", standard.backend))
     preset = preset_for(asked["train"].get("preset", standard.preset), asked["data"])
-    choice = choose(preset, budget, lambda: measured_flops_per_s(make_backend))
-    values = to_plain(choice.preset.config())
-    if choice.tokens is not None:
-        values["data"]["train_bytes"] = text_bytes(choice.tokens)
+    choice = choose(
+        preset,
+        budget,
+        lambda: measured_flops_per_s(make_backend),
+        lambda preset: estimate(_configured(preset, asked)[0]).bytes <= room_bytes(),
+    )
+    config, note = _configured(choice.preset, asked)
+    if choice.tokens is not None and "train_bytes" not in asked["data"]:
+        config = dataclasses.replace(
+            config, data=dataclasses.replace(config.data, train_bytes=text_bytes(choice.tokens))
+        )
+    session.require_possible(config)
+    return config, choice.reason + note
+
+
+def _configured(preset: Preset, asked: dict[str, dict[str, Any]]) -> tuple[RunConfig, str]:
+    """The configuration of a preset, changed by the user's settings, and what is to be said of it."""
+    values = to_plain(preset.config())
     note = _fit_swiglu(values["model"], asked["model"])
     for section, settings in asked.items():
         values[section].update(settings)
     values["model"]["vocabulary_size"] = values["data"]["vocabulary_size"]
-    values["train"]["preset"] = choice.preset.name
-    config = from_plain(RunConfig, values)
-    session.require_possible(config)
-    return config, choice.reason + note
+    values["train"]["preset"] = preset.name
+    return from_plain(RunConfig, values), note
 
 
 def _fit_swiglu(preset: dict[str, Any], asked: dict[str, Any]) -> str:

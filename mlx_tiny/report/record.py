@@ -100,3 +100,5 @@ class Report(Record):
     """The name of the signal."""
     state_at_start: State | None = None
     """Of the machine when the last session began; that of its end is in `machine`, with the load while it trained."""
+    expected_memory_bytes: int | None = None
+    """Peak memory as it was estimated before the first step of the last session; None in older reports."""

@@ -47,6 +47,7 @@ class Session:
     state_at_start: State
     other_cores: float | None
     """Cores that other programs used while the session trained."""
+    expected_memory_bytes: int
 
 
 def build(
@@ -98,6 +99,7 @@ def build(
         multiply_adds_per_token=multiply_adds_per_token(model),
         training_flops_per_token=training_flops_per_token(model),
         peak_memory_bytes=session.peak_memory_bytes,
+        expected_memory_bytes=session.expected_memory_bytes,
         phases_s={"prepare data": session.prepare_s, **outcome.phases},
         backend=session.backend,
         implementations=session.implementations,
@@ -151,6 +153,7 @@ def summary(report: Report, path: Path) -> dict[str, str]:
         "utilisation": _number(report.utilisation, ".1%"),
         "other_programs": _other_programs(report),
         "peak_memory": format_bytes(report.peak_memory_bytes),
+        "expected_memory": _bytes(report.expected_memory_bytes),
         "seconds": f"{report.seconds:.1f}",
         "restarts": _restarts(report),
         "interrupted": _interruption(report),
@@ -231,6 +234,10 @@ def beaten(report: Report) -> bool:
     return report.counting_bits_per_byte is not None and report.counting_bits_per_byte < report.bits_per_byte
 
 
+def _bytes(count: int | None) -> str:
+    return "" if count is None else format_bytes(count)
+
+
 def _number(value: float | None, form: str) -> str:
     return "" if value is None else format(value, form)
 
@@ -262,6 +269,7 @@ def _markdown(report: Report) -> str:
         + f" of {format_count(report.peak_flops_per_s)}FLOP/s measured",
         "other programs": _other_programs(report),
         "peak memory": format_bytes(report.peak_memory_bytes),
+        "peak memory as estimated": _bytes(report.expected_memory_bytes),
     }
     size = {kind: f"{count:,}" for kind, count in report.parameters_by_group.items()}
     size |= {

@@ -18,9 +18,11 @@ import numpy as np
 from mlx_tiny.config import ModelConfig, RunConfig, TrainConfig
 from mlx_tiny.errors import TinyError
 from mlx_tiny.machine.load import best_look
+from mlx_tiny.machine.memory import room_bytes
 from mlx_tiny.model.parameters import matrix_parameters, parameter_count, training_flops_per_token
 from mlx_tiny.training.backend import Backend, MlxBackend
 from mlx_tiny.training.budget import Budget
+from mlx_tiny.training.memory import estimate
 from mlx_tiny.units import format_count
 
 # Far below the 20 of Hoffmann et al. 2022 (arXiv 2203.15556): within minutes on TinyStories, `mini` beat `tiny` at 0.95
@@ -127,12 +129,23 @@ class Choice:
     """Tokens that the budget is expected to be enough for; None where the user named the preset."""
 
 
-def choose(name: str, budget: Budget, measure: Callable[[], float] | None = None) -> Choice:
-    """The preset called `name`, or for `auto` the one that fits the budget on this machine.
+def fits_now(preset: Preset) -> bool:
+    """Whether training the preset fits in the memory that this process may use and that is free."""
+    return estimate(preset.config()).bytes <= room_bytes()
+
+
+def choose(
+    name: str,
+    budget: Budget,
+    measure: Callable[[], float] | None = None,
+    fits: Callable[[Preset], bool] | None = None,
+) -> Choice:
+    """The preset called `name`, or for `auto` the one that fits the budget and the memory of this machine.
 
     Args:
         measure: returns the model FLOPs per second of training; called only where needed. By default
             `measured_flops_per_s`.
+        fits: whether a preset fits in memory; asked only for `auto`. By default `fits_now`.
 
     Raises:
         TinyError: no such preset.
@@ -143,13 +156,16 @@ def choose(name: str, budget: Budget, measure: Callable[[], float] | None = None
         if name not in PRESETS:
             raise TinyError(f"Unknown preset {name!r}", expected=f"auto, {', '.join(named_presets())}")
         return Choice(PRESETS[name], "as asked")
+    small = [preset for preset in PRESETS.values() if (fits or fits_now)(preset)]
     if budget.quantity == "tokens":
-        return _largest(lambda preset: budget.amount, budget.describe())
+        return _largest(small, lambda preset: budget.amount, budget.describe())
     if budget.quantity == "flops":
-        return _largest_for_flops(budget.amount, budget.describe())
+        return _largest_for_flops(small, budget.amount, budget.describe())
+    if not small:  # not even a measurement would fit
+        return Choice(PRESETS["tiny"], "the smallest, because nothing fits in memory")
     rate = (measure or measured_flops_per_s)()
     return _largest_for_flops(
-        rate * budget.amount, f"{budget.describe()} at a measured {rate / 1e9:,.0f} GFLOP/s of training"
+        small, rate * budget.amount, f"{budget.describe()} at a measured {rate / 1e9:,.0f} GFLOP/s of training"
     )
 
 
@@ -166,9 +182,11 @@ def expected_tokens(budget: Budget, model: ModelConfig, measure: Callable[[], fl
 
 
 def measured_flops_per_s(make_backend: Callable[[RunConfig], Backend] = MlxBackend) -> float:
-    """Model FLOPs per second that uncompiled training steps of the preset `mini` reach on this machine."""
-    config = PRESETS["mini"].config()
-    backend = make_backend(replace(config, train=replace(config.train, compile=False)))
+    """Model FLOPs per second of uncompiled training steps of `mini`, or of `tiny` where `mini` does not fit."""
+    configs = [PRESETS[name].config() for name in ("mini", "tiny")]
+    configs = [replace(config, train=replace(config.train, compile=False)) for config in configs]
+    config = next((config for config in configs if estimate(config).bytes <= room_bytes()), configs[-1])
+    backend = make_backend(config)
     state = backend.initial_state()
     shape = (config.train.batch_size, config.model.context + 1)
     batch = np.random.default_rng(0).integers(0, config.model.vocabulary_size, shape, dtype=np.int32)
@@ -186,8 +204,8 @@ def measured_flops_per_s(make_backend: Callable[[RunConfig], Backend] = MlxBacke
     return best_look(look)[0]
 
 
-def _largest_for_flops(flops: float, description: str) -> Choice:
-    return _largest(lambda preset: flops / training_flops_per_token(preset.model_config()), description)
+def _largest_for_flops(small: list[Preset], flops: float, description: str) -> Choice:
+    return _largest(small, lambda preset: flops / training_flops_per_token(preset.model_config()), description)
 
 
 def text_bytes(tokens: float) -> int:
@@ -198,17 +216,20 @@ def text_bytes(tokens: float) -> int:
     return amount
 
 
-def _largest(tokens_for: Callable[[Preset], float], description: str) -> Choice:
-    fitting = [
+def _largest(small: list[Preset], tokens_for: Callable[[Preset], float], description: str) -> Choice:
+    """The largest preset that can be trained enough, of those that are `small` enough for the memory."""
+    enough = [
         preset
         for preset in PRESETS.values()
         if tokens_for(preset) >= TOKENS_PER_PARAMETER * matrix_parameters(preset.model_config())
     ]
-    chosen = fitting[-1] if fitting else next(iter(PRESETS.values()))
+    chosen = next((preset for preset in reversed(enough) if preset in small), next(iter(PRESETS.values())))
+    larger = enough[enough.index(chosen) + 1 :] if chosen in enough else enough
+    memory = f"; {larger[0].name} does not fit in memory" if larger else ""
     tokens = tokens_for(chosen)
     ratio = tokens / matrix_parameters(chosen.model_config())
     return Choice(
         chosen,
-        f"{description}: about {tokens / 1e6:.2g}M tokens, {ratio:.2g} per parameter without the embedding",
+        f"{description}: about {tokens / 1e6:.2g}M tokens, {ratio:.2g} per parameter without the embedding{memory}",
         tokens,
     )

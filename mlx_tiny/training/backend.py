@@ -24,7 +24,7 @@ from mlx_tiny.records import Progress
 from mlx_tiny.tools.processes import peak_memory_bytes
 from mlx_tiny.training.arrays import all_finite
 from mlx_tiny.training.checkpoint import RunFolder
-from mlx_tiny.training.evaluate import Evaluation, evaluate
+from mlx_tiny.training.evaluate import BATCH_TOKENS, Evaluation, evaluate
 from mlx_tiny.training.step import TrainingState, TrainingStep
 
 
@@ -137,14 +137,17 @@ class MlxBackend:
         mx.synchronize()
 
     def evaluate(self, state: TrainingState, tokens: np.ndarray, limit_tokens: int | None) -> tuple[float, int]:
+        train, model = self.config.train, self.config.model
         result = evaluate(
             state.parameters,
-            self.config.model,
+            model,
             tokens,
             1.0,
             limit_tokens=limit_tokens,
-            dtype=getattr(mx, self.config.train.dtype),
-            asked=self.config.train.implementation,
+            # No more than a step computes at once, so that an evaluation fits in the memory of a step.
+            batch_tokens=min(BATCH_TOKENS, train.batch_size // train.micro_batches * model.context),
+            dtype=getattr(mx, train.dtype),
+            asked=train.implementation,
         )
         return result.nats, result.tokens
 

@@ -32,6 +32,8 @@ from mlx_tiny.training.device_errors import evaluated
 
 PROTOCOL = "all documents, BOS before each and at the end, consecutive windows of the model's context, float64 sum, v2"
 """Name of the protocol; a change of the protocol changes the name."""
+BATCH_TOKENS = 4096
+"""Tokens that are evaluated at once, where nobody asks for fewer."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def evaluate(
     text_bytes: float,
     *,
     limit_tokens: int | None = None,
-    batch_tokens: int = 4096,
+    batch_tokens: int = BATCH_TOKENS,
     dtype: mx.Dtype = mx.float32,
     asked: str = AUTO,
 ) -> Evaluation:
@@ -88,7 +90,7 @@ def evaluate(
         tokens: uint16 [n], a prepared validation file.
         text_bytes: UTF-8 bytes of the documents' text in the whole file.
         limit_tokens: evaluate about this many tokens from the start of the file; None evaluates all.
-        batch_tokens: tokens evaluated at once; it changes the result by rounding only.
+        batch_tokens: tokens evaluated at once, by all lanes together; it changes the result by rounding only.
         dtype: of activations.
         asked: implementations of the operations, in the form of `--implementation`.
 
@@ -96,7 +98,7 @@ def evaluate(
         Totals; with a limit, the bytes are the same share of `text_bytes` as the tokens are of all predicted tokens.
     """
     windows = validation_windows(tokens, config.context, limit_tokens)
-    rows = max(1, batch_tokens // config.context)
+    rows = max(1, batch_tokens // config.context // len(lanes()))
     total = 0.0
     for part, losses_BT in window_losses(parameters, config, windows, rows, dtype=dtype, asked=asked):
         total += float(np.sum(losses_BT * windows.mask[part]))

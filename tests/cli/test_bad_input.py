@@ -76,7 +76,11 @@ DATA_CASES = {
         "notes.txt", "is the same as the validation text", "--validation", flags=("--validation", "copy.txt")
     ),
     "corpus shorter than a window": data(
-        "notes.txt", "shorter than one sequence", "Expected at least 50001 tokens", "got", flags=("--context", "50000")
+        "notes.txt",
+        "shorter than one sequence",
+        "Expected at least 50001 tokens",
+        "got",
+        flags=("--context", "50000", *"--batch-size 1 --layers 1 --heads 1 --key-value-heads 1".split()),
     ),
     "vocabulary too large for the corpus": data(
         "notes.txt",
@@ -119,7 +123,7 @@ SETTING_CASES = {
     "negative column": setting("--no-header --text-column -1", "text_column is out of range", "got '-1'"),
     "model larger than memory": setting("--width 1000000", "does not fit in the memory", "--preset"),
     "batch larger than memory": setting(
-        "--batch-size 1048576 --context 4096", "does not fit in the memory", "--batch-size"
+        "--batch-size 1048576 --context 4096", "does not fit in the memory", "--micro-batches"
     ),
     "endless context": setting(f"--context {2**31 - 1}", "context is out of range"),
     "rate not a number": setting("--matrix-rate nan", "matrix_rate is out of range", "Expected above 0", "got nan"),

@@ -37,6 +37,7 @@ SESSION = report.Session(
     samples=["Ann ran.\n\nThe end.", "", "| x |"],
     state_at_start=State("battery at 9 %", None, None),
     other_cores=None,
+    expected_memory_bytes=111_000_000,
 )
 
 
@@ -156,6 +157,7 @@ def test_the_summary_is_lines_of_a_key_and_a_word(ended: Ended) -> None:
     assert (
         shown["epochs"] == f"{built.epochs:.2f}"
         and shown["peak_memory"] == "123MB"
+        and shown["expected_memory"] == "111MB"
         and shown["run"] == str(ended.run.path)
     )
     assert "entropy_floor" not in shown and "excess" not in shown

@@ -1,0 +1,69 @@
+"""Whether what a command is to do fits in memory: refused before it begins where it does not, and told."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from mlx_tiny.config import RunConfig
+from mlx_tiny.errors import TinyError
+from mlx_tiny.units import format_bytes
+
+
+def require_memory(config: RunConfig) -> None:
+    """Refuse a run that does not fit in the memory that this process may use.
+
+    Raises:
+        TinyError: it does not; the remedy names what would fit.
+    """
+    from mlx_tiny.machine.memory import limit
+    from mlx_tiny.training.memory import estimate
+
+    needed, most = estimate(config).bytes, limit()
+    if needed > most.bytes:
+        raise TinyError(
+            "Training with these settings does not fit in the memory that this process may use",
+            expected=f"at most {format_bytes(most.bytes)} ({most.source})",
+            got=f"about {format_bytes(needed)}",
+            remedy=_remedy(config, most.bytes),
+        )
+
+
+def expected_memory(config: RunConfig) -> tuple[int, list[str]]:
+    """The peak that is expected of a run in this process, and lines for its header."""
+    from mlx_tiny.machine.memory import free_bytes
+    from mlx_tiny.tools.processes import peak_memory_bytes
+    from mlx_tiny.training.memory import estimate
+
+    require_memory(config)  # once more, because the vocabulary is known only now
+    so_far = peak_memory_bytes()
+    parts = estimate(config)
+    expected = max(parts.bytes, so_far)
+    largest = sorted(parts.parts.items(), key=lambda part: -part[1])[:4]
+    words = ", ".join(f"{name} {format_bytes(size)}" for name, size in largest if size)
+    lines = [f"memory: about {format_bytes(expected)} expected at the peak ({words})"]
+    free = free_bytes()
+    # Memory that this process has already is not free any more.
+    if free is not None and parts.bytes > free + so_far:
+        lines.append(
+            f"warning: only {format_bytes(free)} of memory are free now, so that this machine may become slow or end "
+            f"the run. {_remedy(config, free + so_far)}"
+        )
+    return expected, lines
+
+
+def _remedy(config: RunConfig, most_bytes: float) -> str:
+    """What would fit in so many bytes, with the numbers."""
+    from mlx_tiny.study.plan import PRESETS
+    from mlx_tiny.training.memory import estimate, fitting_micro_batches
+
+    def needed(changed: RunConfig) -> str:
+        return f"about {format_bytes(estimate(changed).bytes)}"
+
+    parts = fitting_micro_batches(config, most_bytes)
+    if parts is not None:
+        changed = dataclasses.replace(config, train=dataclasses.replace(config.train, micro_batches=parts))
+        return f"Compute a batch in parts: --micro-batches {parts} takes {needed(changed)}, and learns the same"
+    smaller = [preset for preset in PRESETS.values() if estimate(preset.config()).bytes <= most_bytes]
+    if smaller:
+        return f"Take a smaller model: --preset {smaller[-1].name} takes {needed(smaller[-1].config())}"
+    return "Take a smaller model (--preset), fewer sequences per step (--batch-size), or a shorter --context"

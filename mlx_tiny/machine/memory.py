@@ -1,0 +1,84 @@
+"""What memory this process may use, and what is free now."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlx_tiny.machine.hardware import memory_bytes
+from mlx_tiny.tools.processes import output
+
+_STATUS, _MEMORY = Path("/proc/self/status"), Path("/proc/meminfo")
+_ARENAS_BYTES = 192 << 20
+"""Address space that glibc reserves for the heaps of further threads: 64 MB each."""
+_SURE = 1.15
+"""Where memory ends in a crash instead of an error, the estimate has to fit with the error that it may have."""
+_FREE_ON_A_MAC = ("Pages free", "Pages inactive", "Pages speculative", "Pages purgeable")
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The most bytes that this process may have in memory, and what sets the limit."""
+
+    bytes: int
+    source: str
+
+
+def limit() -> Limit:
+    """The lowest of all limits: the machine or container, and what `ulimit` allows."""
+    return min([Limit(memory_bytes(), "the memory of this machine or container"), *_limits_of_process()], key=_bytes)
+
+
+def room_bytes() -> int:
+    """What fits now: the lowest limit, or what is free where that is less."""
+    free = free_bytes()
+    return limit().bytes if free is None else min(limit().bytes, free)
+
+
+def _bytes(each: Limit) -> int:
+    return each.bytes
+
+
+def _limits_of_process() -> list[Limit]:
+    """What `ulimit -v` and `ulimit -d` allow; they count address space, of which a part is never used."""
+    import resource
+
+    found = []
+    status = _read(_STATUS)
+    resident = _kilobytes("VmRSS", status) or 0
+    for name, size, source in (("RLIMIT_AS", "VmSize", "ulimit -v"), ("RLIMIT_DATA", "VmData", "ulimit -d")):
+        most = resource.getrlimit(getattr(resource, name))[0]
+        if most != resource.RLIM_INFINITY:
+            unused = max(0, (_kilobytes(size, status) or 0) - resident) + _ARENAS_BYTES
+            found.append(
+                Limit(max(0, int((most - unused) / _SURE)), f"{source}, less address space that is never used")
+            )
+    return found
+
+
+def free_bytes() -> int | None:
+    """Memory that no program uses now, or that the system can take back at once; None where it does not tell."""
+    if sys.platform == "darwin":
+        return free_bytes_of_mac(output("vm_stat"))
+    return _kilobytes("MemAvailable", _read(_MEMORY))
+
+
+def free_bytes_of_mac(text: str) -> int | None:
+    """The same from the output of `vm_stat`."""
+    page = re.search(r"page size of (\d+) bytes", text)
+    pages = [re.search(rf"^{name}:\s+(\d+)\.", text, re.MULTILINE) for name in _FREE_ON_A_MAC]
+    return int(page[1]) * sum(int(found[1]) for found in pages if found) if page and any(pages) else None
+
+
+def _kilobytes(name: str, text: str) -> int | None:
+    found = re.search(rf"^{name}:\s*(\d+) kB$", text, re.MULTILINE)
+    return 1024 * int(found[1]) if found else None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
