@@ -43,8 +43,8 @@ def begin(run: RunFolder, backend: Backend, tell: Callable[[str], None], *, resu
     run.remove_leftovers()
     if resume and run.has_checkpoint():
         state, progress = backend.load_checkpoint(run, "last")
-        run.save_config()
         run.metrics.rewind(progress.step, tell)
+        run.save_config()
         begun = f"resumed at step {progress.step}, after {progress.tokens:,} tokens"
         origin = run.origin
         if origin is not None and progress.step == 0:
@@ -58,9 +58,10 @@ def begin(run: RunFolder, backend: Backend, tell: Callable[[str], None], *, resu
         return state, progress
     if resume:
         _require_not_begun(run)
-        run.save_config()
         tell("the run has no checkpoint yet: it starts again at step 0")
     run.metrics.rewind(-1)
+    if resume:
+        run.save_config()
     return backend.initial_state(), Progress()
 
 

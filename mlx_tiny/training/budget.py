@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from mlx_tiny.errors import TinyError
 from mlx_tiny.units import format_count, format_seconds, parse_quantity
 
+_LARGEST = {"seconds": 1e9, "tokens": 1e15, "flops": 1e30}
+"""No run has as much: 30 years, and more than the largest models have taken."""
+
 
 @dataclass
 class Budget:
@@ -34,6 +37,11 @@ class Budget:
                 f"The budget {self.text!r} is in joules, and this version reads no energy meter",
                 expected="seconds, tokens or FLOPs",
                 remedy="Use for example --budget 5m, 20Mtok or 1e15flop",
+            )
+        if self.amount > _LARGEST[self.quantity]:
+            raise TinyError(
+                f"The budget {self.text!r} is out of range",
+                expected=f"at most {self._in_words(_LARGEST[self.quantity])}",
             )
 
     def start(self) -> None:

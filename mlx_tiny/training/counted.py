@@ -14,7 +14,7 @@ from mlx_tiny.data.prepare import silent
 from mlx_tiny.data.prepared import PreparedCorpus
 from mlx_tiny.errors import TinyError
 from mlx_tiny.model.counting import KneserNey
-from mlx_tiny.records import Record, read, write
+from mlx_tiny.records import Record, read_sealed, write_sealed
 from mlx_tiny.units import format_count
 
 MOST_TOKENS = 4_000_000
@@ -41,14 +41,14 @@ def counting_alone(text: PreparedCorpus, progress: Progress = silent) -> Counted
         return None
     path = text.directory / "counting.json"
     with contextlib.suppress(TinyError):  # not counted yet, or damaged
-        return read(path, Counted, "strength of counting")
+        return read_sealed(path, Counted, "strength of counting")
     progress("count", 0, 1)
     sample = _sample(text.train, text.tokenizer.bos)
     grams = KneserNey(sample, text.tokenizer.size, text.tokenizer.bos)
     bits_per_byte = grams.total_nats(text.valid) / math.log(2) / text.valid_bytes
     counted = Counted(bits_per_byte, grams.orders, len(sample))
     with contextlib.suppress(TinyError):  # a cache that cannot be written: it is counted again next time
-        write(path, counted)
+        write_sealed(path, counted)
     progress("count", 1, 1)
     return counted
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import resource
 import shlex
 import shutil
@@ -57,6 +58,16 @@ def test_the_best_checkpoint_is_a_way_out(damage: Callable[[Path], None], traine
     finished = succeeded(call("train", *words))
     assert "resumed at step" in finished.err
     assert RunFolder(copied).weights.read_bytes() == RunFolder(trained).weights.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "tokenizer.model", "metrics.jsonl", "checkpoints/last.safetensors", "weights.safetensors"]
+)
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(name: str, copied: Path) -> None:
+    (copied / name).unlink()
+    os.mkfifo(copied / name)
+    command = ("generate", copied) if name == "weights.safetensors" else ("train", "--resume", copied, "--budget", "1h")
+    assert_explained(call(*command), Case((), ("is not an ordinary file",)))
 
 
 def test_a_way_back_needs_a_run() -> None:
@@ -147,7 +158,7 @@ def test_the_tokenizer_of_another_run_is_refused(copied: Path) -> None:
     assert everything(copied.parent) == before
 
 
-@pytest.mark.parametrize("budget", ["5parsec", "", "-1s", "5kJ"])
+@pytest.mark.parametrize("budget", ["5parsec", "", "-1s", "5kJ", "1e300h", "1e99tok"])
 def test_a_bad_budget_leaves_a_resumed_run_as_it_was(copied: Path, budget: str) -> None:
     before = files_below(copied)
     finished = call("train", "--resume", copied, "--budget", budget)
