@@ -54,7 +54,8 @@ def resume(path: Path, run_path: Path | None, flags: dict[str, Any], *, best: bo
     session.require_possible(run.config)
     lines = []
     if best:
-        run.return_to_best()
+        kept = run.return_to_best()
+        say("The run goes back to its best checkpoint" + (f"; the last one is kept as {kept}" if kept else "."))
     if run.has_checkpoint():
         _, progress = run.load_checkpoint("last")
         if run.config.train.budget != before.train.budget:

@@ -30,8 +30,10 @@ from mlx_tiny.files import (
     atomic_folder,
     atomic_write,
     explained,
+    hash_file,
     make_folder,
     remove_leftovers,
+    require_ordinary,
 )
 from mlx_tiny.model.parameters import Parameters, parameter_specs
 from mlx_tiny.records import (
@@ -127,15 +129,18 @@ class RunFolder:
         Raises:
             TinyError: it is missing, damaged, or not the one with which the run is trained.
         """
-        tokenizer = load_tokenizer(self.tokenizer_model)
-        if tokenizer.hash != self.corpus.tokenizer:
+        path = self.tokenizer_model
+        require_ordinary(path, "tokenizer")
+        with explained(path):
+            found = hash_file(path)  # before a library reads it that may not be made for damage
+        if found != self.corpus.tokenizer:
             raise TinyError(
-                f"{self.tokenizer_model} is not the tokenizer with which this run is trained",
+                f"{path} is not the tokenizer with which this run is trained",
                 expected=f"the hash in config.json, {self.corpus.tokenizer}",
-                got=tokenizer.hash,
+                got=found,
                 remedy="Restore it from a copy, or train again",
             )
-        return tokenizer
+        return load_tokenizer(path)
 
     def inherited_tokenizer(self) -> Tokenizer | None:
         """The tokenizer of the run that this one started from; None where it was trained on this run's own text.
@@ -206,19 +211,24 @@ class RunFolder:
         """Whether one was written, so that the run goes on from the last one, or not at all."""
         return any(self.checkpoint(name).exists() for name in ("last", "best"))
 
-    def return_to_best(self) -> None:
-        """Make the best checkpoint the last one; what was the last one is kept beside it.
+    def return_to_best(self) -> Path | None:
+        """Make the best checkpoint the last one.
+
+        Returns:
+            Where the old last one is kept; None where there was none.
 
         Raises:
             TinyError: the best checkpoint is missing or damaged, or another process is training the run.
         """
         last, best = self.checkpoint("last"), self.checkpoint("best")
+        kept = last.with_name(f"{last.name}.replaced") if last.exists() else None
         with self.locked(), explained(last):
             self._load_checkpoint("best")
-            if last.exists():
-                os.replace(last, last.with_name(f"{last.name}.replaced"))
+            if kept:
+                os.replace(last, kept)
             with atomic_write(last) as file, open(best, "rb") as source:
                 shutil.copyfileobj(source, file)
+        return kept
 
     def save_weights(self, parameters: Parameters, step: int) -> None:
         """Write the finished model, and the step at which the run ended."""

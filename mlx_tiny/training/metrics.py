@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -65,7 +66,7 @@ class MetricsFile:
                         yield line
 
     def _keep_aside(self, line: bytes) -> None:
-        if self.damaged.exists():
-            require_ordinary(self.damaged, "file of damaged metrics")
-        with explained(self.damaged), open(self.damaged, "ab") as file:
+        # Not where a link leads: the folder may be a stranger's, and the link may lead to any file of the user.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
+        with explained(self.damaged), open(os.open(self.damaged, flags, 0o666), "ab") as file:
             file.write(line)

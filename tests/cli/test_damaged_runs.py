@@ -53,10 +53,12 @@ def test_damaged_arrays_are_explained(kind: str, damage: Callable[[bytes], bytes
 def test_the_best_checkpoint_is_a_way_out(damage: Callable[[Path], None], trained: Path, copied: Path) -> None:
     last = copied / "checkpoints" / "last.safetensors"
     damage(last)
+    left = last.exists()
     offered = call("train", "--resume", copied).err
     words = shlex.split(offered.strip().removesuffix(".").partition("mlx-tiny train ")[2])
     finished = succeeded(call("train", *words))
     assert "resumed at step" in finished.err
+    assert (".replaced" in finished.err) == last.with_name(f"{last.name}.replaced").exists() == left
     assert RunFolder(copied).weights.read_bytes() == RunFolder(trained).weights.read_bytes()
 
 
@@ -141,7 +143,7 @@ def test_a_lost_or_damaged_tokenizer_is_explained(copied: Path, content: bytes |
     path.unlink()
     if content is not None:
         path.write_bytes(content)
-    words = "No tokenizer at" if content is None else "tokenizer.model is not a tokenizer"
+    words = "No tokenizer at" if content is None else "is not the tokenizer with which"
     assert_explained(call("generate", copied), Case((), (words,)))
 
 

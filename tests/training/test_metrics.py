@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,19 @@ def test_a_damaged_line_is_kept_aside_and_what_follows_is_kept(metrics: MetricsF
 def test_there_may_be_no_metrics_yet(metrics: MetricsFile) -> None:
     assert metrics.read() == []
     metrics.rewind(5)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.symlink(path.with_name("mine"), path)])
+def test_damaged_lines_are_written_to_a_file_of_the_run_alone(
+    metrics: MetricsFile, make: Callable[[Path], None]
+) -> None:
+    mine = metrics.path.with_name("mine")
+    mine.write_text("mine")
+    make(metrics.damaged)
+    metrics.path.write_bytes(DAMAGED["no UTF-8"])
+    with pytest.raises(TinyError):
+        metrics.rewind(5)
+    assert mine.read_text() == "mine" and metrics.path.read_bytes() == DAMAGED["no UTF-8"]
 
 
 def test_a_pipe_is_not_waited_for(metrics: MetricsFile) -> None:
