@@ -151,11 +151,11 @@ def summary(report: Report, path: Path) -> dict[str, str]:
         "flops": f"{report.flops:.3g}",
         "tokens_per_s": f"{report.tokens_per_s:.0f}",
         "utilisation": _number(report.utilisation, ".1%"),
-        "other_programs": _other_programs(report),
+        "other_programs_cores": _other_programs(report),
         "peak_memory": format_bytes(report.peak_memory_bytes),
         "expected_memory": _bytes(report.expected_memory_bytes),
         "seconds": f"{report.seconds:.1f}",
-        "restarts": _restarts(report),
+        "restarts": str(report.restarts or ""),
         "interrupted": _interruption(report),
         **_before_and_after(report),
         "weights": _earlier_weights(report),
@@ -175,13 +175,9 @@ def _earlier_weights(report: Report) -> str:
 
 
 def _other_programs(report: Report) -> str:
-    """What other programs took while the run trained, where that disturbs its measurements; else empty."""
+    """The cores that other programs took while the run trained, where that disturbs its measurements; else empty."""
     cores = report.machine.state.other_cores
-    return f"used {cores:.1f} of {report.machine.cores} cores" if is_busy(cores) else ""
-
-
-def _restarts(report: Report) -> str:
-    return f"{report.restarts}, after errors of the GPU" if report.restarts else ""
+    return f"{cores:.1f}" if is_busy(cores) else ""
 
 
 def _interruption(report: Report) -> str:
@@ -261,13 +257,13 @@ def _markdown(report: Report) -> str:
         "text": report.data,
         "budget": report.budget,
         "clock": format_seconds(report.seconds),
-        "restarts": _restarts(report),
+        "restarts after errors of the GPU": str(report.restarts or ""),
         "tokens": f"{report.tokens:,} ({report.epochs:.2f} epochs) in {report.steps:,} steps",
         "model FLOPs": f"{report.flops:.4g}",
         "tokens/s": f"{report.tokens_per_s:,.0f}",
         "model FLOPs utilisation": _number(report.utilisation, ".1%")
         + f" of {format_count(report.peak_flops_per_s)}FLOP/s measured",
-        "other programs": _other_programs(report),
+        "cores taken by other programs": _other_programs(report),
         "peak memory": format_bytes(report.peak_memory_bytes),
         "peak memory as estimated": _bytes(report.expected_memory_bytes),
     }

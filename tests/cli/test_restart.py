@@ -129,7 +129,7 @@ def test_a_run_goes_on_in_a_new_process_as_if_nothing_had_happened(place: Path) 
     assert (report["restarts"], account.restarts, report["steps"]) == (1, 1, STEPS)
     assert read_report(place / "whole")["restarts"] == 0
     assert report["seconds"] == pytest.approx(sum(report["phases_s"][name] for name in ("training", "data")), abs=1.0)
-    assert "restarts | 1" in (place / "broken" / "report.md").read_text()
+    assert "errors of the GPU | 1" in (place / "broken" / "report.md").read_text()
 
 
 def test_an_error_at_any_moment_changes_nothing(place: Path, replacements: list[dict[str, str]]) -> None:
