@@ -57,9 +57,7 @@ class _Session:
 
     def __init__(self, store: Path | None) -> None:
         self.store, self._process = store, os.getpid()
-        parent = store or Path(tempfile.gettempdir())
-        if _SPECIAL & set(str(parent)):
-            parent = Path("/tmp")
+        parent = store if store and not _SPECIAL & set(str(store)) else _temporary_folder()
         remove_leftovers(parent)
         self.folder = folder_aside(parent / "kernels")
         self.libraries = self.folder / "mlx" / version("mlx") / "cpu"
@@ -211,11 +209,12 @@ def _private_store() -> Path:
     Raises:
         TinyError, OSError: there can be none.
     """
-    parent = make_folder(cache_home()).resolve() / "cpu_kernels"
+    home = make_folder(cache_home()).resolve()
+    _require_trusted(home, *home.parents)
+    parent = home / "cpu_kernels"
     with contextlib.suppress(FileExistsError):
         parent.mkdir(mode=0o700)
-    for folder in (parent, *parent.parents):
-        _require_trusted(folder)
+    _require_trusted(parent)
     parent.chmod(0o700)
     if os.statvfs(parent).f_flag & getattr(os, "ST_NOEXEC", 0):
         raise TinyError(f"Nothing in {parent} may be executed (noexec)")
@@ -230,15 +229,26 @@ def _private_store() -> Path:
     return store
 
 
-def _require_trusted(folder: Path) -> None:
-    """Raise a TinyError where another user could put something else in the place of what is in `folder`."""
-    found = os.lstat(folder)
-    if not stat.S_ISDIR(found.st_mode):
-        raise TinyError(f"{folder} is not a folder")
-    if found.st_uid not in (0, os.geteuid()):
-        raise TinyError(f"{folder} belongs to another user")
-    if found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX and not _is_of_own_group(found):
-        raise TinyError(f"other users may write in {folder}")
+def _temporary_folder() -> Path:
+    """The process's folder for temporary files, or the system's where other users could change what is in that."""
+    folder = Path(tempfile.gettempdir()).resolve()
+    try:
+        _require_trusted(folder, *folder.parents)
+    except (TinyError, OSError):
+        return Path("/tmp")
+    return Path("/tmp") if _SPECIAL & set(str(folder)) else folder
+
+
+def _require_trusted(*folders: Path) -> None:
+    """Raise a TinyError where another user could put something else in the place of what is in one of the folders."""
+    for folder in folders:
+        found = os.lstat(folder)
+        if not stat.S_ISDIR(found.st_mode):
+            raise TinyError(f"{folder} is not a folder")
+        if found.st_uid not in (0, os.geteuid()):
+            raise TinyError(f"{folder} belongs to another user")
+        if found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX and not _is_of_own_group(found):
+            raise TinyError(f"other users may write in {folder}")
 
 
 def _is_of_own_group(found: os.stat_result) -> bool:

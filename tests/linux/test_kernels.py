@@ -128,6 +128,17 @@ def test_a_home_of_others_keeps_nothing_and_says_why(home: Path, open_folder: Pa
     assert not list((home / "temporary").iterdir())
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
+def test_nothing_of_root_is_put_in_a_home_of_another_user(home: Path, open_folder: Path) -> None:
+    for folder in (open_folder / "home", open_folder / "temporary"):
+        folder.mkdir()
+        os.chown(folder, 65534, -1)
+    process = start(home, MLX_TINY_HOME=str(open_folder / "home"), TMPDIR=str(open_folder / "temporary"))
+    right, *_, reason = result(process)
+    assert right == "True" and "belongs to another user" in reason
+    assert {path.name for path in open_folder.glob("**/*")} == {"home", "temporary"}
+
+
 def test_a_home_with_the_shells_characters_is_no_command(tmp_path: Path) -> None:
     home = tmp_path / 'a $(touch hacked) `touch hacked` "home"'
     (home / "temporary").mkdir(parents=True)
