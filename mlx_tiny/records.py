@@ -84,16 +84,6 @@ def from_plain(record: type[R], values: Any, what: str = "configuration", path: 
     return record(**{name: _typed(hints[name], value, what, f"{path}{name}") for name, value in values.items()})
 
 
-def from_json(record: type[R], text: str, what: str) -> R:
-    """Build a record from JSON.
-
-    Raises:
-        ValueError: one of the errors of `parse_json`.
-        TinyError: it is not such a record.
-    """
-    return from_plain(record, parse_json(text), what)
-
-
 def _without_head(record: type[Record], values: dict[str, Any], what: str) -> dict[str, Any]:
     found = values.get("kind"), values.get("version")
     if found != (record.kind, record.version):
@@ -346,3 +336,17 @@ class Progress(Account):
     """Framework, device and lanes, on which the last bits of a result depend; None in older checkpoints."""
     restarts: int = 0
     """How often a new process continued the run after an error of the device."""
+
+
+def progress_from_json(text: str, what: str) -> Progress:
+    """Read the account in a checkpoint; errors call it `what`.
+
+    Raises:
+        ValueError: one of the errors of `parse_json`.
+        TinyError: it is not such an account, or lacks what every version has written.
+    """
+    values = parse_json(text)
+    for name in ("step", "sequences", "tokens", "flops", "seconds") if isinstance(values, dict) else ():
+        if name not in values:
+            raise TinyError(f"The {what} is damaged", expected=f"a value of {name}", got="none")
+    return from_plain(Progress, values, what)

@@ -21,7 +21,7 @@ from torch import Tensor
 from mlx_tiny.config import FORMAT_VERSION, ModelConfig, RunConfig
 from mlx_tiny.errors import TinyError, first_line
 from mlx_tiny.files import CHECKSUM, atomic_write, checksum, explained, make_folder, parse_json, require_ordinary
-from mlx_tiny.records import Progress, from_json, to_json
+from mlx_tiny.records import Progress, progress_from_json, to_json
 from mlx_tiny.reference.model import Parameters, parameter_shapes
 from mlx_tiny.reference.optim import state_shapes
 from mlx_tiny.reference.step import TrainingState
@@ -83,7 +83,7 @@ def load_checkpoint(
         for name, array in ((name, checked[f"optimizer.{name}"]) for name in moments)
     }
     try:
-        progress = from_json(Progress, metadata["progress"], f"progress in {path}")
+        progress = progress_from_json(metadata["progress"], f"progress in {path}")
     except (KeyError, ValueError) as error:
         raise _damaged(path, "it does not say how far the run was") from error
     return TrainingState(parameters, optimizer), progress

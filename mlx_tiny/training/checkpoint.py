@@ -40,7 +40,7 @@ from mlx_tiny.records import (
     Origin,
     Progress,
     TextOfRun,
-    from_json,
+    progress_from_json,
     to_json,
 )
 from mlx_tiny.training.arrays import (
@@ -331,7 +331,7 @@ class RunFolder:
 def _progress(path: Path, texts: dict[str, str]) -> Progress:
     """The account in the texts of a checkpoint."""
     try:
-        return from_json(Progress, texts["progress"], f"progress in {path}")
+        return progress_from_json(texts["progress"], f"progress in {path}")
     except (KeyError, ValueError) as error:
         raise TinyError(
             f"The checkpoint {path} is damaged: it does not say how far the run was",

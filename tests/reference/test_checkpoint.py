@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -258,6 +259,30 @@ def test_a_changed_bit_is_noticed(run: RunFolder, writer: str, reader: str) -> N
         path.write_bytes(changed)
         with pytest.raises(TinyError, match="checksum"):
             load(run) if reader == "torch" else run.load_checkpoint("last")
+
+
+@pytest.mark.parametrize("reader", ["mlx", "torch"])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"step": None}, "a value of step"),
+        ({"tokens": -1}, "damaged at tokens"),
+        ({"sequences": 2**60}, "damaged at sequences"),
+        ({"tokens": 1.5}, "tokens has the wrong type"),
+        ({"phases": {"training": -1.0}}, "damaged at phases"),
+        ({"losses": {"mean": [1]}}, "losses.mean has the wrong type"),
+    ],
+)
+def test_a_damaged_account_is_refused(run: RunFolder, change: dict[str, Any], words: str, reader: str) -> None:
+    """Also where the checksum is right."""
+    save(run, odd_state(run))
+    path = run.checkpoint("last")
+    arrays, metadata = checkpoint.read_arrays(path)
+    account = {**json.loads(metadata["progress"]), **change}
+    metadata["progress"] = json.dumps({name: value for name, value in account.items() if value is not None})
+    write_arrays(path, arrays, metadata)
+    with pytest.raises(TinyError, match=words):
+        load(run) if reader == "torch" else run.load_checkpoint("last")
 
 
 @pytest.mark.parametrize("reader", ["mlx", "torch"])
