@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from cli.command_line import succeeded
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
@@ -29,6 +30,7 @@ class Campaign:
         """What a command does without an attack."""
         if command not in self._expected:
             self._expected[command] = run(self.victim, command)
+            succeeded(self._expected[command].finished)
         return self._expected[command]
 
     def faults(self, attack: Attack) -> list[str]:

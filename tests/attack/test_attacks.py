@@ -31,6 +31,7 @@ PARTS = [
     ("runs", "^(run|stopped|tuned)/"),
     ("runs", "^home/"),
     ("events", ""),
+    ("mixture", ""),
     ("texts", ""),
 ]
 

@@ -18,7 +18,7 @@ from tiny_run import story
 SMALL = (
     *("--preset", "tiny", "--vocabulary-size", "300", "--context", "16", "--batch-size", "4", "--width", "16"),
     *("--layers", "1", "--heads", "2", "--key-value-heads", "1", "--head-width", "8", "--hidden", "16", "--no-compile"),
-    *("--evaluations", "1", "--checkpoints", "2", "--samples", "0", "--budget", "256tok"),
+    *("--evaluations", "2", "--checkpoints", "2", "--samples", "0", "--budget", "256tok"),
 )
 FURTHER = ("--budget", "384tok")
 Command = tuple[str, ...]
@@ -102,6 +102,7 @@ def write_runs(place: Path) -> dict[str, tuple[Command, ...]]:
         *resuming("run", "few.txt")[1:],
         *resuming("tuned", "few.txt"),
     )
+    every["run/checkpoints/*"] = (("train", "--resume", "run", "--resume-from", "best", *FURTHER),)
     return {**every, "home/prepared/*/*": cached}
 
 
@@ -122,6 +123,30 @@ def write_events(place: Path) -> dict[str, tuple[Command, ...]]:
     }
 
 
+def write_mixture(place: Path) -> dict[str, tuple[Command, ...]]:
+    """Chats and a text, and a run of both in shares."""
+    write_notes(place / "notes.txt", 40)
+    _write_chats(place / "chats.jsonl", 30)
+    learn = ("chats.jsonl:0.7", "--data", "notes.txt:0.3")
+    succeeded(call(*train(*learn, run="run")))
+    answering = (
+        ("generate", "run", "--chat", "Hello", "--max-tokens", "8"),
+        ("generate", "run", "--prompt", "Ann", "--num-samples", "2", "--max-tokens", "4"),
+    )
+    again = (train(*learn), ("data", "show", "chats.jsonl:0.7", "notes.txt:0.3", "--vocabulary-size", "300", "--json"))
+    return {
+        "run/**/*": (*answering, ("eval", "run", "chats.jsonl", "--json"), *resuming("run", "notes.txt")),
+        "home/prepared/*/*": (*again, *resuming("run", "notes.txt")[1:]),
+    }
+
+
+def _write_chats(path: Path, number: int) -> None:
+    chats = (
+        [{"role": "user", "content": f"Tell {n}"}, {"role": "assistant", "content": story(n)}] for n in range(number)
+    )
+    write_lines(path, *({"messages": messages} for messages in chats))
+
+
 def write_texts(place: Path) -> dict[str, tuple[Command, ...]]:
     """Texts in every format, and a run that is applied to them."""
     import pyarrow
@@ -139,11 +164,7 @@ def write_texts(place: Path) -> dict[str, tuple[Command, ...]]:
     parquet.write_table(pyarrow.table({"id": list(range(40)), "text": texts}), place / "f.parquet")
     write(place / "g.txt.gz", (place / "a.txt").read_bytes())
     write(place / "h.txt.zip", (place / "a.txt").read_bytes())
-    chats = [
-        {"messages": [{"role": "user", "content": f"Tell {n}"}, {"role": "assistant", "content": text}]}
-        for n, text in enumerate(texts)
-    ]
-    write_lines(place / "i.jsonl", *chats)
+    _write_chats(place / "i.jsonl", 40)
     return {
         path.name: (
             ("data", "show", path.name, "--vocabulary-size", "300", "--json"),
@@ -158,7 +179,7 @@ def write_texts(place: Path) -> dict[str, tuple[Command, ...]]:
     }
 
 
-WRITERS = {"runs": write_runs, "events": write_events, "texts": write_texts}
+WRITERS = {"runs": write_runs, "events": write_events, "mixture": write_mixture, "texts": write_texts}
 
 
 def make_victim(name: str, folder: Path) -> Victim:
