@@ -43,6 +43,10 @@ def assert_explained(finished: Finished, case: Case) -> None:
 
 
 def everything(folder: Path) -> dict[str, bytes]:
-    """All files in a folder, and all folders except the empty ones of the cache."""
-    folders = {str(path.relative_to(folder)): b"" for path in folder.rglob("*") if path.is_dir()}
-    return {**{name: b"" for name in folders if name not in ("home", "home/prepared")}, **files_below(folder)}
+    """All files in a folder, and all folders except the empty ones of the cache; without compiled kernels."""
+    found = {str(path.relative_to(folder)): b"" for path in folder.rglob("*") if path.is_dir()} | files_below(folder)
+    return {
+        name: content
+        for name, content in found.items()
+        if name not in ("home", "home/prepared") and not name.startswith("home/cpu_kernels")
+    }

@@ -29,7 +29,7 @@ JSON = st.recursive(
 )
 CELLS = ("a", "b", "1", "2020-01-01", '"x"', '"x, y"', '"a\nb"', '"', "x y", "text", "A1", "Hi.")
 KEYS = st.sampled_from(["text", "story", "messages", "prompt", "completion", "n"])
-SUFFIXES = [".txt", ".csv", ".tsv", ".jsonl", ".json", ".py", ".parquet", ".txt.gz", ".csv.zst"]
+SUFFIXES = [".txt", ".csv", ".tsv", ".jsonl", ".json", ".parquet"]
 ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32", "latin-1", "cp1252"]
 
 
