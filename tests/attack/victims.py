@@ -44,7 +44,7 @@ class Victim:
             (str(path.relative_to(self.folder)), command)
             for pattern, commands in self.commands.items()
             for path in sorted(self.folder.glob(pattern))
-            if path.is_file() and path.suffix not in (".md", ".png")  # which nothing reads
+            if path.is_file()
             for command in commands
         ]
 
@@ -77,6 +77,15 @@ def resuming(run: str, text: str) -> tuple[Command, ...]:
     )
 
 
+def _of_a_run(run: str, applying: tuple[Command, ...], going_on: tuple[Command, ...]) -> dict[str, tuple[Command, ...]]:
+    """The files of a run, with the commands that apply it and those that train on."""
+    both = ("config.json", "tokenizer.model", "*.safetensors", "checkpoints/*")
+    return {
+        **{f"{run}/{pattern}": (*applying, *going_on) for pattern in both},
+        **{f"{run}/{name}": going_on for name in ("metrics.jsonl", "report.json")},
+    }
+
+
 def train(text: str, *flags: str, run: str = "new") -> Command:
     return ("train", "--data", text, *SMALL, *flags, "--run", run)
 
@@ -92,9 +101,9 @@ def write_runs(place: Path) -> dict[str, tuple[Command, ...]]:
     succeeded(
         call("train", "--from", "run", "--data", "few.txt", *SMALL[SMALL.index("--no-compile") :], "--run", "tuned")
     )
-    every = {
-        f"{run}/**/*": (*reading(run, "two.txt"), *resuming(run, "few.txt")) for run in ("run", "stopped", "tuned")
-    }
+    every = dict[str, tuple[Command, ...]]()
+    for run in ("run", "stopped", "tuned"):
+        every |= _of_a_run(run, reading(run, "two.txt"), resuming(run, "few.txt"))
     again = (train("notes.txt"), ("data", "show", "notes.txt", "--vocabulary-size", "300", "--json"))
     cached = (
         *again,
@@ -102,7 +111,7 @@ def write_runs(place: Path) -> dict[str, tuple[Command, ...]]:
         *resuming("run", "few.txt")[1:],
         *resuming("tuned", "few.txt"),
     )
-    every["run/checkpoints/*"] = (("train", "--resume", "run", "--resume-from", "best", *FURTHER),)
+    every["run/checkpoints/*"] += (("train", "--resume", "run", "--resume-from", "best", *FURTHER),)
     return {**every, "home/prepared/*/*": cached}
 
 
@@ -113,13 +122,12 @@ def write_events(place: Path) -> dict[str, tuple[Command, ...]]:
     learn = ("--schema", "schema.yaml", "--held-out", "0.2", "--vocabulary-size", "280")
     succeeded(call(*train("shop.csv", *learn, run="run")))
     evaluate = ("predict", "run", "--evaluate", "--json")
-    every = (*reading("run", "shop.csv"), *resuming("run", "shop.csv")[:2], evaluate)
     again = (train("shop.csv", *learn), ("data", "show", "shop.csv", "--schema", "schema.yaml", "--json"))
     return {
-        "run/**/*": every,
-        "home/prepared/*/*": (*again, evaluate, *every[1:2]),
+        **_of_a_run("run", (*reading("run", "shop.csv"), evaluate), resuming("run", "shop.csv")[:2]),
+        "home/prepared/*/*": (*again, evaluate, reading("run", "shop.csv")[1]),
         "schema.yaml": again,
-        "shop.csv": (*again, ("data", "describe", "shop.csv"), *every[1:4]),
+        "shop.csv": (*again, ("data", "describe", "shop.csv"), *reading("run", "shop.csv")[1:]),
     }
 
 
@@ -135,7 +143,7 @@ def write_mixture(place: Path) -> dict[str, tuple[Command, ...]]:
     )
     again = (train(*learn), ("data", "show", "chats.jsonl:0.7", "notes.txt:0.3", "--vocabulary-size", "300", "--json"))
     return {
-        "run/**/*": (*answering, ("eval", "run", "chats.jsonl", "--json"), *resuming("run", "notes.txt")),
+        **_of_a_run("run", (*answering, ("eval", "run", "chats.jsonl", "--json")), resuming("run", "notes.txt")),
         "home/prepared/*/*": (*again, *resuming("run", "notes.txt")[1:]),
     }
 

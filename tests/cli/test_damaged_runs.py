@@ -150,6 +150,14 @@ def test_the_tokenizer_of_another_run_is_refused(copied: Path) -> None:
     assert everything(copied.parent) == before
 
 
+def test_metrics_that_cannot_be_read_leave_a_resumed_run_as_it_was(copied: Path) -> None:
+    apply(copied / "metrics.jsonl", ["replace", "zeros"])
+    before = files_below(copied / "checkpoints"), (copied / "config.json").read_bytes()
+    finished = call("train", "--resume", copied, "--budget", "20ktok")
+    assert_explained(finished, Case((), ("not an ordinary file",)))
+    assert (files_below(copied / "checkpoints"), (copied / "config.json").read_bytes()) == before
+
+
 @pytest.mark.parametrize("budget", ["5parsec", "", "-1s", "5kJ", "1e300h", "1e99tok"])
 def test_a_bad_budget_leaves_a_resumed_run_as_it_was(copied: Path, budget: str) -> None:
     before = files_below(copied)
