@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from attack.edits import apply
+from attack.edits import Edit, apply
 
 from mlx_tiny.config import FORMAT_VERSION
 from mlx_tiny.data.prepare import prepare
@@ -98,7 +98,7 @@ def test_a_run_without_a_checkpoint_cannot_write(copied: Path) -> None:
     assert_explained(call("generate", copied), Case((), ("No checkpoint at", "start it again")))
 
 
-CONFIGURATIONS = {
+CONFIGURATIONS: dict[str, tuple[Edit, tuple[str, ...]]] = {
     "no JSON": (["cut", 1], ("config.json cannot be read", "line 1 column 2")),
     "without a version": (
         ["remove_value", "all", ["format_version"]],
