@@ -8,9 +8,12 @@ from mlx_tiny.config import RunConfig
 from mlx_tiny.data.batches import BatchStream, MixedStream
 from mlx_tiny.data.mixture import Corpus
 from mlx_tiny.errors import TinyError
+from mlx_tiny.files import require_ordinary
 from mlx_tiny.records import Progress
 from mlx_tiny.training.backend import Backend, State
 from mlx_tiny.training.checkpoint import RunFolder
+
+_REPORTS = ("report.json", "report.md", "loss.png")
 
 
 def require_data_of(run: RunFolder, corpus: Corpus) -> None:
@@ -38,9 +41,13 @@ def begin(run: RunFolder, backend: Backend, tell: Callable[[str], None], *, resu
         resume: see `Trainer`.
 
     Raises:
-        TinyError: a checkpoint that is damaged, or missing although the run has begun.
+        TinyError: a checkpoint that is damaged, or missing although the run has begun; or what the session will write
+            cannot be replaced.
     """
     run.remove_leftovers()
+    for path in (run.weights, *(run.path / name for name in _REPORTS)):
+        if path.exists():
+            require_ordinary(path, "file")
     if resume and run.has_checkpoint():
         state, progress = backend.load_checkpoint(run, "last")
         run.metrics.rewind(progress.step, tell)

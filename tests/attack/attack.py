@@ -33,7 +33,8 @@ MOST_MORE_BYTES = 400 << 20
 MOST_DATA_BYTES = 6 << 30
 """Beyond what the process has: what asks for more gets an error instead of all memory of the machine."""
 LARGEST_OUTPUT, LARGEST_PARAGRAPH = 40_000, 4000
-_CLOCKED = ("seconds", "tokens_per_s", "utilisation", "peak_memory", "other_programs")
+_STRENGTH = re.compile("bits_per|perplexity|counting|parameters|^tokens$|epochs|flops")
+"""Lines at the end of a training command that do not depend on the machine."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def _result(finished: Finished, command: Command, place: Path) -> Any:
         mx.load(str(folder / name), format="safetensors")
         for name in ("checkpoints/last.safetensors", "weights.safetensors")
     ]
-    end = {name: value for name, value in finished.results().items() if name not in _CLOCKED}
+    end = {name: value for name, value in finished.results().items() if _STRENGTH.search(name)}
     return {**end, **{name: np.array(array).tobytes() for file in files for name, array in file.items()}}
 
 
@@ -171,9 +172,9 @@ def _bad_output(outcome: Outcome, command: Command) -> Iterator[str]:
     code, out, err = outcome.finished.code, outcome.finished.out, outcome.finished.err
     if code not in (0, 1, 2):
         yield f"exit code {code}"
+    if len(err) > LARGEST_OUTPUT:
+        yield f"stderr of {len(err)} characters"
     for name, text in (("stdout", "" if command[0] == "generate" else out), ("stderr", err)):
-        if len(text) > LARGEST_OUTPUT:
-            yield f"{name} of {len(text)} characters"
         if strange := {character for character in text if not character.isprintable() and character not in "\n\t\r"}:
             yield f"{name} has {sorted(strange)[:5]!r}"
     if code == 1:
