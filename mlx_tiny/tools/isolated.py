@@ -21,8 +21,8 @@ from mlx_tiny.errors import TinyError
 from mlx_tiny.tools.processes import Child
 
 _IDLE_S = 5
-_PATIENCE_S = 3600.0
-"""For one value: a packed file of many gigabytes is unpacked before the first."""
+_LENGTH_BYTES = 8
+"""Before each reply its length, little-endian."""
 _idle: list[Child] = []
 
 
@@ -46,9 +46,8 @@ def isolated(module: str, function: str, *arguments: Any) -> Iterator[Any]:
     is_waiting = False
     try:
         while (reply := _asked(child, {"next": True})).keys() == {"value"}:
-            value = _unpacked(reply["value"])
             is_waiting = True
-            yield value
+            yield reply["value"]
             is_waiting = False
         is_waiting = True
         if "error" in reply:
@@ -83,10 +82,20 @@ def _begun(call: tuple[str, str, str, tuple[Any, ...]]) -> Child:
 
 def _asked(child: Child, request: dict[str, Any]) -> dict[str, Any]:
     child.send(request)
-    try:
-        return child.answer(_PATIENCE_S)
-    except TinyError as error:
-        raise ProcessEnded(error.failed) from error
+    size = int.from_bytes(_read(child, _LENGTH_BYTES), "little")
+    reply: dict[str, Any] = pickle.loads(_read(child, size))
+    return reply
+
+
+def _read(child: Child, size: int) -> bytearray:
+    assert child.process.stdout is not None
+    found = bytearray()
+    while len(found) < size:
+        block = os.read(child.process.stdout.fileno(), size - len(found))
+        if not block:
+            raise ProcessEnded(f"it ended with exit code {child.process.wait()}")
+        found += block
+    return found
 
 
 def _packed(value: Any) -> str:
@@ -98,8 +107,8 @@ def _unpacked(text: str) -> Any:
 
 
 def main() -> None:
-    """Answer requests from stdin on stdout, one line each; what libraries print is dropped."""
-    replies = os.fdopen(os.dup(1), "w")
+    """Answer requests from stdin, one line each, on stdout, pickled; what libraries print is dropped."""
+    replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     values: Iterator[Any] = iter(())
     for line in sys.stdin:
@@ -116,12 +125,15 @@ def main() -> None:
             reply: dict[str, Any] = {"begun": True}
         else:
             reply = _next(values)
-        print(json.dumps(reply), file=replies, flush=True)
+        raw = pickle.dumps(reply)
+        replies.write(len(raw).to_bytes(_LENGTH_BYTES, "little"))
+        replies.write(raw)
+        replies.flush()
 
 
 def _next(values: Iterator[Any]) -> dict[str, Any]:
     try:
-        return {"value": _packed(next(values))}
+        return {"value": next(values)}
     except StopIteration:
         return {"end": True}
     except TinyError as error:

@@ -39,6 +39,8 @@ _TOLD = 0.9
 _BINS = 8
 LARGEST_ROWS = 200_000
 """Rows that are looked at; they are kept in memory."""
+LARGEST_COLUMNS = 1000
+"""Of 100,000 columns each would be compared with others for two minutes, and no event needs so many tokens."""
 _LARGEST_CATEGORY = 1000
 _LONGEST_WORDS = 200
 """In characters, on average; longer texts would fill the context."""
@@ -148,13 +150,20 @@ def describe(rows: Iterable[Row], where: str) -> Proposal:
     """Propose how the rows of the table called `where` become histories of events, from the first `LARGEST_ROWS`.
 
     Raises:
-        TinyError: there are no rows, or no column repeats in the way that items do.
+        TinyError: there are no rows, too many columns, or no column repeats in the way that items do.
     """
     texts: dict[str, list[str]] = {}
     count = 0
     for _, row in itertools.islice(rows, LARGEST_ROWS):
         for name in row:
             texts.setdefault(name, [""] * count)
+        if len(texts) > LARGEST_COLUMNS:
+            raise TinyError(
+                f"{where} has too many columns for events",
+                expected=f"at most {LARGEST_COLUMNS:,}",
+                got=f"{len(texts):,} or more",
+                remedy="Keep those that matter",
+            )
         count += 1
         for name, values in texts.items():
             values.append(value_text(row.get(name)))

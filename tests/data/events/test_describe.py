@@ -98,6 +98,11 @@ def test_a_log_without_groups_is_one_history_that_is_split_by_time() -> None:
     assert schema == Schema((Column("event", "item"), Column("when", "time")), (), "when", "iso", "time")
 
 
+def test_a_table_of_very_many_columns_is_refused_at_once() -> None:
+    with pytest.raises(TinyError, match=r"x\.csv has too many columns.*at most 1,000"):
+        describe([(1, {f"column {number}": "a" for number in range(1001)})], "x.csv")
+
+
 @pytest.mark.parametrize(
     "rows", [[], two_columns((n, n * n) for n in range(50)), two_columns((f"text {n}", n / 7) for n in range(50))]
 )
