@@ -42,11 +42,6 @@ class CompilingAhead:
                 child.send(to_plain(config))
 
     @property
-    def busy(self) -> bool:
-        """Whether a process is still compiling."""
-        return any(child.process.poll() is None for child in self._children)
-
-    @property
     def compiled(self) -> int:
         """How many kernels the processes have compiled so far."""
         return sum(kernels.count_of(child.process.pid) for child in self._children)
