@@ -84,6 +84,7 @@ def hidden_states(
     cache: Cache | None = None,
     filled: mx.array | None = None,
     layers: Sequence[Parameters] | None = None,
+    before_B1: mx.array | None = None,
     stand_ins: StandIns | None = None,
     tap: Tap = lambda _, array: array,
 ) -> tuple[mx.array, Cache]:
@@ -97,6 +98,7 @@ def hidden_states(
         filled: number of positions of the cache that are used, an integer scalar. The window is written after them, and
             the cache keeps its size. Without `filled` all positions are used, and the cache grows.
         layers: the result of `layers_of(parameters, config)`, if the caller has it.
+        before_B1: the token before the window, integer [B, 1]; None if there is none.
         stand_ins: replacements for parts of the model.
         tap: called with every intermediate result, in the order of computation, as "embedded",
             "layer.0.attention.query" and so on.
@@ -112,7 +114,7 @@ def hidden_states(
     if layers is None:
         layers = layers_of(typed, config)
     parts = stand_ins or StandIns()
-    taps = Taps(tap, "", _place(typed, config, token_BT, dtype), changed_places(config))
+    taps = Taps(tap, "", _place(typed, config, token_BT, before_B1, dtype), changed_places(config))
 
     def normalize(x_BTD: mx.array) -> mx.array:
         return parts.norm(x_BTD) if parts.norm else normalized(x_BTD, config, implementations)
@@ -157,7 +159,7 @@ def token_losses(
         losses_N: mx.array = implementations.cross_entropy(hidden_ND, head_VD, target_BT.reshape(-1))
         return losses_N.reshape(target_BT.shape)
     logits_BTV = (hidden_ND @ head_VD.T).reshape(*target_BT.shape, -1).astype(mx.float32)
-    logits_BTV = _changed_logits(logits_BTV, parameters, config, token_BT, dtype)
+    logits_BTV = changed("logits", logits_BTV, _place(parameters, config, token_BT, None, dtype))
     return losses_of_logits(logits_BTV.reshape(-1, config.vocabulary_size), target_BT.reshape(-1)).reshape(
         target_BT.shape
     )
@@ -193,30 +195,28 @@ def logits(
     cache: Cache | None = None,
     filled: mx.array | None = None,
     layers: Sequence[Parameters] | None = None,
+    before_B1: mx.array | None = None,
 ) -> tuple[mx.array, Cache]:
     """Float32 logits [B, T, V] of the next token at each position, and the cache including this window.
 
     See `hidden_states` for the arguments.
     """
     hidden_BTD, grown = hidden_states(
-        parameters, config, token_BT, implementations, cache=cache, filled=filled, layers=layers
+        parameters, config, token_BT, implementations, cache=cache, filled=filled, layers=layers, before_B1=before_B1
     )
-    return _changed_logits(hidden_BTD @ head_matrix(parameters).T, parameters, config, token_BT, mx.float32), grown
+    place = _place(parameters, config, token_BT, before_B1, mx.float32)
+    return changed("logits", hidden_BTD @ head_matrix(parameters).T, place), grown
 
 
-def _changed_logits(
-    logits_BTV: mx.array, parameters: Parameters, config: ModelConfig, token_BT: mx.array, dtype: mx.Dtype
-) -> mx.array:
-    """The logits after the options, if any changes them."""
-    if "logits" not in changed_places(config):
-        return logits_BTV
-    return changed("logits", logits_BTV, _place(parameters, config, token_BT, dtype))
-
-
-def _place(parameters: Parameters, config: ModelConfig, token_BT: mx.array, dtype: mx.Dtype) -> Place:
+def _place(
+    parameters: Parameters, config: ModelConfig, token_BT: mx.array, before_B1: mx.array | None, dtype: mx.Dtype
+) -> Place:
     """What options can read, of the whole model."""
     whole = [name for name, spec in parameter_specs(config).items() if not spec.layers]
-    return Place({name: parameters[name].astype(dtype) for name in whole}, token_BT, config)
+    if before_B1 is None:
+        before_B1 = mx.full((token_BT.shape[0], 1), config.vocabulary_size, token_BT.dtype)
+    previous_BT = mx.concatenate([before_B1, token_BT[:, :-1]], axis=1)
+    return Place({name: parameters[name].astype(dtype) for name in whole}, token_BT, previous_BT, config)
 
 
 def embed(parameters: Parameters, token_BT: mx.array, dtype: mx.Dtype) -> mx.array:

@@ -131,6 +131,7 @@ class Reader:
         self._layers = layers_of(parameters, config)
         self.length = 0
         """Number of tokens read."""
+        self._last = 0
         self._cache: Cache = []
 
     def read(self, tokens: Sequence[int]) -> mx.array:
@@ -140,7 +141,7 @@ class Reader:
             self.parameters, self.config, mx.array([list(tokens)]), decide(window, asked=self._asked)
         )
         require_finite(bool(mx.all(mx.isfinite(scores_BTV[0, -1]))))
-        self.length = len(tokens)
+        self.length, self._last = len(tokens), tokens[-1]
         room = [(0, 0), (0, self.config.context - self.length), (0, 0), (0, 0)]
         self._cache = [(mx.pad(key, room), mx.pad(value, room)) for key, value in cache]
         return scores_BTV[0, -1]
@@ -148,22 +149,23 @@ class Reader:
     def read_next(self, token: int) -> mx.array:
         """Read one more token, which must fit into the context; returns the same as `read`."""
         scores_V, self._cache = reading_step(self.config, self._asked)(
-            self.parameters, self._layers, mx.array([[token]]), self._cache, mx.array(self.length)
+            self.parameters, self._layers, mx.array([[self._last, token]]), self._cache, mx.array(self.length)
         )
-        self.length += 1
+        self.length, self._last = self.length + 1, token
         return scores_V
 
 
 @functools.cache
 def reading_step(config: ModelConfig, asked: str = AUTO) -> Callable[..., tuple[mx.array, Cache]]:
-    """The function that reads one token; compiled if possible, because it has a few hundred small operations."""
+    """The function that reads a token, given after the one before it, [1, 2]; compiled if possible, for its speed."""
     token = dataclasses.replace(config, context=1)
     implementations = decide(token, past=config.context - 1, asked=asked)
 
     def step(
-        parameters: Parameters, layers: Sequence[Parameters], token_11: mx.array, cache: Cache, filled: mx.array
+        parameters: Parameters, layers: Sequence[Parameters], token_12: mx.array, cache: Cache, filled: mx.array
     ) -> tuple[mx.array, Cache]:
-        scores_BTV, cache = logits(parameters, config, token_11, implementations, cache, filled, layers)
+        before_11, token_11 = mx.split(token_12, 2, axis=1)
+        scores_BTV, cache = logits(parameters, config, token_11, implementations, cache, filled, layers, before_11)
         return scores_BTV[0, -1], cache
 
     compiled, _ = decide_compilation(True)

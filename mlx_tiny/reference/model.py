@@ -116,7 +116,7 @@ def logits(
     dtype = dtype or parameters["embedding"].dtype
     weights = {name: array.to(dtype) for name, array in parameters.items()}
     whole = {name: weights[name] for name, parameter in parameters_of(config).items() if not parameter.layers}
-    results = Results(config, Place(whole, token_BT), record)
+    results = Results(config, Place(whole, token_BT, config.norm_epsilon), record)
     # Exact angles, rounded once; MPS has no float64.
     cosine, sine = (table.to(dtype).to(token_BT.device) for table in rotation_tables(config, token_BT.shape[1]))
     x_BTD = results("embedded", normalize(weights["embedding"][token_BT], config.norm_epsilon))

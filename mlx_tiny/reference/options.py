@@ -7,7 +7,7 @@ An option changes intermediate results, which `model.py` names. Its value is the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -43,6 +43,8 @@ class Place:
     """Parameters of the whole model and, in a layer, those of the layer."""
     tokens: Tensor
     """Integers [B, T]."""
+    epsilon: float
+    """Of norms."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,42 @@ def add_to_values(value_BSGK: Tensor, place: Place, count: float) -> Tensor:
     return value_BSGK + place.weights["value_embedding_gain"] * row_BSX.reshape(value_BSGK.shape)
 
 
+def bigram_table(config: ModelConfig, rows: float) -> dict[str, Parameter]:
+    """So many rows for all pairs of tokens, and a gain per channel that starts at zero."""
+    return {
+        "bigram_embedding": Parameter((int(rows), config.width), "embedding_rate", std=1.0, decays=True),
+        "bigram_gain": Parameter((config.width,), "scalar_rate"),
+    }
+
+
+def add_row_of_pair(x_BTD: Tensor, place: Place, rows: float) -> Tensor:
+    """The input, plus the gain times the row that a hash gives to a token and the one before it."""
+    pair_BT = (27191 * previous_tokens(place)) ^ (36313 * place.tokens)
+    return x_BTD + place.weights["bigram_gain"] * place.weights["bigram_embedding"][pair_BT % int(rows)]
+
+
+def share(config: ModelConfig, _: float) -> dict[str, Parameter]:
+    """A share per channel that starts at zero."""
+    return {"smear_share": Parameter((config.width,), "scalar_rate")}
+
+
+def add_previous(x_BTD: Tensor, place: Place, _: float) -> Tensor:
+    """The input, plus the share of the normalised embedding of the token before, where there is one."""
+    row_BTD = place.weights["embedding"][place.tokens[:, :-1]].to(torch.promote_types(x_BTD.dtype, torch.float32))
+    row_BTD = row_BTD / torch.sqrt((row_BTD * row_BTD).mean(dim=-1, keepdim=True) + place.epsilon)
+    row_BTD = torch.nn.functional.pad(row_BTD.to(x_BTD.dtype), (0, 0, 1, 0))
+    return x_BTD + place.weights["smear_share"] * row_BTD
+
+
+def previous_tokens(place: Place) -> Tensor:
+    """The token before each, integers [B, T]; the first one has the number of tokens in the vocabulary instead."""
+    return torch.nn.functional.pad(place.tokens[:, :-1], (1, 0), value=len(place.weights["embedding"]))
+
+
 OPTIONS = {
+    "bigram_embedding": Option(bigram_table, {"embedded": add_row_of_pair}),
     "logit_soft_cap": Option(changes={"logits": cap}),
+    "smear": Option(share, {"embedded": add_previous}),
     "value_embeddings": Option(value_tables, {"attention.value": add_to_values}),
 }
 
@@ -118,5 +154,5 @@ class Results:
 
     def of_layer(self, index: int, layer: Mapping[str, Tensor]) -> Results:
         """The same for a layer, with its number in front of the names."""
-        place = Place({**self.place.weights, **layer}, self.place.tokens)
+        place = replace(self.place, weights={**self.place.weights, **layer})
         return Results(self.config, place, self.kept, f"layer.{index}.")

@@ -24,7 +24,7 @@ from mlx_tiny.ops.implementations import decide
 from mlx_tiny.ops.operation import Device
 from mlx_tiny.training.step import step_implementations
 
-OPTIONS = {"logit_soft_cap": "2", "value_embeddings": "1"}
+OPTIONS = {"bigram_embedding": "40", "logit_soft_cap": "2", "smear": "1", "value_embeddings": "1"}
 """Each option with a value at which it shows in a model of two layers whose weights are random."""
 MODELS = {
     **{name: replace(SMALL, key_value_heads=2, options=f"{name}={value}") for name, value in OPTIONS.items()},
@@ -202,7 +202,7 @@ def test_a_run_goes_on_with_the_other_backend(tmp_path: Path, first: str) -> Non
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("soft_cap=2", "Unknown option 'soft_cap'.*logit_soft_cap, value_embeddings"),
+        ("soft_cap=2", "Unknown option 'soft_cap'.*logit_soft_cap, smear, value_embeddings"),
         ("logit_soft_cap=0", "logit_soft_cap of the model is out of range.*1 to 1000.*got 0"),
         ("value_embeddings=1.5", "a whole number of layers, 1 to 2.*got 1.5"),
         ("value_embeddings=3", "a whole number of layers, 1 to 2"),

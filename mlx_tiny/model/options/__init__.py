@@ -28,6 +28,8 @@ class Place(NamedTuple):
     """Parameters of the whole model and, in a layer, those of the layer, in the dtype of activations."""
     tokens: mx.array
     """Integers [B, T]."""
+    previous: mx.array
+    """The token before each, integers [B, T]; V where there is none, as at the beginning of a window."""
     config: ModelConfig
 
 
