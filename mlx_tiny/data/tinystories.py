@@ -44,6 +44,8 @@ class Cached:
     train_bytes: float
     """How much of the split was asked for; infinite if all of it is here."""
     valid_bytes: float
+    hashes: dict[str, str]
+    """SHA-256 of the file of each split; none where version 0.1 has written them."""
 
     def suffices(self, config: DataConfig) -> bool:
         """Whether it contains as much as the settings ask for."""
@@ -101,9 +103,17 @@ class TinyStoriesSource:
             self._to_fetch = False
 
     def fingerprint(self) -> str:
-        """Hash of the cached texts and of the amounts that the settings ask for."""
+        """Hash of the cached texts and of the amounts that the settings ask for.
+
+        Raises:
+            TinyError: a text is not as it was written.
+        """
+        assert self._part is not None, "make_ready comes first"
         bounds = (self._config.train_bytes, self._config.validation_bytes)
-        return hash_text("tinystories", *bounds, *(hash_file(self._text(split)) for split in FILES))
+        hashes = {split: hash_file(self._text(split)) for split in FILES}
+        if not self._part.hashes.items() <= hashes.items():
+            raise _damaged(self._part.folder)
+        return hash_text("tinystories", *bounds, *hashes.values())
 
     def findings(self, seen: Seen) -> Findings:
         """Nothing to find: the data set comes with a split."""
@@ -152,9 +162,10 @@ def _read_part(folder: Path) -> Cached | None:
         if any((folder / f"{split}.txt").stat().st_size != meta[split]["file_bytes"] for split in FILES):
             return None
         limits = [float("inf") if meta[split]["whole"] else float(meta[split]["limit"]) for split in FILES]
+        hashes = {split: str(meta[split]["file_hash"]) for split in FILES if "file_hash" in meta[split]}
     except (TinyError, OSError, KeyError, TypeError, ValueError):
         return None
-    return Cached(folder, *limits)
+    return Cached(folder, limits[0], limits[1], hashes)
 
 
 def _fetch(config: DataConfig, report: Progress) -> Cached:
@@ -171,8 +182,12 @@ def _fetch(config: DataConfig, report: Progress) -> Cached:
         write_json(aside / "meta.json", {"version": _VERSION, "repository": REPOSITORY, **meta})
     part = _read_part(folder)
     if part is None:
-        raise TinyError(f"The cached data in {folder} is damaged", remedy="Delete the folder and run again")
+        raise _damaged(folder)
     return part
+
+
+def _damaged(folder: Path) -> TinyError:
+    return TinyError(f"The cached data in {folder} is damaged", remedy="Delete the folder and run again")
 
 
 def _write_split(path: Path, lines: Iterator[str], limit_bytes: int, report: Progress) -> dict[str, object]:
@@ -191,7 +206,12 @@ def _write_split(path: Path, lines: Iterator[str], limit_bytes: int, report: Pro
                 reported = size + _REPORT_BYTES
     if path.stat().st_size == 0:
         raise TinyError(f"No story of {REPOSITORY} fits into {limit_bytes} bytes", remedy="Ask for more bytes")
-    return {"limit": limit_bytes, "whole": whole, "file_bytes": path.stat().st_size}
+    return {
+        "limit": limit_bytes,
+        "whole": whole,
+        "file_bytes": path.stat().st_size,
+        "file_hash": hash_file(path),
+    }
 
 
 def _split_documents(lines: Iterator[str]) -> Iterator[str]:

@@ -146,6 +146,14 @@ def test_a_damaged_cache_is_fetched_again(fake: Hub, home: Path) -> None:
     assert tinystories.cached(config(100)) is None
 
 
+def test_changed_letters_in_the_cache_are_noticed(fake: Hub, home: Path) -> None:
+    texts(config(100))
+    path = home / "sources" / "tinystories-v2" / "100-100" / "train.txt"
+    path.write_bytes(path.read_bytes().swapcase())
+    with pytest.raises(TinyError, match=r"damaged.*Delete the folder"):
+        resolve(config(100)).fingerprint()
+
+
 def test_no_story_fits(fake: Hub) -> None:
     with pytest.raises(TinyError, match="No story of roneneldan/TinyStories fits into 5 bytes"):
         texts(config(5))
