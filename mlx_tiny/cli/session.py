@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import shlex
 import sys
 import time
@@ -295,10 +296,9 @@ def _report(
         from mlx_tiny.report import report
         from mlx_tiny.tools.tables import block
 
-        samples = [
-            backend.sample(outcome.state, corpus.tokenizer, max_tokens=_FINAL_SAMPLE_TOKENS, seed=seed)
-            for seed in range(_FINAL_SAMPLES)
-        ]
+        sample = functools.partial(backend.sample, outcome.state, corpus.tokenizer, max_tokens=_FINAL_SAMPLE_TOKENS)
+        count = 1 if outcome.interrupted else _FINAL_SAMPLES
+        samples = [interruption.surely(functools.partial(sample, seed=seed)) for seed in range(count)]
         session = report.Session(
             backend.description,
             backend.implementations,

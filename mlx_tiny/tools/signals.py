@@ -14,8 +14,11 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import TypeVar
+
+T = TypeVar("T")
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PATIENCE_S = 8.0
@@ -109,6 +112,19 @@ class Interruption:
                 raise
         finally:
             self._cutting = False
+
+    def surely(self, work: Callable[[], T]) -> T:
+        """The result of `work`, which is done again where it fails because of the first signal.
+
+        Ctrl-C in a terminal ends other programs of this process too, such as a compiler that MLX is waiting for.
+        """
+        before = self.requested
+        try:
+            return work()
+        except RuntimeError:
+            if before or not self.requested:
+                raise
+            return work()
 
     def end_if_requested(self) -> None:
         """Raise `Interrupted` if a signal has come."""

@@ -264,9 +264,11 @@ class Trainer:
         parts, context = self.corpus.parts, self.config.model.context
         with self._pause("evaluation" if limit_tokens else "final evaluation"):
             limits = [limit_tokens and max(context, round(part.share * limit_tokens)) for part in parts]
-            found = tuple(
-                evaluate_text(self.backend, state, part.corpus, limit)
-                for part, limit in zip(parts, limits, strict=True)
+            found = self.interruption.surely(
+                lambda: tuple(
+                    evaluate_text(self.backend, state, part.corpus, limit)
+                    for part, limit in zip(parts, limits, strict=True)
+                )
             )
         return combined([part.share for part in parts], found), found
 
@@ -298,7 +300,9 @@ class Trainer:
 
     def _sample(self, fraction: float) -> None:
         with self._pause("samples"):
-            text = self.backend.sample(self.state, self.corpus.tokenizer, max_tokens=_SAMPLE_TOKENS, seed=0)
+            text = self.interruption.surely(
+                lambda: self.backend.sample(self.state, self.corpus.tokenizer, max_tokens=_SAMPLE_TOKENS, seed=0)
+            )
         self.listener.sample(fraction, text)
 
     def _finish(self) -> Outcome:

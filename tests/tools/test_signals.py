@@ -65,6 +65,23 @@ def test_a_block_that_can_be_cut_is_left_at_the_first_signal() -> None:
             signal.raise_signal(signal.SIGTERM)
 
 
+def test_work_that_fails_because_of_a_signal_is_done_again() -> None:
+    def work() -> str:
+        calls.append("call")
+        if len(calls) == 1:
+            signal.raise_signal(signal.SIGINT)
+        if len(calls) in (1, 3):
+            raise RuntimeError("the compiler was ended")
+        return "done"
+
+    calls: list[str] = []
+    with Interruption().answering() as interruption:
+        interruption.hold("it is saved")
+        assert interruption.surely(work) == "done"
+        with pytest.raises(RuntimeError):
+            interruption.surely(work)
+
+
 @pytest.mark.parametrize("failing", [False, True])
 def test_handlers_are_given_back(failing: bool) -> None:
     before = [signal.getsignal(number) for number in ENDING]
