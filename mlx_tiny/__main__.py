@@ -1,5 +1,18 @@
 """`python -m mlx_tiny` is `mlx-tiny`."""
 
-from mlx_tiny.cli import main
+from __future__ import annotations
 
-main()
+import signal
+
+
+def main() -> None:
+    """Run the command line; Ctrl-C ends it without a traceback also while it is loaded."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from mlx_tiny import cli
+
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

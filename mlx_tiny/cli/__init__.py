@@ -70,6 +70,7 @@ def _run(arguments: list[str], interruption: Interruption) -> None:
         sys.stdout.reconfigure(errors="replace")
     try:
         cli.main(args=arguments, prog_name="mlx-tiny", standalone_mode=False, obj=interruption)
+        interruption.end_if_requested()
     except TinyError as error:
         if isinstance(error, DeviceError) and not interruption.requested:
             from mlx_tiny.cli import restart

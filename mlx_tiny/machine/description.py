@@ -111,5 +111,7 @@ def commit() -> str | None:
     if not (ROOT / ".git").exists():
         return None
     named = output("git", "-C", str(ROOT), "rev-parse", "--short=12", "HEAD").strip()
-    changed = output("git", "-C", str(ROOT), "status", "--porcelain", "--", ".", ":!benchmarks/results")
+    changed = output(
+        "git", "--no-optional-locks", "-C", str(ROOT), "status", "--porcelain", "--", ".", ":!benchmarks/results"
+    )
     return (f"{named}+changes" if changed else named) or None

@@ -6,6 +6,7 @@ is trained. But it writes the number of each signal into a pipe at once, and a t
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
 import queue
@@ -14,6 +15,7 @@ import signal
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TypeVar
@@ -25,6 +27,8 @@ PATIENCE_S = 8.0
 """How long a process that is asked to end may tidy up; more than what it grants its children."""
 # Shells at their end, `timeout` and programs that start others send a signal twice within milliseconds.
 _ONE_REQUEST_S = 0.5
+_LOOK_S = 0.1
+"""How often a process that was asked to end is looked at."""
 
 
 class Interrupted(SystemExit):
@@ -47,6 +51,8 @@ class Interruption:
         self._cutting = False
         self._ending: signal.Signals | None = None
         self._to_raise = False
+        self._raised: weakref.ref[Interrupted] | None = None
+        self._reminders = 0
         self._moment = self._deadline = 0.0
         """Of the last request, and for the end."""
         self._pipe: tuple[int, int] | None = None
@@ -82,17 +88,25 @@ class Interruption:
         before = {number: signal.getsignal(number) for number in ENDING}
         answered = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]
         other_pipe = signal.set_wakeup_fd(outbox, warn_on_full_buffer=False)
+        hook = sys.unraisablehook
+        sys.unraisablehook = lambda error: None if isinstance(error.exc_value, Interrupted) else hook(error)
         thread = threading.Thread(target=self._watch, args=(inbox, whole_process), daemon=True)
         thread.start()
         try:
             for number in answered:
                 signal.signal(number, self._handle)
             yield self
+        except BaseException:
+            if self._ending is not None:  # it may have become another exception
+                raise Interrupted(self._ending) from None
+            raise
         finally:
+            with self._lock:
+                self._pipe, self._promise = None, ""
             for number in answered:
                 signal.signal(number, before[number])
             signal.set_wakeup_fd(other_pipe)
-            self._pipe, self._promise = None, ""
+            sys.unraisablehook = hook
             os.close(outbox)
             thread.join()
             os.close(inbox)
@@ -133,25 +147,43 @@ class Interruption:
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         self._take()
-        if self._to_raise:
+        if self._to_raise and self._pipe is not None:
             self._to_raise = False
-            raise Interrupted(signal.Signals(number))
+            raise self._exception(number)
+
+    def _exception(self, number: int) -> Interrupted:
+        # No frame of the traceback may refer to it, so that it lives exactly as long as it is on its way.
+        exception = Interrupted(signal.Signals(number))
+        self._raised = weakref.ref(exception)
+        return exception
 
     def _watch(self, inbox: int, whole_process: bool) -> None:
         while self._pipe is not None:
-            patience_s = max(0.0, self._deadline - time.monotonic()) if whole_process and self._ending else None
-            select.select([inbox], [], [], patience_s)
+            select.select([inbox], [], [], _LOOK_S if self._ending else None)
             self._take()
             while not self._lines.empty():
                 _say(self._lines.get())
-            if whole_process and self._ending and time.monotonic() >= self._deadline:
+            if self._ending and whole_process and time.monotonic() >= self._deadline:
                 os._exit(128 + self._ending)
+            self._remind()
+
+    def _remind(self) -> None:
+        """Call the handler again where the exception was swallowed, as by Python while it compiles a module."""
+        with self._lock:
+            if self._ending and self._pipe is not None and (self._raised is None or self._raised() is None):
+                self._to_raise = True
+                self._reminders += 1
+                _thread.interrupt_main(self._ending)
 
     def _take(self) -> None:
         """Decide about the signals that have come; the thread and the handler call this, and the first one decides."""
         with self._lock, contextlib.suppress(BlockingIOError):
             for number in os.read(self._pipe[0], 512) if self._pipe else ():
-                if number in ENDING and signal.getsignal(number) == self._handle:
+                if number not in ENDING or signal.getsignal(number) != self._handle:
+                    continue
+                if self._reminders:
+                    self._reminders -= 1
+                else:
                     self._decide(signal.Signals(number))
 
     def _decide(self, number: signal.Signals) -> None:

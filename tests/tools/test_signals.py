@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 from tiny_run import subprocess_environment
@@ -82,6 +84,22 @@ def test_work_that_fails_because_of_a_signal_is_done_again() -> None:
             interruption.surely(work)
 
 
+@pytest.mark.parametrize("number", ENDING)
+def test_an_end_that_is_swallowed_is_asked_for_again(
+    number: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def swallow_and_go_on() -> None:
+        with contextlib.suppress(SystemExit):
+            signal.raise_signal(number)
+        for _ in range(1000):
+            time.sleep(0.01)
+
+    with Interruption().answering(), pytest.raises(Interrupted) as ended:
+        swallow_and_go_on()
+    assert ended.value.code == 128 + number
+    assert capsys.readouterr().err.count("Interrupted (") == 1
+
+
 @pytest.mark.parametrize("failing", [False, True])
 def test_handlers_are_given_back(failing: bool) -> None:
     before = [signal.getsignal(number) for number in ENDING]
@@ -130,11 +148,11 @@ def test_ctrl_c_can_be_an_exception_that_ends_nothing() -> None:
 
 
 _BUSY = """
-import hashlib, sys
+import hashlib, sys, threading
 from mlx_tiny.tools import signals
 signals.PATIENCE_S, signals._ONE_REQUEST_S = float(sys.argv[1]), 0.0
 with signals.Interruption().answering(whole_process=True):
-    print("busy", flush=True)
+    threading.Timer(0.1, print, ["busy"], {"flush": True}).start()
     hashlib.pbkdf2_hmac("sha256", b"", b"", 1_000_000_000)  # minutes without an instruction of Python
 """
 
