@@ -63,7 +63,7 @@ def resume(path: Path, run_path: Path | None, flags: dict[str, Any], *, best: bo
         elif (report := _report_of_the_end(run, progress)) is not None:
             _say_finished(run, report)
             return
-    for line in (f"data: {run.corpus.description}", *lines):
+    for line in (f"data: {run.corpus.description}, as it was when the run was started", *lines):
         say(line)
     with contextlib.closing(CompilingAhead(run.config)) as ahead:
         corpus, prepare_s = session.reopened(run)

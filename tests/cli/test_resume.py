@@ -13,7 +13,18 @@ import pytest
 from mlx_tiny.tools.signals import Interruption
 from mlx_tiny.training.trainer import Trainer
 
-from .command_line import FEW_PAUSES, STEP_TOKENS, TINY, call, crash, files_below, read_metrics, read_report, succeeded
+from .command_line import (
+    FEW_PAUSES,
+    STEP_TOKENS,
+    TINY,
+    call,
+    crash,
+    files_below,
+    read_metrics,
+    read_report,
+    succeeded,
+    write_notes,
+)
 
 BUDGET = 9000
 TRAIN = ("train", "--data", "notes.txt", *TINY, *FEW_PAUSES)
@@ -65,17 +76,21 @@ def test_a_finished_run_is_left_as_it_is_and_says_so(run: Path, flags: tuple[str
     assert finished.results()["bits_per_byte"] == f"{read_report(run)['bits_per_byte']:.4f}"
 
 
-def test_a_run_goes_on_although_its_text_has_moved(place: Path) -> None:
+def test_a_run_goes_on_with_its_own_data_whatever_has_become_of_its_text(place: Path) -> None:
     succeeded(call(*TRAIN, "--budget", "1000tok", "--run", "r"))
     further = ("--budget", "2000tok")
     shutil.copytree(place / "r", place / "beside its text")
+    shutil.copytree(place / "r", place / "beside another text")
     succeeded(call("train", "--resume", "beside its text", *further))
     text = (place / "notes.txt").read_bytes()
+    write_notes(place / "notes.txt", 500)
+    finished = succeeded(call("train", "--resume", "beside another text", *further))
+    assert "notes.txt" in finished.err and "as it was when the run was started" in finished.err
     (place / "notes.txt").unlink()
     finished = succeeded(call("train", "--resume", "r", *further))
     assert "notes.txt" in finished.err and "documents: " in finished.err
-    weights = [(place / name / "weights.safetensors").read_bytes() for name in ("r", "beside its text")]
-    assert weights[0] == weights[1]
+    runs = ("r", "beside its text", "beside another text")
+    assert len({(place / name / "weights.safetensors").read_bytes() for name in runs}) == 1
     # The text is needed only where the cache lacks it.
     further = ("--budget", "3000tok")
     cached = next((place / "home" / "prepared").iterdir())
@@ -86,8 +101,11 @@ def test_a_run_goes_on_although_its_text_has_moved(place: Path) -> None:
     assert "made again" in succeeded(call("train", "--resume", "r", *further)).err
     shutil.rmtree(cached)
     (place / "notes.txt").write_bytes(text + b"One more line.\n")
+    before = files_below(place / "r")
     finished = call("train", "--resume", "r", "--budget", "4000tok")
-    assert finished.code == 1 and "has changed" in finished.err
+    assert (finished.code, finished.out) == (1, "") and files_below(place / "r") == before
+    error = finished.err.splitlines()[-1]
+    assert "has changed since it was started" in error and "Expected prepared data" in error and "Restore" in error
 
 
 def test_a_model_with_fewer_tokens_than_its_data_is_refused(place: Path) -> None:

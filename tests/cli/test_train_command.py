@@ -249,17 +249,6 @@ def test_a_resumed_run_keeps_its_settings(own_run: Path) -> None:
     assert files_below(own_run) == before
 
 
-def test_a_run_whose_data_changed_is_not_resumed(place: Path) -> None:
-    succeeded(call(*TRAIN, *FEW_PAUSES, "--budget", "300tok", "--run", "r"))
-    before = files_below(place / "r")
-    write_notes(place / "notes.txt", 500)
-    finished = call("train", "--resume", "r", "--budget", "9000tok")
-    assert (finished.code, finished.out) == (1, "")
-    error = finished.err.splitlines()[-1]
-    assert "has changed since it was started" in error and "Expected prepared data" in error and "Restore" in error
-    assert files_below(place / "r") == before
-
-
 def test_an_interrupted_run_is_saved_and_goes_on(place: Path) -> None:
     settings = ["--samples", "0", "--evaluations", "500", "--evaluation-tokens", "64", "--checkpoints", "0"]
     process = subprocess.Popen(

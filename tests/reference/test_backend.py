@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from .alike import assert_alike
 
 pytestmark = pytest.mark.torch
 CPU = torch.device("cpu")
+NAMES = {TorchBackend: "torch", MlxBackend: "mlx"}
 
 
 def tokens(steps: int) -> str:
@@ -78,7 +80,9 @@ def test_a_run_begun_with_one_backend_goes_on_with_the_other(tmp_path: Path, fir
     recorder = Recorder()
     train(run, first)
     outcome = train(run, second, recorder, resume=True, budget=tokens(100))
-    assert recorder.messages == [f"resumed at step 50, after {50 * STEP_TOKENS:,} tokens"]
+    resumed, warning = recorder.messages
+    assert resumed == f"resumed at step 50, after {50 * STEP_TOKENS:,} tokens"
+    assert re.match(f"warning: .*{NAMES[first]} .*{NAMES[second]} ", warning)
     assert [report.step for report in recorder.steps] == list(range(51, 101))
     train(whole, second)
     expected = train(whole, second, resume=True, budget=tokens(100))
