@@ -4,7 +4,8 @@
         tokenizer.model
         metrics.jsonl                    one line per step or evaluation; metrics.jsonl.damaged has those that are none
         checkpoints/last.safetensors     weights, optimizer, position in the data, account: `--resume` reads it
-        checkpoints/best.safetensors     the same, from where the validation loss was lowest; `--resume-from best`
+        checkpoints/best.safetensors     the same, from where the validation loss was lowest; `--resume-from best` makes
+                                         it the last one, and keeps that as last.safetensors.replaced
         weights.safetensors              the finished model, and the step at which the run ended
         report.json, report.md, loss.png
 
