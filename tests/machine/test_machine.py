@@ -53,7 +53,7 @@ def test_nothing_names_the_computer_its_user_or_a_folder() -> None:
 
 def test_the_commit_is_that_of_the_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     answers = {"rev-parse": "0123456789ab\n", "status": ""}
-    monkeypatch.setattr(description, "output", lambda *words: next(filter(None.__ne__, map(answers.get, words))))
+    monkeypatch.setattr(description, "output", lambda *command: answers[{*answers}.intersection(command).pop()])
     monkeypatch.setattr(description, "ROOT", tmp_path)
     commit = description.commit.__wrapped__
     assert commit() is None
