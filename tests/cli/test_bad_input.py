@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import io
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 from mlx_tiny.cli import main, session
 from mlx_tiny.data.tokenizers.byte_pair import BytePairTokenizer
 from mlx_tiny.errors import TinyError
+from mlx_tiny.tools.signals import ENDING
 
 from .cases import NOTES, TRAIN, USAGE, USER, Case, assert_explained, everything
 from .command_line import (
@@ -190,14 +192,18 @@ def test_the_data_is_looked_at_before_the_machine_is_measured(name: str, monkeyp
     assert call("train", "--data", name, "--run", "r").code == USER
 
 
-def test_interrupted_preparation_leaves_nothing(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("number", ENDING)
+def test_interrupted_preparation_leaves_nothing(
+    number: signal.Signals, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
+        signal.raise_signal(number)
 
     monkeypatch.setattr(BytePairTokenizer, "encode_bytes", interrupted)
     before = everything(place)
     finished = call(*NOTES)
-    assert (finished.code, finished.out) == (130, "") and finished.err.endswith("mlx-tiny: Interrupted.\n")
+    assert (finished.code, finished.out) == (128 + number, "")
+    assert finished.err.endswith(f"mlx-tiny: Interrupted ({number.name}).\n") and finished.err.count("Interrupted") == 1
     assert everything(place) == before
 
 
