@@ -54,6 +54,7 @@ def test_no_damage_goes_unnoticed(
 ) -> None:
     monkeypatch.setattr(os, "fsync", lambda _: None)  # no machine fails here
     monkeypatch.setattr("mlx_tiny.report.report._plot", lambda *_: None)
+    monkeypatch.setattr("mlx_tiny.cli.session._FINAL_SAMPLE_TOKENS", 2)
     found = list[str]()
 
     def tell(attack: Attack, faults: list[str]) -> None:
