@@ -20,7 +20,7 @@ LARGEST_NUMBERS = {
     "train_bytes": 2**40,
     "validation_bytes": 2**40,
     "layers": 2**12,
-    "context": 2**20,
+    "context": 2**16,
     "width": 2**20,
     "heads": 2**12,
     "key_value_heads": 2**12,
