@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 
 from mlx_tiny.config import RunConfig
-from mlx_tiny.errors import TinyError
 from mlx_tiny.units import format_bytes
 
 
@@ -15,17 +14,10 @@ def require_memory(config: RunConfig) -> None:
     Raises:
         TinyError: it does not; the remedy names what would fit.
     """
-    from mlx_tiny.machine.memory import limit
+    from mlx_tiny.machine.memory import require
     from mlx_tiny.training.memory import estimate
 
-    needed, most = estimate(config).bytes, limit()
-    if needed > most.bytes:
-        raise TinyError(
-            "Training with these settings does not fit in the memory that this process may use",
-            expected=f"at most {format_bytes(most.bytes)} ({most.source})",
-            got=f"about {format_bytes(needed)}",
-            remedy=_remedy(config, most.bytes),
-        )
+    require("Training with these settings", estimate(config).bytes, lambda most_bytes: _remedy(config, most_bytes))
 
 
 def expected_memory(config: RunConfig) -> tuple[int, list[str]]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlx_tiny.errors import TinyError
 from mlx_tiny.machine.hardware import memory_bytes
 from mlx_tiny.tools.processes import output
+from mlx_tiny.units import format_bytes
 
 _STATUS, _MEMORY = Path("/proc/self/status"), Path("/proc/meminfo")
 _ARENAS_BYTES = 192 << 20
@@ -29,6 +32,27 @@ class Limit:
 def limit() -> Limit:
     """The lowest of all limits: the machine or container, and what `ulimit` allows."""
     return min([Limit(memory_bytes(), "the memory of this machine or container"), *_limits_of_process()], key=_bytes)
+
+
+def require(what: str, needed_bytes: int, remedy: Callable[[int], str]) -> None:
+    """Refuse what does not fit.
+
+    Args:
+        what: what is to be done, for the error.
+        needed_bytes: how much it takes.
+        remedy: what to do instead where at most so many bytes fit.
+
+    Raises:
+        TinyError: it does not fit.
+    """
+    most = limit()
+    if needed_bytes > most.bytes:
+        raise TinyError(
+            f"{what} does not fit in the memory that this process may use",
+            expected=f"at most {format_bytes(most.bytes)} ({most.source})",
+            got=f"about {format_bytes(needed_bytes)}",
+            remedy=remedy(most.bytes),
+        )
 
 
 def room_bytes() -> int:

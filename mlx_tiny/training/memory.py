@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from mlx_tiny.config import ModelConfig, RunConfig
 from mlx_tiny.linux.attention import block_count
-from mlx_tiny.linux.lanes import decide_compilation, lanes, on_cpu
+from mlx_tiny.linux.lanes import lanes, on_cpu
 from mlx_tiny.machine.buffers import cache_limit_bytes
 from mlx_tiny.model.parameters import parameter_specs
 from mlx_tiny.optim.optimizer import muon_parameters
@@ -21,8 +21,8 @@ from mlx_tiny.training.evaluate import BATCH_TOKENS
 _FLOAT = 4
 """Bytes of a weight, a moment or an activation. With bfloat16 as well: norms and scores have a float32 twin."""
 
-_PROCESS_BYTES = 140 << 20
-"""Python, the libraries, a tokenizer, the compiled kernels and the threads, as measured in a run of a tiny model."""
+_PROCESS_BYTES = 116 << 20
+"""Python, the libraries, the tokenizer and the text, as measured before the first step; 40 MB of it are files."""
 _TORCH_BYTES = 350 << 20
 """The same with PyTorch."""
 _HOLES = 0.08
@@ -54,6 +54,14 @@ def estimate(config: RunConfig) -> Estimate:
     return Estimate({**state, **arrays, **kept, "process": _TORCH_BYTES if torch else _PROCESS_BYTES})
 
 
+def estimate_of_use(config: RunConfig) -> Estimate:
+    """The memory that it takes to load the model of a run, and to compute whole windows of text with it."""
+    weights = _state(config)["weights"]
+    # The file is read, and a cache of keys and values for a whole context is not more than an evaluation takes.
+    parts = {"weights": weights, "file of weights": weights, **_evaluation(config, BATCH_TOKENS)}
+    return Estimate({**parts, "process": _PROCESS_BYTES})
+
+
 def fitting_micro_batches(config: RunConfig, most_bytes: float) -> int | None:
     """The least number of micro-batches with which training takes at most so many bytes; None where none does."""
     size, now = config.train.batch_size, config.train.micro_batches
@@ -78,7 +86,7 @@ def _sizes(config: RunConfig) -> tuple[int, int]:
 
 def _at_the_head(config: RunConfig) -> dict[str, float]:
     model, train = config.model, config.train
-    compiled = train.backend == "mlx" and decide_compilation(train.compile)[0]
+    compiled = train.backend == "mlx" and train.compile
     tokens = train.batch_size // train.micro_batches * model.context
     matrices, others = _sizes(config)
     step = {
@@ -86,12 +94,15 @@ def _at_the_head(config: RunConfig) -> dict[str, float]:
         "head": _FLOAT * tokens * _head_copies(compiled) * model.vocabulary_size,
         "sums of gradients": _FLOAT * (matrices + others) * (train.micro_batches > 1),
     }
-    # An evaluation keeps nothing of a layer, and each lane computes at least one window of it.
+    return _largest(step, _evaluation(config, tokens))
+
+
+def _evaluation(config: RunConfig, tokens: int) -> dict[str, float]:
+    """Of so many tokens at once, in whole windows; nothing of a layer is kept when the next one is computed."""
+    model = config.model
     windows = len(lanes()) * max(1, min(BATCH_TOKENS, tokens) // model.context // len(lanes()))
-    evaluated = windows * model.context
-    floats = _kept_per_token(config) + _started_per_token(model) + _head_copies(compiled) * model.vocabulary_size
-    evaluation = {"evaluation": _FLOAT * evaluated * floats}
-    return _largest(step, evaluation)
+    floats = _kept_per_token(config) + _started_per_token(model) + _head_copies(True) * model.vocabulary_size
+    return {"evaluation": _FLOAT * windows * model.context * floats}
 
 
 def _largest(*moments: dict[str, float]) -> dict[str, float]:
@@ -122,9 +133,13 @@ def _scores_per_query(config: RunConfig) -> float:
 
 
 def _started_per_token(model: ModelConfig) -> float:
-    """Numbers per token for which MLX has memory before they are needed: the backward pass of the last MLP."""
+    """Numbers per token for which MLX has memory before they are needed: the backward pass of the last MLP.
+
+    MLX starts a certain number of operations ahead, of all lanes together.
+    """
     # With them the embedded tokens and the normalised output, and the cotangents of these and of the last layer.
-    return (4 if model.activation == "swiglu" else 2) * model.hidden + 11 * model.width
+    numbers = (4 if model.activation == "swiglu" else 2) * model.hidden + 11 * model.width
+    return numbers / len(lanes())
 
 
 def _head_copies(compiled: bool) -> float:

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from mlx_tiny.config import ModelConfig
 from mlx_tiny.data.batches import ValidationWindows, padded_length, validation_windows
 from mlx_tiny.data.tokenizer import Tokenizer
+from mlx_tiny.linux.lanes import lanes
 from mlx_tiny.model.parameters import Parameters
 from mlx_tiny.ops.implementations import AUTO
-from mlx_tiny.training.evaluate import window_losses
+from mlx_tiny.training.evaluate import BATCH_TOKENS, window_losses
 
 _DOCUMENTS_AT_ONCE = 512
-_BATCH_TOKENS = 4096
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,8 @@ def _document_losses(
     for length, members in itertools.groupby(places, lambda place: place[0]):
         group = [(index, place) for _, index, place in members]
         windows = _stacked([documents[index][place.start : place.stop + 1] for index, place in group], length)
-        for part, losses_BT in window_losses(parameters, config, windows, max(1, _BATCH_TOKENS // length), asked=asked):
+        rows = max(1, BATCH_TOKENS // length // len(lanes()))
+        for part, losses_BT in window_losses(parameters, config, windows, rows, asked=asked):
             for (index, place), losses_T in zip(group[part], losses_BT, strict=True):
                 losses[index][place] = losses_T[: place.stop - place.start]
     return losses

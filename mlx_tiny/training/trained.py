@@ -8,9 +8,11 @@ from pathlib import Path
 
 from mlx_tiny.config import DataConfig, ModelConfig
 from mlx_tiny.data.tokenizer import Tokenizer
+from mlx_tiny.machine.memory import require
 from mlx_tiny.model.parameters import Parameters, parameter_count
 from mlx_tiny.ops.implementations import beyond_training
 from mlx_tiny.training.checkpoint import RunFolder
+from mlx_tiny.training.memory import estimate_of_use
 from mlx_tiny.units import format_count
 
 
@@ -42,9 +44,12 @@ def load_model(path: Path, tell: Callable[[str], None] = lambda _: None) -> Trai
         tell: called with a line where the weights are not those of a finished run.
 
     Raises:
-        TinyError: there is no run, it is damaged, or its tokenizer is that of another; or a weight is NaN or infinite.
+        TinyError: there is no run, it does not fit in memory, it is damaged, or its tokenizer is that of another; or a
+            weight is NaN or infinite.
     """
     run = RunFolder(path)
+    needed = estimate_of_use(run.config).bytes
+    require(f"The model of the run at {path}", needed, lambda _: "Use it on a machine with more memory")
     parameters = run.load_weights(tell)
     implementation = beyond_training(run.config.train.implementation)
     single_lines = run.corpus.single_lines

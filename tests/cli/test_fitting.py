@@ -63,3 +63,13 @@ def test_the_peak_is_told_before_and_after_and_little_free_memory_is_warned_of(m
     assert expected > 1e8 and f"memory: about {format_bytes(expected)} expected" in done.err
     assert done.results()["expected_memory"] == format_bytes(expected)
     assert "warning: only" in done.err and "--batch-size" in done.err
+
+
+@pytest.mark.parametrize("command", [("generate",), ("eval", "notes.txt"), ("score", "notes.txt")])
+def test_a_model_that_does_not_fit_is_not_loaded(
+    command: tuple[str, ...], trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "memory_bytes", lambda: 1 << 20)
+    name, *rest = command
+    done = call(name, trained, *rest)
+    assert done.code == 1 and "does not fit in the memory" in done.err and done.out == ""
