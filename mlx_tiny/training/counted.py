@@ -18,7 +18,7 @@ from mlx_tiny.records import Record, read_sealed, write_sealed
 from mlx_tiny.units import format_count
 
 MOST_TOKENS = 4_000_000
-"""Of a training text that are counted: a few seconds, and half a gigabyte of memory."""
+"""Of a training text that are counted: a few seconds, and less than half a gigabyte of memory."""
 _STRETCHES = 64
 
 
