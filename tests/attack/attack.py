@@ -202,25 +202,29 @@ def _bad_json(name: str, text: str) -> Iterator[str]:
 
 
 def _bad_files(outcome: Outcome, attack: Attack) -> Iterator[str]:
-    """Files that a command left over, or changed although it failed or should only have read them."""
+    """Files that a command left over, or changed although it failed or should only have read them.
+
+    A new run may begin with what a stranger wrote, diverge, and keep its last good checkpoint.
+    """
     before, after = outcome.before, outcome.after
     trained = attack.command[0] == "train" and outcome.finished.code == 0
     for name in sorted(name for name in {**before, **after} if before.get(name) != after.get(name)):
         if "/." in f"/{name}":
             yield f"left over: {name}"
-        elif not trained and not name.startswith("home/"):
+        elif not trained and not name.startswith(("home/", "new/") if attack.forge else "home/"):
             yield f"changed: {name}"
 
 
 def _silent_change(outcome: Outcome, expected: Outcome, attack: Attack) -> Iterator[str]:
     """Another result without a word of it on stderr.
 
-    Another text of the user gives another result; but of a damaged file, all documents whose lines are whole are read.
+    Another text of the user gives another result; but of a damaged file, all documents whose lines are whole are read,
+    unless it is of a format that may lack checksums.
     """
     if outcome.result == expected.result or _said(outcome) - _said(expected):
         return
     if "/" not in attack.file:
-        if attack.command[0] == "score":
+        if attack.command[0] == "score" and not attack.file.endswith((".zst", ".parquet")):
             lost = collections.Counter(_documents(expected)) - collections.Counter(_documents(outcome))
             touched = _touched_lines(outcome.before.get(attack.file), expected.before[attack.file])
             if lost.total() > touched:
