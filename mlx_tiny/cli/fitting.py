@@ -26,7 +26,6 @@ def expected_memory(config: RunConfig) -> tuple[int, list[str]]:
     from mlx_tiny.tools.processes import peak_memory_bytes
     from mlx_tiny.training.memory import estimate
 
-    require_memory(config)  # once more, because the vocabulary is known only now
     so_far = peak_memory_bytes()
     parts = estimate(config)
     expected = max(parts.bytes, so_far)

@@ -95,6 +95,7 @@ def new_folder() -> Path:
 
 def _start(path: Path, flags: dict[str, Any]) -> None:
     with Waiting("looking at the text"):
+        from mlx_tiny.cli.fitting import require_memory
         from mlx_tiny.data.mixture import resolve_data
         from mlx_tiny.data.prepared import require_sequence
         from mlx_tiny.linux.warmup import CompilingAhead
@@ -115,6 +116,7 @@ def _start(path: Path, flags: dict[str, Any]) -> None:
         model = dataclasses.replace(config.model, vocabulary_size=corpus.tokenizer.size)
         config = dataclasses.replace(config, model=model)
         require_sequence(corpus.parts, config.model.context)
+        require_memory(config)  # once more, because the vocabulary is known only now, and no folder is left behind
         run = RunFolder.create(path, config, session.identity(corpus), corpus.directory / "tokenizer.model")
         session.train(run, corpus, reason, prepare_s, ahead, resume=False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import resource
 import subprocess
@@ -63,6 +64,14 @@ def test_the_peak_is_told_before_and_after_and_little_free_memory_is_warned_of(m
     assert expected > 1e8 and f"memory: about {format_bytes(expected)} expected" in done.err
     assert done.results()["expected_memory"] == format_bytes(expected)
     assert "warning: only" in done.err and "--batch-size" in done.err
+
+
+def test_a_run_that_does_not_fit_any_more_after_preparation_leaves_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = itertools.chain([1 << 40], itertools.repeat(1 << 20))
+    monkeypatch.setattr(memory, "memory_bytes", lambda: next(sizes))
+    done = call("train", "--data", "notes.txt", *TINY, "--budget", "500tok", "--run", "run")
+    assert done.code == 1 and "does not fit in the memory" in done.err and "for training" in done.err
+    assert not Path("run").exists()
 
 
 @pytest.mark.parametrize("command", [("generate",), ("eval", "notes.txt"), ("score", "notes.txt")])
