@@ -60,7 +60,7 @@ def test_no_damage_goes_unnoticed(
     def tell(attack: Attack, faults: list[str]) -> None:
         found.extend(f"{fault}\n    python -m attack --repeat '{attack.line()}'" for fault in faults)
 
-    campaign(victim).run(ATTACKS // len(PARTS), SEED, pattern, tell)
+    campaign(victim).run(-(-ATTACKS // len(PARTS)), SEED, pattern, tell)
     assert not found, "\n".join([f"{len(found)} faults, of which the first are:", *found[:5]])
 
 
