@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mlx_tiny.errors import TinyError
 from mlx_tiny.machine.hardware import memory_bytes
-from mlx_tiny.tools.processes import output
+from mlx_tiny.tools.processes import output, peak_memory_bytes
 from mlx_tiny.units import format_bytes
 
 _STATUS, _MEMORY = Path("/proc/self/status"), Path("/proc/meminfo")
@@ -56,9 +56,9 @@ def require(what: str, needed_bytes: int, remedy: Callable[[int], str]) -> None:
 
 
 def room_bytes() -> int:
-    """What fits now: the lowest limit, or what is free where that is less."""
+    """What this process may have now: the lowest limit, or less where what is free and what it has already are less."""
     free = free_bytes()
-    return limit().bytes if free is None else min(limit().bytes, free)
+    return limit().bytes if free is None else min(limit().bytes, free + peak_memory_bytes())
 
 
 def _bytes(each: Limit) -> int:

@@ -14,6 +14,7 @@ from mlx_tiny.errors import TinyError, require_finite
 from mlx_tiny.linux.lanes import compiled_function, decide_compilation
 from mlx_tiny.model.forward import Cache, logits
 from mlx_tiny.model.healing import Ending, longest_lead
+from mlx_tiny.model.memory import require_reading
 from mlx_tiny.model.parameters import Parameters, layers_of
 from mlx_tiny.model.sampling import PENALIZED_TOKENS, draw, penalized
 from mlx_tiny.ops.implementations import AUTO, decide
@@ -135,7 +136,12 @@ class Reader:
         self._cache: Cache = []
 
     def read(self, tokens: Sequence[int]) -> mx.array:
-        """Read a text from its beginning; returns the logits of the next token, float32 [V]."""
+        """Read a text from its beginning; returns the logits of the next token, float32 [V].
+
+        Raises:
+            TinyError: it does not fit in memory.
+        """
+        require_reading(self.config, len(tokens))
         window = dataclasses.replace(self.config, context=len(tokens))
         scores_BTV, cache = logits(
             self.parameters, self.config, mx.array([list(tokens)]), decide(window, asked=self._asked)

@@ -25,6 +25,7 @@ from mlx_tiny.errors import TinyError
 from mlx_tiny.files import hash_text
 from mlx_tiny.linux.lanes import lane, lanes
 from mlx_tiny.model.forward import token_losses
+from mlx_tiny.model.memory import lanes_at_once
 from mlx_tiny.model.parameters import Parameters
 from mlx_tiny.ops.implementations import AUTO, decide
 from mlx_tiny.ops.operation import dtype_name
@@ -121,14 +122,18 @@ def window_losses(
         windows: of one length, at most the model's context.
         rows: windows that are computed at once.
 
+    Raises:
+        TinyError: not even the windows of one lane fit in memory.
+
     Yields:
         Which windows, and float64 [B, T]; what `windows.mask` leaves out has no meaning.
     """
     window = dataclasses.replace(config, context=windows.inputs.shape[1])
     implementations = decide(window, batch=rows, dtype=dtype_name(dtype), asked=asked)
+    at_once = lanes_at_once(window, min(rows, len(windows.inputs)), dtype_name(dtype), asked)
     slices = [slice(start, start + rows) for start in range(0, len(windows.inputs), rows)]
-    for first in range(0, len(slices), len(lanes())):
-        group = slices[first : first + len(lanes())]
+    for first in range(0, len(slices), at_once):
+        group = slices[first : first + at_once]
         losses = []
         for index, part in enumerate(group):
             with lane(index):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mlx_tiny.config import ModelConfig
 from mlx_tiny.data.batches import padded_length
 from mlx_tiny.model.forward import logits
+from mlx_tiny.model.memory import lanes_at_once
 from mlx_tiny.model.parameters import Parameters
 from mlx_tiny.ops.implementations import AUTO, decide
 from mlx_tiny.training.device_errors import evaluated
@@ -96,7 +97,9 @@ def _read(
     for row, window in zip(token_BT, windows, strict=True):
         ids = sequences[window.sequence][0][window.start : window.start + length]
         row[: len(ids)] = ids
-    implementations = decide(dataclasses.replace(config, context=length), batch=len(windows), asked=asked)
+    shape = dataclasses.replace(config, context=length)
+    lanes_at_once(shape, len(windows), asked=asked)  # raises where they do not fit
+    implementations = decide(shape, batch=len(windows), asked=asked)
     scores_BTV, _ = logits(parameters, config, mx.array(token_BT), implementations)
     chosen = []
     for number, window in enumerate(windows):

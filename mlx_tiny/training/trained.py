@@ -12,7 +12,7 @@ from mlx_tiny.machine.memory import require
 from mlx_tiny.model.parameters import Parameters, parameter_count
 from mlx_tiny.ops.implementations import beyond_training
 from mlx_tiny.training.checkpoint import RunFolder
-from mlx_tiny.training.memory import estimate_of_use
+from mlx_tiny.training.memory import estimate_of_loading
 from mlx_tiny.units import format_count
 
 
@@ -48,7 +48,7 @@ def load_model(path: Path, tell: Callable[[str], None] = lambda _: None) -> Trai
             weight is NaN or infinite.
     """
     run = RunFolder(path)
-    needed = estimate_of_use(run.config).bytes
+    needed = estimate_of_loading(run.config).bytes
     require(f"The model of the run at {path}", needed, lambda _: "Use it on a machine with more memory")
     parameters = run.load_weights(tell)
     implementation = beyond_training(run.config.train.implementation)
