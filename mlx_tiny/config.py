@@ -291,8 +291,8 @@ class TrainConfig:
     """What the run may spend in all, also with `--resume`: seconds (30s, 5m, 1h), tokens (20Mtok, 500ktok) or model
     FLOPs (1e15flop)."""
     preset: str = "auto"
-    """Size of the model: tiny, mini, small, base, medium or large; `auto` chooses by budget and speed, and takes the
-    preset `events` where there is a schema."""
+    """Size of the model: tiny, mini, small, base, medium or large; `auto` chooses by budget, speed and memory,
+    computes a batch in parts where it would take much memory, and takes the preset `events` where there is a schema."""
     batch_size: int = 16
     """Sequences per step."""
     micro_batches: int = 1

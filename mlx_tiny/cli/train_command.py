@@ -123,22 +123,23 @@ def _start(path: Path, flags: dict[str, Any]) -> None:
 
 def _planned(asked: dict[str, dict[str, Any]]) -> tuple[RunConfig, str]:
     """The configuration of the preset, changed by the user's settings, and the reason for the preset."""
-    from mlx_tiny.machine.memory import room_bytes
-    from mlx_tiny.study.plan import choose, measured_flops_per_s, preset_for, text_bytes
+    from mlx_tiny.study.plan import choose, measured_flops_per_s, preset_for, sparing, text_bytes
     from mlx_tiny.training.budget import Budget
-    from mlx_tiny.training.memory import estimate
 
     standard = TrainConfig()
     budget = Budget(asked["train"].get("budget", standard.budget))
     make_backend = session.backend_kind(asked["train"].get("backend", standard.backend))
-    preset = preset_for(asked["train"].get("preset", standard.preset), asked["data"])
-    choice = choose(
-        preset,
-        budget,
-        lambda: measured_flops_per_s(make_backend),
-        lambda preset: estimate(_configured(preset, asked)[0]).bytes <= room_bytes(),
-    )
+    name = preset_for(asked["train"].get("preset", standard.preset), asked["data"])
+    in_parts = "micro_batches" not in asked["train"]
+
+    def spared(preset: Preset) -> RunConfig | None:
+        return sparing(_configured(preset, asked)[0], in_parts=in_parts)
+
+    choice = choose(name, budget, lambda: measured_flops_per_s(make_backend), lambda preset: spared(preset) is not None)
     config, note = _configured(choice.preset, asked)
+    if name == standard.preset and (less := spared(choice.preset)) is not None and less != config:
+        config = less
+        note += f"; to take less memory, a batch is computed in parts: --micro-batches {config.train.micro_batches}"
     if choice.tokens is not None and "train_bytes" not in asked["data"]:
         config = dataclasses.replace(
             config, data=dataclasses.replace(config.data, train_bytes=text_bytes(choice.tokens))

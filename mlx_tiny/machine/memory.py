@@ -18,6 +18,8 @@ _ARENAS_BYTES = 192 << 20
 """Address space that glibc reserves for the heaps of further threads: 64 MB each."""
 _SURE = 1.15
 """Where memory ends in a crash instead of an error, the estimate has to fit with the error that it may have."""
+# Of the memory, by what nobody has asked for: less than 1 GB of 8. On a machine with less than 5 GB, half of one.
+_LITTLE_SHARE, _LITTLE_BYTES = 9, 1 << 29
 _FREE_ON_A_MAC = ("Pages free", "Pages inactive", "Pages speculative", "Pages purgeable")
 
 
@@ -59,6 +61,11 @@ def room_bytes() -> int:
     """What this process may have now: the lowest limit, or less where what is free and what it has already are less."""
     free = free_bytes()
     return limit().bytes if free is None else min(limit().bytes, free + peak_memory_bytes())
+
+
+def little_bytes() -> int:
+    """What a program may take that nobody has told how much: it leaves the machine to those who work on it."""
+    return min(room_bytes(), max(limit().bytes // _LITTLE_SHARE, _LITTLE_BYTES))
 
 
 def _bytes(each: Limit) -> int:

@@ -18,11 +18,11 @@ import numpy as np
 from mlx_tiny.config import ModelConfig, RunConfig, TrainConfig
 from mlx_tiny.errors import TinyError
 from mlx_tiny.machine.load import best_look
-from mlx_tiny.machine.memory import room_bytes
+from mlx_tiny.machine.memory import little_bytes, room_bytes
 from mlx_tiny.model.parameters import matrix_parameters, parameter_count, training_flops_per_token
 from mlx_tiny.training.backend import Backend, MlxBackend
 from mlx_tiny.training.budget import Budget
-from mlx_tiny.training.memory import estimate
+from mlx_tiny.training.memory import estimate, fitting_micro_batches
 from mlx_tiny.units import format_count
 
 # Far below the 20 of Hoffmann et al. 2022 (arXiv 2203.15556): within minutes on TinyStories, `mini` beat `tiny` at 0.95
@@ -129,9 +129,17 @@ class Choice:
     """Tokens that the budget is expected to be enough for; None where the user named the preset."""
 
 
-def fits_now(preset: Preset) -> bool:
-    """Whether training the preset fits in the memory that this process may use and that is free."""
-    return estimate(preset.config()).bytes <= room_bytes()
+def sparing(config: RunConfig, *, in_parts: bool = True) -> RunConfig | None:
+    """The configuration with a batch in the fewest parts with which it takes little of the memory; None if none does.
+
+    Args:
+        in_parts: whether the number of parts may be changed, which changes the rounding of sums.
+    """
+    most = little_bytes()
+    if estimate(config).bytes <= most:
+        return config
+    count = fitting_micro_batches(config, most) if in_parts else None
+    return None if count is None else replace(config, train=replace(config.train, micro_batches=count))
 
 
 def choose(
@@ -140,12 +148,12 @@ def choose(
     measure: Callable[[], float] | None = None,
     fits: Callable[[Preset], bool] | None = None,
 ) -> Choice:
-    """The preset called `name`, or for `auto` the one that fits the budget and the memory of this machine.
+    """The preset called `name`, or for `auto` the one that fits the budget and takes little of this machine's memory.
 
     Args:
         measure: returns the model FLOPs per second of training; called only where needed. By default
             `measured_flops_per_s`.
-        fits: whether a preset fits in memory; asked only for `auto`. By default `fits_now`.
+        fits: whether a preset fits in memory; asked only for `auto`. By default whether `sparing` gives one.
 
     Raises:
         TinyError: no such preset.
@@ -156,17 +164,21 @@ def choose(
         if name not in PRESETS:
             raise TinyError(f"Unknown preset {name!r}", expected=f"auto, {', '.join(named_presets())}")
         return Choice(PRESETS[name], "as asked")
-    small = [preset for preset in PRESETS.values() if (fits or fits_now)(preset)]
+    small = [preset for preset in PRESETS.values() if (fits or _fits)(preset)]
     if budget.quantity == "tokens":
         return _largest(small, lambda preset: budget.amount, budget.describe())
     if budget.quantity == "flops":
         return _largest_for_flops(small, budget.amount, budget.describe())
     if not small:  # not even a measurement would fit
-        return Choice(PRESETS["tiny"], "the smallest, because nothing fits in memory")
+        return Choice(PRESETS["tiny"], "the smallest, because little memory is free")
     rate = (measure or measured_flops_per_s)()
     return _largest_for_flops(
         small, rate * budget.amount, f"{budget.describe()} at a measured {rate / 1e9:,.0f} GFLOP/s of training"
     )
+
+
+def _fits(preset: Preset) -> bool:
+    return sparing(preset.config()) is not None
 
 
 def expected_tokens(budget: Budget, model: ModelConfig, measure: Callable[[], float]) -> float:
@@ -225,7 +237,7 @@ def _largest(small: list[Preset], tokens_for: Callable[[Preset], float], descrip
     ]
     chosen = next((preset for preset in reversed(enough) if preset in small), next(iter(PRESETS.values())))
     larger = enough[enough.index(chosen) + 1 :] if chosen in enough else enough
-    memory = f"; {larger[0].name} does not fit in memory" if larger else ""
+    memory = f"; {larger[0].name} would take too much of the memory" if larger else ""
     tokens = tokens_for(chosen)
     ratio = tokens / matrix_parameters(chosen.model_config())
     return Choice(

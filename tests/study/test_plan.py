@@ -36,7 +36,7 @@ LADDERS = {
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "measured_flops_per_s", lambda: MEASURED_FLOPS_PER_S)
-    monkeypatch.setattr(plan, "room_bytes", lambda: 1 << 40)
+    monkeypatch.setattr(plan, "little_bytes", lambda: 1 << 40)
 
 
 def tokens_within(budget: Budget, name: str) -> float:
