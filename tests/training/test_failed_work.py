@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,15 @@ Parameters = dict[str, mx.array]
 
 
 @pytest.fixture
-def parameters(tmp_path: Path) -> Parameters:
+def parameters(tmp_path: Path) -> Iterator[Parameters]:
     """Parameters whose head cannot be computed, because its file is cut before it is read."""
-    found, path = initialize(MODEL, 0), tmp_path / "head.safetensors"
-    mx.save_safetensors(str(path), {"head": found["head"]})
-    cut: Any = mx.load(str(path))
-    os.truncate(path, path.stat().st_size // 2)
-    return {**found, "head": cut["head"]}
+    # MLX may raise the error once more at later work of the same stream, which would be that of another test.
+    with mx.stream(mx.new_stream(mx.cpu)):
+        found, path = initialize(MODEL, 0), tmp_path / "head.safetensors"
+        mx.save_safetensors(str(path), {"head": found["head"]})
+        cut: Any = mx.load(str(path))
+        os.truncate(path, path.stat().st_size // 2)
+        yield {**found, "head": cut["head"]}
 
 
 @pytest.mark.parametrize(
