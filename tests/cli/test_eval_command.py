@@ -111,6 +111,8 @@ def test_a_text_is_read_by_the_settings_of_the_run(trained: Path, place: Path) -
     config = json.loads((run / "config.json").read_text())
     config["config"]["data"]["documents"] = "whole"
     (run / "config.json").write_text(json.dumps(config))
+    original = RunFolder(trained)
+    RunFolder(run).save_weights(original.load_weights(), original.weights_step() or 0)
     for command in ("eval", "score", "predict"):
         assert "documents whole" in succeeded(call(command, run, "lines.txt")).err
     assert (measure(run, "lines.txt")["bytes"], measure(trained, "lines.txt")["bytes"]) == (22, 21)
