@@ -54,10 +54,9 @@ def resume(path: Path, run_path: Path | None, flags: dict[str, Any], *, best: bo
     session.require_possible(run.config)
     lines = []
     if best:
-        kept = run.return_to_best()
-        say("The run goes back to its best checkpoint" + (f"; the last one is kept as {kept}" if kept else "."))
-    if run.has_checkpoint():
-        _, progress = run.load_checkpoint("last")
+        run.resumes_from = "best"
+    if best or run.has_checkpoint():
+        _, progress = run.load_checkpoint(run.resumes_from)
         if run.config.train.budget != before.train.budget:
             lines = _new_budget(run, before.train.budget, progress)
         elif (report := _report_of_the_end(run, progress)) is not None:
@@ -120,15 +119,18 @@ def _account(budget: str, progress: Progress) -> Budget:
 
 def _report_of_the_end(run: RunFolder, progress: Progress) -> Report | None:
     """The report of a run that has spent its budget and lacks nothing, else None."""
-    from mlx_tiny.report.report import read_report
+    from mlx_tiny.report.report import describes, read_report
 
     if not _account(run.config.train.budget, progress).equals(progress.spent_budget):
         return None
     with contextlib.suppress(TinyError):  # what is damaged or missing is written again
         run.load_weights()
         report = read_report(run)
-        if run.has_ended() and (report.steps, report.interrupted, report.continued) == (progress.step, False, False):
+        if not run.has_ended() or report.interrupted or report.continued:
+            return None
+        if describes(report, run):
             return report
+        say(f"warning: the report in {run.path} is not that of its weights: both are written again")
     return None
 
 

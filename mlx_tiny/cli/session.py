@@ -211,9 +211,9 @@ def train(
     interruption = click.get_current_context().ensure_object(Interruption)
     with contextlib.ExitStack() as whole:
         # What a run shows is not its result, so that it goes on where nobody reads it.
-        for context in (interruption.answering(), contextlib.redirect_stdout(lenient(sys.stdout))):
+        for context in (interruption.answering(), contextlib.redirect_stdout(lenient(sys.stdout)), run.locked()):
             whole.enter_context(context)
-        with run.locked(), contextlib.closing(display), keep_awake():
+        with contextlib.closing(display), keep_awake():
             trainer = Trainer(
                 run,
                 corpus,

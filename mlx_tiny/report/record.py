@@ -90,6 +90,8 @@ class Report(Record):
     """Whether nothing was held out, so that the model had learned the text on which it was measured."""
     counting_bits_per_byte: float | None = None
     """Of an n-gram that counts the same training text, on the whole validation text; None where nothing is held out."""
+    weights_checksum: str | None = None
+    """Of the weights that the report describes; None in older reports."""
     weights_step: int | None = None
     """The step after which the weights were these; None in older reports."""
     restarts: int = 0

@@ -26,6 +26,7 @@ from mlx_tiny.tools import plots
 from mlx_tiny.tools.tables import Column, Table, readable
 from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.counted import counting_alone
+from mlx_tiny.training.described import Described
 from mlx_tiny.training.evaluate import fingerprint
 from mlx_tiny.training.origin import doubts
 from mlx_tiny.training.trainer import Outcome
@@ -79,6 +80,7 @@ def build(
         evaluated_training_text=any(part.corpus.record.found.trained_on_validation for part in corpus.parts),
         evaluation_fingerprint=fingerprint(corpus.valid_text_hash),
         weights_from=outcome.weights_from,
+        weights_checksum=run.weights_checksum(),
         weights_step=outcome.weights_step,
         restarts=progress.restarts,
         interrupted=outcome.interrupted is not None,
@@ -223,6 +225,18 @@ def read_report(run: RunFolder) -> Report:
         TinyError: it is missing, damaged, or of another version.
     """
     return read_sealed(run.path / "report.json", Report, "report")
+
+
+def describes(report: Report, run: RunFolder) -> bool:
+    """Whether a report is that of the weights of a run; an older one can only be of the same settings and step.
+
+    Raises:
+        TinyError: the weights are missing or damaged.
+    """
+    if report.weights_checksum is not None:
+        return report.weights_checksum == run.weights_checksum()
+    described = Described(report.config, run.corpus, report.origin)
+    return (described.identity(), report.steps) == (run.identity(), run.weights_step())
 
 
 def beaten(report: Report) -> bool:

@@ -16,6 +16,7 @@ from mlx_tiny.files import CHECKSUM, atomic_write, checksum, make_folder, requir
 from mlx_tiny.model.parameters import parameter_specs
 from mlx_tiny.ops.operation import dtype_name
 from mlx_tiny.optim.optimizer import initial_state
+from mlx_tiny.training.device_errors import device_error
 
 OTHER_VERSION = (
     "Use the version that wrote it (format 1: mlx_tiny 0.1; format 2: commit dfd339b), or train anew with this one"
@@ -46,6 +47,7 @@ def open_arrays(path: Path, what: str) -> tuple[Arrays, dict[str, str]]:
 
     Raises:
         TinyError: it is missing, damaged, or of another version.
+        DeviceError: memory ran out.
     """
     require_ordinary(path, what, "The run may have stopped before it wrote one; start it again")
     with _damage_explained(path, what):
@@ -142,5 +144,7 @@ def _computed(arrays: Iterable[mx.array]) -> Iterator[np.ndarray]:
 def _damage_explained(path: Path, what: str) -> Iterator[None]:
     try:
         yield
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, MemoryError) as error:
+        if (of_device := device_error(error)) is not None:
+            raise of_device from error
         raise TinyError(f"The {what} {path} is damaged ({first_line(error)})", remedy=_RESTORE) from error

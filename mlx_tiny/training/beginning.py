@@ -49,7 +49,10 @@ def begin(run: RunFolder, backend: Backend, tell: Callable[[str], None], *, resu
         if path.exists():
             require_ordinary(path, "file")
     if resume and run.has_checkpoint():
-        state, progress = backend.load_checkpoint(run, "last")
+        state, progress = backend.load_checkpoint(run, run.resumes_from)
+        if run.resumes_from == "best":
+            kept = [f"; kept is {path}" for path in run.return_to_best()]
+            tell(f"the run goes back to its best checkpoint{''.join(kept)}")
         run.metrics.rewind(progress.step, tell)
         run.save_config()
         begun = f"resumed at step {progress.step}, after {progress.tokens:,} tokens"

@@ -5,7 +5,7 @@
         metrics.jsonl                    one line per step or evaluation; metrics.jsonl.damaged has those that are none
         checkpoints/last.safetensors     weights, optimizer, position in the data, account: `--resume` reads it
         checkpoints/best.safetensors     the same, from where the validation loss was lowest; `--resume-from best` makes
-                                         it the last one, and keeps that as last.safetensors.replaced
+                                         it the last one, and keeps that as last.safetensors.replaced, the weights too
         weights.safetensors              the finished model, and the step at which the run ended
         report.json, report.md, loss.png
 
@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import filecmp
+import itertools
 import os
 import re
 import shlex
@@ -28,6 +30,7 @@ from mlx_tiny.config import RunConfig
 from mlx_tiny.data.tokenizer import Tokenizer, load_tokenizer
 from mlx_tiny.errors import TinyError
 from mlx_tiny.files import (
+    CHECKSUM,
     atomic_folder,
     atomic_write,
     explained,
@@ -54,6 +57,7 @@ from mlx_tiny.training.arrays import (
     state_arrays,
 )
 from mlx_tiny.training.described import Described, read_described
+from mlx_tiny.training.device_errors import DeviceError
 from mlx_tiny.training.metrics import MetricsFile
 from mlx_tiny.training.step import TrainingState
 
@@ -74,6 +78,8 @@ class RunFolder:
             raise TinyError(f"{path} contains no run", remedy="Name the folder that `mlx-tiny train` wrote")
         described = read_described(path / "config.json")
         self.config, self.corpus, self.origin = described.config, described.corpus, described.origin
+        self.resumes_from = "last"
+        """The checkpoint from which the next session goes on: `last`, or `best` where it is to go back."""
 
     @staticmethod
     def require_free(path: Path) -> None:
@@ -200,6 +206,8 @@ class RunFolder:
 
     def _offering(self, name: str, purpose: str, flags: list[str], error: TinyError) -> TinyError:
         """The error, with a way out where the checkpoint `name` is whole: to resume with these flags."""
+        if isinstance(error, DeviceError):
+            return error  # which says nothing about the file
         try:
             _, progress = self._load_checkpoint(name)
         except TinyError:
@@ -212,21 +220,21 @@ class RunFolder:
         """Whether one was written, so that the run goes on from the last one, or not at all."""
         return any(self.checkpoint(name).exists() for name in ("last", "best"))
 
-    def return_to_best(self) -> Path | None:
-        """Make the best checkpoint the last one.
+    def return_to_best(self) -> list[Path]:
+        """Make the best checkpoint the last one, which it may be already; the caller has read it and locked the run.
 
         Returns:
-            Where the old last one is kept; None where there was none.
+            Where the weights and the old last one are kept, as far as there were any.
 
         Raises:
-            TinyError: the best checkpoint is missing or damaged, or another process is training the run.
+            TinyError: disk full, no permission.
         """
         last, best = self.checkpoint("last"), self.checkpoint("best")
-        kept = last.with_name(f"{last.name}.replaced") if last.exists() else None
-        with self.locked(), explained(last):
-            self._load_checkpoint("best")
-            if kept:
-                os.replace(last, kept)
+        with explained(last):
+            if last.exists() and filecmp.cmp(last, best, shallow=False):
+                return []
+            # The weights first: they are those of an end that will not be that of the run any more.
+            kept = [_set_aside(path) for path in (self.weights, last) if path.exists()]
             with atomic_write(last) as file, open(best, "rb") as source:
                 shutil.copyfileobj(source, file)
         return kept
@@ -244,17 +252,28 @@ class RunFolder:
         Raises:
             TinyError: missing, damaged, of another version, or not of this configuration.
         """
+        ended = None
         if self.weights.exists():
             parameters, ended = self._load_weights()
             last = self.last_step()
-            if last is None or last <= ended:
+            if last in (None, ended):
                 if last is None and self.checkpoint("last").exists():
                     tell(f"warning: the last checkpoint is damaged; the weights are those of the end at step {ended}.")
                 return parameters
         state, progress = self.load_checkpoint("last")
-        since = "gone on since its end" if self.weights.exists() else "not ended"
-        tell(f"The run has {since}: the weights are those of its last checkpoint, step {progress.step}.")
+        why = self._why_not_ended(ended, progress)
+        tell(f"{why}: the weights are those of its last checkpoint, step {progress.step}.")
         return state.parameters
+
+    def _why_not_ended(self, ended: int | None, progress: Progress) -> str:
+        """Why the finished model of step `ended` is not the newest state."""
+        if ended is None and progress.spent_budget is None:
+            return "The run has not ended"
+        if ended is not None and ended < progress.step:
+            return "The run has gone on since its end"
+        found = "is missing" if ended is None else f"is of step {ended}, which the run has not reached"
+        again = shlex.join(["mlx-tiny", "train", "--resume", str(self.path)])
+        return f"warning: {self.weights} {found} ({again} writes it again)"
 
     def _load_weights(self) -> tuple[Parameters, int]:
         """The finished model, and the step at which the run ended."""
@@ -285,7 +304,15 @@ class RunFolder:
             TinyError: the weights are damaged, or of another version.
         """
         ended = self.weights_step()
-        return ended is not None and (self.last_step() or 0) <= ended
+        return ended is not None and self.last_step() in (None, ended)
+
+    def weights_checksum(self) -> str | None:
+        """The checksum of the weights, which covers identity and step too; None where an older version wrote them.
+
+        Raises:
+            TinyError: the weights are missing or damaged, or of another version.
+        """
+        return open_arrays(self.weights, "weights file")[1].get(CHECKSUM)
 
     def last_step(self) -> int | None:
         """The step of the last checkpoint, or None where there is none that says so."""
@@ -327,6 +354,14 @@ class RunFolder:
 
     def _described(self) -> Described:
         return Described(self.config, self.corpus, self.origin)
+
+
+def _set_aside(path: Path) -> Path:
+    """Give a file another name, which no other file has, and return it."""
+    names = (path.with_name(f"{path.name}.replaced{number or ''}") for number in itertools.count())
+    kept = next(name for name in names if not name.exists())
+    os.replace(path, kept)
+    return kept
 
 
 def _progress(path: Path, texts: dict[str, str]) -> Progress:

@@ -58,7 +58,7 @@ def test_the_best_checkpoint_is_a_way_out(damage: Callable[[Path], None], traine
     words = shlex.split(offered.strip().removesuffix(".").partition("mlx-tiny train ")[2])
     finished = succeeded(call("train", *words))
     assert "resumed at step" in finished.err
-    assert (".replaced" in finished.err) == last.with_name(f"{last.name}.replaced").exists() == left
+    assert ("last.safetensors.replaced" in finished.err) == last.with_name(f"{last.name}.replaced").exists() == left
     assert RunFolder(copied).weights.read_bytes() == RunFolder(trained).weights.read_bytes()
 
 

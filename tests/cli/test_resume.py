@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from mlx_tiny.report import report
 from mlx_tiny.tools.signals import Interruption
+from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.trainer import Trainer
 
 from .command_line import (
@@ -186,5 +188,74 @@ def test_a_run_is_locked_while_its_configuration_is_replaced(run: Path, monkeypa
         sound(self)
 
     monkeypatch.setattr(Trainer, "_one_step", one_step)
+    succeeded(call("train", "--resume", run, "--budget", f"{BUDGET + 300}tok"))
+    assert seen[0].code == 1 and "Another process is training" in seen[0].err
+
+
+def test_a_report_of_another_run_is_noticed_and_written_again(run: Path, place: Path) -> None:
+    own, first = read_report(run), place / "first"
+    write_notes(place / "notes.txt", 80)
+    for name, seed in (("first", 1), ("second", 2)):
+        succeeded(call(*TRAIN, "--budget", "1000tok", "--seed", str(seed), "--run", name))
+    expected, before = read_report(first), files_below(first)
+    for wrong in (place / "second", run):
+        shutil.copy(wrong / "report.json", first)
+        finished = succeeded(call("train", "--resume", first))
+        assert "is not that of its weights" in finished.err
+        assert finished.results()["bits_per_byte"] == f"{expected['bits_per_byte']:.4f}"
+        after = files_below(first)
+        assert read_report(first)["weights_checksum"] == expected["weights_checksum"] != own["weights_checksum"]
+        assert after["weights.safetensors"] == before["weights.safetensors"]
+
+
+def test_a_run_that_went_back_to_its_best_checkpoint_shows_what_it_is_now(run: Path) -> None:
+    folder = RunFolder(run)
+    best = folder.load_checkpoint("best")[1].step
+    ended, weights = folder.checkpoint("last").read_bytes(), folder.weights.read_bytes()
+    for session in range(2):  # the second time there is nothing to go back from
+        with crash(0, checkpoint=False):
+            call("train", "--resume", run, "--resume-from", "best", "--budget", f"{2 * BUDGET}tok")
+        kept = {name: content for name, content in files_below(run).items() if ".replaced" in name}
+        assert kept == {"checkpoints/last.safetensors.replaced": ended, "weights.safetensors.replaced": weights}
+        assert f"last checkpoint, step {best}" in succeeded(call("generate", run)).err, session
+    with crash(2):
+        call("train", "--resume", run)
+    newer = folder.checkpoint("last").read_bytes()
+    with crash(0, checkpoint=False):
+        call("train", "--resume", run, "--resume-from", "best")
+    assert folder.checkpoint("last").with_name("last.safetensors.replaced1").read_bytes() == newer
+
+
+@pytest.mark.parametrize("budget", ["1000tok", "1 parsec"])
+def test_a_run_goes_back_only_when_all_else_is_possible(run: Path, budget: str) -> None:
+    before = files_below(run)
+    assert call("train", "--resume", run, "--resume-from", "best", "--budget", budget).code == 1
+    assert files_below(run) == before
+
+
+def test_weights_that_are_not_of_the_last_checkpoint_are_not_shown_as_such(run: Path, place: Path) -> None:
+    shutil.copytree(run, place / "longer")
+    succeeded(call("train", "--resume", "longer", "--budget", f"{2 * BUDGET}tok"))
+    step = read_report(run)["steps"]
+    weights = run / "weights.safetensors"
+    weights.unlink()
+    told = [succeeded(call("generate", run)).err]
+    shutil.copy(place / "longer" / "weights.safetensors", weights)
+    told.append(succeeded(call("generate", run)).err)
+    for text, why in zip(told, ("is missing", f"is of step {read_report(place / 'longer')['steps']}"), strict=True):
+        assert why in text and f"last checkpoint, step {step}" in text and "--resume" in text
+    succeeded(call("train", "--resume", run))
+    assert "checkpoint" not in succeeded(call("generate", run)).err
+
+
+def test_a_run_is_locked_until_its_report_is_written(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+
+    def write_report(*arguments: Any) -> None:
+        seen.append(call("train", "--resume", run, "--budget", "2Mtok"))
+        sound(*arguments)
+
+    sound = report.write_report
+    monkeypatch.setattr(report, "write_report", write_report)
     succeeded(call("train", "--resume", run, "--budget", f"{BUDGET + 300}tok"))
     assert seen[0].code == 1 and "Another process is training" in seen[0].err

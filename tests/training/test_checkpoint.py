@@ -26,6 +26,7 @@ from mlx_tiny.records import Progress, StepRecord, TextOfRun
 from mlx_tiny.tools.processes import environment
 from mlx_tiny.training.arrays import all_finite
 from mlx_tiny.training.checkpoint import RunFolder
+from mlx_tiny.training.device_errors import DeviceError
 from mlx_tiny.training.step import TrainingState, TrainingStep
 from mlx_tiny.training.watch import LossWatch
 
@@ -125,6 +126,23 @@ def test_a_file_cut_at_any_length_is_refused(run: RunFolder, state: TrainingStat
             load()
     path.write_bytes(whole)
     load()
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("[malloc] Unable to allocate 9 bytes.")])
+@pytest.mark.parametrize("function", ["load", "eval"])
+def test_too_little_memory_is_no_damage(
+    run: RunFolder, state: TrainingState, monkeypatch: pytest.MonkeyPatch, function: str, error: Exception
+) -> None:
+    for name in ("last", "best"):
+        run.save_checkpoint(name, state, PROGRESS)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(mx, function, refuse)
+    with pytest.raises(DeviceError, match=r"Out of memory") as raised:
+        run.load_checkpoint("last")
+    assert "best" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
