@@ -27,7 +27,8 @@ def roles(paths: Sequence[tuple[str, ...]], suffixes: Sequence[str]) -> list[str
     A name says a role if it is the word for it, but for numbers and punctuation (`valid`, `test-00001-of-00002`,
     `train (1)`). A name in which the word stands beside others (`ptb.test`, `my_test`) says it if there is a name with
     the same others and another role or none (`ptb.train`, `my`). Of a file and the folders above it, the innermost name
-    that says a role counts. Files of program code have roles only if all files have one.
+    that says a role counts. Files of program code have roles only if all files have one. Beside files for training and
+    others, every further file whose name has the word for training is for training (`train-02-sample`).
 
     Args:
         paths: of each file its name and those of the folders above it, innermost first, without suffixes.
@@ -48,6 +49,12 @@ def roles(paths: Sequence[tuple[str, ...]], suffixes: Sequence[str]) -> list[str
     found = [next((role for name in path if (role := says(name))), None) for path in paths]
     if None in found:
         found = [None if suffix in _CODE else role for role, suffix in zip(found, suffixes, strict=True)]
+    if "train" in found and {"valid", "test"} & set(found):
+        also = [
+            _divided(path[0])[0] == "train" and suffix not in _CODE
+            for path, suffix in zip(paths, suffixes, strict=True)
+        ]
+        found = ["train" if role is None and more else role for role, more in zip(found, also, strict=True)]
     return found
 
 

@@ -31,6 +31,7 @@ from mlx_tiny.data.find import find
         ("train1.txt", "", "test1.txt"),
         ("train~(1).txt", "", "test~(1).txt"),
         ("train-00-v1-head.txt", "valid-v1-head.txt", ""),
+        ("train-00-v1-head.txt train-02-v2-sample-a.txt train-05-all.txt", "valid-v1-head.txt", ""),
         ("train-00000-of-00002.txt train-00001-of-00002.txt", "valid/a.txt", "test/b.txt"),
         ("train.jsonl", "", "testing.jsonl"),
         ("training.csv", "", "testing.csv"),
