@@ -20,8 +20,9 @@ from mlx_tiny.data.events.schema import Schema
 from mlx_tiny.data.find import NAMED
 from mlx_tiny.data.names import absolute
 from mlx_tiny.data.overlap import disjoint
-from mlx_tiny.data.prepare import learn_tokenizer, prepare, silent
+from mlx_tiny.data.prepare import learn_tokenizer, prepare, silent, text_key, vocabulary_of
 from mlx_tiny.data.prepared import (
+    EARLIER_VERSIONS,
     PREPARED_VERSION,
     Part,
     PreparedCorpus,
@@ -153,9 +154,7 @@ class Mixture:
         """
         for source in self.sources:
             source.make_ready(report)
-        learned = (config.tokenizer, config.vocabulary_size) if tokenizer is None else tokenizer.hash
-        texts = [source.fingerprint() for source in self.sources]
-        key = hash_text("disjoint mixture", PREPARED_VERSION, *self.shares, *texts, learned)[:32]
+        key = self.key(PREPARED_VERSION, config, tokenizer)
         configs = [replace(config, sources=source.names) for source in self.sources]
         remove_leftovers(prepared_folder(key).parent)
         known = find_mixture(key, tell)
@@ -174,6 +173,11 @@ class Mixture:
         )
         _write(mixed)
         return mixed
+
+    def key(self, version: int, config: DataConfig, tokenizer: Tokenizer | None) -> str:
+        """The key under which this version prepares the mixture."""
+        texts = [source.fingerprint() for source in self.sources]
+        return hash_text("disjoint mixture", version, *self.shares, *texts, vocabulary_of(config, tokenizer))[:32]
 
     def _named(self, known: MixedCorpus, configs: Sequence[DataConfig]) -> MixedCorpus:
         """A mixture from the cache with the names and settings of now."""
@@ -236,6 +240,14 @@ def prepare_data(
         exact_vocabulary=exact_vocabulary,
         tell=tell,
     )
+
+
+def earlier_keys(source: Source | Mixture, config: DataConfig, tokenizer: Tokenizer | None) -> list[str]:
+    """The keys under which earlier versions prepared the same text in the same tokens."""
+    if isinstance(source, Mixture):
+        return [source.key(version, config, tokenizer) for version in EARLIER_VERSIONS]
+    fingerprint = source.fingerprint()
+    return [text_key(version, fingerprint, config, tokenizer) for version in EARLIER_VERSIONS]
 
 
 def find_data(key: str, description: str) -> Corpus | None:

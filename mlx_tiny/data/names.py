@@ -16,8 +16,11 @@ from mlx_tiny.data.find import DATA_SUFFIXES, NAMED, normalised_suffix
 from mlx_tiny.data.opening import BLOCK_BYTES, readable
 from mlx_tiny.errors import TinyError
 from mlx_tiny.files import atomic_write, cache_home, expanded, explained, folder_aside, make_folder, remove_leftovers
+from mlx_tiny.units import format_bytes
 
 STANDARD_INPUT = "-"
+_MOST_BYTES = 16 * 10**9
+"""Of a stream, because a device may never end; a larger text can be a file."""
 
 
 def absolute(name: str, suffixes: tuple[str, ...] = (), *, table: bool = False) -> str:
@@ -57,15 +60,23 @@ def keep_stream(stream: BinaryIO, suffix: str | None = None, *, table: bool = Fa
         table: .csv instead of .txt, whose delimiter is found by looking.
 
     Raises:
-        TinyError: the stream is empty.
+        TinyError: the stream is empty, or larger than 16 GB or half of what is free on the disk.
     """
     folder = make_folder(_streams())
     remove_leftovers(folder)
-    digest, start = hashlib.sha256(), b""
+    digest, start, size = hashlib.sha256(), b"", 0
+    most_bytes = min(_MOST_BYTES, shutil.disk_usage(folder).free // 2)
     aside = folder_aside(folder / "incoming")
     try:
         with atomic_write(aside / "text") as file:
             while block := stream.read(BLOCK_BYTES):
+                size += len(block)
+                if size > most_bytes:
+                    raise TinyError(
+                        "Standard input or a pipe has more text than is kept in the cache",
+                        expected=f"at most {format_bytes(most_bytes)}",
+                        remedy="Save it to a file and name that file, or free space on the disk (MLX_TINY_HOME)",
+                    )
                 start = start or block.lstrip()
                 digest.update(block)
                 file.write(block)

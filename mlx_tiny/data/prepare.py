@@ -70,8 +70,7 @@ def prepare(
     report = progress or silent
     source.make_ready(report)
     fingerprint = source.fingerprint()
-    vocabulary = (config.tokenizer, config.vocabulary_size) if tokenizer is None else tokenizer.hash
-    key = hash_text("prepared", PREPARED_VERSION, fingerprint, vocabulary)[:32]
+    key = text_key(PREPARED_VERSION, fingerprint, config, tokenizer)
     remove_leftovers(prepared_folder(key).parent)
     for attempt in range(_ATTEMPTS + 1):
         prepared = None
@@ -89,6 +88,16 @@ def prepare(
         f"The prepared data in {prepared_folder(key)} is damaged as soon as it is written",
         remedy="Check the disk, or name another folder (MLX_TINY_HOME)",
     )
+
+
+def text_key(version: int, fingerprint: str, config: DataConfig, tokenizer: Tokenizer | None) -> str:
+    """The key under which this version prepares the text with this fingerprint."""
+    return hash_text("prepared", version, fingerprint, vocabulary_of(config, tokenizer))[:32]
+
+
+def vocabulary_of(config: DataConfig, tokenizer: Tokenizer | None) -> object:
+    """What decides the tokens beside the text."""
+    return (config.tokenizer, config.vocabulary_size) if tokenizer is None else tokenizer.hash
 
 
 def _require_schema_of(tokenizer: Tokenizer | None, source: Source) -> None:

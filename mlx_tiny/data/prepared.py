@@ -28,6 +28,8 @@ from mlx_tiny.records import Record, read_sealed
 
 PREPARED_VERSION = 7
 """Goes up by one whenever the same text and settings would give other files."""
+EARLIER_VERSIONS = (6,)
+"""Those that gave the same tokens, and described them otherwise."""
 TOKEN_DTYPE = "<u2"
 
 

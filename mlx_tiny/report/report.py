@@ -26,7 +26,6 @@ from mlx_tiny.tools import plots
 from mlx_tiny.tools.tables import Column, Table, readable
 from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.counted import counting_alone
-from mlx_tiny.training.described import Described
 from mlx_tiny.training.evaluate import fingerprint
 from mlx_tiny.training.origin import doubts
 from mlx_tiny.training.trainer import Outcome
@@ -228,15 +227,8 @@ def read_report(run: RunFolder) -> Report:
 
 
 def describes(report: Report, run: RunFolder) -> bool:
-    """Whether a report is that of the weights of a run; an older one can only be of the same settings and step.
-
-    Raises:
-        TinyError: the weights are missing or damaged.
-    """
-    if report.weights_checksum is not None:
-        return report.weights_checksum == run.weights_checksum()
-    described = Described(report.config, run.corpus, report.origin)
-    return (described.identity(), report.steps) == (run.identity(), run.weights_step())
+    """Whether a report is that of the weights of a run; TinyError where these are missing or damaged."""
+    return report.weights_checksum == run.weights_checksum()
 
 
 def beaten(report: Report) -> bool:

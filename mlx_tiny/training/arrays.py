@@ -12,7 +12,7 @@ import numpy as np
 
 from mlx_tiny.config import FORMAT_VERSION, RunConfig
 from mlx_tiny.errors import TinyError, first_line
-from mlx_tiny.files import CHECKSUM, atomic_write, checksum, make_folder, require_ordinary
+from mlx_tiny.files import CHECKSUM, atomic_write, checksum, explained, make_folder, require_ordinary
 from mlx_tiny.model.parameters import parameter_specs
 from mlx_tiny.ops.operation import dtype_name
 from mlx_tiny.optim.optimizer import initial_state
@@ -50,6 +50,8 @@ def open_arrays(path: Path, what: str) -> tuple[Arrays, dict[str, str]]:
         DeviceError: memory ran out.
     """
     require_ordinary(path, what, "The run may have stopped before it wrote one; start it again")
+    with explained(path):
+        open(path, "rb").close()  # MLX would call a file damaged that may not be read
     with _damage_explained(path, what):
         loaded: Any = mx.load(str(path), format="safetensors", return_metadata=True)
     arrays, texts = loaded

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 
 from mlx_tiny.config import RunConfig
 from mlx_tiny.data.batches import BatchStream, MixedStream
 from mlx_tiny.data.mixture import Corpus
 from mlx_tiny.errors import TinyError
-from mlx_tiny.files import require_ordinary
+from mlx_tiny.files import make_folder, require_ordinary, require_writable
 from mlx_tiny.records import Progress
 from mlx_tiny.training.backend import Backend, State
 from mlx_tiny.training.checkpoint import RunFolder
@@ -20,10 +21,11 @@ def require_data_of(run: RunFolder, corpus: Corpus) -> None:
     """Raise a TinyError when the prepared data is not the data that the run was started with."""
     if run.corpus.key != corpus.key or run.corpus.tokenizer != corpus.tokenizer.hash:
         raise TinyError(
-            f"The data of the run at {run.path} has changed since it was started",
+            f"The data of the run at {run.path} has changed since it was started, or another version prepared it",
             expected=f"prepared data {run.corpus.key}",
             got=corpus.key,
-            remedy="Restore the files that the run was started with, or start a new run",
+            remedy="Restore the files that the run was started with, or use the version that started it; "
+            f"`--from {shlex.quote(str(run.path))}` starts a new run from its weights",
         )
     if corpus.tokenizer.size > run.config.model.vocabulary_size:
         raise TinyError(
@@ -45,9 +47,11 @@ def begin(run: RunFolder, backend: Backend, tell: Callable[[str], None], *, resu
             cannot be replaced.
     """
     run.remove_leftovers()
+    make_folder(run.checkpoint("last").parent)
     for path in (run.weights, *(run.path / name for name in _REPORTS)):
         if path.exists():
             require_ordinary(path, "file")
+    require_writable(run.checkpoint("last"), run.weights)
     if resume and run.has_checkpoint():
         state, progress = backend.load_checkpoint(run, run.resumes_from)
         if run.resumes_from == "best":

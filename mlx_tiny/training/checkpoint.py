@@ -206,8 +206,8 @@ class RunFolder:
 
     def _offering(self, name: str, purpose: str, flags: list[str], error: TinyError) -> TinyError:
         """The error, with a way out where the checkpoint `name` is whole: to resume with these flags."""
-        if isinstance(error, DeviceError):
-            return error  # which says nothing about the file
+        if isinstance(error, DeviceError) or isinstance(error.__cause__, OSError):
+            return error  # which says nothing about the content of the file
         try:
             _, progress = self._load_checkpoint(name)
         except TinyError:
@@ -255,10 +255,10 @@ class RunFolder:
         ended = None
         if self.weights.exists():
             parameters, ended = self._load_weights()
-            last = self.last_step()
+            last = self.last_step(
+                lambda why: tell(f"warning: {why}; the weights are those of the end at step {ended}.")
+            )
             if last in (None, ended):
-                if last is None and self.checkpoint("last").exists():
-                    tell(f"warning: the last checkpoint is damaged; the weights are those of the end at step {ended}.")
                 return parameters
         state, progress = self.load_checkpoint("last")
         why = self._why_not_ended(ended, progress)
@@ -314,12 +314,18 @@ class RunFolder:
         """
         return open_arrays(self.weights, "weights file")[1].get(CHECKSUM)
 
-    def last_step(self) -> int | None:
-        """The step of the last checkpoint, or None where there is none that says so."""
+    def last_step(self, tell: Callable[[str], None] = lambda _: None) -> int | None:
+        """The step of the last checkpoint, or None where there is none that says so.
+
+        Args:
+            tell: called with the reason where there is one.
+        """
         path = self.checkpoint("last")
         try:
             return _progress(path, open_arrays(path, "checkpoint")[1]).step
-        except TinyError:
+        except TinyError as error:
+            if path.exists():
+                tell(error.failed)
             return None
 
     @contextlib.contextmanager

@@ -13,6 +13,7 @@ from mlx_tiny.data.documents import Progress
 from mlx_tiny.data.prepare import silent
 from mlx_tiny.data.prepared import PreparedCorpus
 from mlx_tiny.errors import TinyError
+from mlx_tiny.files import hash_text
 from mlx_tiny.model.counting import KneserNey
 from mlx_tiny.records import Record, read_sealed, write_sealed
 from mlx_tiny.units import format_count
@@ -33,6 +34,8 @@ class Counted(Record):
     orders: int
     tokens: int
     """Training tokens that were counted."""
+    text: str
+    """Hash of the tokens of the text."""
 
 
 def counting_alone(text: PreparedCorpus, progress: Progress = silent) -> Counted | None:
@@ -40,13 +43,16 @@ def counting_alone(text: PreparedCorpus, progress: Progress = silent) -> Counted
     if text.record.found.trained_on_validation:
         return None
     path = text.directory / "counting.json"
+    hashed = hash_text(text.record.train.token_hash, text.record.valid.token_hash)
     with contextlib.suppress(TinyError):  # not counted yet, or damaged
-        return read_sealed(path, Counted, "strength of counting")
+        found = read_sealed(path, Counted, "strength of counting")
+        if found.text == hashed:
+            return found
     progress("count", 0, 1)
     sample = _sample(text.train, text.tokenizer.bos)
     grams = KneserNey(sample, text.tokenizer.size, text.tokenizer.bos)
     bits_per_byte = grams.total_nats(text.valid) / math.log(2) / text.valid_bytes
-    counted = Counted(bits_per_byte, grams.orders, len(sample))
+    counted = Counted(bits_per_byte, grams.orders, len(sample), hashed)
     with contextlib.suppress(TinyError):  # a cache that cannot be written: it is counted again next time
         write_sealed(path, counted)
     progress("count", 1, 1)

@@ -35,7 +35,7 @@ def begin(
     Returns:
         What the new run records of `source`, and its weights with moments of zero.
     """
-    keys, learned = _learned_keys(source), learned_texts(source)
+    keys, learned = learned_keys(source), learned_texts(source)
     texts = {part.corpus.key: part.corpus for text in (corpus, old) if text is not None for part in text.parts}
     step = source.weights_step() if source.has_ended() else source.last_step()
     origin = Origin(
@@ -70,11 +70,11 @@ def doubts(origin: Origin) -> list[str]:
 
 def learned_texts(run: RunFolder) -> list[Corpus]:
     """The prepared texts that the model of a run was trained on, as far as they are in the cache."""
-    texts = (in_cache(key, "", run.corpus.tokenizer) for key in _learned_keys(run))
+    texts = (in_cache(key, "", run.corpus.tokenizer) for key in learned_keys(run))
     return [text for text in texts if text is not None]
 
 
-def _learned_keys(run: RunFolder) -> tuple[str, ...]:
+def learned_keys(run: RunFolder) -> tuple[str, ...]:
     """Keys of the texts that the model of a run was trained on, the last one first."""
     origin, own = run.origin, run.corpus.key
     return tuple(dict.fromkeys([own, *([] if origin is None else [origin.data_key, *origin.earlier_keys])]))

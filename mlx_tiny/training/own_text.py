@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from mlx_tiny.config import DataConfig
 from mlx_tiny.data.documents import Progress
-from mlx_tiny.data.mixture import Corpus, find_data, prepare_data, resolve_data, split_weight
+from mlx_tiny.data.mixture import Corpus, earlier_keys, find_data, prepare_data, resolve_data, split_weight
 from mlx_tiny.data.prepared import PreparedCorpus
 from mlx_tiny.data.tokenizer import schema_of
 from mlx_tiny.errors import TinyError
@@ -40,6 +40,8 @@ def own_text(run: RunFolder, progress: Progress | None = None, tell: Callable[[s
             remedy="Put the text back where it was, or restore the cache (MLX_TINY_HOME)",
         ) from error
     corpus = prepare_data(config, progress=progress, source=source, tokenizer=tokenizer, tell=tell)
+    if run.corpus.key != corpus.key and run.corpus.key in earlier_keys(source, config, tokenizer):
+        corpus = replace(corpus, key=run.corpus.key)
     require_data_of(run, corpus)
     return corpus
 

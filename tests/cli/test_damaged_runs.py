@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import resource
 import shlex
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from attack.edits import Edit, apply
@@ -201,3 +204,32 @@ def test_a_full_disk_during_preparation_leaves_nothing(place: Path) -> None:
         finished = call(*NOTES, *FEW_PAUSES)
     assert_explained(finished, Case((), ("The disk is full: ", "MLX_TINY_HOME", "Free some space")))
     assert everything(place) == before
+
+
+def test_files_that_may_not_be_read_are_not_called_damaged(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Any, *arguments: Any) -> Any:
+        if Path(path).name == unreadable:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return open(path, *arguments)
+
+    monkeypatch.setattr("mlx_tiny.training.arrays.open", refuse, raising=False)
+    unreadable = "weights.safetensors"
+    assert_explained(call("generate", copied), Case((), ("No permission for", unreadable)))
+    unreadable = "last.safetensors"
+    refused = call("train", "--resume", copied)
+    assert_explained(refused, Case((), ("No permission for", unreadable)))
+    told = succeeded(call("generate", copied)).err
+    assert "No permission for" in told and "damaged" not in told and "--resume" not in refused.err
+
+
+def test_a_run_that_could_not_save_takes_no_step(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: Any, dir: Any = None, **named: Any) -> Any:
+        if Path(dir).name == "checkpoints":
+            raise PermissionError(errno.EACCES, "Permission denied", str(dir))
+        return sound(*arguments, dir=dir, **named)
+
+    sound, before = tempfile.TemporaryFile, files_below(copied)
+    monkeypatch.setattr("mlx_tiny.files.tempfile.TemporaryFile", refuse)
+    refused = call("train", "--resume", copied, "--budget", "20ktok")
+    assert_explained(refused, Case((), ("last.safetensors cannot be written", "Permission denied")))
+    assert files_below(copied) == before

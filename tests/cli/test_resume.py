@@ -259,3 +259,26 @@ def test_a_run_is_locked_until_its_report_is_written(run: Path, monkeypatch: pyt
     monkeypatch.setattr(report, "write_report", write_report)
     succeeded(call("train", "--resume", run, "--budget", f"{BUDGET + 300}tok"))
     assert seen[0].code == 1 and "Another process is training" in seen[0].err
+
+
+def test_a_run_of_an_earlier_version_goes_on_where_its_tokens_are_the_same(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weighted = ("--data", "notes.txt:0.7", "--data", "other.txt:0.3")
+    write_notes(place / "notes.txt", 80)
+    write_notes(place / "other.txt", 60)
+    with monkeypatch.context() as earlier:
+        for module in ("prepare", "mixture", "prepared"):
+            earlier.setattr(f"mlx_tiny.data.{module}.PREPARED_VERSION", 6)
+        for name, data in (("text", ("--data", "notes.txt")), ("mixture", weighted)):
+            succeeded(call("train", *data, *TINY, *FEW_PAUSES, "--budget", "1000tok", "--run", name))
+            shutil.copytree(place / name, place / f"{name} then")
+            succeeded(call("train", "--resume", f"{name} then", "--budget", "2000tok"))
+    shutil.rmtree(place / "home" / "prepared")
+    for name in ("text", "mixture"):
+        finished = succeeded(call("train", "--resume", name, "--budget", "2000tok"))
+        weights = [(place / run / "weights.safetensors").read_bytes() for run in (name, f"{name} then")]
+        assert "resumed at step" in finished.err and weights[0] == weights[1]
+    write_notes(place / "notes.txt", 81)
+    finished = call("train", "--resume", "text", "--budget", "3000tok")
+    assert finished.code == 1 and "--from" in finished.err

@@ -9,9 +9,11 @@ import os
 import subprocess
 import sys
 import threading
+import types
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import pytest
 from tiny_run import subprocess_environment
@@ -298,6 +300,14 @@ class TestOthers:
         assert subprocess.run([sys.executable, "-c", code], env=subprocess_environment()).returncode == -9
         kept_file = keep_stream(io.BytesIO(b"Once.\n"))
         assert [path.name for path in kept_file.parent.iterdir() if path.name.startswith(".")] == []
+
+    def test_a_stream_without_an_end_does_not_fill_the_disk(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("mlx_tiny.data.names._MOST_BYTES", 3 << 20)
+        endless = types.SimpleNamespace(read=lambda size: b"a b\n" * (size // 4))
+        with pytest.raises(TinyError, match=r"at most 3.15MB.*Save it to a file"):
+            keep_stream(cast(BinaryIO, endless))
+        folder = keep_stream(io.BytesIO(b"Once.\n")).parent
+        assert [path.stat().st_size for path in folder.iterdir()] == [6]
 
     def test_empty_standard_input(self) -> None:
         with pytest.raises(TinyError, match="Standard input is empty"):

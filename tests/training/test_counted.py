@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tiny_run import tiny_config, tiny_corpus
 
+from mlx_tiny.data.prepare import prepare
 from mlx_tiny.data.prepared import PreparedCorpus
 from mlx_tiny.model.counting import KneserNey
 from mlx_tiny.training import counted
@@ -43,6 +45,14 @@ def test_what_is_damaged_is_counted_again(corpus: PreparedCorpus) -> None:
     found = counting_alone(corpus)
     (corpus.directory / "counting.json").write_text('{"kind": "counting", "version": 1, "bits_per_byte": NaN}')
     assert counting_alone(corpus) == found == counting_alone(corpus)
+
+
+def test_the_strength_of_another_text_is_not_taken(corpus: PreparedCorpus, tmp_path: Path) -> None:
+    found, config = counting_alone(corpus), tiny_config(tmp_path)
+    other = prepare(dataclasses.replace(config.data, held_out=0.3))
+    assert counting_alone(other) != found
+    shutil.copy(other.directory / "counting.json", corpus.directory)
+    assert counting_alone(corpus) == found
 
 
 def test_without_held_out_text_nothing_is_counted(corpus: PreparedCorpus) -> None:
