@@ -7,7 +7,7 @@ import itertools
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -76,7 +76,23 @@ def _rows(file: InputFile) -> Iterator[list[dict[str, Any]]]:
         from pyarrow.parquet import ParquetFile
 
         with ParquetFile(stream, buffer_size=_BUFFER_BYTES, pre_buffer=False) as opened:
-            yield from (batch.to_pylist() for batch in opened.iter_batches(_most_rows(opened.metadata)))
+            names, first = opened.schema_arrow.names, 1
+            _require_once(names, _repeated(names), file.name)
+            for batch in opened.iter_batches(_most_rows(opened.metadata)):
+                columns = _values(batch, names, first, file.name)
+                yield [dict(zip(names, cells, strict=True)) for cells in zip(*columns, strict=True)]
+                first += batch.num_rows
+
+
+def _repeated(names: Sequence[str]) -> set[str]:
+    return {name for name, count in Counter(names).items() if count > 1}
+
+
+def _require_once(names: Iterable[str], repeated: set[str], where: str) -> None:
+    """Raise a TinyError when one of the names is that of several columns."""
+    twice = next((name for name in names if name in repeated), None)
+    if twice is not None:
+        raise TinyError(f"{where} has two columns of the name {twice!r}", remedy="Rename or remove one of them")
 
 
 def _most_rows(metadata: Any) -> int:
@@ -89,24 +105,42 @@ def _most_rows(metadata: Any) -> int:
 def _items(file: InputFile, choice: Choice, batches: Iterator[Any]) -> Iterator[list[Item]]:
     first, where = 1, file.name
     for batch in batches:
-        try:
-            columns = [batch.column(name).to_pylist() for name in choice.names]
-        except UnicodeDecodeError as error:
-            raise _undecodable(batch, choice, first, where) from error
-        rows = enumerate(zip(*columns, strict=True), first)
+        rows = enumerate(zip(*_values(batch, choice.names, first, where), strict=True), first)
         yield [choice.item(cells, f"Row {number} of {where}") for number, cells in rows]
         first += batch.num_rows
 
 
-def _undecodable(batch: Any, choice: Choice, first: int, where: str) -> TinyError:
-    """The error for strings that are not UTF-8, which names the row; the batch begins with the row `first`."""
-    for index in range(batch.num_rows):
-        for name in choice.names:
-            try:
-                batch.column(name)[index].as_py()
-            except UnicodeDecodeError:
-                return not_utf8(f"Row {first + index} of {where}", name)
-    return not_utf8(where, choice.names[0])
+def _values(batch: Any, names: Sequence[str], first: int, where: str) -> list[list[Any]]:
+    """The values of some columns; the batch begins with the row `first`.
+
+    Raises:
+        TinyError: strings that are not UTF-8, or values that Python does not have; the error names the row.
+    """
+    from pyarrow import ArrowException
+
+    columns = []
+    for name in names:
+        try:
+            columns.append(batch.column(name).to_pylist())
+        except (ArrowException, ValueError, OverflowError) as error:
+            raise _unreadable(batch.column(name), name, first, where, error) from error
+    return columns
+
+
+def _unreadable(column: Any, name: str, first: int, where: str, error: Exception) -> TinyError:
+    for row, value in enumerate(column, first):
+        try:
+            value.as_py()
+        except Exception as found:
+            where, error = f"Row {row} of {where}", found
+            break
+    if isinstance(error, UnicodeDecodeError):
+        return not_utf8(where, name)
+    why = f"a {cut(str(column.type))}: {cut(str(error)).rstrip('.')}"
+    return TinyError(
+        f"{where} has a value of {name!r} that cannot be read ({why})",
+        remedy="Remove the column, or write it as text",
+    )
 
 
 def _batches(file: InputFile, rules: Rules) -> Iterator[Any]:
@@ -116,7 +150,7 @@ def _batches(file: InputFile, rules: Rules) -> Iterator[Any]:
 
         with ParquetFile(stream, buffer_size=_BUFFER_BYTES, pre_buffer=False) as opened:
             metadata, schema = opened.metadata, opened.schema_arrow
-            repeated = {name for name, count in Counter(schema.names).items() if count > 1}
+            repeated = _repeated(schema.names)
             filled = _filled(metadata, {name for name in schema.names if name not in repeated})
             columns = [
                 Column(field.name, _kind(field.type), filled.get(field.name, 1.0), _is_nested(field.type))
@@ -134,11 +168,7 @@ def _batches(file: InputFile, rules: Rules) -> Iterator[Any]:
                 is_prose = _is_prose(opened, texts[0], rows)
                 columns = [replace(column, is_prose=is_prose or column.name != texts[0]) for column in columns]
             choice = choose(columns, rules.column, file.name, "column")
-            if repeated.intersection(choice.names):
-                raise TinyError(
-                    f"{file.name} has two columns of the name {choice.names[0]!r}",
-                    remedy="Rename or remove one of them",
-                )
+            _require_once(choice.names, repeated, file.name)
             yield choice, metadata.num_rows
             # Each row group alone and without threads: otherwise the memory grows with the file.
             for group in range(metadata.num_row_groups):

@@ -172,3 +172,27 @@ def test_an_index_of_pandas_is_no_text(tmp_path: Path, name: str) -> None:
     path = tmp_path / "a.parquet"
     parquet.write_table(table.replace_schema_metadata({"pandas": f'{{"index_columns": ["{name}"]}}'}), path)
     assert (read(path), read(path, column=name)) == (["One", "Two"], ["Ann B", "Cy D"])
+
+
+HOSTILE_VALUES = {
+    "date": (2**30, pyarrow.date32()),
+    "seconds": (10**15, pyarrow.timestamp("s")),
+    "duration": (2**62, pyarrow.duration("s")),
+    "zone": (1, pyarrow.timestamp("s", tz="Mars/Olympus")),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE_VALUES)
+def test_values_that_python_does_not_have_are_named(tmp_path: Path, name: str) -> None:
+    value, kind = HOSTILE_VALUES[name]
+    path = write(tmp_path / "a.parquet", item=["a"] * 100, when=pyarrow.array([None] * 99 + [value], kind))
+    with pytest.raises(TinyError, match=r"Row 100 of .*a\.parquet has a value of 'when'") as raised:
+        list(parquet_format.read_parquet_rows(InputFile(path)))
+    assert "damaged" not in str(raised.value) and ".." not in str(raised.value)
+
+
+def test_rows_with_two_columns_of_one_name(tmp_path: Path) -> None:
+    table = pyarrow.table([["a"], ["b"], ["c"]], names=["item", "who", "item"])
+    parquet.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(TinyError, match="two columns of the name 'item'"):
+        list(parquet_format.read_parquet_rows(InputFile(tmp_path / "a.parquet")))
