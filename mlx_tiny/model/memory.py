@@ -21,13 +21,15 @@ PROCESS_BYTES = 116 << 20
 
 
 def windows_bytes(model: ModelConfig, windows: int, dtype: str = "float32", asked: str = AUTO) -> float:
-    """Bytes of the activations of so many windows of a whole context, without gradients: one layer at a time.
+    """Bytes of the activations of so many windows of a whole context, without gradients: of a layer, or of the head.
 
     Args:
         dtype: of activations.
         asked: implementations of the operations, in the form of `--implementation`.
     """
-    floats = kept_per_token(model, dtype, asked) + started_per_token(model) + head_copies(True) * model.vocabulary_size
+    # In attention there are the scores as well as their exponentials, which alone are kept.
+    layer = kept_per_token(model, dtype, asked) + model.heads * _scores_per_query(model.context, dtype, asked)
+    floats = max(layer, 4 * model.width + head_copies(True) * model.vocabulary_size)
     return FLOAT_BYTES * windows * model.context * floats
 
 

@@ -39,7 +39,7 @@ QUICK = {
     "events": configured("events", train=UNCOMPILED),
 }
 SLOW = {
-    **{name: configured(name) for name in ("tiny", "mini", "small", "base")},
+    **{name: configured(name) for name in ("tiny", "mini", "small", "base", "events")},
     # With fewer sequences than by default, which `base` has: at the peak of `large` the optimizer works then.
     "medium with 2 of its 8 layers": configured("medium", layers=2, train={"batch_size": 4}),
     "large with 1 of its 10 layers": configured("large", layers=1, train={"batch_size": 2}),
@@ -66,6 +66,13 @@ def check(config: RunConfig) -> None:
 @pytest.mark.parametrize("name", QUICK)
 def test_the_estimate_of_a_preset_is_close(name: str) -> None:
     check(QUICK[name])
+
+
+@pytest.mark.torch
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["tiny", "mini", "small"])
+def test_the_estimate_is_close_with_pytorch(preset: str) -> None:
+    check(configured(preset, train={"backend": "torch"}))
 
 
 @pytest.mark.slow
