@@ -127,11 +127,12 @@ def _stories(config: DataConfig) -> Source:
 
 
 def _tinystories(config: DataConfig) -> Source:
-    from mlx_tiny.data.tinystories import TinyStoriesSource, cached
+    from mlx_tiny.data.tinystories import TinyStoriesSource, cached, require_undamaged
 
     if "tinystories" in config.sources:
         return TinyStoriesSource(config)
     if cached(config) is None:
+        require_undamaged()
         return _stories(config)
     return TinyStoriesSource(config, cached_only=True)
 

@@ -53,9 +53,16 @@ class Cached:
 
 
 def cached(config: DataConfig) -> Cached | None:
-    """The smallest cached part that is enough for the settings, else the largest, else None."""
+    """The smallest whole part in the cache that is enough for the settings, else the largest, else None."""
     parts = sorted(_cached_parts(), key=lambda part: (part.train_bytes, part.valid_bytes))
     return next((part for part in parts if part.suffices(config)), parts[-1] if parts else None)
+
+
+def require_undamaged() -> None:
+    """Raise a TinyError when a part in the cache is damaged, so that nothing takes its place without a word."""
+    for folder in _folders():
+        if _read_part(folder) is None:
+            raise _damaged(folder)
 
 
 class TinyStoriesSource:
@@ -82,6 +89,7 @@ class TinyStoriesSource:
         if self._part is None or not (cached_only or self._part.suffices(config)):
             obstacle = hub.obstacle(REPOSITORY)
             if obstacle is not None and self._part is None:
+                require_undamaged()
                 raise _out_of_reach(obstacle)
             self._to_fetch = obstacle is None
             self._note = f"; the hub does not answer ({obstacle})" if obstacle else ""
@@ -145,12 +153,12 @@ def _home() -> Path:
     return cache_home() / "sources" / "tinystories-v2"
 
 
+def _folders() -> list[Path]:
+    return [folder for folder in _home().iterdir() if not folder.name.startswith(".")] if _home().is_dir() else []
+
+
 def _cached_parts() -> Iterator[Cached]:
-    if not _home().is_dir():
-        return
-    for folder in _home().iterdir():
-        if not folder.name.startswith(".") and (part := _read_part(folder)) is not None:
-            yield part
+    return (part for folder in _folders() if (part := _read_part(folder)) is not None)
 
 
 def _read_part(folder: Path) -> Cached | None:

@@ -39,6 +39,13 @@ def own_text(run: RunFolder, progress: Progress | None = None, tell: Callable[[s
             got=error.got,
             remedy="Put the text back where it was, or restore the cache (MLX_TINY_HOME)",
         ) from error
+    if (
+        source.names != config.sources
+    ):  # `auto` means TinyStories in a run, and generated stories where these are missing
+        raise TinyError(
+            f"TinyStories, on which the run at {run.path} is trained, is not in the cache any more",
+            remedy="Restore the cache (MLX_TINY_HOME)",
+        )
     corpus = prepare_data(config, progress=progress, source=source, tokenizer=tokenizer, tell=tell)
     if run.corpus.key != corpus.key and run.corpus.key in earlier_keys(source, config, tokenizer):
         corpus = replace(corpus, key=run.corpus.key)

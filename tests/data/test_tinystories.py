@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tiny_run import create_run, tiny_config
 
 from mlx_tiny.config import DataConfig
 from mlx_tiny.data import hub, tinystories
@@ -13,6 +16,7 @@ from mlx_tiny.data.generated import StoriesSource
 from mlx_tiny.data.sources import resolve
 from mlx_tiny.data.tinystories import TinyStoriesSource
 from mlx_tiny.errors import TinyError
+from mlx_tiny.training.own_text import own_text
 
 
 class Hub:
@@ -140,7 +144,12 @@ def test_a_damaged_cache_is_fetched_again(fake: Hub, home: Path) -> None:
     folder = home / "sources" / "tinystories-v2" / "100-100"
     for damage in ("train.txt", "meta.json"):
         (folder / damage).write_text("x")
-        assert isinstance(resolve(config(100, source="auto")), StoriesSource)
+        with pytest.raises(TinyError, match=r"damaged.*Delete the folder"):
+            resolve(config(100, source="auto"))
+        fake.reachable = False
+        with pytest.raises(TinyError, match=r"damaged.*Delete the folder"):
+            resolve(config(100))
+        fake.reachable = True
         assert len(texts(config(100))[0]) == 10
     (folder / "meta.json").write_text(json.dumps({"version": 1}))
     assert tinystories.cached(config(100)) is None
@@ -152,6 +161,15 @@ def test_changed_letters_in_the_cache_are_noticed(fake: Hub, home: Path) -> None
     path.write_bytes(path.read_bytes().swapcase())
     with pytest.raises(TinyError, match=r"damaged.*Delete the folder"):
         resolve(config(100)).fingerprint()
+
+
+def test_nothing_takes_the_place_of_the_stories_of_a_run(fake: Hub, home: Path, tmp_path: Path) -> None:
+    texts(config(1000))
+    data = DataConfig(sources=("auto",), train_bytes=1000, validation_bytes=100, tokenizer="bytes")
+    run = create_run(tmp_path / "run", replace(tiny_config(tmp_path), data=data))
+    shutil.rmtree(home)
+    with pytest.raises(TinyError, match="TinyStories, on which the run"):
+        own_text(run)
 
 
 def test_no_story_fits(fake: Hub) -> None:
