@@ -353,6 +353,13 @@ def _no_space(path: Path) -> TinyError:
     )
 
 
+def _too_large(path: Path) -> TinyError:
+    return TinyError(
+        f"The file {path} could not be written: it is larger than files may be; what was there before is untouched",
+        remedy="Raise the limit (`ulimit -f` shows it), or name a folder on a disk with a file system that allows more",
+    )
+
+
 def _no_permission(path: Path) -> TinyError:
     return TinyError(
         f"No permission for {path}",
@@ -375,7 +382,7 @@ def _too_long(path: Path) -> TinyError:
 _REFUSALS: dict[int, Callable[[Path], TinyError]] = {
     errno.ENOSPC: _no_space,
     errno.EDQUOT: _no_space,
-    errno.EFBIG: _no_space,
+    errno.EFBIG: _too_large,
     errno.EACCES: _no_permission,
     errno.EPERM: _no_permission,
     errno.EROFS: _no_permission,

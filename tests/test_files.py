@@ -78,7 +78,7 @@ def test_an_exception_leaves_what_was_there(tmp_path: Path, kind: type[BaseExcep
 
 
 @pytest.mark.parametrize("failing", ["fsync", "replace", "chmod"])
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_at_any_moment_leaves_what_was_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str, number: int
 ) -> None:
@@ -112,11 +112,11 @@ except TinyError as error:
 """
 
 
-def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
+def test_a_file_larger_than_files_may_be_leaves_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("old")
     done = python(LIMITED, path)
-    assert "disk is full" in done.stdout, done.stderr
+    assert "ulimit -f" in done.stdout and "full" not in done.stdout, done.stderr
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["file"]
 

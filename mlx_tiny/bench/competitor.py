@@ -16,7 +16,7 @@ _KEEPING = ("torch tuned", "torch compiled")
 
 
 class Competitor:
-    """A process that takes steps.
+    """A process that takes steps; as a context, it ends with the block.
 
     Args:
         name: in `worker.COMPETITORS`.
@@ -60,6 +60,9 @@ class Competitor:
         self.peak_memory_bytes = reply["peak_memory_bytes"]
         return reply["seconds"], reply["losses"]
 
-    def close(self) -> None:
-        """End the process."""
-        self._child.close(patience_s=5)
+    def __enter__(self) -> Competitor:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """End the process: at once where the block ended by an exception, such as an interruption."""
+        self._child.close(patience_s=5 if kind is None else 0)

@@ -113,9 +113,7 @@ def measure(
         def start(name: str) -> Competitor:
             competitor, cores = competitors[name]
             paths = Path(folder) / "weights.npz", Path(folder) / f"{name}.log"
-            started = Competitor(competitor, config, *paths, products=peaks.products, cores=cores)
-            stack.callback(started.close)
-            return started
+            return stack.enter_context(Competitor(competitor, config, *paths, products=peaks.products, cores=cores))
 
         running = _prepared(config, results, weights, start)
         _time(running, results, seconds)

@@ -141,11 +141,13 @@ class Child:
             with contextlib.suppress(OSError):
                 if stream is not None:
                     stream.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            if patience_s:
-                self.process.wait(timeout=patience_s)
-        self._kill()
-        self.process.wait()
+        try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                if patience_s:
+                    self.process.wait(timeout=patience_s)
+        finally:  # also where a signal ends the wait
+            self._kill()
+            self.process.wait()
 
     def _kill(self) -> None:
         # After its end was noticed, another process could have its number.

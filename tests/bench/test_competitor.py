@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from mlx_tiny.bench.competitor import Competitor
 from mlx_tiny.bench.weights import nonzero_weights
 from mlx_tiny.config import RunConfig
 from mlx_tiny.errors import TinyError
+from mlx_tiny.tools.signals import Interrupted
 
 from .micro import MICRO
 
@@ -24,16 +26,25 @@ def test_a_process_takes_steps_and_ends_when_it_is_no_longer_needed(
     config = replace(MICRO.config(), train=replace(MICRO.config().train, compile=False))
     arrays: dict[str, Any] = nonzero_weights(config.model)
     np.savez(tmp_path / "weights.npz", **arrays)
-    competitor = Competitor("mlx_tiny", config, tmp_path / "weights.npz", tmp_path / "log", cores=1)
-    competitor.prepared()
-    assert len(competitor.take(2)[1]) == 2 and ", 1 lanes" in competitor.description
-    assert 1e7 < competitor.peak_memory_bytes < 1e11
-    competitor.close()
+    with Competitor("mlx_tiny", config, tmp_path / "weights.npz", tmp_path / "log", cores=1) as competitor:
+        competitor.prepared()
+        assert len(competitor.take(2)[1]) == 2 and ", 1 lanes" in competitor.description
+        assert 1e7 < competitor.peak_memory_bytes < 1e11
     assert competitor._child.process.returncode == 0
 
 
 def test_the_last_words_of_a_process_that_died_are_quoted(tmp_path: Path) -> None:
-    competitor = Competitor("mlx_tiny", RunConfig(), tmp_path / "there is none.npz", tmp_path / "log")
-    with pytest.raises(TinyError, match=r"it ended with exit code 1; its last words were: FileNotFoundError: "):
+    with (
+        Competitor("mlx_tiny", RunConfig(), tmp_path / "there is none.npz", tmp_path / "log") as competitor,
+        pytest.raises(TinyError, match=r"it ended with exit code 1; its last words were: FileNotFoundError: "),
+    ):
         competitor.prepared()
-    competitor.close()
+
+
+def test_a_process_is_killed_without_patience_after_an_interruption(tmp_path: Path) -> None:
+    with (
+        pytest.raises(Interrupted),
+        Competitor("mlx_tiny", RunConfig(), tmp_path / "weights.npz", tmp_path / "log") as competitor,
+    ):
+        raise Interrupted(signal.SIGINT)
+    assert competitor._child.process.returncode == -signal.SIGKILL

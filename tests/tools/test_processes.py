@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from tiny_run import wait_until
 from mlx_tiny.errors import TinyError
 from mlx_tiny.tools import processes
 from mlx_tiny.tools.processes import Child, environment, output, peak_memory_bytes, run
+from mlx_tiny.tools.signals import Interrupted
 
 _HELD_BYTES = 200_000_000
 _PROGRAM = """
@@ -53,6 +55,21 @@ def test_requests_are_answered_one_by_one(child) -> None:
         assert started.answer(10) == {"got": [request, "an argument", "yes"]}
     started.close(patience_s=10)
     assert started.process.returncode == 0
+
+
+def test_a_child_is_killed_where_the_wait_for_its_end_is_interrupted(child, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = child("import time; time.sleep(60)")
+    wait = started.process.wait
+
+    def interrupted(timeout: float | None = None) -> int:
+        if timeout is not None:
+            raise Interrupted(signal.SIGINT)
+        return wait(10)
+
+    monkeypatch.setattr(started.process, "wait", interrupted)
+    with pytest.raises(Interrupted):
+        started.close(patience_s=10)
+    assert started.process.returncode == -signal.SIGKILL
 
 
 # A parent whose child starts a program; says who they are, and is killed.
