@@ -58,13 +58,18 @@ def _parse_part(text: str, match: re.Match[str]) -> tuple[str, float]:
     raise TinyError(failed, expected=f"for example {_EXAMPLES}")
 
 
-def format_count(value: float, unit: str = "") -> str:
-    """Three significant digits with a metric prefix: 1_234_567 -> "1.23M"."""
+def format_count(value: float, unit: str = "", space: str = "") -> str:
+    """Three significant digits with a metric prefix: 1_234_567 -> "1.23M", with a space "1.23 M"."""
     for prefix, factor in reversed(_PREFIXES.items()):
         # From 999.5 on, three digits round up into the next prefix.
         if factor > 1 and abs(value) >= 0.9995 * factor:
-            return f"{_three_digits(value / factor)}{prefix}{unit}"
-    return f"{_three_digits(value)}{unit}"
+            return f"{_three_digits(value / factor)}{space}{prefix}{unit}"
+    return f"{_three_digits(value)}{space}{unit}"
+
+
+def format_flops(value: float, per: str = "") -> str:
+    """FLOPs, or their rate: 1_234_567 -> "1.23 MFLOP", with "/s" "1.23 MFLOP/s"."""
+    return format_count(value, f"FLOP{per}", space=" ")
 
 
 def format_seconds(seconds: float) -> str:

@@ -21,7 +21,7 @@ from mlx_tiny.tools.tables import (
     time_cell,
     wrapped,
 )
-from mlx_tiny.units import format_bytes, format_count, format_duration
+from mlx_tiny.units import format_bytes, format_duration, format_flops
 
 DOUBTFUL = "?"
 MARKS = (
@@ -61,7 +61,7 @@ def heading(result: Result) -> str:
     """What is measured, and the shortest time that the peaks allow."""
     parts = [f"{result.title} ({result.shape}), {result.dtype}"]
     if result.bound_s is not None:
-        work = [f"{format_count(result.flops)}FLOP"]
+        work = [format_flops(result.flops)]
         if result.least_bytes is not None:
             work += [format_bytes(result.least_bytes), f"{result.flops / result.least_bytes:.1f} FLOP/byte"]
         parts.append(f"{', '.join(work)}; at least {format_duration(result.bound_s)} ({result.bound_by})")
@@ -81,7 +81,7 @@ def machine_line(machine: Machine) -> str:
 
 def peaks_line(peaks: Peaks) -> str:
     """The peaks of the machine."""
-    rates = ", ".join(f"{format_count(rate)}FLOP/s {dtype}" for dtype, rate in peaks.matmul_flops_per_s.items())
+    rates = ", ".join(f"{format_flops(rate, '/s')} {dtype}" for dtype, rate in peaks.matmul_flops_per_s.items())
     caches = peaks.cached_bytes_per_s.items()
     cached = [f"{format_bytes(rate)}/s within {format_bytes(int(size))}" for size, rate in caches]
     copies = ", ".join([f"memory {format_bytes(peaks.copy_bytes_per_s)}/s", *cached])

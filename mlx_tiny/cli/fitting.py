@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 from mlx_tiny.config import RunConfig
 from mlx_tiny.units import format_bytes
+
+if TYPE_CHECKING:
+    from mlx_tiny.training.memory import Estimate
+
+_PARTS = 4
+"""So many of the largest are told by name."""
 
 
 def require_memory(config: RunConfig) -> None:
@@ -29,9 +36,13 @@ def expected_memory(config: RunConfig) -> tuple[int, list[str]]:
     so_far = peak_memory_bytes()
     parts = estimate(config)
     expected = max(parts.bytes, so_far)
-    largest = sorted(parts.parts.items(), key=lambda part: -part[1])[:4]
-    words = ", ".join(f"{name} {format_bytes(size)}" for name, size in largest if size)
-    lines = [f"memory: about {format_bytes(expected)} expected at the peak ({words})"]
+    words = _largest(parts)
+    lines = [f"memory: about {format_bytes(parts.bytes)} at the peak ({words})"]
+    if so_far > parts.bytes:
+        lines = [
+            f"memory: {format_bytes(so_far)} at the peak, which was before the training; that takes about "
+            f"{format_bytes(parts.bytes)} ({words})"
+        ]
     free = free_bytes()
     # Memory that this process has already is not free any more.
     if free is not None and parts.bytes > free + so_far:
@@ -40,6 +51,13 @@ def expected_memory(config: RunConfig) -> tuple[int, list[str]]:
             f"the run. {_remedy(config, free + so_far)}"
         )
     return expected, lines
+
+
+def _largest(estimate: Estimate) -> str:
+    """The largest parts, and all others together."""
+    parts = sorted(estimate.parts.items(), key=lambda part: -part[1])
+    shown = [*parts[:_PARTS], ("other", sum(size for _, size in parts[_PARTS:]))]
+    return ", ".join(f"{name} {format_bytes(size)}" for name, size in shown if size)
 
 
 def _remedy(config: RunConfig, most_bytes: float) -> str:

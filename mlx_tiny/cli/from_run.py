@@ -65,7 +65,7 @@ def begin(path: Path, source_path: Path, flags: dict[str, Any]) -> None:
         _say_what_is_measured(source, old)
         start = origin.begin(source, parameters, config, corpus, old)
         run = RunFolder.create(path, config, session.identity(corpus), source.tokenizer_model, start)
-        session.train(run, corpus, reason, prepare_s, ahead, resume=True)
+        session.train(run, corpus, reason, asked, prepare_s, ahead, resume=True)
 
 
 def _planned(source: RunFolder, asked: dict[str, dict[str, Any]]) -> tuple[RunConfig, str]:

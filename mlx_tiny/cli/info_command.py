@@ -15,8 +15,8 @@ from mlx_tiny.cli.output import show
 def command(as_json: bool) -> None:
     """Show this machine, versions and cache, and what `mlx-tiny train` can choose from.
 
-    For every operation, the line "implementations" names the one that `auto` takes here, and all that exist. The last
-    lines are the presets, and the options of the architecture.
+    For every operation, the line "implementations" names the one that `auto` takes here, and all that exist; the lines
+    "why" say why. The last lines are the presets, and the options of the architecture.
     """
     from mlx_tiny.files import cache_home
     from mlx_tiny.linux.lanes import lanes, prepare
@@ -31,9 +31,10 @@ def command(as_json: bool) -> None:
 
     blas = prepare()
     mini = PRESETS["mini"].config()
+    choices = {choice.operation.name: choice for choice in step_implementations(mini)}
     implementations = {
-        choice.operation.name: f"{choice.implementation} (of {', '.join(choice.operation.implementations)})"
-        for choice in step_implementations(mini)
+        name: f"{choice.implementation} (of {', '.join(choice.operation.implementations)})"
+        for name, choice in choices.items()
     }
     home, machine = cache_home(), describe()
     matmul, other_cores = best_look(matmul_peak)
@@ -42,6 +43,7 @@ def command(as_json: bool) -> None:
         "blas_note": blas.reason,
         "lanes": len(lanes()),
         "implementations": implementations,
+        **{f"why {name}": choice.reason for name, choice in choices.items()},
         "matmul_gflop_per_s": round(matmul / 1e9, 1),
         "copy_gb_per_s": round(copy_peak() / 1e9, 1),
         "cache": str(home),

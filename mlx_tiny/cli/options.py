@@ -55,7 +55,7 @@ def config_options(*sections: str, only: tuple[str, ...] = (), without: tuple[st
     """
 
     def wanted(section: str, name: str) -> bool:
-        return (section, name) not in _WITHOUT_FLAG and name not in without and (not only or name in only)
+        return has_flag(section, name) and name not in without and (not only or name in only)
 
     def decorate(function: F) -> F:
         for section in reversed(sections):
@@ -107,6 +107,11 @@ def user_settings(values: dict[str, Any], section: str) -> dict[str, Any]:
         if value is not None and value != ():
             found[field.name] = value
     return found
+
+
+def has_flag(section: str, field: str) -> bool:
+    """Whether a field can be set by a flag."""
+    return (section, field) not in _WITHOUT_FLAG
 
 
 def flag_name(section: str, field: str) -> str:

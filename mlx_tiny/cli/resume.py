@@ -66,7 +66,8 @@ def resume(path: Path, run_path: Path | None, flags: dict[str, Any], *, best: bo
         say(line)
     with contextlib.closing(CompilingAhead(run.config)) as ahead:
         corpus, prepare_s = session.reopened(run)
-        session.train(run, corpus, "as the run was started", prepare_s, ahead, resume=True)
+        given = {"train": {name: value for name, value in asked.items() if value is not None}}
+        session.train(run, corpus, "as the run was started", given, prepare_s, ahead, resume=True)
 
 
 def _changes(run: RunFolder, asked: dict[str, Any]) -> dict[str, Any]:

@@ -8,19 +8,21 @@ import functools
 import shlex
 import sys
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlx_tiny.cli.options import flag_name, shown
 from mlx_tiny.cli.output import say, show
 from mlx_tiny.config import DataConfig, RunConfig, TrainConfig
 from mlx_tiny.records import TextOfRun
 from mlx_tiny.tools.waiting import Waiting
+from mlx_tiny.units import format_flops
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mlx_tiny.cli.header import Asked
     from mlx_tiny.data.documents import Progress
     from mlx_tiny.data.events.schema import Schema
     from mlx_tiny.data.mixture import Corpus, Mixture
@@ -162,13 +164,33 @@ def backend_kind(name: str) -> Callable[..., Backend]:
     return MlxBackend
 
 
+@dataclass(frozen=True)
+class _Start:
+    """What is known before the first step of a session."""
+
+    backend: Backend
+    peak_flops_per_s: float
+    state: State
+    expected_memory_bytes: int
+    compile_s: float
+    header: list[str]
+
+
 def train(
-    run: RunFolder, corpus: Corpus, reason: str, prepare_s: float, ahead: CompilingAhead, *, resume: bool
+    run: RunFolder,
+    corpus: Corpus,
+    reason: str,
+    asked: Asked,
+    prepare_s: float,
+    ahead: CompilingAhead,
+    *,
+    resume: bool,
 ) -> None:
     """Spend what is left of the budget, and write the report.
 
     Args:
         reason: for the preset.
+        asked: the user's settings of this session.
         prepare_s: seconds that the data took.
         ahead: the processes that compile for this session.
 
@@ -177,36 +199,23 @@ def train(
     """
     from mlx_tiny.cli import restart
     from mlx_tiny.cli.display import Display
-    from mlx_tiny.cli.fitting import expected_memory
     from mlx_tiny.cli.streams import lenient
-    from mlx_tiny.machine.load import OtherPrograms, best_look, is_busy
-    from mlx_tiny.machine.state import keep_awake, state
+    from mlx_tiny.machine.load import OtherPrograms, is_busy
+    from mlx_tiny.machine.state import keep_awake
     from mlx_tiny.model.parameters import training_flops_per_token
     from mlx_tiny.report.report import mark_continued
     from mlx_tiny.tools.signals import Interruption
-    from mlx_tiny.training.origin import doubts
     from mlx_tiny.training.trainer import Trainer
 
-    waiting = time.monotonic()
-    with Waiting("compiling the kernels of a step, once on this machine", lambda: f"{ahead.compiled} so far"):
-        ahead.wait()
-    compile_s = time.monotonic() - waiting
-    config, notes = run.config, list[str]()
-    with Waiting("measuring the machine"):  # not before, because the compilers use the cores
-        backend = backend_kind(config.train.backend)(config, notes.append)
-        at_start = state()
-        peak, other_cores = best_look(backend.matmul_peak)
-        at_start = dataclasses.replace(at_start, other_cores=other_cores)
-        memory_bytes, lines = expected_memory(config)
-        header = [*_header(run, corpus, reason, backend, peak), *lines, *_of_state(at_start)]
+    start = _start(run, corpus, reason, asked, ahead)
+    peak, config = start.peak_flops_per_s, run.config
     display = Display(
         training_flops_per_token(config.model),
         peak,
         budget=config.train.budget,
         bytes_per_event=corpus.bytes_per_event,
     )
-    before = [] if run.origin is None else doubts(run.origin)
-    for line in [*header, *before, *notes, *restart.lines()]:
+    for line in [*start.header, *restart.lines()]:
         display.message(line)
     interruption = click.get_current_context().ensure_object(Interruption)
     with contextlib.ExitStack() as whole:
@@ -220,8 +229,8 @@ def train(
                 display,
                 interruption,
                 resume=resume,
-                backend=backend,
-                compile_s=compile_s,
+                backend=start.backend,
+                compile_s=start.compile_s,
                 restarts=restart.counts()[1],
             )
             if resume:
@@ -230,68 +239,44 @@ def train(
             others = OtherPrograms()
             outcome = trainer.train()
             other_cores = others.cores()
-        if is_busy(at_start.other_cores) or is_busy(other_cores):
-            peak = max(peak, backend.matmul_peak())
-        _report(run, corpus, backend, outcome, interruption, peak, prepare_s, at_start, other_cores, memory_bytes)
+        if is_busy(start.state.other_cores) or is_busy(other_cores):
+            start = dataclasses.replace(start, peak_flops_per_s=max(peak, start.backend.matmul_peak()))
+        _report(run, corpus, start, outcome, interruption, prepare_s, other_cores)
         interruption.end_if_requested()
 
 
-def _of_state(at_start: State) -> list[str]:
-    """The state of the machine for the header, and a warning where it makes a run slower."""
-    from mlx_tiny.linux.lanes import on_cpu
-    from mlx_tiny.records import to_plain
-    from mlx_tiny.tools.tables import readable
+def _start(run: RunFolder, corpus: Corpus, reason: str, asked: Asked, ahead: CompilingAhead) -> _Start:
+    """Wait for the compilers, and measure the machine, which they leave free then."""
+    from mlx_tiny.cli.fitting import expected_memory
+    from mlx_tiny.cli.header import header
+    from mlx_tiny.machine.load import best_look
+    from mlx_tiny.machine.state import state
 
-    found = at_start.disturbances(on_cpu=on_cpu())
-    warning = [f"warning: {'; '.join(found)}: this machine may train slower than it can"] if found else []
-    return [f"{name}: {text}" for name, text in readable({"state": to_plain(at_start)}).items()] + warning
-
-
-def _header(run: RunFolder, corpus: Corpus, reason: str, backend: Backend, peak: float) -> list[str]:
-    """The header of a run: all settings, with a star after those that differ from the defaults."""
-    from mlx_tiny.model.parameters import parameter_count, training_flops_per_token
-    from mlx_tiny.units import format_count
-
-    config, defaults = run.config, RunConfig()
-    lines = [
-        f"run: {run.path}",
-        f"preset: {config.train.preset} ({reason})",
-        f"model: {format_count(parameter_count(config.model))} parameters, "
-        f"{format_count(training_flops_per_token(config.model))}FLOPs per token; {_amounts(corpus)}",
-        f"machine: {peak / 1e9:,.0f} GFLOP/s in matrix products; {backend.description}",
-    ]
-    for section in SECTIONS:
-        settings, standard = getattr(config, section), getattr(defaults, section)
-        words = []
-        for field in dataclasses.fields(settings):
-            value = getattr(settings, field.name)
-            star = "*" if value != getattr(standard, field.name) else ""
-            words.append(f"{flag_name(section, field.name)[2:]} {shown(value)}{star}")
-        lines.append(f"{section}: {', '.join(words)}")
-    return lines
-
-
-def _amounts(corpus: Corpus) -> str:
-    """How many tokens there are, of all texts together."""
-    texts = [part.corpus for part in corpus.parts]
-    train, valid = (sum(len(getattr(text, split)) for text in texts) for split in ("train", "valid"))
-    per_token = sum(text.valid_bytes for text in texts) / (valid - len(texts))
-    events = [f", {text.bytes_per_event:.1f} bytes per event" for text in texts if text.bytes_per_event]
-    return f"train {train:,} tokens, validation {valid:,} tokens, {per_token:.2f} bytes per token{''.join(events)}"
+    waiting = time.monotonic()
+    with Waiting("compiling the kernels of a step, once on this machine", lambda: f"{ahead.compiled} so far"):
+        ahead.wait()
+    compile_s, notes = time.monotonic() - waiting, list[str]()
+    with Waiting("measuring the machine"):
+        backend = backend_kind(run.config.train.backend)(run.config, notes.append)
+        at_start = state()
+        peak, other_cores = best_look(backend.matmul_peak)
+        at_start = dataclasses.replace(at_start, other_cores=other_cores)
+        memory_bytes, memory = expected_memory(run.config)
+        machine = [f"machine: {format_flops(peak, '/s')} in matrix products; {backend.description}", *memory, *notes]
+        lines = header(run, corpus, reason, asked, machine, at_start)
+    return _Start(backend, peak, at_start, memory_bytes, compile_s, lines)
 
 
 def _report(
     run: RunFolder,
     corpus: Corpus,
-    backend: Backend,
+    start: _Start,
     outcome: Outcome,
     interruption: Interruption,
-    peak: float,
     prepare_s: float,
-    at_start: State,
     other_cores: float | None,
-    expected_memory_bytes: int,
 ) -> None:
+    backend = start.backend
     with Waiting("the report"):
         from mlx_tiny.report import report
         from mlx_tiny.tools.tables import block
@@ -302,13 +287,13 @@ def _report(
         session = report.Session(
             backend.description,
             backend.implementations,
-            peak,
+            start.peak_flops_per_s,
             backend.peak_memory_bytes(),
             prepare_s,
             samples,
-            at_start,
+            start.state,
             other_cores,
-            expected_memory_bytes,
+            start.expected_memory_bytes,
         )
         old: list[TextStrength] = []
         with interruption.cut():

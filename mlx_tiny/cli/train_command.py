@@ -118,7 +118,7 @@ def _start(path: Path, flags: dict[str, Any]) -> None:
         require_sequence(corpus.parts, config.model.context)
         require_memory(config)  # once more, because the vocabulary is known only now, and no folder is left behind
         run = RunFolder.create(path, config, session.identity(corpus), corpus.directory / "tokenizer.model")
-        session.train(run, corpus, reason, prepare_s, ahead, resume=False)
+        session.train(run, corpus, reason, asked, prepare_s, ahead, resume=False)
 
 
 def _planned(asked: dict[str, dict[str, Any]]) -> tuple[RunConfig, str]:

@@ -37,6 +37,11 @@ class Choice:
     implementation: str
     reason: str
 
+    def is_usual(self, device: Device) -> bool:
+        """Whether `auto` chose it, and the operation has none made for the device, or this one is."""
+        having = [name for name, made in self.operation.implementations.items() if made.device == device.kind]
+        return self.reason != AS_ASKED and (not having or self.implementation in having)
+
     def __call__(self, *arrays: Any, **settings: Any) -> Any:
         return self.operation.implementations[self.implementation].function(*arrays, **settings)
 
@@ -55,9 +60,13 @@ class Implementations:
     def __iter__(self) -> Iterator[Choice]:
         return iter(getattr(self, field.name) for field in dataclasses.fields(self))
 
-    def lines(self) -> list[str]:
-        """A line per operation, for the header of a run."""
-        return [f"{choice.operation.name}: {choice.implementation} ({choice.reason})" for choice in self]
+    def line(self, device: Device) -> str:
+        """Each implementation with its operations, and the reason where it is not the usual one of `device`."""
+        groups: dict[tuple[str, str], list[str]] = {}
+        for choice in self:
+            reason = "" if choice.is_usual(device) else f" ({choice.reason})"
+            groups.setdefault((choice.implementation, reason), []).append(choice.operation.name)
+        return "; ".join(f"{made} for {', '.join(names)}{reason}" for (made, reason), names in groups.items())
 
     def to_dict(self) -> dict[str, str]:
         """The name of each operation's implementation, for records."""

@@ -29,7 +29,7 @@ from mlx_tiny.training.counted import counting_alone
 from mlx_tiny.training.evaluate import fingerprint
 from mlx_tiny.training.origin import doubts
 from mlx_tiny.training.trainer import Outcome
-from mlx_tiny.units import format_bytes, format_count, format_seconds
+from mlx_tiny.units import format_bytes, format_count, format_flops, format_seconds
 
 
 @dataclass(frozen=True)
@@ -268,7 +268,7 @@ def _markdown(report: Report) -> str:
         "model FLOPs": f"{report.flops:.4g}",
         "tokens/s": f"{report.tokens_per_s:,.0f}",
         "model FLOPs utilisation": _number(report.utilisation, ".1%")
-        + f" of {format_count(report.peak_flops_per_s)}FLOP/s measured",
+        + f" of {format_flops(report.peak_flops_per_s, '/s')} measured",
         "cores taken by other programs": _other_programs(report),
         "peak memory": format_bytes(report.peak_memory_bytes),
         "peak memory as estimated": _bytes(report.expected_memory_bytes),

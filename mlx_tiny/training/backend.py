@@ -20,6 +20,7 @@ from mlx_tiny.machine.description import device
 from mlx_tiny.machine.peaks import matmul_peak
 from mlx_tiny.model.writing import sample_text
 from mlx_tiny.ops.implementations import beyond_training
+from mlx_tiny.ops.operation import here
 from mlx_tiny.records import Progress
 from mlx_tiny.tools.processes import peak_memory_bytes
 from mlx_tiny.training.arrays import all_finite
@@ -112,8 +113,7 @@ class MlxBackend:
         if compiled and (reason := kernels.why_not_kept()) is not None:
             tell(f"kernels are compiled at each start and cannot be kept: {reason}")
         self._training_step = TrainingStep(config, compiled=compiled)
-        for line in self._training_step.implementations.lines():
-            tell(line)
+        tell(f"implementations: {self._training_step.implementations.line(here())}")
         self.step: Step = self._training_step
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import resource
 import subprocess
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from mlx_tiny.cli.fitting import expected_memory
 from mlx_tiny.cli.train_command import _planned
 from mlx_tiny.machine import memory
 from mlx_tiny.study.plan import PRESETS, choose, sparing
@@ -87,9 +89,22 @@ def test_the_peak_is_told_before_and_after_and_little_free_memory_is_warned_of(m
     done = succeeded(call("train", "--data", "notes.txt", *TINY, *FEW_PAUSES, "--budget", "500tok", "--run", "run"))
     report = json.loads(Path("run/report.json").read_text())
     expected = report["expected_memory_bytes"]
-    assert expected > 1e8 and f"memory: about {format_bytes(expected)} expected" in done.err
+    (line,) = [line for line in done.err.splitlines() if line.startswith("memory: ")]
+    assert expected > 1e8 and format_bytes(expected) in line
     assert done.results()["expected_memory"] == format_bytes(expected)
     assert "warning: only" in done.err and "--batch-size" in done.err
+
+
+@pytest.mark.parametrize("so_far", [1, 10**12], ids=["training is the peak", "preparation was the peak"])
+def test_the_parts_of_the_memory_add_up(so_far: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlx_tiny.tools.processes.peak_memory_bytes", lambda: so_far)
+    config = PRESETS["mini"].config()
+    total = estimate(config).bytes
+    expected, (line, *_) = expected_memory(config)
+    told, _, parts = line.partition(" (")
+    sizes = [float(number) * 1e6 for number in re.findall(r"([0-9.]+)MB", parts)]
+    assert sum(sizes) == pytest.approx(total, rel=0.005) and format_bytes(total) in told
+    assert expected == max(total, so_far) and format_bytes(expected) in told
 
 
 def test_a_run_that_does_not_fit_any_more_after_preparation_leaves_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:

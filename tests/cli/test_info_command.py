@@ -55,6 +55,7 @@ def test_info_shows_this_machine_and_its_measured_peaks(place: Path) -> None:
     assert shown["versions"]["mlx"] == importlib.metadata.version("mlx")
     assert shown["versions"]["mlx_tiny"] == mlx_tiny.__version__
     assert 1 <= shown["lanes"] <= max(1, shown["cores"])
+    assert all(shown[f"why {name}"] for name in shown["implementations"])
     assert shown["matmul_gflop_per_s"] > 0.1 and shown["copy_gb_per_s"] > 0.1
     assert (shown["cache"], shown["cache_bytes"]) == (str(place / "home"), 0)
     assert not (place / "home").exists()

@@ -23,13 +23,14 @@ import pytest
 
 from mlx_tiny.cli import session
 from mlx_tiny.cli.display import Display
+from mlx_tiny.cli.header import _budget
 from mlx_tiny.cli.options import SECTIONS, flag_name, shown
-from mlx_tiny.config import RunConfig
 from mlx_tiny.data.tokenizer import load_tokenizer
 from mlx_tiny.data.tokenizers.byte_pair import BytePairTokenizer
 from mlx_tiny.errors import printable
 from mlx_tiny.model import options
 from mlx_tiny.records import to_plain
+from mlx_tiny.study.plan import named_presets
 from mlx_tiny.training.checkpoint import RunFolder
 
 from .command_line import (
@@ -117,19 +118,35 @@ def test_the_first_line_names_the_data_and_the_rest_is_plain(run: Run) -> None:
     assert sum(line.endswith("a sample:") for line in lines) == 3
 
 
-def test_the_header_shows_every_setting_and_stars_what_was_changed(run: Run) -> None:
-    lines = run.finished.err.splitlines()
+def header_of(finished: Finished) -> dict[str, str]:
+    """The lines of the header by their names."""
+    lines = finished.err.splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("run: "))
+    end = next(number for number, line in enumerate(lines) if line.startswith("implementations: "))
+    return dict(line.split(": ", 1) for line in lines[start : end + 1])
+
+
+def test_the_header_shows_every_setting_that_is_not_the_presets(run: Run) -> None:
+    header = header_of(run.finished)
+    assert len(header) <= 9 and max(map(len, header.values())) < 400
+    assert header["run"] == "r" and header["preset"] == "tiny (as asked)" and header["budget"] == "3000tok"
+    *shown_settings, rest = re.split(r"[,;] ", header["settings"])
+    assert rest == "all are in r/config.json"
     saved = json.loads((run.folder / "config.json").read_text())["config"]
-    defaults = to_plain(RunConfig())
-    for section, settings in saved.items():
-        words = [
-            f"{flag_name(section, name)[2:]} {shown(tuple(value) if isinstance(value, list) else value)}"
-            f"{'*' if value != defaults[section][name] else ''}"
-            for name, value in settings.items()
-        ]
-        assert f"{section}: {', '.join(words)}" in lines
-    assert any("batch-size 4*" in line for line in lines) and any(" seed 0," in line for line in lines)
-    assert "preset: tiny (as asked)" in lines and "run: r" in lines
+    preset = to_plain(named_presets()["tiny"].config())
+    changed = {
+        f"{flag_name(section, name)[2:]} {shown(tuple(value) if isinstance(value, list) else value)}"
+        for section, settings in saved.items()
+        for name, value in settings.items()
+        if value != preset[section][name] and name != "budget" and (section, name) != ("model", "vocabulary_size")
+    }
+    assert "batch-size 4" in changed and f"vocabulary {saved['model']['vocabulary_size']:,}" in header["model"]
+    # What was asked for is shown also where the preset has the same.
+    assert set(shown_settings) == {*changed, "tied False"}
+
+
+def test_a_budget_of_time_says_what_it_leaves_out() -> None:
+    assert "of training" in _budget("5m") and _budget("20Mtok") == "20Mtok"
 
 
 def test_a_text_in_few_words_trains_with_the_vocabulary_that_it_supports(place: Path) -> None:
@@ -225,7 +242,7 @@ def test_a_finished_run_goes_on_with_a_larger_budget(own_run: Path) -> None:
     report = read_report(own_run)
     assert f"resumed at step {first['steps']}, after {first['tokens']:,} tokens" in finished.err
     assert abs(report["tokens"] - 3600) <= STEP_TOKENS / 2 < report["tokens"] - first["tokens"]
-    assert "budget 3600tok*" in finished.err
+    assert header_of(finished)["budget"] == "3600tok"
     assert report["seconds"] > first["seconds"]
     assert report["budget"] == "3600tok" and "3600tok" in (own_run / "report.md").read_text()
     records = read_metrics(own_run)

@@ -85,8 +85,18 @@ def test_what_auto_chooses(device: Device, changes: dict[str, Any], expected: st
     chosen = decide(model, muon=LAYOUT, device=device, **other)
     assert described(chosen) == expected
     assert all(choice.reason for choice in chosen)
-    # Lines of a run's header, one per operation in the order of computation.
-    assert [line.split(":")[0] for line in chosen.lines()] == list(OPERATIONS)
+
+
+def told(device: Device, **changes: Any) -> list[str]:
+    """What the header of a run says of the implementations."""
+    return decide(MODEL, muon=LAYOUT, device=device, **changes).line(device).split("; ")
+
+
+def test_a_header_gives_reasons_only_for_what_is_unusual() -> None:
+    assert [words.split(" for ")[0] for words in told(CPU)] == ["cpu", "plain"] and "(" not in "".join(told(CPU))
+    assert "(" not in "".join(told(MAC))
+    assert any("attention" in words and words.endswith("in float32)") for words in told(CPU, dtype="bfloat16"))
+    assert "plain for attention (as asked)" in told(MAC, asked="attention=plain")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,83 @@
+"""The header of a run: what is trained on what, where and how, in about nine lines. The report has everything."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from mlx_tiny.cli.options import SECTIONS, flag_name, has_flag, shown
+from mlx_tiny.config import RunConfig
+
+if TYPE_CHECKING:
+    from mlx_tiny.data.mixture import Corpus
+    from mlx_tiny.machine.state import State
+    from mlx_tiny.training.checkpoint import RunFolder
+
+Asked = Mapping[str, Mapping[str, Any]]
+"""The user's settings by section."""
+_WITH_A_LINE = {("train", "budget"), ("train", "preset")}
+"""Settings that have a line of their own."""
+
+
+def header(run: RunFolder, corpus: Corpus, reason: str, asked: Asked, machine: list[str], at_start: State) -> list[str]:
+    """What a run is, in lines for people.
+
+    Args:
+        reason: for the preset.
+        asked: shown even if the preset has the same.
+        machine: lines about it, its memory, and what it computes with.
+        at_start: its state, shown where that makes the run slower.
+    """
+    from mlx_tiny.linux.lanes import on_cpu
+    from mlx_tiny.model.parameters import parameter_count, training_flops_per_token
+    from mlx_tiny.training.origin import doubts
+    from mlx_tiny.units import format_count, format_flops
+
+    config, model = run.config, run.config.model
+    disturbances = at_start.disturbances(on_cpu=on_cpu())
+    slow = [f"warning: {'; '.join(disturbances)}: this machine may train slower than it can"] if disturbances else []
+    changed = ", ".join(_changed(config, asked)) or "those of the preset"
+    return [
+        f"run: {run.path}",
+        f"preset: {config.train.preset} ({reason})",
+        f"model: {format_count(parameter_count(model))} parameters, vocabulary {model.vocabulary_size:,}, "
+        f"{format_flops(training_flops_per_token(model))} per token",
+        f"tokens: {_amounts(corpus)}",
+        f"budget: {_budget(config.train.budget)}",
+        f"settings: {changed}; all are in {run.path / 'config.json'}",
+        *machine,
+        *slow,
+        *([] if run.origin is None else doubts(run.origin)),
+    ]
+
+
+def _changed(config: RunConfig, asked: Asked) -> Iterator[str]:
+    """The settings that the user gave, and those that are not as the preset has them."""
+    from mlx_tiny.study.plan import named_presets
+
+    preset = named_presets().get(config.train.preset)
+    usual = RunConfig() if preset is None else preset.config()
+    for section in SECTIONS:
+        settings = getattr(config, section)
+        for field in dataclasses.fields(settings):
+            value, key = getattr(settings, field.name), (section, field.name)
+            differs = value != getattr(getattr(usual, section), field.name)
+            if has_flag(*key) and key not in _WITH_A_LINE and (differs or field.name in asked.get(section, ())):
+                yield f"{flag_name(*key)[2:]} {shown(value)}"
+
+
+def _budget(text: str) -> str:
+    from mlx_tiny.training.budget import Budget
+
+    beside = " of training; what is done before the first step, and the evaluation at the end, come on top"
+    return text + beside * (Budget(text).quantity == "seconds")
+
+
+def _amounts(corpus: Corpus) -> str:
+    """How many tokens there are, of all texts together."""
+    texts = [part.corpus for part in corpus.parts]
+    train, valid = (sum(len(getattr(text, split)) for text in texts) for split in ("train", "valid"))
+    per_token = sum(text.valid_bytes for text in texts) / (valid - len(texts))
+    events = [f", {text.bytes_per_event:.1f} bytes per event" for text in texts if text.bytes_per_event]
+    return f"{train:,} for training, {valid:,} for validation; {per_token:.2f} bytes per token{''.join(events)}"
