@@ -35,7 +35,7 @@ class Counted(Record):
     tokens: int
     """Training tokens that were counted."""
     text: str
-    """Hash of the tokens of the text."""
+    """Hash of the text and its tokens."""
 
 
 def counting_alone(text: PreparedCorpus, progress: Progress = silent) -> Counted | None:
@@ -43,7 +43,8 @@ def counting_alone(text: PreparedCorpus, progress: Progress = silent) -> Counted
     if text.record.found.trained_on_validation:
         return None
     path = text.directory / "counting.json"
-    hashed = hash_text(text.record.train.token_hash, text.record.valid.token_hash)
+    files = (text.record.train, text.record.valid)
+    hashed = hash_text(*(file.text_hash for file in files), *(file.token_hash for file in files))
     with contextlib.suppress(TinyError):  # not counted yet, or damaged
         found = read_sealed(path, Counted, "strength of counting")
         if found.text == hashed:

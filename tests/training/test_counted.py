@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from tiny_run import tiny_config, tiny_corpus
 
+from mlx_tiny.config import DataConfig
 from mlx_tiny.data.prepare import prepare
 from mlx_tiny.data.prepared import PreparedCorpus
 from mlx_tiny.model.counting import KneserNey
@@ -53,6 +54,26 @@ def test_the_strength_of_another_text_is_not_taken(corpus: PreparedCorpus, tmp_p
     assert counting_alone(other) != found
     shutil.copy(other.directory / "counting.json", corpus.directory)
     assert counting_alone(corpus) == found
+
+
+def test_the_strength_in_equal_tokens_of_other_letters_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLX_TINY_HOME", str(tmp_path / "home"))
+    found = []
+    for one, two in ("ab", "\u00e4\u00f6"):
+        for name, lengths in (("train", range(1, 60)), ("valid", range(60, 80))):
+            text = "\n\n".join(one * length + two * (length % 5 + 1) for length in lengths)
+            (tmp_path / name).write_text(text, encoding="utf-8")
+        train, valid = str(tmp_path / "train"), str(tmp_path / "valid")
+        data = DataConfig(sources=(train,), validation=valid, tokenizer="characters", documents="blank-lines")
+        found.append(prepare(data))
+    latin, umlauts = found
+    assert np.array_equal(latin.train, umlauts.train) and np.array_equal(latin.valid, umlauts.valid)
+    right = counting_alone(umlauts)
+    assert counting_alone(latin) != right
+    shutil.copy(latin.directory / "counting.json", umlauts.directory)
+    assert counting_alone(umlauts) == right
 
 
 def test_without_held_out_text_nothing_is_counted(corpus: PreparedCorpus) -> None:
