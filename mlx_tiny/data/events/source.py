@@ -149,7 +149,7 @@ def read_histories(files: Iterable[InputFile], schema: Schema, rules: Rules, ski
     """
     reader = HistoryReader(schema, skipped)
     for file in files:
-        reader.read(read_records(file, rules), file.name)
+        reader.read(read_records(file, rules, schema.needed), file.name)
     return reader.histories()
 
 

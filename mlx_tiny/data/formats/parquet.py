@@ -7,7 +7,7 @@ import itertools
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -37,13 +37,16 @@ def read_parquet(file: InputFile, rules: Rules) -> Reading:
     return Reading(next(found), itertools.chain.from_iterable(found))
 
 
-def read_parquet_rows(file: InputFile) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_parquet_rows(file: InputFile, needed: Collection[str] | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the number of each row, from 1, and its values by the names of the columns.
 
+    Args:
+        needed: the columns that are read, by default all; the values of the others are None.
+
     Raises:
-        TinyError: pyarrow is missing, or the file is damaged.
+        TinyError: pyarrow is missing, the file is damaged, two columns have one name, or Python does not have a value.
     """
-    yield from enumerate(itertools.chain.from_iterable(_apart(file, _rows)), 1)
+    yield from enumerate(itertools.chain.from_iterable(_apart(file, _rows, needed)), 1)
 
 
 def _apart(file: InputFile, function: Callable[..., Iterator[Any]], *arguments: Any) -> Iterator[Any]:
@@ -70,7 +73,7 @@ def _texts(file: InputFile, rules: Rules) -> Iterator[FileLook | list[Item]]:
     yield from _items(file, choice, batches)
 
 
-def _rows(file: InputFile) -> Iterator[list[dict[str, Any]]]:
+def _rows(file: InputFile, needed: Collection[str] | None) -> Iterator[list[dict[str, Any]]]:
     """The rows of each batch."""
     with file.open_seekable() as stream, _explained(file):
         from pyarrow.parquet import ParquetFile
@@ -78,9 +81,11 @@ def _rows(file: InputFile) -> Iterator[list[dict[str, Any]]]:
         with ParquetFile(stream, buffer_size=_BUFFER_BYTES, pre_buffer=False) as opened:
             names, first = opened.schema_arrow.names, 1
             _require_once(names, _repeated(names), file.name)
-            for batch in opened.iter_batches(_most_rows(opened.metadata)):
-                columns = _values(batch, names, first, file.name)
-                yield [dict(zip(names, cells, strict=True)) for cells in zip(*columns, strict=True)]
+            read = [name for name in names if needed is None or name in needed]
+            for batch in opened.iter_batches(_most_rows(opened.metadata), columns=read):
+                columns = dict(zip(read, _values(batch, read, first, file.name), strict=True))
+                row = dict.fromkeys(names)
+                yield [row | {name: columns[name][index] for name in read} for index in range(batch.num_rows)]
                 first += batch.num_rows
 
 
@@ -128,6 +133,8 @@ def _values(batch: Any, names: Sequence[str], first: int, where: str) -> list[li
 
 
 def _unreadable(column: Any, name: str, first: int, where: str, error: Exception) -> TinyError:
+    from pyarrow import ArrowException
+
     for row, value in enumerate(column, first):
         try:
             value.as_py()
@@ -136,6 +143,9 @@ def _unreadable(column: Any, name: str, first: int, where: str, error: Exception
             break
     if isinstance(error, UnicodeDecodeError):
         return not_utf8(where, name)
+    zone = getattr(column.type, "tz", None)
+    if zone and isinstance(error, ArrowException):
+        error = LookupError(f"the time zone {zone!r} is not known on this machine")
     why = f"a {cut(str(column.type))}: {cut(str(error)).rstrip('.')}"
     return TinyError(
         f"{where} has a value of {name!r} that cannot be read ({why})",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from mlx_tiny.data.documents import Rules
 from mlx_tiny.data.formats.jsons import read_objects
@@ -15,18 +15,21 @@ TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
 """Suffixes of files that have columns."""
 
 
-def read_records(file: InputFile, rules: Rules) -> Iterator[tuple[int, Mapping[str, object]]]:
+def read_records(
+    file: InputFile, rules: Rules, needed: Collection[str] | None = None
+) -> Iterator[tuple[int, Mapping[str, object]]]:
     """Yield the number of each row (its first line, from 1) and its values by the names of the columns.
 
     Args:
         file: a table, packed or not.
         rules: of these, whether the first line is a header; without one the names are the numbers from 1.
+        needed: the columns whose values are needed, by default all; the values of the others may be None.
 
     Raises:
         TinyError: the file is no table, or is malformed.
     """
     if file.suffix == ".parquet":
-        yield from read_parquet_rows(file)
+        yield from read_parquet_rows(file, needed)
     elif file.suffix in (".jsonl", ".ndjson", ".json"):
         yield from read_objects(file)
     elif file.suffix in (".csv", ".tsv"):

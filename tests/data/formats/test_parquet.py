@@ -189,6 +189,15 @@ def test_values_that_python_does_not_have_are_named(tmp_path: Path, name: str) -
     with pytest.raises(TinyError, match=r"Row 100 of .*a\.parquet has a value of 'when'") as raised:
         list(parquet_format.read_parquet_rows(InputFile(path)))
     assert "damaged" not in str(raised.value) and ".." not in str(raised.value)
+    assert ("time zone 'Mars/Olympus'" in str(raised.value)) == (name == "zone")
+    rows = list(parquet_format.read_parquet_rows(InputFile(path), ["item"]))
+    assert rows == [(number, {"item": "a", "when": None}) for number in range(1, 101)]
+
+
+def test_rows_say_which_columns_there_are_where_none_is_needed(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.parquet", item=["a", "b"], who=[1, 2])
+    row = {"item": None, "who": None}
+    assert list(parquet_format.read_parquet_rows(InputFile(path), ["price"])) == [(1, row), (2, row)]
 
 
 def test_rows_with_two_columns_of_one_name(tmp_path: Path) -> None:
