@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,6 +41,7 @@ def describe(table: str, out: Path | None, header: bool) -> None:
     from mlx_tiny.data.find import find
     from mlx_tiny.data.formats.records import read_records
     from mlx_tiny.files import atomic_write, require_writable
+    from mlx_tiny.tools.processes import again
 
     require_writable(out)
     files = find((table,)).train
@@ -55,11 +55,11 @@ def describe(table: str, out: Path | None, header: bool) -> None:
     looked_at = f"{'' if _is_whole(proposal) else 'the first '}{proposal.events:,} rows"
     say(f"looked at {looked_at}. Check the schema, and then:")
     for words in next_commands(table, out, proposal, header=header):
-        say(f"  {shlex.join(words)}")
+        say(f"  {again(*words)}")
 
 
 def next_commands(table: str, out: Path | None, proposal: Proposal, *, header: bool) -> Iterator[list[str]]:
-    """The words of the commands with which the user goes on.
+    """The words after `mlx-tiny` of the commands with which the user goes on.
 
     Args:
         table: its name.
@@ -72,8 +72,8 @@ def next_commands(table: str, out: Path | None, proposal: Proposal, *, header: b
     without_header = [] if header else ["--no-header"]
     if out is None:
         out = Path("schema.yaml")
-        yield ["mlx-tiny", "data", "describe", table, *without_header, "--out", str(out)]
-    words = ["mlx-tiny", "train", "--data", table, *without_header, "--schema", str(out)]
+        yield ["data", "describe", table, *without_header, "--out", str(out)]
+    words = ["train", "--data", table, *without_header, "--schema", str(out)]
     if proposal.histories < _FEW_HISTORIES and proposal.schema.split == "history":
         words += ["--held-out", f"{_SHARE_OF_FEW:g}"]
     if _is_whole(proposal) and (budget := _EPOCHS * proposal.tokens) <= _LARGEST_BUDGET_TOKENS:

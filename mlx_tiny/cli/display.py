@@ -83,7 +83,7 @@ class Display:
         if self._bytes_per_event is not None:
             per_event = record.validation_bits_per_byte * self._bytes_per_event
             bits = f"{per_event:.3f} bits per event, {bits}"
-            self._strength = f"  bpe {per_event:.3f}"
+            self._strength = f"  {per_event:.3f} bits/event"
         by_text = f" ({', '.join(f'{value:.4f}' for value in record.by_text)})" if record.by_text else ""
         self.message(f"{record.fraction:6.1%}  step {record.step}  validation {bits}{by_text}")
 
@@ -121,7 +121,7 @@ class Display:
     def _figures(self, record: StepRecord) -> str:
         left = self._left_s(record)
         return (
-            f"loss {record.loss:.3f}{self._strength}  {format_count(record.tokens_per_s)} tok/s"
+            f"loss {record.loss:.3f}{self._strength}  now {format_count(record.tokens_per_s)} tok/s"
             f"  mfu {record.tokens_per_s * self._share_of_peak:.0%}"
             + (f"  {format_seconds(left)} left" if left is not None and left > 0 else "")
         )

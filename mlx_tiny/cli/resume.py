@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from mlx_tiny.cli import session
 from mlx_tiny.cli.options import user_settings
 from mlx_tiny.cli.output import say, show
 from mlx_tiny.errors import TinyError
+from mlx_tiny.tools.processes import again
 
 if TYPE_CHECKING:
     from mlx_tiny.records import Progress
@@ -139,9 +139,8 @@ def _say_finished(run: RunFolder, report: Report) -> None:
     from mlx_tiny.report.report import summary
     from mlx_tiny.tools.tables import block
 
-    again = shlex.join(["mlx-tiny", "train", "--resume", str(run.path), "--budget"])
     say(
         f"The run has spent its budget of {run.config.train.budget}: no step is taken and nothing changes. "
-        f"To go on, name a larger one: {again} BUDGET"
+        f"To go on, name a larger one: {again('train', '--resume', str(run.path), '--budget')} BUDGET"
     )
     show(block(summary(report, run.path)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import shlex
 import sys
 import time
 from dataclasses import dataclass
@@ -75,7 +74,7 @@ def _shown(make: Callable[[Progress], Corpus], tokenizer: Tokenizer | None) -> t
     """What `make` gives, with its progress, what it contains, and the seconds that it took."""
     from mlx_tiny.cli.display import PreparationProgress
     from mlx_tiny.data.summary import summary
-    from mlx_tiny.training.counted import counting_alone, described
+    from mlx_tiny.training.counted import COUNTING, counting_alone, described
 
     started, bar = time.monotonic(), PreparationProgress()
     try:
@@ -87,7 +86,7 @@ def _shown(make: Callable[[Progress], Corpus], tokenizer: Tokenizer | None) -> t
         for line in summary(part.corpus.record):
             say(line)
         if floor is not None:
-            say(f"counting alone: {floor.bits_per_byte:.4f} bits per byte ({described(floor, part.corpus)})")
+            say(f"{COUNTING} ({described(floor, part.corpus)}), reaches {floor.bits_per_byte:.4f} bits per byte")
     roles = {role for part in corpus.parts for role in part.corpus.record.found.roles}
     unknown = sorted(roles - corpus.tokenizer.markers.keys())
     if tokenizer is not None and unknown:
@@ -279,7 +278,9 @@ def _report(
     backend = start.backend
     with Waiting("the report"):
         from mlx_tiny.report import report
+        from mlx_tiny.tools.processes import again
         from mlx_tiny.tools.tables import block
+        from mlx_tiny.training.counted import COUNTING
 
         sample = functools.partial(backend.sample, outcome.state, corpus.tokenizer, max_tokens=_FINAL_SAMPLE_TOKENS)
         count = 1 if outcome.interrupted else _FINAL_SAMPLES
@@ -301,14 +302,16 @@ def _report(
         outcome = dataclasses.replace(outcome, interrupted=interruption.name)
         built = report.build(run, corpus, outcome, session, old)
         report.write_report(run, built)
-    show(f"\n{samples[0].strip()}\n")
+    show(f"\nA text that the trained model has written:\n\n{samples[0].strip()}\n")
     if built.interrupted:
-        again = shlex.join(["--resume", str(run.path)])
-        show(f"Interrupted; everything is saved. To continue: mlx-tiny train {again}\n")
+        show(f"Everything is saved. To continue: {again('train', '--resume', str(run.path))}\n")
     for line in report.table_of_texts(built):
         say(line)
     if report.beaten(built):
-        say("Counting alone is stronger than this model so far; a larger budget trains it further.")
+        say(
+            f"The model is weaker so far than {COUNTING}: {built.bits_per_byte:.4f} against "
+            f"{built.counting_bits_per_byte:.4f} bits per byte. A larger budget trains it further."
+        )
     show(block(report.summary(built, run.path)))
 
 

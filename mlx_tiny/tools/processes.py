@@ -11,6 +11,7 @@ import json
 import os
 import re
 import select
+import shlex
 import shutil
 import signal
 import subprocess
@@ -34,6 +35,17 @@ def environment(**changes: str) -> dict[str, str]:
     """
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     return {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1", **changes}
+
+
+def again(*arguments: str) -> str:
+    """The command that starts mlx-tiny as this process was started: by a path where its name is not enough."""
+    started, found = Path(sys.argv[0]), shutil.which("mlx-tiny")
+    words = ["mlx-tiny"]
+    if started.parts[-2:] == ("mlx_tiny", "__main__.py"):
+        words = [sys.executable, "-m", "mlx_tiny"]
+    elif started.name == "mlx-tiny" and (found is None or not started.exists() or not started.samefile(found)):
+        words = [str(started)]
+    return shlex.join([*words, *arguments])
 
 
 def output(*command: str) -> str:

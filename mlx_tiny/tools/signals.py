@@ -20,6 +20,8 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TypeVar
 
+from mlx_tiny.tools.waiting import left_open
+
 T = TypeVar("T")
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -205,13 +207,14 @@ class Interruption:
 
 def _say(line: str) -> None:
     """Write a line without waiting: not for the lock of `sys.stderr`, and not for a reader that does not read."""
+    start = "\n" * left_open()
     try:
         descriptor = sys.stderr.fileno()
     except (AttributeError, OSError, ValueError):  # closed, or a stream of a notebook
-        print(f"mlx-tiny: {line}", file=sys.stderr, flush=True)
+        print(f"{start}mlx-tiny: {line}", file=sys.stderr, flush=True)
         return
     with contextlib.suppress(OSError, ValueError):
-        start = "\n" if os.isatty(descriptor) else ""  # after what stands there, such as ^C
+        start = "\n" if os.isatty(descriptor) else start  # after what stands there, such as ^C
         if select.select([], [descriptor], [], 0)[1]:
             os.write(descriptor, f"{start}mlx-tiny: {line}\n".encode())
 

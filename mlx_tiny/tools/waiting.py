@@ -86,6 +86,15 @@ def lines_between() -> Iterator[None]:
         yield
 
 
+def left_open() -> bool:
+    """Whether the last line on stderr is that of a phase; the caller ends it, without waiting for the lock."""
+    global _open
+    phase, _open = _open, None
+    if phase is not None:
+        phase._line = ""
+    return phase is not None
+
+
 _lock = threading.RLock()
 _open: Waiting | None = None
 """Whose line is the last one on stderr, without an end."""

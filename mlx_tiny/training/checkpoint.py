@@ -21,7 +21,6 @@ import filecmp
 import itertools
 import os
 import re
-import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -47,6 +46,7 @@ from mlx_tiny.records import (
     progress_from_json,
     to_json,
 )
+from mlx_tiny.tools.processes import again
 from mlx_tiny.training.arrays import (
     model_arrays,
     named_state,
@@ -212,8 +212,8 @@ class RunFolder:
             _, progress = self._load_checkpoint(name)
         except TinyError:
             return error
-        again = shlex.join(["mlx-tiny", "train", "--resume", str(self.path), *flags])
-        remedy = f"The {name} checkpoint, of step {progress.step}, is whole; to {purpose}: {again}"
+        command = again("train", "--resume", str(self.path), *flags)
+        remedy = f"The {name} checkpoint, of step {progress.step}, is whole; to {purpose}: {command}"
         return TinyError(error.failed, expected=error.expected, got=error.got, remedy=remedy)
 
     def has_checkpoint(self) -> bool:
@@ -272,8 +272,8 @@ class RunFolder:
         if ended is not None and ended < progress.step:
             return "The run has gone on since its end"
         found = "is missing" if ended is None else f"is of step {ended}, which the run has not reached"
-        again = shlex.join(["mlx-tiny", "train", "--resume", str(self.path)])
-        return f"warning: {self.weights} {found} ({again} writes it again)"
+        command = again("train", "--resume", str(self.path))
+        return f"warning: {self.weights} {found} ({command} writes it again)"
 
     def _load_weights(self) -> tuple[Parameters, int]:
         """The finished model, and the step at which the run ended."""

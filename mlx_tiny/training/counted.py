@@ -21,6 +21,8 @@ from mlx_tiny.units import format_count
 MOST_TOKENS = 4_000_000
 """Of a training text that are counted: a few seconds, and less than half a gigabyte of memory."""
 _STRETCHES = 64
+COUNTING = "counting alone, which is how often each token followed those before it in the training text"
+"""What the strength is that of, for people."""
 
 
 @dataclass(frozen=True)

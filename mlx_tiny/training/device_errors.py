@@ -7,13 +7,13 @@ before 0.32 the process was aborted. The messages are those of mlx 0.32.4's allo
 from __future__ import annotations
 
 import contextlib
-import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from mlx_tiny.errors import TinyError, first_line, require_finite
+from mlx_tiny.tools.processes import again
 
 if TYPE_CHECKING:
     import mlx.core as mx
@@ -96,8 +96,8 @@ def device_errors_explained(run: Path, batch_size: int, micro_batches: int) -> I
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        again = f"continue from the last checkpoint: {shlex.join(['mlx-tiny', 'train', '--resume', str(run)])}"
-        explained = device_error(error, _lower(batch_size, micro_batches), again)
+        retry = f"continue from the last checkpoint: {again('train', '--resume', str(run))}"
+        explained = device_error(error, _lower(batch_size, micro_batches), retry)
         if explained is None:
             raise
         raise explained from error

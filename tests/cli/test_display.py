@@ -33,4 +33,4 @@ def test_events_are_measured_in_bits_per_event(capsys: pytest.CaptureFixture[str
     display.evaluation(EvaluationRecord(1, 1000, 0.4, 0.1, 0.7))
     assert "3.500 bits per event" in capsys.readouterr().err
     shown = line(display, replace(FIRST, fraction=0.5), capsys)
-    assert "bpe 3.500" in shown and "bpb" not in shown
+    assert "3.500 bits/event" in shown and "bpb" not in shown

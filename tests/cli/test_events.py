@@ -56,7 +56,7 @@ def test_the_proposed_commands_go_on_from_what_is_there(out: str | None, header:
     assert train[train.index("--schema") + 1] == (out or "schema.yaml")
     assert all(("--no-header" in words) != header for words in [*before, train])
     assert train[-4:] == ["--budget", "20ktok", "--run", "runs/my-shop"]
-    for _, *words in [*before, train]:
+    for words in [*before, train]:
         check_arguments(words)
     (place / "runs" / "my-shop").mkdir(parents=True)
     *_, again = next_commands("my shop.csv", path, proposal, header=header)

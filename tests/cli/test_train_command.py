@@ -106,8 +106,9 @@ def test_a_budget_of_tokens_is_spent_and_reported(run: Run) -> None:
 
 def test_only_the_result_is_on_stdout(run: Run) -> None:
     sample = printable(run.report["samples"][0]).strip()
-    assert run.finished.out.startswith(f"\n{sample}\n\nbits_per_byte: ")
-    assert all(re.fullmatch(r"[a-z_]+: \S+", line) for line in run.finished.out[len(sample) + 3 :].splitlines())
+    label, _, block = run.finished.out.partition(f"\n\n{sample}\n\n")
+    assert "model has written" in label and block.startswith("bits_per_byte: ")
+    assert all(re.fullmatch(r"[a-z_]+: \S+", line) for line in block.splitlines())
 
 
 def test_the_first_line_names_the_data_and_the_rest_is_plain(run: Run) -> None:
@@ -290,10 +291,12 @@ def test_an_interrupted_run_is_saved_and_goes_on(place: Path) -> None:
     assert report["interrupted_by"] == "SIGINT" and "by SIGINT" in (run / "report.md").read_text()
     assert RUN_FILES - {"checkpoints/best.safetensors"} <= set(files_below(run))
     assert not [name for name in files_below(run) if name.rpartition("/")[2].startswith(".")]
-    (line,) = [line for line in out.splitlines() if line.startswith("Interrupted")]
-    assert "everything is saved" in line and Finished(0, out, err).results()["run"] == "runs/my notes"
-    program, *arguments = shlex.split(line.partition("To continue: ")[2])
-    assert (program, arguments) == ("mlx-tiny", ["train", "--resume", "runs/my notes"])
+    assert (out + err).count("nterrupted") == 2, "at once, and in the results"
+    (line,) = [line for line in out.splitlines() if "To continue: " in line]
+    assert Finished(0, out, err).results()["run"] == "runs/my notes"
+    command = shlex.split(line.partition("To continue: ")[2])
+    arguments = command[len(MODULE) :]
+    assert command[: len(MODULE)] == MODULE and arguments == ["train", "--resume", "runs/my notes"]
     succeeded(call(*arguments, "--budget", f"{report['tokens'] + 4 * STEP_TOKENS}tok"))
     assert read_report(run)["steps"] == report["steps"] + 4 and read_report(run)["interrupted"] is False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from tiny_run import wait_until
 
 from mlx_tiny.errors import TinyError
 from mlx_tiny.tools import processes
-from mlx_tiny.tools.processes import Child, environment, output, peak_memory_bytes, run
+from mlx_tiny.tools.processes import Child, again, environment, output, peak_memory_bytes, run
 from mlx_tiny.tools.signals import Interrupted
 
 _HELD_BYTES = 200_000_000
@@ -25,6 +26,22 @@ held = b"1" * 50_000_000
 del held
 print(peak_memory_bytes())
 """
+
+
+def test_the_user_can_run_the_command_that_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "a folder" / "mlx-tiny"
+    program.parent.mkdir()
+    program.touch(mode=0o755)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(sys, "argv", [str(program)])
+    assert shlex.split(again("train", "--resume", "my run")) == [str(program), "train", "--resume", "my run"]
+    monkeypatch.setenv("PATH", str(program.parent))
+    assert again("train", "--resume", "my run") == "mlx-tiny train --resume 'my run'"
+    for started in ("/x/site-packages/pytest/__main__.py", "notebook"):
+        monkeypatch.setattr(sys, "argv", [started])
+        assert again("info") == "mlx-tiny info"
+    monkeypatch.setattr(sys, "argv", ["/x/mlx_tiny/__main__.py"])
+    assert shlex.split(again("info")) == [sys.executable, "-m", "mlx_tiny", "info"]
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 import subprocess
 import sys
@@ -10,10 +11,11 @@ import threading
 import time
 
 import pytest
-from tiny_run import subprocess_environment
+from tiny_run import subprocess_environment, wait_until
 
-from mlx_tiny.tools import signals
+from mlx_tiny.tools import signals, waiting
 from mlx_tiny.tools.signals import ENDING, Interrupted, Interruption, keyboard_interrupts
+from mlx_tiny.tools.waiting import Waiting
 
 
 @pytest.fixture
@@ -28,6 +30,21 @@ def test_a_signal_ends_with_its_exit_code(number: signal.Signals, capsys: pytest
         signal.raise_signal(number)
     assert ended.value.code == 128 + number and interruption.signal is number
     assert capsys.readouterr().err == f"mlx-tiny: Interrupted ({number.name}).\n"
+
+
+def test_the_line_of_a_signal_does_not_follow_the_dots_of_a_phase(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "_FIRST_S", 0.01)
+    with Interruption().answering() as interruption:
+        interruption.hold("it is saved")
+        with Waiting("measuring"):
+            wait_until(lambda: waiting._open is not None)
+            signal.raise_signal(signal.SIGINT)
+            wait_until(lambda: waiting._open is None)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("measuring ...") and lines[1].startswith("mlx-tiny: Interrupted (SIGINT)")
+    assert re.fullmatch(r"measuring \.\.\. \d\.\d s", lines[2]) and len(lines) == 3
 
 
 @pytest.mark.usefixtures("patient")
