@@ -10,9 +10,10 @@ from mlx_tiny.data.batches import BatchStream, MixedStream
 from mlx_tiny.data.mixture import Corpus
 from mlx_tiny.errors import TinyError
 from mlx_tiny.files import make_folder, require_ordinary, require_writable
-from mlx_tiny.records import Progress
+from mlx_tiny.records import Progress, from_plain
 from mlx_tiny.training.backend import Backend, State
 from mlx_tiny.training.checkpoint import RunFolder
+from mlx_tiny.training.watch import LossWatch
 
 _REPORTS = ("report.json", "report.md", "loss.png")
 
@@ -57,7 +58,10 @@ def begin(run: RunFolder, backend: Backend, tell: Callable[[str], None], *, resu
         if run.resumes_from == "best":
             kept = [f"; kept is {path}" for path in run.return_to_best()]
             tell(f"the run goes back to its best checkpoint{''.join(kept)}")
-        run.metrics.rewind(progress.step, tell)
+        losses = run.metrics.rewind(progress.step, tell)
+        watch = from_plain(LossWatch, progress.losses, "account of the run")
+        if len(losses) != progress.step or not watch.has_seen(losses):
+            tell(f"warning: {run.metrics.path} lacks steps of this run, or has those of another")
         run.save_config()
         begun = f"resumed at step {progress.step}, after {progress.tokens:,} tokens"
         origin = run.origin
@@ -83,10 +87,11 @@ def _require_not_begun(run: RunFolder) -> None:
     """Raise a TinyError when a run without a checkpoint has weights already, which a new beginning would replace."""
     if run.weights.exists() or run.origin is not None:
         begun = "started from another run" if run.origin else "has ended"
+        weights = f", whose weights --from {shlex.quote(str(run.path))} takes" if run.weights.exists() else ""
         raise TinyError(
             f"The run at {run.path} {begun}, and its last checkpoint is missing, so it cannot go on",
             expected=f"the file {run.checkpoint('last')}",
-            remedy="Restore it from a copy, or start a new run",
+            remedy=f"Restore it from a copy, or start a new run{weights}",
         )
 
 

@@ -183,15 +183,14 @@ class RunFolder:
         """Read a checkpoint and check that it is whole and belongs to this run.
 
         Raises:
-            TinyError: missing, damaged, or of another version or configuration; where the best checkpoint could be
-                taken instead of the last one, the error says so.
+            TinyError: missing, damaged, or of another version or configuration; where the other of `last` and `best`
+                could be taken instead, the error says so.
         """
+        other, flags = ("best", ["--resume-from", "best"]) if name == "last" else ("last", [])
         try:
             return self._load_checkpoint(name)
         except TinyError as error:
-            if name != "last":
-                raise
-            raise self._offering("best", "go on from it", ["--resume-from", "best"], error) from error
+            raise self._offering(other, "go on from it", flags, error) from error
 
     def _load_checkpoint(self, name: str) -> tuple[TrainingState, Progress]:
         path = self.checkpoint(name)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mlx_tiny.errors import TinyError
 from mlx_tiny.files import atomic_write, explained, require_ordinary
-from mlx_tiny.records import FinalRecord, MetricsRecord, metrics_from_json, to_json
+from mlx_tiny.records import FinalRecord, MetricsRecord, StepRecord, metrics_from_json, to_json
 
 _MOST_LINE_BYTES = 1 << 20
 """Ours have less than 1 kB, and 20 bytes more for each text of a mixture."""
@@ -31,16 +31,19 @@ class MetricsFile:
         """All lines but damaged ones."""
         return [entry for entry in self._entries() if not isinstance(entry, bytes)]
 
-    def rewind(self, step: int, tell: Callable[[str], None] = lambda _: None) -> None:
+    def rewind(self, step: int, tell: Callable[[str], None] = lambda _: None) -> list[float]:
         """Drop the lines that a run resumed at `step` will write again: those of later steps, and that of its end.
 
         Args:
             tell: called with a line where there are damaged lines, which are kept in a file of their own.
 
+        Returns:
+            The losses of the steps that are left.
+
         Raises:
             TinyError: no ordinary file, disk full, no permission.
         """
-        damaged = 0
+        damaged, losses = 0, []
         with atomic_write(self.path, "w") as file:
             for entry in self._entries():
                 if isinstance(entry, bytes):
@@ -48,9 +51,11 @@ class MetricsFile:
                     self._keep_aside(entry)
                 elif entry.step <= step and not isinstance(entry, FinalRecord):
                     file.write(to_json(entry) + "\n")
+                    losses += [entry.loss] if isinstance(entry, StepRecord) else []
         if damaged:
             lines = "A line" if damaged == 1 else f"{damaged} lines"
             tell(f"warning: {lines} of {self.path} cannot be read: kept in {self.damaged.name}")
+        return losses
 
     def _entries(self) -> Iterator[MetricsRecord | bytes]:
         """The record of each line, or its bytes where it is damaged."""

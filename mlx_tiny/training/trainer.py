@@ -334,7 +334,7 @@ class Trainer:
             state, progress = self.backend.load_checkpoint(self.run, "best")
             return state, "best", progress.step
         except TinyError as error:
-            self.listener.message(f"the last weights are kept, although earlier ones were better: {error}")
+            self.listener.message(f"the last weights are kept, although earlier ones were better: {error.failed}")
             return last, "last", self.step_number
 
     def _explained(self, error: Diverged) -> TinyError:

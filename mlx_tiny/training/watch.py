@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mlx_tiny.errors import TinyError
@@ -23,6 +25,14 @@ class LossWatch:
 
     mean: float | None = None
     lowest: float | None = None
+
+    def has_seen(self, losses: Iterable[float]) -> bool:
+        """Whether these are the losses that it has seen."""
+        other = LossWatch()
+        with contextlib.suppress(Diverged):
+            for loss in losses:
+                other.see(0, loss)
+        return other == self
 
     def see(self, step: int, loss: float) -> None:
         """Record the loss of one step, in nats per token."""

@@ -208,6 +208,23 @@ def test_a_full_disk_during_preparation_leaves_nothing(place: Path) -> None:
     assert everything(place) == before
 
 
+def test_metrics_of_another_run_are_noticed(copied: Path) -> None:
+    metrics = copied / "metrics.jsonl"
+    sound = metrics.read_text()
+    told = "lacks steps of this run, or has those of another"
+    for changed in (sound.replace('"loss": ', '"loss": 1'), sound[sound.index("\n") + 1 :], sound):
+        metrics.write_text(changed)
+        (copied / "report.json").unlink(missing_ok=True)  # so that it is written again, without a step
+        assert (told in succeeded(call("train", "--resume", copied)).err) == (changed != sound)
+
+
+def test_a_missing_best_checkpoint_is_no_end(copied: Path) -> None:
+    (copied / "checkpoints" / "best.safetensors").unlink()
+    refused = call("train", "--resume", copied, "--resume-from", "best", "--budget", "20ktok")
+    assert_explained(refused, Case((), ("No checkpoint at", "The last checkpoint, of step")))
+    assert "--resume-from" not in refused.err
+
+
 def test_files_that_may_not_be_read_are_not_called_damaged(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: Any, *arguments: Any) -> Any:
         if Path(path).name == unreadable:

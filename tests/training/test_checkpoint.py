@@ -271,7 +271,7 @@ def test_a_run_is_created_whole_or_not_at_all(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["stories.txt"]
 
 
-ACTIONS: dict[str, Callable[[RunFolder, TrainingState], None]] = {
+ACTIONS: dict[str, Callable[[RunFolder, TrainingState], object]] = {
     "checkpoint": lambda run, state: run.save_checkpoint("last", state, Progress(step=8)),
     "weights": lambda run, state: run.save_weights({name: 2 * array for name, array in state.parameters.items()}, 7),
     "rewound metrics": lambda run, _: run.metrics.rewind(0),
