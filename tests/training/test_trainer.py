@@ -165,16 +165,33 @@ def test_a_budget_of_flops_ends_at_the_nearest_step(tmp_path: Path) -> None:
     assert outcome.progress.flops == pytest.approx(9 * flops)
 
 
-def test_a_budget_of_time_ends_in_time(tmp_path: Path) -> None:
-    run = create_run(tmp_path / "run", tiny_config(tmp_path, budget="1s", evaluations=3, samples=1))
-    recorder = Recorder()
-    trainer = tiny_trainer(run, recorder)
-    outcome = trainer.train()
-    longest = max(np.diff([report.seconds for report in recorder.steps]))
-    # The account is closed when the last checkpoint is written, which counts as well.
-    assert abs(recorder.steps[-1].seconds - 1) < 0.3 + longest
-    assert outcome.progress.seconds < 1 + 0.3 + longest
-    assert recorder.steps[-1].fraction < 1.1 and recorder.steps[-1].multiplier < 0.5
+def test_a_budget_of_time_ends_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    step_s, pause_s = 0.01, 0.05
+    moment = 0.0
+
+    class Taking(Recorder):
+        """Lets the time pass that steps, evaluations and samples are to take."""
+
+        def step(self, report) -> None:
+            nonlocal moment
+            super().step(report)
+            moment += step_s
+
+        def evaluation(self, record) -> None:
+            nonlocal moment
+            super().evaluation(record)
+            moment += pause_s
+
+        def sample(self, fraction: float, text: str) -> None:
+            nonlocal moment
+            moment += pause_s
+
+    monkeypatch.setattr(trainer, "Clock", lambda: Clock(lambda: moment))
+    run, recorder = create_run(tmp_path / "run", tiny_config(tmp_path, budget="1s", evaluations=3, samples=1)), Taking()
+    outcome = tiny_trainer(run, recorder).train()
+    assert outcome.progress.seconds == pytest.approx(1, abs=step_s)
+    assert len(recorder.steps) == pytest.approx((1 - 3 * pause_s) / step_s, abs=1)
+    assert 0.9 < recorder.steps[-1].fraction < 1 and recorder.steps[-1].multiplier < 0.5
     assert len(recorder.evaluations) == 2
 
 
