@@ -12,6 +12,7 @@ from mlx_tiny import __version__
 from mlx_tiny.cli.output import say
 from mlx_tiny.cli.streams import drop, standard_streams
 from mlx_tiny.errors import TinyError, one_line, shortened
+from mlx_tiny.machine.memory import require_libraries
 from mlx_tiny.machine.support import unsupported_reason
 from mlx_tiny.tools.signals import Interruption
 from mlx_tiny.training.device_errors import DeviceError, device_error
@@ -40,6 +41,7 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
+        require_libraries()
         module = importlib.import_module(f"mlx_tiny.cli.{cmd_name}_command")
         command: click.Command = module.command
         return command

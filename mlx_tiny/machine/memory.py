@@ -18,6 +18,11 @@ _ARENAS_BYTES = 192 << 20
 """Address space that glibc reserves for the heaps of further threads: 64 MB each."""
 _SURE = 1.15
 """Where memory ends in a crash instead of an error, the estimate has to fit with the error that it may have."""
+_UNTIL_LATER_BYTES = 40 << 20
+"""Address space that this process reserves while it prepares its data, before it looks once more: up to 33 MB."""
+# Limits of address space: their name, what counts, how the shell calls them, and the least in which MLX and numpy can
+# be loaded. OpenBLAS ends a process below that by SIGINT, and others by a segmentation fault (measured with one core).
+_LIMITS = (("RLIMIT_AS", "VmSize", "ulimit -v", 400 << 20), ("RLIMIT_DATA", "VmData", "ulimit -d", 200 << 20))
 # Of the memory, by what nobody has asked for: less than 1 GB of 8. On a machine with less than 5 GB, half of one.
 _LITTLE_SHARE, _LITTLE_BYTES = 9, 1 << 29
 _FREE_ON_A_MAC = ("Pages free", "Pages inactive", "Pages speculative", "Pages purgeable")
@@ -42,7 +47,7 @@ def require(what: str, needed_bytes: int, remedy: Callable[[int], str]) -> None:
     Args:
         what: what is to be done, for the error.
         needed_bytes: how much it takes.
-        remedy: what to do instead where at most so many bytes fit.
+        remedy: what to do instead where at most so many bytes fit; they are fewer than fit now.
 
     Raises:
         TinyError: it does not fit.
@@ -53,8 +58,27 @@ def require(what: str, needed_bytes: int, remedy: Callable[[int], str]) -> None:
             f"{what} does not fit in the memory that this process may use",
             expected=f"at most {format_bytes(most.bytes)} ({most.source})",
             got=f"about {format_bytes(needed_bytes)}",
-            remedy=remedy(most.bytes),
+            remedy=remedy(most.bytes - _UNTIL_LATER_BYTES),
         )
+
+
+def require_libraries() -> None:
+    """Refuse a limit of address space in which no command can run, before MLX and numpy are imported.
+
+    Raises:
+        TinyError: there is one.
+    """
+    import resource
+
+    for name, _, source, least in _LIMITS:
+        most = resource.getrlimit(getattr(resource, name))[0]
+        if most != resource.RLIM_INFINITY and most < least:
+            raise TinyError(
+                "MLX and numpy do not fit in the memory that this process may use",
+                expected=f"at least {format_bytes(least)}",
+                got=f"{format_bytes(most)} ({source})",
+                remedy=f"Raise the limit ({source})",
+            )
 
 
 def room_bytes() -> int:
@@ -79,7 +103,7 @@ def _limits_of_process() -> list[Limit]:
     found = []
     status = _read(_STATUS)
     resident = _kilobytes("VmRSS", status) or 0
-    for name, size, source in (("RLIMIT_AS", "VmSize", "ulimit -v"), ("RLIMIT_DATA", "VmData", "ulimit -d")):
+    for name, size, source, _ in _LIMITS:
         most = resource.getrlimit(getattr(resource, name))[0]
         if most != resource.RLIM_INFINITY:
             unused = max(0, (_kilobytes(size, status) or 0) - resident) + _ARENAS_BYTES

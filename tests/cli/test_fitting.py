@@ -7,13 +7,16 @@ import json
 import re
 import resource
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mlx_tiny.cli.fitting import expected_memory
+from mlx_tiny.cli.fitting import expected_memory, require_memory
 from mlx_tiny.cli.train_command import _planned
+from mlx_tiny.config import RunConfig
+from mlx_tiny.errors import TinyError
 from mlx_tiny.machine import memory
 from mlx_tiny.study.plan import PRESETS, choose, sparing
 from mlx_tiny.tools.processes import environment
@@ -35,6 +38,32 @@ def test_a_limit_of_address_space_is_an_error_and_no_crash(kind: int) -> None:
     )
     assert done.returncode == 1 and "ulimit" in done.stderr and "--micro-batches" in done.stderr
     assert "Traceback" not in done.stderr and not Path("run").exists()
+
+
+@pytest.mark.parametrize("name", ["RLIMIT_AS", "RLIMIT_DATA"])
+def test_a_limit_in_which_no_library_can_be_loaded_is_an_error(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def limits(kind: int) -> tuple[int, int]:
+        most = 100 << 20 if kind == getattr(resource, name) else resource.RLIM_INFINITY
+        return most, most
+
+    monkeypatch.setattr(resource, "getrlimit", limits)
+    finished = call("info")
+    assert finished.code == 1 and "ulimit" in finished.err and not finished.out
+
+
+def test_the_remedy_is_accepted_although_less_memory_is_left_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    def in_parts(count: int) -> RunConfig:
+        config = PRESETS["small"].config()
+        return replace(config, train=replace(config.train, micro_batches=count))
+
+    most = estimate(in_parts(2)).bytes
+    monkeypatch.setattr(memory, "limit", lambda: memory.Limit(most, "planted"))
+    with pytest.raises(TinyError) as refused:
+        require_memory(in_parts(1))
+    found = re.search(r"--micro-batches (\d+)", str(refused.value))
+    assert found is not None
+    monkeypatch.setattr(memory, "limit", lambda: memory.Limit(most - 33_000_000, "planted"))
+    require_memory(in_parts(int(found[1])))
 
 
 def test_the_micro_batches_of_the_remedy_fit() -> None:
