@@ -242,12 +242,21 @@ def prepare_data(
     )
 
 
-def earlier_keys(source: Source | Mixture, config: DataConfig, tokenizer: Tokenizer | None) -> list[str]:
-    """The keys under which earlier versions prepared the same text in the same tokens."""
+def possible_keys(
+    source: Source | Mixture, config: DataConfig, tokenizer: Tokenizer | None, report: Progress
+) -> list[str]:
+    """The keys under which this version, and then earlier ones, prepare the same text in the same tokens.
+
+    Args:
+        report: called while what the cache lacks is downloaded.
+    """
+    versions = (PREPARED_VERSION, *EARLIER_VERSIONS)
+    for each in source.sources if isinstance(source, Mixture) else (source,):
+        each.make_ready(report)
     if isinstance(source, Mixture):
-        return [source.key(version, config, tokenizer) for version in EARLIER_VERSIONS]
+        return [source.key(version, config, tokenizer) for version in versions]
     fingerprint = source.fingerprint()
-    return [text_key(version, fingerprint, config, tokenizer) for version in EARLIER_VERSIONS]
+    return [text_key(version, fingerprint, config, tokenizer) for version in versions]
 
 
 def find_data(key: str, description: str) -> Corpus | None:

@@ -127,12 +127,11 @@ def _stories(config: DataConfig) -> Source:
 
 
 def _tinystories(config: DataConfig) -> Source:
-    from mlx_tiny.data.tinystories import TinyStoriesSource, cached, require_undamaged
+    from mlx_tiny.data.tinystories import TinyStoriesSource, cached
 
     if "tinystories" in config.sources:
         return TinyStoriesSource(config)
     if cached(config) is None:
-        require_undamaged()
         return _stories(config)
     return TinyStoriesSource(config, cached_only=True)
 

@@ -53,16 +53,24 @@ class Cached:
 
 
 def cached(config: DataConfig) -> Cached | None:
-    """The smallest whole part in the cache that is enough for the settings, else the largest, else None."""
-    parts = sorted(_cached_parts(), key=lambda part: (part.train_bytes, part.valid_bytes))
-    return next((part for part in parts if part.suffices(config)), parts[-1] if parts else None)
+    """The smallest cached part that is enough for the settings, else the largest, else None.
 
-
-def require_undamaged() -> None:
-    """Raise a TinyError when a part in the cache is damaged, so that nothing takes its place without a word."""
-    for folder in _folders():
-        if _read_part(folder) is None:
-            raise _damaged(folder)
+    Raises:
+        TinyError: none is enough, and one is damaged, which may have been.
+    """
+    parts, damage = list[Cached](), None
+    for folder in _home().iterdir() if _home().is_dir() else ():
+        if not folder.name.startswith("."):
+            try:
+                if (part := _read_part(folder)) is not None:
+                    parts.append(part)
+            except TinyError as error:
+                damage = error
+    parts.sort(key=lambda part: (part.train_bytes, part.valid_bytes))
+    found = next((part for part in parts if part.suffices(config)), None)
+    if found is None and damage is not None:
+        raise damage
+    return found or (parts[-1] if parts else None)
 
 
 class TinyStoriesSource:
@@ -73,7 +81,7 @@ class TinyStoriesSource:
         cached_only: take what is in the cache, even if it is less, and never ask the hub.
 
     Raises:
-        TinyError: it is not in the cache, and the hub does not answer.
+        TinyError: it is not in the cache, or damaged there, and the hub does not answer or is not to be asked.
     """
 
     shuffled = False
@@ -83,14 +91,19 @@ class TinyStoriesSource:
         self._config = config
         # A resumed run with the name "tinystories" would download what the cache lacks.
         self.names = ("auto" if cached_only else "tinystories",)
-        self._part = cached(config)
+        self._part, damage = None, None
+        try:
+            self._part = cached(config)
+        except TinyError as error:
+            if cached_only:
+                raise
+            damage = error
         self._to_fetch = False
         self._note = ""
         if self._part is None or not (cached_only or self._part.suffices(config)):
             obstacle = hub.obstacle(REPOSITORY)
             if obstacle is not None and self._part is None:
-                require_undamaged()
-                raise _out_of_reach(obstacle)
+                raise damage or _out_of_reach(obstacle)
             self._to_fetch = obstacle is None
             self._note = f"; the hub does not answer ({obstacle})" if obstacle else ""
         self.size_bytes = config.train_bytes + config.validation_bytes
@@ -120,7 +133,7 @@ class TinyStoriesSource:
         bounds = (self._config.train_bytes, self._config.validation_bytes)
         hashes = {split: hash_file(self._text(split)) for split in FILES}
         if not self._part.hashes.items() <= hashes.items():
-            raise _damaged(self._part.folder)
+            raise _damaged(self._part.folder, "files with other hashes")
         return hash_text("tinystories", *bounds, *hashes.values())
 
     def findings(self, seen: Seen) -> Findings:
@@ -153,33 +166,36 @@ def _home() -> Path:
     return cache_home() / "sources" / "tinystories-v2"
 
 
-def _folders() -> list[Path]:
-    return [folder for folder in _home().iterdir() if not folder.name.startswith(".")] if _home().is_dir() else []
-
-
-def _cached_parts() -> Iterator[Cached]:
-    return (part for folder in _folders() if (part := _read_part(folder)) is not None)
-
-
 def _read_part(folder: Path) -> Cached | None:
-    """The part in `folder`, or None where the files do not agree with its `meta.json`."""
+    """The part in `folder`, or None where there is none, or one of another version.
+
+    Raises:
+        TinyError: the files do not agree with its `meta.json`, or cannot be read.
+    """
+    if not folder.is_dir():
+        return None
     try:
         meta = read_json(folder / "meta.json", "description of the cached data")
         if meta["version"] != _VERSION:
             return None
-        if any((folder / f"{split}.txt").stat().st_size != meta[split]["file_bytes"] for split in FILES):
-            return None
+        for path, size in ((folder / f"{split}.txt", meta[split]["file_bytes"]) for split in FILES):
+            if path.stat().st_size != size:
+                raise ValueError(f"{path.name} with {path.stat().st_size:,} bytes in place of {size:,}")
         limits = [float("inf") if meta[split]["whole"] else float(meta[split]["limit"]) for split in FILES]
         hashes = {split: str(meta[split]["file_hash"]) for split in FILES if "file_hash" in meta[split]}
-    except (TinyError, OSError, KeyError, TypeError, ValueError):
-        return None
+    except (TinyError, OSError, KeyError, TypeError, ValueError) as error:
+        raise _damaged(folder, str(error).rstrip(".")) from error
     return Cached(folder, limits[0], limits[1], hashes)
 
 
 def _fetch(config: DataConfig, report: Progress) -> Cached:
     limits = {"train": config.train_bytes, "valid": config.validation_bytes}
     folder = _home() / f"{config.train_bytes}-{config.validation_bytes}"
-    if _read_part(folder) is None:
+    try:
+        known = _read_part(folder)
+    except TinyError:
+        known = None
+    if known is None:
         discard_folder(folder)
     remove_leftovers(_home())
     with atomic_folder(folder) as aside:
@@ -190,12 +206,16 @@ def _fetch(config: DataConfig, report: Progress) -> Cached:
         write_json(aside / "meta.json", {"version": _VERSION, "repository": REPOSITORY, **meta})
     part = _read_part(folder)
     if part is None:
-        raise _damaged(folder)
+        raise _damaged(folder, "no data of this version")
     return part
 
 
-def _damaged(folder: Path) -> TinyError:
-    return TinyError(f"The cached data in {folder} is damaged", remedy="Delete the folder and run again")
+def _damaged(folder: Path, found: str) -> TinyError:
+    return TinyError(
+        f"The cached data in {folder} is damaged, or cannot be read",
+        got=found,
+        remedy="Delete the folder, and download it again (--data tinystories)",
+    )
 
 
 def _write_split(path: Path, lines: Iterator[str], limit_bytes: int, report: Progress) -> dict[str, object]:

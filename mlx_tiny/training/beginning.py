@@ -21,13 +21,7 @@ _REPORTS = ("report.json", "report.md", "loss.png")
 def require_data_of(run: RunFolder, corpus: Corpus) -> None:
     """Raise a TinyError when the prepared data is not the data that the run was started with."""
     if run.corpus.key != corpus.key or run.corpus.tokenizer != corpus.tokenizer.hash:
-        raise TinyError(
-            f"The data of the run at {run.path} has changed since it was started, or another version prepared it",
-            expected=f"prepared data {run.corpus.key}",
-            got=corpus.key,
-            remedy="Restore the files that the run was started with, or use the version that started it; "
-            f"`--from {shlex.quote(str(run.path))}` starts a new run from its weights",
-        )
+        raise changed_data(run, corpus.key)
     if corpus.tokenizer.size > run.config.model.vocabulary_size:
         raise TinyError(
             f"The model of the run at {run.path} has fewer tokens than its data",
@@ -35,6 +29,17 @@ def require_data_of(run: RunFolder, corpus: Corpus) -> None:
             got=run.config.model.vocabulary_size,
             remedy="Restore config.json from a copy, or start a new run",
         )
+
+
+def changed_data(run: RunFolder, key: str) -> TinyError:
+    """The error for a text that is not that of the run, but has this key."""
+    return TinyError(
+        f"The data of the run at {run.path} has changed since it was started, or another version prepared it",
+        expected=f"prepared data {run.corpus.key}",
+        got=key,
+        remedy="Restore the files that the run was started with, or use the version that started it; "
+        f"`--from {shlex.quote(str(run.path))}` starts a new run from its weights",
+    )
 
 
 def begin(run: RunFolder, backend: Backend, tell: Callable[[str], None], *, resume: bool) -> tuple[State, Progress]:

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 from mlx_tiny.config import DataConfig
 from mlx_tiny.data.documents import Progress
-from mlx_tiny.data.mixture import Corpus, earlier_keys, find_data, prepare_data, resolve_data, split_weight
+from mlx_tiny.data.mixture import Corpus, find_data, possible_keys, prepare_data, resolve_data, split_weight
+from mlx_tiny.data.prepare import silent
 from mlx_tiny.data.prepared import PreparedCorpus
 from mlx_tiny.data.tokenizer import schema_of
 from mlx_tiny.errors import TinyError
-from mlx_tiny.training.beginning import require_data_of
+from mlx_tiny.training.beginning import changed_data, require_data_of
 from mlx_tiny.training.checkpoint import RunFolder
 
 
@@ -39,16 +40,18 @@ def own_text(run: RunFolder, progress: Progress | None = None, tell: Callable[[s
             got=error.got,
             remedy="Put the text back where it was, or restore the cache (MLX_TINY_HOME)",
         ) from error
-    if (
-        source.names != config.sources
-    ):  # `auto` means TinyStories in a run, and generated stories where these are missing
+    # In a run, `auto` means TinyStories, and not the generated stories that it means where these are missing.
+    if source.names != config.sources:
         raise TinyError(
             f"TinyStories, on which the run at {run.path} is trained, is not in the cache any more",
             remedy="Restore the cache (MLX_TINY_HOME)",
         )
-    corpus = prepare_data(config, progress=progress, source=source, tokenizer=tokenizer, tell=tell)
-    if run.corpus.key != corpus.key and run.corpus.key in earlier_keys(source, config, tokenizer):
-        corpus = replace(corpus, key=run.corpus.key)
+    keys = possible_keys(source, config, tokenizer, progress or silent)
+    if run.corpus.key not in keys:  # before another text is prepared in vain
+        raise changed_data(run, keys[0])
+    corpus = replace(
+        prepare_data(config, progress=progress, source=source, tokenizer=tokenizer, tell=tell), key=run.corpus.key
+    )
     require_data_of(run, corpus)
     return corpus
 

@@ -108,6 +108,7 @@ def test_a_run_goes_on_with_its_own_data_whatever_has_become_of_its_text(place: 
     assert (finished.code, finished.out) == (1, "") and files_below(place / "r") == before
     error = finished.err.splitlines()[-1]
     assert "has changed since it was started" in error and "Expected prepared data" in error and "Restore" in error
+    assert list(cached.parent.iterdir()) == [], "another text is not prepared in vain"
 
 
 def test_a_model_with_fewer_tokens_than_its_data_is_refused(place: Path) -> None:

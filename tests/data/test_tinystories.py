@@ -139,19 +139,30 @@ def test_a_broken_download_leaves_nothing(fake: Hub, home: Path, fails_after: in
     assert len(texts(config(200))[0]) == 20
 
 
-def test_a_damaged_cache_is_fetched_again(fake: Hub, home: Path) -> None:
+@pytest.mark.parametrize("name", ["train.txt", "valid.txt", "meta.json"])
+@pytest.mark.parametrize("content", ["x", json.dumps({"version": 1}), None])
+def test_a_damaged_cache_is_an_error_or_fetched_again(fake: Hub, home: Path, name: str, content: str | None) -> None:
+    texts(config(50, 50))
     texts(config(100))
-    folder = home / "sources" / "tinystories-v2" / "100-100"
-    for damage in ("train.txt", "meta.json"):
-        (folder / damage).write_text("x")
-        with pytest.raises(TinyError, match=r"damaged.*Delete the folder"):
-            resolve(config(100, source="auto"))
-        fake.reachable = False
-        with pytest.raises(TinyError, match=r"damaged.*Delete the folder"):
-            resolve(config(100))
-        fake.reachable = True
-        assert len(texts(config(100))[0]) == 10
-    (folder / "meta.json").write_text(json.dumps({"version": 1}))
+    path = home / "sources" / "tinystories-v2" / "100-100" / name
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+    assert isinstance(resolve(config(50, 50, source="auto")), TinyStoriesSource)
+    with pytest.raises(TinyError, match=r"100-100 is damaged.*--data tinystories"):
+        resolve(config(100, source="auto"))
+    fake.reachable = False
+    with pytest.raises(TinyError, match="100-100 is damaged"):
+        resolve(config(100))
+    fake.reachable = True
+    assert len(texts(config(100))[0]) == 10
+    assert len(texts(config(100, source="auto"))[0]) == 10
+
+
+def test_a_part_of_another_version_is_none(fake: Hub, home: Path) -> None:
+    texts(config(100))
+    path = home / "sources" / "tinystories-v2" / "100-100" / "meta.json"
+    path.write_text(json.dumps({"version": 2}))
     assert tinystories.cached(config(100)) is None
 
 
