@@ -41,7 +41,7 @@ class TinyError(Exception):
         comparison = ", ".join(f"{label} {_part(value)}" for label, value in values if value is not None)
         remedy = shortened(one_line(self.remedy or ""))
         sentences = [_part(self.failed), comparison[:1].upper() + comparison[1:], remedy]
-        return " ".join(f"{sentence}." for sentence in sentences if sentence)
+        return " ".join(sentence + "." * (not sentence.endswith("?")) for sentence in sentences if sentence)
 
 
 def printable(text: str) -> str:

@@ -16,6 +16,7 @@ from mlx_tiny.errors import CheckFailed, TinyError, first_line, one_line, printa
         ({"expected": 3, "got": 4}, "It broke. Expected 3, got 4."),
         ({"expected": 0, "got": ""}, "It broke. Expected 0, got ."),
         ({"remedy": "Mend it"}, "It broke. Mend it."),
+        ({"remedy": "Is it mended?"}, "It broke. Is it mended?"),
         ({"expected": "a", "got": "B", "remedy": "Mend it"}, "It broke. Expected a, got B. Mend it."),
     ],
 )

@@ -5,6 +5,7 @@ Messages name options as the command line does: `--text-column` is the keyword `
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,9 @@ from mlx_tiny.data.summary import reading_warnings
 from mlx_tiny.errors import TinyError
 from mlx_tiny.linux.kernels import private_folder
 from mlx_tiny.model.writing import as_text, instruction, question, write_text
+from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.evaluate import Evaluation, evaluate_texts
+from mlx_tiny.training.origin import learned_documents
 from mlx_tiny.training.scoring import Score, score_texts
 from mlx_tiny.training.trained import TrainedModel, load_model
 
@@ -140,6 +143,8 @@ def train(data: str | Path | Sequence[str | Path], run: str | Path | None = None
 def evaluate(model: TrainedModel, data: str | Path | Iterable[str], **reading: Any) -> Evaluation:
     """Strength of a model on any text, in bits per byte, by the protocol of `mlx-tiny eval`.
 
+    A warning says how many of the documents the model was trained on, or that this is not known.
+
     Args:
         data: name of a file, a folder or a glob, which is read as `mlx-tiny eval` reads it; or documents, as a list.
         reading: settings of `mlx_tiny.config.DataConfig` that say how files are read, such as `text_column`;
@@ -164,13 +169,26 @@ def evaluate(model: TrainedModel, data: str | Path | Iterable[str], **reading: A
         )
     else:
         texts = _documents(texts)
+    measured = list[str]()
     with private_folder():
         evaluation, _ = evaluate_texts(
-            model.parameters, model.config, model.tokenizer, texts, asked=model.implementation
+            model.parameters, model.config, model.tokenizer, _kept(texts, measured), asked=model.implementation
         )
+    doubts = list[str]()
+    with contextlib.suppress(TinyError):  # the run was moved or deleted
+        _, doubts = learned_documents(RunFolder(model.run), measured, model.tokenizer) if model.run else (None, [])
+    for line in doubts:
+        warnings.warn(line, stacklevel=2)
     for line in reading_warnings(tally.skipped, tally.markers, tally.left_out):
         warnings.warn(line, stacklevel=2)
     return evaluation
+
+
+def _kept(texts: Iterable[str], kept: list[str]) -> Iterator[str]:
+    """The texts, each of which is kept when it is taken."""
+    for text in texts:
+        kept.append(text)
+        yield text
 
 
 def _documents(texts: Any) -> Iterator[str]:

@@ -35,8 +35,7 @@ def command(run: Path, text: str, as_json: bool, **flags: Any) -> None:
     from mlx_tiny.tools.tables import block
     from mlx_tiny.training.checkpoint import RunFolder
     from mlx_tiny.training.evaluate import evaluate_texts
-    from mlx_tiny.training.learned import count_learned
-    from mlx_tiny.training.origin import learned_keys, learned_texts
+    from mlx_tiny.training.origin import learned_documents
     from mlx_tiny.training.trained import load_model
 
     model, tally, documents = load_model(run, say), Tally(), list[str]()
@@ -52,16 +51,9 @@ def command(run: Path, text: str, as_json: bool, **flags: Any) -> None:
     )
     for line in reading_lines(tally):
         say(line)
-    folder = RunFolder(run)
-    known = learned_texts(folder)
-    if len(known) < len(learned_keys(folder)):
-        say("warning: it is not known whether the text was trained on: the data of the run is not all in the cache")
-    learned = count_learned(documents, model.tokenizer, known) if known else None
-    if learned:
-        say(
-            f"warning: documents that were trained on: {learned:,} of {len(documents):,}; the result is better than on "
-            f"new text"
-        )
+    learned, doubts = learned_documents(RunFolder(run), documents, model.tokenizer)
+    for line in doubts:
+        say(f"warning: {line}")
     events = sum(map(count_events, documents))
     values = {
         "bits_per_byte": result.bits_per_byte,

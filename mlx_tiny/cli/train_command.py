@@ -17,6 +17,7 @@ from mlx_tiny.cli.output import say
 from mlx_tiny.cli.resume import resume
 from mlx_tiny.cli.session import SECTIONS
 from mlx_tiny.config import RunConfig, TrainConfig
+from mlx_tiny.errors import TinyError
 from mlx_tiny.records import from_plain, to_plain
 from mlx_tiny.tools.waiting import Waiting
 
@@ -32,9 +33,18 @@ class _TrainCommand(CommandWithSections):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if extra := super().parse_args(ctx, args):
-            named = " ".join(f"--data {shlex.quote(word)}" for word in extra)
-            raise click.UsageError(f"Got unexpected words: {' '.join(extra)}. A text is named by --data: {named}", ctx)
+            raise click.UsageError(f"Got unexpected words: {' '.join(extra)}. {_meant(extra)}", ctx)
         return []
+
+
+def _meant(words: list[str]) -> str:
+    """How the user can say what words without an option seem to mean."""
+    from mlx_tiny.units import parse_quantity
+
+    with contextlib.suppress(TinyError):
+        if len(words) == 1 and not Path(words[0]).exists() and parse_quantity(words[0]):
+            return f"A budget is named by --budget: --budget {words[0]}"
+    return f"A text is named by --data: {' '.join(f'--data {shlex.quote(word)}' for word in words)}"
 
 
 @click.command(cls=_TrainCommand)

@@ -147,6 +147,6 @@ def _no_documents(name: str, seen: Seen) -> TinyError:
     skipped = ", ".join(f"{count:,} {reason}" for reason, count in seen.tally.skipped.items())
     return TinyError(
         f"{name} contains no documents: all its texts are empty",
-        got=f"skipped {skipped}" if skipped else None,
+        got=skipped or None,
         remedy="Name a file with text",
     )

@@ -36,7 +36,7 @@ class Split:
         """In words, for a header."""
         return {
             "hash": "documents held out by a hash of their text",
-            "ends": f"few documents: the last {self.share:.3g} of each is held out",
+            "ends": f"few documents: the end of each is held out, about {self.share:.3g} of the text",
             "none": "nothing held out: strength is measured on the beginning of the training text",
         }[self.kind]
 

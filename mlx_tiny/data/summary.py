@@ -36,14 +36,14 @@ def reading_warnings(skipped: Mapping[str, int], markers: int, left_out: Iterabl
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in skipped.items())
         lines.append(f"warning: skipped {reasons}")
     if markers:
-        lines.append(f"warning: {markers:,} documents contain a marker such as <|endoftext|> in their text")
+        lines.append(f"warning: documents with a marker such as <|endoftext|> in their text: {markers:,}")
     return lines
 
 
 def _vocabulary(record: PreparedRecord) -> list[str]:
     size, largest = record.vocabulary_size, record.settings.vocabulary_size
     return (
-        [f"vocabulary: {size} tokens; the text that it is made from does not support {largest}"]
+        [f"vocabulary: {size} tokens, because the text is too short or too uniform for {largest}"]
         if size < largest
         else []
     )
@@ -58,7 +58,7 @@ def _items(record: PreparedRecord) -> list[str]:
     full = "; a larger --vocabulary-size has room for more" * record.items_fill_vocabulary
     return [
         f"items: {record.items:,} can be predicted; {shares[0]} of the events for training and {shares[1]} of those "
-        f"for validation have another item{full}"
+        f"for validation are of items without a token of their own{full}"
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 
 import mlx.core as mx
@@ -11,12 +12,13 @@ import numpy as np
 from mlx_tiny.config import RunConfig
 from mlx_tiny.data.mixture import Corpus, split_weight
 from mlx_tiny.data.prepared import PreparedCorpus
+from mlx_tiny.data.tokenizer import Tokenizer
 from mlx_tiny.model.parameters import Parameters
 from mlx_tiny.ops.implementations import beyond_training
 from mlx_tiny.records import Origin
 from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.evaluate import evaluate, fingerprint
-from mlx_tiny.training.learned import count_learned_validation
+from mlx_tiny.training.learned import count_learned, count_learned_validation
 from mlx_tiny.training.own_text import in_cache
 from mlx_tiny.training.step import TrainingState, fresh_state
 
@@ -72,6 +74,18 @@ def learned_texts(run: RunFolder) -> list[Corpus]:
     """The prepared texts that the model of a run was trained on, as far as they are in the cache."""
     texts = (in_cache(key, "", run.corpus.tokenizer) for key in learned_keys(run))
     return [text for text in texts if text is not None]
+
+
+def learned_documents(run: RunFolder, documents: Sequence[str], tokenizer: Tokenizer) -> tuple[int | None, list[str]]:
+    """How many documents a model was trained on, None where none of its text is in the cache; and warnings."""
+    known, lines = learned_texts(run), list[str]()
+    if len(known) < len(learned_keys(run)):
+        lines.append("it is not known whether the text was trained on: the data of the run is not all in the cache")
+    count = count_learned(documents, tokenizer, known) if known else None
+    if count:
+        of = f"{count:,} of {len(documents):,}"
+        lines.append(f"documents that were trained on: {of}; the result is better than on new text")
+    return count, lines
 
 
 def learned_keys(run: RunFolder) -> tuple[str, ...]:

@@ -30,6 +30,8 @@ class TrainedModel:
     """Settings of the text that it was trained on, which also hold where it is applied to other text."""
     single_lines: bool = False
     """Whether each document that it was trained on is a single line, such as a name."""
+    run: Path | None = None
+    """The folder that it was loaded from."""
 
     def __repr__(self) -> str:
         c = self.config
@@ -53,6 +55,5 @@ def load_model(path: Path, tell: Callable[[str], None] = lambda _: None) -> Trai
     parameters = run.load_weights(tell)
     implementation = beyond_training(run.config.train.implementation)
     single_lines = run.corpus.single_lines
-    return TrainedModel(
-        parameters, run.config.model, run.load_tokenizer(), implementation, run.config.data, single_lines
-    )
+    sizes, data, folder = run.config.model, run.config.data, path.absolute()
+    return TrainedModel(parameters, sizes, run.load_tokenizer(), implementation, data, single_lines, folder)

@@ -7,6 +7,7 @@ import io
 import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]
         patch.setattr(api, "train", small)
         patch.setattr("mlx_tiny.report.report._plot", lambda *_: None)
         write_notes(folder / "notes.txt")
+        (folder / "other.txt").write_text(story(9001), encoding="utf-8")
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             exec(compile(source, "README.md", "exec"), names)
         yield {**names, "printed": out.getvalue(), "shown": err.getvalue()}
@@ -120,6 +122,14 @@ def test_a_message_may_be_bytes(monkeypatch: pytest.MonkeyPatch, example: dict[s
     monkeypatch.setattr(api, "question", lambda _, message, __: asked.append(message) or message)
     mlx_tiny.generate(example["model"], "Grüße".encode(), chat=True, max_tokens=1)
     assert asked == ["Grüße"]
+
+
+def test_text_that_was_trained_on_is_warned_of(example: dict[str, Any]) -> None:
+    with pytest.warns(UserWarning, match="trained on: "):
+        mlx_tiny.evaluate(example["model"], "notes.txt")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mlx_tiny.evaluate(example["model"], "other.txt")
 
 
 def test_a_suffix_may_be_given_alone(example: dict[str, Any]) -> None:

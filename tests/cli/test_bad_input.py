@@ -107,6 +107,7 @@ SETTING_CASES = {
     "joules": setting("--budget 5kJ", "'5kJ' is in joules", "no energy meter", "5m, 20Mtok or 1e15flop"),
     "unknown preset": setting("--preset huge", "Unknown preset 'huge'", "Expected auto, tiny, mini"),
     "unknown flag": setting("--bugdet 5m", "--bugdet", "Did you mean", "--budget", code=USAGE),
+    "budget without --budget": Case(("train", "5m"), ("--budget 5m",), USAGE),
     "text without --data": Case(("train", "my notes.txt"), ("--data 'my notes.txt'",), USAGE),
     "unknown command": Case(("tarin",), ("No such command 'tarin'",), USAGE),
     "unknown activation": setting(
