@@ -49,6 +49,11 @@ class Budget:
         if self._started_at is None:
             self._started_at = self.clock()
 
+    @property
+    def started(self) -> bool:
+        """Whether the clock of this session runs."""
+        return self._started_at is not None
+
     def charge(self, tokens: int, flops: float) -> None:
         """Add the tokens and model FLOPs of one step to the account."""
         self.spent_tokens += tokens

@@ -1,4 +1,4 @@
-"""The clock of a session, which does not count the time in which the process was stopped or the machine asleep."""
+"""The clock of a session, which does not count the time in which the process was stopped, or waited to be read."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-_BEAT_S = 0.25
-_SHORTEST_GAP_S = 1.0
-"""A busy machine keeps a process waiting for less."""
-_MANY_STEPS = 10
+_BEAT_S = 0.05
+# Far below any Ctrl-Z, so that no row of stops is charged in silence; and twice the longest wait that was measured with
+# seven busy programs per core. A slow step is no gap: the thread goes on looking, or the process computes.
+_SHORTEST_GAP_S = 0.25
 # Sleep must count, so that it can be told. `time.monotonic` leaves it out on Linux and on a Mac; Linux has it in
 # CLOCK_BOOTTIME, and macOS, which has no such clock, in CLOCK_MONOTONIC. None of these is ever set to another time.
 _COUNTS_SLEEP = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -21,31 +21,45 @@ def _now() -> float:
 
 
 class Clock:
-    """Seconds from some moment on, without gaps: times of many steps' length in which this process did nothing.
+    """Seconds from some moment on, without gaps: times in which this process did nothing, or waited for a reader.
 
     Args:
         now: seconds from some moment on; sleep counts.
+        worked: seconds in which this process computed, on all cores together.
     """
 
-    def __init__(self, now: Callable[[], float] = _now) -> None:
-        self._now, self._lock = now, threading.Lock()
-        self.step_s = 0.0
-        """What a step takes at present; the shortest gap is longer than many of them."""
+    def __init__(self, now: Callable[[], float] = _now, worked: Callable[[], float] = time.process_time) -> None:
+        self._now, self._worked, self._lock = now, worked, threading.Lock()
         self.gaps_s = 0.0
         """Duration of all gaps so far."""
-        self._last: float | None = None
-        """When the clock was last looked at, inside of `watched`."""
+        self._last: tuple[float, float] | None = None
+        """Both times when the clock was last looked at, inside of `watched`."""
 
     def __call__(self) -> float:
         """The time in seconds."""
         with self._lock:
-            now = self._now()
+            now, worked = self._now(), self._worked()
             if self._last is not None:
-                still = now - self._last
-                if still > max(_SHORTEST_GAP_S, _MANY_STEPS * self.step_s):
-                    self.gaps_s += still - _BEAT_S
-                self._last = now
+                then, worked_then = self._last
+                self._leave_out(now - then - max(_BEAT_S, worked - worked_then))
+                self._last = now, worked
             return now - self.gaps_s
+
+    def _leave_out(self, seconds: float) -> None:
+        if seconds > _SHORTEST_GAP_S:
+            self.gaps_s += seconds
+
+    @contextlib.contextmanager
+    def waiting(self, at_work_s: float) -> Iterator[None]:
+        """Inside the block, inside of `watched`, time is a gap, but for the seconds that work goes on meanwhile."""
+        began = self()
+        try:
+            yield
+        finally:
+            waited_s = self() - began
+            with self._lock:
+                if self._last is not None:
+                    self._leave_out(waited_s - at_work_s)
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
@@ -57,7 +71,7 @@ class Clock:
                 self()
 
         thread = threading.Thread(target=look, daemon=True)
-        self._last = self._now()
+        self._last = self._now(), self._worked()
         thread.start()
         try:
             yield

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 from mlx_tiny.data.mixture import Corpus
 from mlx_tiny.errors import TinyError
@@ -28,6 +28,7 @@ from mlx_tiny.units import format_seconds
 _PIPELINE_DEPTH = 2
 _SAMPLE_TOKENS = 60
 _COMPILING = "compile and warm up"
+_TOLD_GAP_S = 1.0
 
 
 class Listener(Protocol):
@@ -38,6 +39,16 @@ class Listener(Protocol):
     def step(self, record: StepRecord) -> None: ...
     def evaluation(self, record: EvaluationRecord) -> None: ...
     def sample(self, fraction: float, text: str) -> None: ...
+
+
+class _Unhurried:
+    """A listener whose methods are called inside of `waiting`: after Ctrl-S, they wait for a reader."""
+
+    def __init__(self, listener: Listener, waiting: Callable[[], contextlib.ContextDecorator]) -> None:
+        self._listener, self._waiting = listener, waiting
+
+    def __getattr__(self, name: str) -> Any:
+        return self._waiting()(getattr(self._listener, name))
 
 
 @dataclass(frozen=True)
@@ -119,14 +130,14 @@ class Trainer:
         restarts: int = 0,
     ) -> None:
         require_data_of(run, corpus)
-        self.run, self.corpus, self.listener, self.interruption = run, corpus, listener, interruption
+        self.run, self.corpus, self.interruption = run, corpus, interruption
         self.config = run.config
         self.backend: Backend = backend or MlxBackend(self.config, listener.message)
         self.step = self.backend.step
         self.stream = stream_of(corpus, self.config)
         self.state, progress = begin(run, self.backend, listener.message, resume=resume)
         self.stream.seek(progress.sequences)
-        self.clock, self._told_gaps_s = Clock(), 0.0
+        self.clock, self._noted_gaps_s, self._untold_gaps_s = Clock(), 0.0, 0.0
         self.budget = Budget(self.config.train.budget, progress.tokens, progress.flops, progress.seconds, self.clock)
         self._ended = self.budget.equals(progress.spent_budget)
         self.step_number, self.best = progress.step, progress.best_bits_per_byte
@@ -136,6 +147,9 @@ class Trainer:
         if compile_s:
             self._add(_COMPILING, compile_s)
         self._pending: deque[_InFlight] = deque()
+        self._step_s = 0.0
+        """What a step takes at present."""
+        self.listener = cast(Listener, _Unhurried(listener, self._reader_may_wait))
         self._recent: deque[tuple[int, float]] = deque(maxlen=16)
         """Tokens and seconds of the last steps."""
         self._last_settled = 0.0
@@ -219,7 +233,7 @@ class Trainer:
         self._recent.append((oldest.tokens, now - self._last_settled))
         self._last_settled = now
         tokens, seconds = map(sum, zip(*self._recent, strict=True))
-        self.clock.step_s = seconds / len(self._recent)
+        self._step_s = seconds / len(self._recent)
         record = StepRecord(
             step=oldest.step,
             loss=value,
@@ -245,7 +259,7 @@ class Trainer:
     def _cost_of_stopping_later(self) -> float:
         """Cost of one more step in the unit of the budget; seconds include the steps that still run before it."""
         tokens, flops = self._cost
-        seconds = self.clock.step_s * (1 + 2 * len(self._pending))
+        seconds = self._step_s * (1 + 2 * len(self._pending))
         return {"seconds": seconds, "tokens": float(tokens), "flops": flops}[self.budget.quantity]
 
     def _evaluate_beginning(self, fraction: float) -> None:
@@ -362,11 +376,23 @@ class Trainer:
             yield
         finally:
             self._add(name, self.clock() - started)
-        if (gap_s := self.clock.gaps_s - self._told_gaps_s) > 0:
-            self._told_gaps_s += gap_s
-            self._add("gaps", gap_s)
-            told = f"the process was stopped or the machine asleep for {format_seconds(gap_s)}"
-            self.listener.message(f"{told}, which the budget is not charged with")
+        if (gap_s := self.clock.gaps_s - self._noted_gaps_s) > 0:
+            self._note_gap(gap_s)
+
+    def _note_gap(self, gap_s: float) -> None:
+        self._noted_gaps_s += gap_s
+        self._untold_gaps_s += gap_s
+        self._add("gaps", gap_s)
+        if self._untold_gaps_s < _TOLD_GAP_S:
+            return
+        told = "the process was stopped, the machine asleep or this output not read for"
+        charged = self.budget.quantity == "seconds" and self.budget.started
+        ending = ", which the budget is not charged with" if charged else ""
+        self.listener.message(f"{told} {format_seconds(self._untold_gaps_s)}{ending}")
+        self._untold_gaps_s = self._noted_gaps_s - self.clock.gaps_s  # that of this very line is not told
+
+    def _reader_may_wait(self) -> contextlib.ContextDecorator:
+        return self.clock.waiting(self._step_s * len(self._pending))
 
     def _add(self, phase: str, seconds: float) -> None:
         self.phases[phase] = self.phases.get(phase, 0.0) + seconds

@@ -154,8 +154,52 @@ def test_time_asleep_is_not_charged_and_told(tmp_path: Path, monkeypatch: pytest
     assert len(recorder.evaluations) == 1 and recorder.steps[-1].multiplier < 0.1
     assert 0.9 < outcome.progress.seconds < 1.1
     assert outcome.phases["gaps"] == pytest.approx(3660, abs=1)
-    first, second = [message for message in recorder.messages if "asleep for" in message]
-    assert "1h00m" in first and "59.8s" in second
+    first, second = [message for message in recorder.messages if "asleep" in message]
+    assert "1h00m" in first and "59.9s" in second and "charged" in first
+
+
+def test_gaps_of_a_budget_without_time_are_told_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Sleeper()
+    monkeypatch.setattr(trainer, "Clock", lambda: Clock(lambda: recorder.now_s))
+    run = create_run(tmp_path / "run", tiny_config(tmp_path, budget=tokens(8), evaluations=1, checkpoints=0))
+    outcome = tiny_trainer(run, recorder).train()
+    assert outcome.phases["gaps"] == pytest.approx(3600, abs=1)
+    (told,) = [message for message in recorder.messages if "asleep" in message]
+    assert "1h00m" in told and "charged" not in told
+
+
+class Paused(Recorder):
+    """Nobody reads what is shown, for a while at each line; the clock is looked at meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now_s, self.clock = 0.0, Clock(lambda: self.now_s)
+
+    def step(self, report) -> None:
+        super().step(report)
+        self.now_s += 0.01
+        self._wait(60 if report.step == 5 else 0)
+
+    def message(self, text) -> None:
+        super().message(text)
+        self._wait(30)
+
+    def _wait(self, seconds: int) -> None:
+        for _ in range(10 * seconds):
+            self.now_s += 0.1
+            self.clock()
+
+
+def test_time_in_which_nobody_reads_is_not_charged_and_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = Paused()
+    monkeypatch.setattr(trainer, "Clock", lambda: recorder.clock)
+    run = create_run(tmp_path / "run", tiny_config(tmp_path, budget="1s", evaluations=1, checkpoints=0))
+    outcome = tiny_trainer(run, recorder).train()
+    assert len(recorder.steps) > 50 and 0.9 < outcome.progress.seconds < 1.1
+    assert outcome.phases["gaps"] == pytest.approx(90, abs=1)
+    assert len([message for message in recorder.messages if "charged" in message]) == 1
 
 
 def test_a_budget_of_flops_ends_at_the_nearest_step(tmp_path: Path) -> None:
