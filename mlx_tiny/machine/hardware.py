@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import re
@@ -42,8 +43,9 @@ def usable_cores() -> int:
     return cores
 
 
+@functools.cache
 def memory_bytes() -> int:
-    """Memory that this process may use: the machine's, or its container's limit where that is lower."""
+    """Memory that this process may use: the machine's, or its container's limit where that is lower; read once."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for name in ("memory.max", "memory.limit_in_bytes"):
         limits = _control_group_files("memory", name)

@@ -83,8 +83,8 @@ def require_libraries() -> None:
 
 def room_bytes() -> int:
     """What this process may have now: the lowest limit, or less where what is free and what it has already are less."""
-    free = free_bytes()
-    return limit().bytes if free is None else min(limit().bytes, free + peak_memory_bytes())
+    free, most = free_bytes(), limit().bytes
+    return most if free is None else min(most, free + peak_memory_bytes())
 
 
 def little_bytes() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from importlib.metadata import version
@@ -25,7 +26,7 @@ from mlx_tiny.records import Progress
 from mlx_tiny.tools.processes import peak_memory_bytes
 from mlx_tiny.training.arrays import all_finite
 from mlx_tiny.training.checkpoint import RunFolder
-from mlx_tiny.training.evaluate import BATCH_TOKENS, Evaluation, evaluate
+from mlx_tiny.training.evaluate import Evaluation, evaluate, tokens_at_once
 from mlx_tiny.training.step import TrainingState, TrainingStep
 
 
@@ -116,7 +117,7 @@ class MlxBackend:
         tell(f"implementations: {self._training_step.implementations.line(here())}")
         self.step: Step = self._training_step
 
-    @property
+    @functools.cached_property
     def description(self) -> str:
         return f"mlx {version('mlx')} on {device()}, {len(lanes())} lanes; {prepare().reason}"
 
@@ -144,8 +145,7 @@ class MlxBackend:
             tokens,
             1.0,
             limit_tokens=limit_tokens,
-            # No more than a step computes at once, so that an evaluation fits in the memory of a step.
-            batch_tokens=min(BATCH_TOKENS, train.batch_size // train.micro_batches * model.context),
+            batch_tokens=tokens_at_once(self.config),
             dtype=getattr(mx, train.dtype),
             asked=train.implementation,
         )

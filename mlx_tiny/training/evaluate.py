@@ -17,7 +17,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from mlx_tiny.config import ModelConfig
+from mlx_tiny.config import ModelConfig, RunConfig
 from mlx_tiny.data.batches import ValidationWindows, validation_windows
 from mlx_tiny.data.documents import DocumentHash
 from mlx_tiny.data.tokenizer import Tokenizer
@@ -25,7 +25,7 @@ from mlx_tiny.errors import TinyError
 from mlx_tiny.files import hash_text
 from mlx_tiny.linux.lanes import lane, lanes
 from mlx_tiny.model.forward import token_losses
-from mlx_tiny.model.memory import lanes_at_once
+from mlx_tiny.model.memory import lanes_at_once, windows_bytes
 from mlx_tiny.model.parameters import Parameters
 from mlx_tiny.ops.implementations import AUTO, decide
 from mlx_tiny.ops.operation import dtype_name
@@ -35,6 +35,7 @@ PROTOCOL = "all documents, BOS before each and at the end, consecutive windows o
 """Name of the protocol; a change of the protocol changes the name."""
 BATCH_TOKENS = 4096
 """Tokens that are evaluated at once, where nobody asks for fewer."""
+_LITTLE_BYTES = 32 << 20
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,14 @@ def combined(shares: Sequence[float], evaluations: Sequence[Evaluation]) -> Eval
     scale = tokens / sum(weight * each.tokens for weight, each in zip(weights, evaluations, strict=True))
     nats = sum(weight * each.nats for weight, each in zip(weights, evaluations, strict=True))
     return Evaluation(scale * nats, tokens, scale * sum(shares))
+
+
+def tokens_at_once(config: RunConfig) -> int:
+    """Tokens that a run evaluates at once: those of a step, whose memory they fit in, or what takes little memory."""
+    train, model = config.train, config.model
+    step = train.batch_size // train.micro_batches * model.context
+    little = _LITTLE_BYTES * model.context / windows_bytes(model, 1, train.dtype, train.implementation)
+    return min(BATCH_TOKENS, max(step, int(little)))
 
 
 def evaluate(

@@ -23,7 +23,7 @@ from mlx_tiny.model.memory import (
 )
 from mlx_tiny.model.parameters import parameter_specs
 from mlx_tiny.optim.optimizer import muon_parameters
-from mlx_tiny.training.evaluate import BATCH_TOKENS
+from mlx_tiny.training.evaluate import tokens_at_once
 
 _TORCH_BYTES = 300 << 20
 """Of the process with PyTorch, measured in the same way. The other parts are taken as those of an uncompiled step."""
@@ -96,7 +96,7 @@ def _at_the_head(config: RunConfig) -> dict[str, float]:
         "head": FLOAT_BYTES * tokens * head_copies(compiled) * model.vocabulary_size,
         "sums of gradients": FLOAT_BYTES * (matrices + others) * (train.micro_batches > 1),
     }
-    return _largest(step, _evaluation(config, tokens))
+    return _largest(step, _evaluation(config))
 
 
 def _largest_array(config: RunConfig) -> float:
@@ -107,9 +107,9 @@ def _largest_array(config: RunConfig) -> float:
     return FLOAT_BYTES * max(activation, *(spec.size for spec in parameter_specs(model).values()))
 
 
-def _evaluation(config: RunConfig, tokens: int) -> dict[str, float]:
-    """Of so many tokens at once, in whole windows on all lanes."""
-    windows = len(lanes()) * max(1, min(BATCH_TOKENS, tokens) // config.model.context // len(lanes()))
+def _evaluation(config: RunConfig) -> dict[str, float]:
+    """Of whole windows on all lanes."""
+    windows = len(lanes()) * max(1, tokens_at_once(config) // config.model.context // len(lanes()))
     return {"evaluation": windows_bytes(config.model, windows, config.train.dtype, config.train.implementation)}
 
 

@@ -237,12 +237,13 @@ def control_groups(monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> No
 def test_limits_of_containers_count(
     monkeypatch: pytest.MonkeyPatch, own: str, files: dict[str, str], cores: int | None, memory: int | None
 ) -> None:
+    memory_bytes = hardware.memory_bytes.__wrapped__
     control_groups(monkeypatch, {})
-    cores_without, memory_without = hardware.usable_cores(), hardware.memory_bytes()
+    cores_without, memory_without = hardware.usable_cores(), memory_bytes()
     mounted = {f"/sys/fs/cgroup/{name}": text for name, text in files.items()}
     control_groups(monkeypatch, {"/proc/self/cgroup": own, **mounted})
     assert hardware.usable_cores() == (cores or cores_without)
-    assert hardware.memory_bytes() == (memory or memory_without)
+    assert memory_bytes() == (memory or memory_without)
 
 
 def test_measuring_leaves_the_random_state_alone() -> None:

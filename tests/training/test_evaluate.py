@@ -15,9 +15,9 @@ from numeric import assert_close
 from numpy_model import random_parameters
 from tiny_run import story
 
-from mlx_tiny.config import DataConfig, ModelConfig
+from mlx_tiny.config import DataConfig, ModelConfig, RunConfig, TrainConfig
 from mlx_tiny.data.prepare import prepare
-from mlx_tiny.training.evaluate import Evaluation, combined, evaluate, fingerprint
+from mlx_tiny.training.evaluate import BATCH_TOKENS, Evaluation, combined, evaluate, fingerprint, tokens_at_once
 
 CONFIG = ModelConfig(
     vocabulary_size=256,
@@ -86,6 +86,12 @@ def test_the_batch_does_not_matter(batch_tokens: int) -> None:
     got = evaluate(parameters, CONFIG, tokens, 100, batch_tokens=batch_tokens)
     assert got.bits_per_byte == pytest.approx(whole.bits_per_byte, rel=1e-6)
     assert got.tokens == whole.tokens
+
+
+def test_a_run_evaluates_as_much_at_once_as_a_step_computes_or_takes_little() -> None:
+    small = RunConfig(model=CONFIG, train=TrainConfig(batch_size=2))
+    large = RunConfig(model=ModelConfig(vocabulary_size=16384, width=512), train=TrainConfig(batch_size=2))
+    assert tokens_at_once(small) == BATCH_TOKENS and tokens_at_once(large) == 2 * large.model.context
 
 
 @pytest.mark.parametrize("count", [2, T + 1, 5 * T + 3])
