@@ -33,9 +33,10 @@ os.environ["MLX_TINY_HOME"] = _HOME.name
 # A GPU that cannot run the kernels, as hosted Macs have, is not asked to compute at all.
 if mx.metal.is_available() and why_not_metal():
     mx.set_default_device(mx.cpu)
-# A shell starts what is in a script's background with SIGINT ignored, which processes that tests start would inherit.
-if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell starts what is in a script's background with SIGINT ignored, and nohup with SIGHUP; children would inherit it.
+for number, answer in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, answer)
 
 # Times of single examples say nothing on a shared machine; the suite has its own time limit.
 hypothesis.settings.register_profile("mlx_tiny", deadline=None)
