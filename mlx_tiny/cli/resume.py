@@ -107,7 +107,7 @@ def _new_budget(run: RunFolder, old: str, progress: Progress) -> list[str]:
     falls = 1 - schedule.cooldown
     when = f"from {falls:.0%} of the budget on" if account.fraction < falls else "from here on"
     return [
-        f"budget: {account.text} in place of {old}, and {account.fraction:.0%} of it is spent",
+        f"new budget: {account.text} in place of {old}, and {account.fraction:.0%} of it is spent",
         f"learning rate: {was:.0%} of its peak where the run stopped, {now:.0%} from here{rises}, and falls {when}",
     ]
 
