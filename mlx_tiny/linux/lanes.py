@@ -12,7 +12,6 @@ import ctypes
 import functools
 import itertools
 import os
-import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
@@ -24,6 +23,7 @@ from mlx_tiny.errors import TinyError, first_line
 from mlx_tiny.linux import blas, kernels
 from mlx_tiny.machine.buffers import bound_buffer_cache
 from mlx_tiny.machine.hardware import usable_cores
+from mlx_tiny.tools.processes import output
 
 # With more lanes, the parts of a batch become too small to be worth a thread.
 _MOST_LANES = 16
@@ -72,8 +72,9 @@ def why_not_compiled() -> str | None:
     """Why `mx.compile` does not work on this machine, or None where it does: on a CPU MLX needs g++ for it."""
     if not on_cpu():
         return None
-    if shutil.which("g++") is None:
-        return "MLX compiles its CPU graphs with g++, which is not on the PATH"
+    if not output("g++", "--version"):
+        # MLX asks the same, and then computes without having compiled, and without a word.
+        return "MLX compiles its CPU graphs with g++, which is not on the PATH, or does not work"
     try:
         mx.eval(compiled_function(lambda x: mx.abs(x) * x + 1)(mx.ones(3)))
     except (RuntimeError, OSError) as error:  # a broken g++, or a folder that is full or mounted noexec

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ def open_arrays(path: Path, what: str) -> tuple[Arrays, dict[str, str]]:
     with explained(path):
         open(path, "rb").close()  # MLX would call a file damaged that may not be read
     with _damage_explained(path, what):
-        loaded: Any = mx.load(str(path), format="safetensors", return_metadata=True)
+        loaded: Any = mx.load(_utf8(path), format="safetensors", return_metadata=True)
     arrays, texts = loaded
     if texts.get("format_version") != str(FORMAT_VERSION):
         raise TinyError(
@@ -63,6 +64,16 @@ def open_arrays(path: Path, what: str) -> tuple[Arrays, dict[str, str]]:
             remedy=OTHER_VERSION,
         )
     return arrays, texts
+
+
+def _utf8(path: Path) -> str:
+    """The path as MLX takes it: as UTF-8, whatever the locale."""
+    try:
+        return os.fsencode(path).decode()
+    except UnicodeDecodeError:
+        raise TinyError(
+            f"The name {path} is not UTF-8, as MLX needs it", remedy="Give the folder of the run another name"
+        ) from None
 
 
 def require_identity(path: Path, what: str, found: str | None, identity: str) -> None:

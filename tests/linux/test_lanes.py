@@ -33,12 +33,16 @@ def decided_anew(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("decided_anew")
 def test_a_gpu_needs_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lanes, "on_cpu", lambda: False)
-    monkeypatch.setattr("shutil.which", lambda name: pytest.fail("looked for a compiler"))
+    monkeypatch.setattr(lanes, "output", lambda *_: pytest.fail("looked for a compiler"))
     assert lanes.why_not_compiled() is None
 
 
 @pytest.mark.skipif(mx.default_device().type != mx.DeviceType.cpu, reason="MLX computes on a GPU here")
-def test_without_a_compiler_the_reason_names_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("broken", [False, True])
+def test_without_a_compiler_the_reason_names_it(tmp_path: Path, broken: bool) -> None:
+    if broken:
+        (tmp_path / "g++").write_text("#!/bin/sh\nexit 1\n")
+        (tmp_path / "g++").chmod(0o755)
     assert "g++, which is not on the PATH" in asked(tmp_path)
 
 
@@ -46,7 +50,7 @@ def test_without_a_compiler_the_reason_names_it(tmp_path: Path) -> None:
 def test_a_broken_compiler_is_found_out(tmp_path: Path) -> None:
     compiler = tmp_path / "g++"
     # It answers when asked for its version, as MLX does first, and then makes nothing.
-    compiler.write_text('#!/bin/sh\n[ "$1" = --version ]\n')
+    compiler.write_text('#!/bin/sh\n[ "$1" = --version ] && echo 12\n')
     compiler.chmod(0o755)
     assert "could not compile a CPU graph" in asked(tmp_path)
 

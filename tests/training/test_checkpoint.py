@@ -24,7 +24,7 @@ from mlx_tiny.config import FORMAT_VERSION, RunConfig
 from mlx_tiny.errors import TinyError
 from mlx_tiny.records import Progress, StepRecord, TextOfRun
 from mlx_tiny.tools.processes import environment
-from mlx_tiny.training.arrays import all_finite
+from mlx_tiny.training.arrays import all_finite, save_arrays
 from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.device_errors import DeviceError
 from mlx_tiny.training.step import TrainingState, TrainingStep
@@ -334,3 +334,21 @@ def test_a_run_can_be_moved(run: RunFolder, state: TrainingState, tmp_path: Path
 def test_the_configuration_comes_back(run: RunFolder, tmp_path: Path) -> None:
     assert isinstance(run.config, RunConfig)
     assert run.config == tiny_config(tmp_path)
+
+
+LOAD = """
+import sys
+from pathlib import Path
+from mlx_tiny.training.arrays import open_arrays
+print(len(open_arrays(Path(sys.argv[1]), "weights file")[0]))
+"""
+
+
+@pytest.mark.parametrize(("name", "expected"), [("rün日".encode(), "2"), (b"r\xfc", "is not UTF-8")])
+def test_a_name_outside_of_the_locale_is_no_damage(tmp_path: Path, name: bytes, expected: str) -> None:
+    save_arrays(tmp_path / "weights", {"a": mx.ones(2), "b": mx.ones(3)}, {})
+    os.rename(tmp_path / "weights", os.fsencode(tmp_path) + b"/" + name)
+    locale = environment(LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    command = [os.fsencode(part) for part in (sys.executable, "-c", LOAD)]
+    found = subprocess.run([*command, os.fsencode(tmp_path) + b"/" + name], env=locale, capture_output=True)
+    assert expected in (found.stdout + found.stderr).decode() and b"damaged" not in found.stderr
