@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
 import sys
@@ -10,7 +11,7 @@ import click
 
 from mlx_tiny import __version__
 from mlx_tiny.cli.output import say
-from mlx_tiny.cli.streams import drop, standard_streams
+from mlx_tiny.cli.streams import drop, standard_streams, writable
 from mlx_tiny.errors import TinyError, one_line, shortened
 from mlx_tiny.machine.memory import require_libraries
 from mlx_tiny.machine.support import unsupported_reason
@@ -77,7 +78,7 @@ def _run(arguments: list[str], interruption: Interruption) -> None:
         if isinstance(error, DeviceError) and not interruption.requested:
             from mlx_tiny.cli import restart
 
-            restart.go_on(error, debug="--debug" in arguments)
+            restart.go_on(error, interruption, debug="--debug" in arguments)
         if "--debug" in arguments:
             raise
         _fail(str(error), error.exit_code)
@@ -97,8 +98,10 @@ def _run(arguments: list[str], interruption: Interruption) -> None:
         # A closed pipe, as in `| head`, does not come here: click handles it and exits with 1.
         if "--debug" in arguments:
             raise
-        if error.filename is None:
+        if error.filename is None and not writable(sys.stdout):
             drop(sys.stdout)  # what is left in its buffer would be an error once more when Python ends
+            why = "is closed" if error.errno == errno.EBADF else f"cannot be written: {error.strerror}"
+            _fail(str(TinyError(f"Standard output {why}", remedy="Write to another place, such as /dev/null")), 1)
         refused = f"The system reports an error with {error.filename or 'a file'}: {error.strerror or error}"
         _fail(str(TinyError(refused, remedy="Check the path, its permissions and the disk")), 1)
 

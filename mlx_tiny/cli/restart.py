@@ -19,6 +19,7 @@ from mlx_tiny.tools.processes import environment
 from mlx_tiny.training.device_errors import Continuation, DeviceError, device_errors_explained
 
 if TYPE_CHECKING:
+    from mlx_tiny.tools.signals import Interruption
     from mlx_tiny.training.trainer import Trainer
 
 MOST_RESTARTS = 3
@@ -55,11 +56,16 @@ def offered(trainer: Trainer) -> Iterator[None]:
         raise
 
 
-def go_on(error: DeviceError, *, debug: bool) -> None:
-    """Replace this process by one that continues the run; returns only where that is not offered or not possible."""
+def go_on(error: DeviceError, interruption: Interruption, *, debug: bool) -> None:
+    """Replace this process by one that continues the run; returns only where that is not offered or not possible.
+
+    Raises:
+        Interrupted: a signal has come meanwhile.
+    """
     continuation = error.continuation
     if continuation is None or not sys.executable:
         return
+    interruption.hold("")
     if debug:
         traceback.print_exception(error)
     shorter = {name: str(max(1, _length(name) // _SHORTER)) for name in _LENGTHS}
@@ -72,7 +78,7 @@ def go_on(error: DeviceError, *, debug: bool) -> None:
             stream.flush()
     command = [sys.executable, "-m", "mlx_tiny", *(["--debug"] if debug else []), "train"]
     changes = {**shorter, _COUNTS: f"{continuation.count} {continuation.total}"}
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError), interruption.left_to_the_system():
         os.execve(command[0], [*command, f"--resume={continuation.run}"], environment(**changes))
 
 

@@ -31,6 +31,15 @@ def standard_streams() -> Iterator[None]:
         yield
 
 
+def writable(stream: TextIO) -> bool:
+    """Whether what is left in the stream's buffer, as after an error, can be written now."""
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def drop(stream: TextIO) -> TextIO:
     """Let all that is still written to the stream, also by libraries and by Python at its end, go nowhere."""
     nowhere = open(os.devnull, "w")  # noqa: SIM115

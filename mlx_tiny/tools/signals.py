@@ -114,8 +114,26 @@ class Interruption:
             os.close(inbox)
 
     def hold(self, promise: str) -> None:
-        """Until the end of `answering`, only note the first signal; `promise` is what is said then."""
+        """Until the end of `answering`, only note the first signal; `promise` is said then. Without one it raises."""
         self._promise = promise
+
+    @contextlib.contextmanager
+    def left_to_the_system(self) -> Iterator[None]:
+        """Inside the block, as before this process is replaced, the system ends the process at a signal.
+
+        Raises:
+            Interrupted: one has come before.
+        """
+        answered = [number for number in ENDING if signal.getsignal(number) == self._handle]
+        try:
+            for number in answered:
+                signal.signal(number, signal.SIG_DFL)
+            self._take()
+            self.end_if_requested()
+            yield
+        finally:
+            for number in answered:
+                signal.signal(number, self._handle)
 
     @contextlib.contextmanager
     def cut(self) -> Iterator[None]:
@@ -181,7 +199,8 @@ class Interruption:
         """Decide about the signals that have come; the thread and the handler call this, and the first one decides."""
         with self._lock, contextlib.suppress(BlockingIOError):
             for number in os.read(self._pipe[0], 512) if self._pipe else ():
-                if number not in ENDING or signal.getsignal(number) != self._handle:
+                # What is left to the system now came before.
+                if number not in ENDING or signal.getsignal(number) not in (self._handle, signal.SIG_DFL):
                     continue
                 if self._reminders:
                     self._reminders -= 1

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from tiny_run import assert_same_runs
 
-from mlx_tiny.cli import session
+from mlx_tiny.cli import restart, session
 from mlx_tiny.training.backend import MlxBackend
 from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.trainer import Trainer
@@ -184,6 +184,18 @@ def test_what_would_come_again_or_is_not_wanted_is_not_tried_again(
     assert (finished.code, replacements) == (1, [])
     assert remedy in finished.err and "mlx-tiny train --resume r" in finished.err
     assert RunFolder(place / "r").last_step() == 16
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_on_the_way_to_the_new_process_ends_the_run(
+    monkeypatch: pytest.MonkeyPatch, replacements: list[dict[str, str]], number: signal.Signals
+) -> None:
+    """As where nobody reads what is said, so that saying it takes long."""
+    monkeypatch.setattr(restart, "say", lambda _: signal.raise_signal(number))
+    with failing(HELD_UP, after=3):
+        finished = call_to_the_end(*TRAIN, *PAUSES, "--run", "r")
+    assert (finished.code, replacements) == (128 + number, [])
+    assert number.name in finished.err and "is saved" not in finished.err
 
 
 def test_errors_of_the_device_are_explained_in_every_command(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:

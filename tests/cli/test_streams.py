@@ -43,6 +43,14 @@ def test_a_result_that_nobody_gets_is_an_error() -> None:
     assert run_in_shell(">/dev/null 2>&-", *MODULE, "--version") == 0
 
 
+@pytest.mark.parametrize(("streams", "reason"), [(">&-", "closed"), (">/dev/full", "No space left")])
+def test_standard_output_that_cannot_be_written_is_named(streams: str, reason: str) -> None:
+    words = ["sh", "-c", f'exec "$@" {streams}', "sh", *MODULE, "--version"]
+    done = subprocess.run(words, env=environment(PYTHONUNBUFFERED=""), timeout=60, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1 and "tandard output" in done.stderr and reason in done.stderr
+    assert len(done.stderr.splitlines()) == 1 and "permissions" not in done.stderr
+
+
 def test_a_run_is_saved_when_its_terminal_is_closed(place: Path) -> None:
     """SIGHUP comes then, and writing fails from there on."""
     process, terminal = pty.fork()

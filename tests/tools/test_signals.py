@@ -164,6 +164,29 @@ def test_ctrl_c_can_be_an_exception_that_ends_nothing() -> None:
         assert interruption.signal is signal.SIGTERM
 
 
+def test_the_system_ends_a_process_that_answers_no_more() -> None:
+    program = """
+import os, signal
+from mlx_tiny.tools.signals import Interruption
+with Interruption().answering(whole_process=True) as interruption:
+    interruption.hold("it is saved")
+    with interruption.left_to_the_system():
+        os.kill(os.getpid(), signal.SIGTERM)
+"""
+    done = subprocess.run([sys.executable, "-c", program], env=subprocess_environment(), timeout=30)
+    assert done.returncode == -signal.SIGTERM
+
+
+def test_what_came_before_it_is_left_to_the_system_ends_the_process() -> None:
+    with Interruption().answering() as interruption:
+        interruption.hold("it is saved")
+        handler = signal.getsignal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(Interrupted) as ended, interruption.left_to_the_system():
+            raise AssertionError("it goes on")
+        assert ended.value.code == 143 and signal.getsignal(signal.SIGTERM) == handler
+
+
 _BUSY = """
 import hashlib, sys, threading
 from mlx_tiny.tools import signals
