@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
 
 from mlx_tiny.bench.competitor import Competitor
+from mlx_tiny.bench.folder import temporary_folder
 from mlx_tiny.bench.launches import mac, step_launches
 from mlx_tiny.bench.presets import preset_called
 from mlx_tiny.bench.record import FAILED, LEFT_OUT, WRONG, Result
@@ -107,12 +106,12 @@ def measure(
         why = f"left out: no step could take less than {least_s:.0f} s here"
         return [result.without_time(LEFT_OUT, why) for result in results.values()]
     weights = nonzero_weights(config.model)
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        np.savez(Path(folder) / "weights.npz", **weights)  # type: ignore[arg-type]
+    with temporary_folder() as folder, contextlib.ExitStack() as stack:
+        np.savez(folder / "weights.npz", **weights)  # type: ignore[arg-type]
 
         def start(name: str) -> Competitor:
             competitor, cores = competitors[name]
-            paths = Path(folder) / "weights.npz", Path(folder) / f"{name}.log"
+            paths = folder / "weights.npz", folder / f"{name}.log"
             return stack.enter_context(Competitor(competitor, config, *paths, products=peaks.products, cores=cores))
 
         running = _prepared(config, results, weights, start)

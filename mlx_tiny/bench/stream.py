@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 import numpy as np
 
+from mlx_tiny.bench.folder import temporary_folder
 from mlx_tiny.config import RunConfig
 from mlx_tiny.data.batches import BatchStream
 
@@ -16,8 +14,8 @@ _TOKENS = 1 << 18
 def mapped_stream(config: RunConfig) -> BatchStream:
     """Batches from a memory-mapped file, as in a run."""
     tokens = np.random.default_rng(0).integers(0, config.model.vocabulary_size, _TOKENS, dtype=np.uint16)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "train.bin"
+    with temporary_folder() as folder:
+        path = folder / "train.bin"
         tokens.tofile(path)
         mapped = np.memmap(path, dtype=np.uint16, mode="r")  # which outlives the file's name
     return BatchStream(mapped, batch_size=config.train.batch_size, context=config.model.context, seed=0)
