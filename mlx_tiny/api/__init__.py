@@ -131,7 +131,7 @@ def train(data: str | Path | Sequence[str | Path], run: str | Path | None = None
 
     Raises:
         TinyError: an option that there is not, a value out of range, or a text that cannot be read.
-        KeyboardInterrupt: by Ctrl-C, when the run is saved; not in other threads than the main one, which answer no signal.
+        KeyboardInterrupt: by Ctrl-C, when the run is saved; only in the main thread, as others answer no signal.
     """
     if data is None:
         raise TinyError("There is no text to train on", expected="a name, or a list of names", got="None")
