@@ -42,7 +42,7 @@ def _meant(words: list[str]) -> str:
     from mlx_tiny.units import parse_quantity
 
     with contextlib.suppress(TinyError):
-        if len(words) == 1 and not Path(words[0]).exists() and parse_quantity(words[0]):
+        if len(words) == 1 and parse_quantity(words[0]) and not Path(words[0]).exists():
             return f"A budget is named by --budget: --budget {words[0]}"
     return f"A text is named by --data: {' '.join(f'--data {shlex.quote(word)}' for word in words)}"
 

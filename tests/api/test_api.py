@@ -157,6 +157,7 @@ def test_a_run_without_a_folder_gets_one(monkeypatch: pytest.MonkeyPatch) -> Non
         train(None)  # type: ignore[arg-type]
 
 
+@pytest.mark.filterwarnings("ignore:documents that were trained on")
 def test_documents_are_measured_alike_in_a_file_and_in_memory(example: dict[str, Any]) -> None:
     model, texts = example["model"], [story(1), story(2)]
     whole = mlx_tiny.evaluate(model, texts)

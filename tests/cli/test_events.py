@@ -69,6 +69,7 @@ def test_the_report_has_bits_per_event(run: Path) -> None:
     assert report["config"]["train"]["preset"] == "events"
 
 
+@pytest.mark.filterwarnings("ignore:documents that were trained on")
 def test_eval_reads_the_table_by_the_schema_of_the_run(run: Path) -> None:
     (run.parent / "schema.yaml").rename(run.parent / "elsewhere.yaml")
     try:
