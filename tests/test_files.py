@@ -308,6 +308,7 @@ def test_json_comes_back(tmp_path: Path) -> None:
         (b'{"a": 1e999}', "1e999 is not a finite number"),
         (b'{"a": %s}' % (b"9" * 5000), "cannot be read"),
         (b'{"a": 1, "a": 2}', "the key 'a' twice"),
+        (b'{%s"z": 0, "z": 1}' % b"".join(b'"%d":0,' % n for n in range(300_000)), "the key 'z' twice"),
         (b'{"a": %s}' % (b"[" * 40 + b"]" * 40), "more than 32 levels"),
         (b'{"a":' * 200_000, "more than 32 levels"),
         (b'{"a": "%s"}' % (b"x" * MOST_JSON_BYTES), "too large"),
