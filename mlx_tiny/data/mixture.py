@@ -154,7 +154,7 @@ class Mixture:
         """
         for source in self.sources:
             source.make_ready(report)
-        key = self.key(PREPARED_VERSION, config, tokenizer)
+        (key,) = self.keys((PREPARED_VERSION,), config, tokenizer)
         configs = [replace(config, sources=source.names) for source in self.sources]
         remove_leftovers(prepared_folder(key).parent)
         known = find_mixture(key, tell)
@@ -174,10 +174,10 @@ class Mixture:
         _write(mixed)
         return mixed
 
-    def key(self, version: int, config: DataConfig, tokenizer: Tokenizer | None) -> str:
-        """The key under which this version prepares the mixture."""
-        texts = [source.fingerprint() for source in self.sources]
-        return hash_text("disjoint mixture", version, *self.shares, *texts, vocabulary_of(config, tokenizer))[:32]
+    def keys(self, versions: Sequence[int], config: DataConfig, tokenizer: Tokenizer | None) -> list[str]:
+        """The keys under which these versions prepare the mixture."""
+        parts = *self.shares, *(source.fingerprint() for source in self.sources), vocabulary_of(config, tokenizer)
+        return [hash_text("disjoint mixture", version, *parts)[:32] for version in versions]
 
     def _named(self, known: MixedCorpus, configs: Sequence[DataConfig]) -> MixedCorpus:
         """A mixture from the cache with the names and settings of now."""
@@ -254,7 +254,7 @@ def possible_keys(
     for each in source.sources if isinstance(source, Mixture) else (source,):
         each.make_ready(report)
     if isinstance(source, Mixture):
-        return [source.key(version, config, tokenizer) for version in versions]
+        return source.keys(versions, config, tokenizer)
     fingerprint = source.fingerprint()
     return [text_key(version, fingerprint, config, tokenizer) for version in versions]
 
