@@ -75,6 +75,11 @@ def tiny_data(folder: Path) -> DataConfig:
     return DataConfig(sources=(str(path),), held_out=0.1, vocabulary_size=VOCABULARY)
 
 
+def tokens(steps: float) -> str:
+    """The budget of so many steps."""
+    return f"{round(steps * STEP_TOKENS)}tok"
+
+
 def tiny_config(
     folder: Path,
     *,

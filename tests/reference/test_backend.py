@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_run import STEP_TOKENS, Recorder, create_run, tiny_config, tiny_corpus, tiny_trainer
+from tiny_run import STEP_TOKENS, Recorder, create_run, tiny_config, tiny_corpus, tiny_trainer, tokens
 
 from mlx_tiny.config import RunConfig
 from mlx_tiny.errors import TinyError
@@ -30,10 +30,6 @@ from .alike import assert_alike
 pytestmark = pytest.mark.torch
 CPU = torch.device("cpu")
 NAMES = {TorchBackend: "torch", MlxBackend: "mlx"}
-
-
-def tokens(steps: int) -> str:
-    return f"{steps * STEP_TOKENS}tok"
 
 
 def torch_config(folder: Path, **changes: Any) -> RunConfig:
