@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "mlx_tiny"
 LARGEST_LINES = 400
 MOST_FILES_OF_A_STEP = 12
-MOST_FOLDERS, MOST_MODULES = 15, 8
+MOST_FOLDERS, MOST_MODULES = 16, 7
 """On the package's top level."""
 
 FLOORS = (

@@ -48,7 +48,7 @@ def call_command(name: str, **options: Any) -> None:
 
 
 def checked_settings(kind: type, values: dict[str, Any], names: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Arguments for a class of `config.py`; a single text stands for a list of one.
+    """Arguments for a class of `config/`; a single text stands for a list of one.
 
     Args:
         names: those that can be given, if not all.

@@ -1,4 +1,4 @@
-"""Makes command-line options from the dataclasses of `config.py`, which have their names, defaults and help texts."""
+"""Makes command-line options from the dataclasses of `config/`, which have their names, defaults and help texts."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import dataclasses
 import functools
 import inspect
 import itertools
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from mlx_tiny import config as config_module
 from mlx_tiny.config import DataConfig, ModelConfig, OptimizerConfig, Sampling, ScheduleConfig, TrainConfig
 from mlx_tiny.files import expanded
 
@@ -126,7 +126,7 @@ def _parameter(section: str, field: str) -> str:
 
 def _option(section: str, field: dataclasses.Field[Any]) -> Callable[[F], F]:
     names = [_parameter(section, field.name), flag_name(section, field.name), *_ALIASES.get((section, field.name), [])]
-    help_text = f"{_documentation(_KINDS[section].__name__)[field.name]} [default: {shown_default(section, field)}]"
+    help_text = f"{_documentation(_KINDS[section])[field.name]} [default: {shown_default(section, field)}]"
     if str(field.type) in ("bool", "bool | None"):
         names[1] += f"/--no{names[1][1:]}"
         return click.option(*names, default=None, help=help_text)
@@ -153,10 +153,10 @@ def shown(value: Any) -> str:
 
 
 @functools.cache
-def _documentation(class_name: str) -> dict[str, str]:
-    """The docstring under each field of a dataclass of `config.py`, without backquotes."""
-    tree = ast.parse(inspect.getsource(config_module))
-    body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == class_name)
+def _documentation(kind: type) -> dict[str, str]:
+    """The docstring under each field of a dataclass of `config/`, without backquotes."""
+    tree = ast.parse(inspect.getsource(sys.modules[kind.__module__]))
+    body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == kind.__name__)
     texts = {}
     for field, text in itertools.pairwise(body):
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and _is_text(text):

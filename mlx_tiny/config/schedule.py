@@ -1,0 +1,25 @@
+"""Settings of the learning rate over a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mlx_tiny.config.checks import require, require_representable
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """The learning rate, relative to its peak, as a function of the fraction of the budget that is spent."""
+
+    warmup: float = 0.03
+    """Fraction of the budget over which the learning rate rises linearly from 0."""
+    cooldown: float = 0.5
+    """Fraction of the budget, at its end, over which the learning rate falls linearly."""
+    floor: float = 0.0
+    """Learning rate at the end, relative to the peak."""
+
+    def __post_init__(self) -> None:
+        for name in ("warmup", "cooldown", "floor"):
+            require(0 <= getattr(self, name) <= 1, name, "0 to 1", getattr(self, name))
+        require(self.warmup + self.cooldown <= 1, "warmup + cooldown", "at most 1", self.warmup + self.cooldown)
+        require_representable(self)

@@ -1,0 +1,60 @@
+"""Settings of a run: what it may spend, and what it does along the way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mlx_tiny.config.checks import require, require_representable
+
+DTYPES = ("float32", "bfloat16")
+BACKENDS = ("mlx", "torch")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One run: what it may spend, how it steps, and how often it evaluates and saves."""
+
+    budget: str = "5m"
+    """What the run may spend in all, also with `--resume`: seconds (30s, 5m, 1h), tokens (20Mtok, 500ktok) or model
+    FLOPs (1e15flop)."""
+    preset: str = "auto"
+    """Size of the model: tiny, mini, small, base, medium or large; `auto` chooses by budget, speed and memory,
+    computes a batch in parts where it would take much memory, and takes the preset `events` where there is a schema."""
+    batch_size: int = 16
+    """Sequences per step."""
+    micro_batches: int = 1
+    """Number of equal parts in which a batch is processed one after the other, to save memory."""
+    dtype: str = "float32"
+    """Type of activations and matrix products, `float32` or `bfloat16`; weights and optimizer state are float32."""
+    backend: str = "mlx"
+    """Library that trains: `mlx`, or `torch` (the PyTorch reference; on CUDA, else MPS, else the CPU)."""
+    implementation: str = "auto"
+    """What computes the operations of a step: `auto`, `plain`, another implementation, or one per operation, such as
+    "attention=mlx,muon=plain"; the command info lists them. The backend torch has `auto` and `plain`."""
+    compile: bool = True
+    """Compile the step (on a CPU, MLX needs g++ for it)."""
+    seed: int = 0
+    """Seed of the weights and of the order of the data."""
+    evaluations: int = 5
+    """Evaluations on validation text, spread over the budget; the last one is at its end."""
+    evaluation_tokens: int = 16_384
+    """Validation tokens per evaluation during the run; the last evaluation always takes all of them."""
+    checkpoints: int = 10
+    """Checkpoints during the run, spread over the budget; another one is written at its end."""
+    samples: int = 3
+    """Sample texts shown during the run."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "micro_batches", "evaluations", "evaluation_tokens"):
+            require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+        for name in ("checkpoints", "samples"):
+            require(getattr(self, name) >= 0, name, "0 or more", getattr(self, name))
+        require(
+            self.batch_size % self.micro_batches == 0,
+            "micro_batches",
+            f"a divisor of the batch size ({self.batch_size})",
+            self.micro_batches,
+        )
+        for name, allowed in {"dtype": DTYPES, "backend": BACKENDS}.items():
+            require(getattr(self, name) in allowed, name, " or ".join(allowed), getattr(self, name))
+        require_representable(self)
