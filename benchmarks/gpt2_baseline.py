@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.command_line import start
-from benchmarks.gpt2_model import GPT2, adamw, sample_tokens
+from benchmarks.gpt2_model import ACTIVATIONS, GPT2, adamw, sample_tokens
 from benchmarks.runs import BaselineReport
 from mlx_tiny.config import DataConfig
 from mlx_tiny.data.batches import BatchStream, validation_windows
@@ -69,6 +69,10 @@ class BaselineConfig:
     width: int = 144
     context: int = 256
     vocabulary_size: int = 4096
+    activation: str = "gelu"
+    """Of the MLP: `gelu`, or `swiglu` with as many parameters."""
+    tied: bool = True
+    """Use the embedding as the output head too."""
     warmup: float = 0.05
     """Fraction of the budget over which the rate rises linearly from 0."""
     floor: float = 0.1
@@ -89,12 +93,16 @@ class BaselineConfig:
     """Use torch.compile; its time is not on the clock."""
 
     def __post_init__(self) -> None:
-        for name in ("rate", "batch_size", "layers", "heads", "width", "context"):
+        for name in ("rate", "batch_size", "layers", "heads", "width", "context", "clip_norm"):
             _require(getattr(self, name) > 0, name, "above 0", getattr(self, name))
         _require(self.width % self.heads == 0, "width", f"a multiple of heads ({self.heads})", self.width)
-        _require(0 <= self.warmup < 1, "warmup", "0 to below 1", self.warmup)
+        for name in ("warmup", "beta1", "beta2"):
+            _require(0 <= getattr(self, name) < 1, name, "0 to below 1", getattr(self, name))
+        for name in ("floor", "weight_decay"):
+            _require(getattr(self, name) >= 0, name, "0 or more", getattr(self, name))
         _require(self.threads >= 0, "threads", "0 or more", self.threads)
         _require(self.device in DEVICES, "device", " or ".join(DEVICES), self.device)
+        _require(self.activation in ACTIVATIONS, "activation", " or ".join(ACTIVATIONS), self.activation)
         _require(self.dtype in DTYPES, "dtype", " or ".join(DTYPES), self.dtype)
 
 
@@ -124,6 +132,8 @@ class Trainer:
             layers=config.layers,
             heads=config.heads,
             width=config.width,
+            activation=config.activation,
+            tied=config.tied,
         ).to(self.device)
         self._losses = torch.compile(self.model) if config.compile else self.model
         self._stream = BatchStream(corpus.train, batch_size=config.batch_size, context=config.context, seed=config.seed)
@@ -301,6 +311,13 @@ def _finite(loss: float, step: int) -> float:
 @click.option("--width", default=DEFAULTS.width, show_default=True)
 @click.option("--context", default=DEFAULTS.context, show_default=True, help="Tokens per sequence.")
 @click.option("--vocabulary-size", default=DEFAULTS.vocabulary_size, show_default=True)
+@click.option("--activation", default=DEFAULTS.activation, show_default=True, type=click.Choice(ACTIVATIONS))
+@click.option("--tied/--untied", default=DEFAULTS.tied, show_default=True, help="Use the embedding as the head too.")
+@click.option("--warmup", default=DEFAULTS.warmup, show_default=True, help="Fraction of the budget.")
+@click.option("--floor", default=DEFAULTS.floor, show_default=True, help="Rate at the end, relative to the peak.")
+@click.option("--beta2", default=DEFAULTS.beta2, show_default=True, help="Decay of AdamW's second moment.")
+@click.option("--weight-decay", default=DEFAULTS.weight_decay, show_default=True)
+@click.option("--clip-norm", default=DEFAULTS.clip_norm, show_default=True, help="Largest norm of the gradients.")
 @click.option("--device", default=DEFAULTS.device, show_default=True, type=click.Choice(DEVICES))
 @click.option("--dtype", default=DEFAULTS.dtype, show_default=True, type=click.Choice(DTYPES))
 @click.option("--threads", default=DEFAULTS.threads, show_default=True, help="CPU threads; 0 takes all cores.")

@@ -1,7 +1,8 @@
 """A plain GPT-2-style decoder in PyTorch, with GPT-2's initialisation and AdamW's usual parameter groups.
 
 Radford et al. 2019, in the form of nanoGPT: LayerNorm before each sublayer, biases everywhere, learned
-positions, GELU (tanh), an MLP four times as wide, the head tied to the embedding, no dropout.
+positions, GELU (tanh), an MLP four times as wide, the head tied to the embedding, no dropout. Two later ideas can be
+chosen: SwiGLU (Shazeer 2020) with as many parameters, and a head of its own.
 
 Dimensions, as suffixes of array names: B batch, T positions, H heads, D width, K head width, V vocabulary.
 """
@@ -14,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+ACTIVATIONS = ("gelu", "swiglu")
 INITIAL_STD = 0.02
 """As in GPT-2; for the projections into the residual stream it is divided by sqrt(2 L)."""
 
@@ -21,21 +23,31 @@ INITIAL_STD = 0.02
 class Block(nn.Module):
     """Attention and MLP, each after a LayerNorm and added to the residual stream."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, activation: str) -> None:
         super().__init__()
+        gated = activation == "swiglu"
+        hidden = width * 8 // 3 if gated else 4 * width
         self.heads = heads
         self.attention_norm = nn.LayerNorm(width)
         self.attention_input = nn.Linear(width, 3 * width)
         self.attention_output = nn.Linear(width, width)
         self.mlp_norm = nn.LayerNorm(width)
-        self.mlp_input = nn.Linear(width, 4 * width)
-        self.mlp_output = nn.Linear(4 * width, width)
+        self.mlp_gate = nn.Linear(width, hidden) if gated else None
+        self.mlp_input = nn.Linear(width, hidden)
+        self.mlp_output = nn.Linear(hidden, width)
 
     def forward(self, stream_BTD: Tensor) -> Tensor:
         stream_BTD = stream_BTD + self._attention(self.attention_norm(stream_BTD))
-        hidden_BTF = F.gelu(self.mlp_input(self.mlp_norm(stream_BTD)), approximate="tanh")
-        stream_BTD = stream_BTD + self.mlp_output(hidden_BTF)
-        return stream_BTD
+        return stream_BTD + self._mlp(self.mlp_norm(stream_BTD))
+
+    def _mlp(self, input_BTD: Tensor) -> Tensor:
+        hidden_BTF = self.mlp_input(input_BTD)
+        if self.mlp_gate is None:
+            hidden_BTF = F.gelu(hidden_BTF, approximate="tanh")
+        else:
+            hidden_BTF = hidden_BTF * F.silu(self.mlp_gate(input_BTD))
+        output_BTD: Tensor = self.mlp_output(hidden_BTF)
+        return output_BTD
 
     def _attention(self, input_BTD: Tensor) -> Tensor:
         B, T, D = input_BTD.shape
@@ -53,14 +65,27 @@ class GPT2(nn.Module):
         vocabulary_size: V.
         context: largest T.
         layers, heads, width: of the blocks; `heads` divides `width`.
+        activation: of the MLP, `gelu` or `swiglu`; with three matrices of 8/3 D instead of two of 4 D.
+        tied: whether the embedding is the head too.
     """
 
-    def __init__(self, *, vocabulary_size: int, context: int, layers: int, heads: int, width: int) -> None:
+    def __init__(
+        self,
+        *,
+        vocabulary_size: int,
+        context: int,
+        layers: int,
+        heads: int,
+        width: int,
+        activation: str = "gelu",
+        tied: bool = True,
+    ) -> None:
         super().__init__()
         self.token_embedding = nn.Embedding(vocabulary_size, width)
         self.position_embedding = nn.Embedding(context, width)
-        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
+        self.blocks = nn.ModuleList(Block(width, heads, activation) for _ in range(layers))
         self.final_norm = nn.LayerNorm(width)
+        self.head = None if tied else nn.Linear(width, vocabulary_size, bias=False)
         self._initialize()
 
     def _initialize(self) -> None:
@@ -78,7 +103,8 @@ class GPT2(nn.Module):
         stream_BTD = self.token_embedding(input_BT) + self.position_embedding(positions_T)
         for block in self.blocks:
             stream_BTD = block(stream_BTD)
-        return F.linear(self.final_norm(stream_BTD), self.token_embedding.weight)
+        head = self.token_embedding if self.head is None else self.head
+        return F.linear(self.final_norm(stream_BTD), head.weight)
 
     def forward(self, input_BT: Tensor, target_BT: Tensor) -> Tensor:
         """Negative log-likelihood of each target in nats, [B, T] float32."""

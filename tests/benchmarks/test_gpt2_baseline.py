@@ -90,6 +90,27 @@ def test_parameters_and_their_groups_add_up() -> None:
     assert sum(p.numel() for p in free["params"]) == vectors and free["weight_decay"] == 0.0
 
 
+def test_swiglu_has_about_as_many_parameters_and_an_untied_head_its_own() -> None:
+    def model(**chosen: Any) -> Any:
+        return GPT2(vocabulary_size=VOCABULARY, context=CONTEXT, layers=2, heads=2, width=48, **chosen)
+
+    gated, untied = model(activation="swiglu"), model(tied=False)
+    # Two biases of 8/3 D instead of one of 4 D.
+    assert gated.parameter_count() - model().parameter_count() == 2 * (2 * 128 - 192)
+    assert untied.parameter_count() - model().parameter_count() == VOCABULARY * 48
+    decayed, _ = adamw(untied, betas=(0.9, 0.95), weight_decay=0.1).param_groups
+    assert any(p is untied.head.weight for p in decayed["params"])
+
+
+def test_swiglu_is_the_formula() -> None:
+    torch.manual_seed(0)
+    block = GPT2(vocabulary_size=8, context=4, layers=1, heads=2, width=12, activation="swiglu").blocks[0].double()
+    x = torch.randn(3, 12, dtype=torch.float64)
+    gate, up = (x @ part.weight.T + part.bias for part in (block.mlp_gate, block.mlp_input))
+    expected = (gate / (1 + torch.exp(-gate)) * up) @ block.mlp_output.weight.T + block.mlp_output.bias
+    torch.testing.assert_close(block._mlp(x), expected)
+
+
 def test_initialisation_is_gpt2s() -> None:
     torch.manual_seed(0)
     model = GPT2(vocabulary_size=512, context=64, layers=8, heads=4, width=64)
@@ -110,7 +131,7 @@ def test_the_rate_rises_and_falls_with_the_budget() -> None:
     assert got == pytest.approx([0.0, 0.5, 1.0, 0.55, 0.1, 0.1])
 
 
-@pytest.mark.parametrize("wrong", [{"rate": 0.0}, {"width": 10}, {"device": "tpu"}, {"warmup": 1.0}])
+@pytest.mark.parametrize("wrong", [{"rate": 0.0}, {"width": 10}, {"device": "tpu"}, {"warmup": 1.0}, {"beta2": 1.0}])
 def test_impossible_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(TinyError, match="out of range"):
         BaselineConfig(**wrong)
