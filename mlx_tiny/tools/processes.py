@@ -62,25 +62,6 @@ def last_words(log: Path, count: int = 1) -> list[str]:
     return [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()][-count:]
 
 
-def run(command: Sequence[str], log: Path, what: str, count: int = 15) -> None:
-    """Run a program to its end, with all its output in the file `log`.
-
-    Args:
-        what: name of the program in the error.
-        count: how many of the last lines of its output the error quotes.
-
-    Raises:
-        TinyError: it cannot be started, or fails.
-    """
-    if shutil.which(command[0]) is None:
-        raise TinyError(f"{command[0]} cannot be started", expected="a program")
-    with log.open("wb") as file:
-        code = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env=environment()).returncode
-    if code:
-        words = "\n".join(last_words(log, count))
-        raise TinyError(f"{what} failed with exit code {code}", remedy=f"Its last lines were:\n{words}")
-
-
 class Child:
     """A module of the package that runs in a process of its own and answers requests: JSON, one value per line.
 
@@ -170,6 +151,28 @@ class Child:
     def _quoted(self) -> str:
         words = [] if self.log is None else last_words(self.log)
         return f"; its last words were: {words[0]}" if words else ""
+
+
+def run(command: Sequence[str], log: Path, what: str, count: int = 15) -> None:
+    """Run a program to its end, with all its output in the file `log`; it ends with this process, if that is earlier.
+
+    Args:
+        what: name of the program in the error.
+        count: how many of the last lines of its output the error quotes.
+
+    Raises:
+        TinyError: it cannot be started, or fails.
+    """
+    if shutil.which(command[0]) is None:
+        raise TinyError(f"{command[0]} cannot be started", expected="a program")
+    child = Child("mlx_tiny.tools.program", *command, log=log, answers=False)
+    try:
+        code = child.process.wait()
+    finally:
+        child.close()
+    if code:
+        words = "\n".join(last_words(log, count))
+        raise TinyError(f"{what} failed with exit code {code}", remedy=f"Its last lines were:\n{words}")
 
 
 def peak_memory_bytes() -> int:

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 LARGEST_SPREAD = 0.30
 """With a larger spread, the machine was too loaded or too hot for a reliable measurement."""
-# Quantiles 0.975 of Student's t for 1 to 10 degrees of freedom. For more, the last one is used.
-_STUDENT_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+_BISECTIONS = 60
 
 
 @dataclass(frozen=True)
@@ -80,4 +79,39 @@ class Mean:
         """Half the width of the mean's 95 % interval, by Student's t."""
         if self.standard_error is None:
             return None
-        return _STUDENT_T[min(self.count - 1, len(_STUDENT_T)) - 1] * self.standard_error
+        return _critical_t(0.05, self.count - 1) * self.standard_error
+
+    @property
+    def p_value(self) -> float | None:
+        """How often a mean as far from 0 comes about by chance where the true one is 0: the two-sided t-test."""
+        if self.standard_error is None:
+            return None
+        if self.standard_error == 0.0:
+            return float(self.mean == 0.0)
+        return _beyond(abs(self.mean) / self.standard_error, self.count - 1)
+
+
+def _beyond(t: float, freedom: int) -> float:
+    """The probability that Student's t is farther from 0 than `t`, which is not negative.
+
+    The finite sums of Abramowitz and Stegun, 26.7.3 and 26.7.4.
+    """
+    cosine2 = freedom / (freedom + t * t)
+    odd = freedom % 2
+    term = total = math.sqrt(cosine2) * float(freedom > 1) if odd else 1.0
+    for power in range(2 + odd, freedom - 1, 2):
+        term *= cosine2 * (power - 1) / power
+        total += term
+    within = math.sqrt(1 - cosine2) * total
+    if odd:
+        within = 2 / math.pi * (math.atan(t / math.sqrt(freedom)) + within)
+    return max(0.0, 1 - within)
+
+
+def _critical_t(probability: float, freedom: int) -> float:
+    """The value that Student's t exceeds, on one side or the other, with this probability."""
+    low, high = 0.0, 1 / probability**2
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _beyond(middle, freedom) > probability else (low, middle)
+    return high

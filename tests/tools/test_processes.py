@@ -145,6 +145,18 @@ def test_a_program_that_fails_shows_its_last_lines(tmp_path: Path) -> None:
         run(["no such program"], tmp_path / "log", "It")
 
 
+def test_a_program_ends_with_the_process_that_runs_it(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    says_who = "import os, time; print(os.getpid(), os.getppid(), flush=True); time.sleep(60)"
+    call = f"run([sys.executable, '-c', {says_who!r}], pathlib.Path({str(log)!r}), 'It')"
+    parent = f"import pathlib, sys; from mlx_tiny.tools.processes import run; {call}"
+    started = subprocess.Popen([sys.executable, "-c", parent], env=environment())
+    wait_until(lambda: log.exists() and bool(log.read_text()))
+    started.kill()
+    started.wait()
+    wait_until(lambda: not any(map(_runs, log.read_text().split())))
+
+
 def test_the_output_of_a_program_that_fails_is_nothing() -> None:
     assert output(sys.executable, "-c", "print(1)") == "1\n"
     assert output(sys.executable, "-c", "print(1); raise SystemExit(1)") == output("no such program") == ""

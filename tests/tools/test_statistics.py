@@ -45,13 +45,30 @@ def test_the_mean_of_known_figures() -> None:
     assert found.mean == pytest.approx(7 / 3)
     assert found.std == pytest.approx(math.sqrt(7 / 3))
     assert found.standard_error == pytest.approx(math.sqrt(7) / 3)
-    assert found.margin_95 == pytest.approx(4.303 * math.sqrt(7) / 3)
+    assert found.margin_95 == pytest.approx(4.302653 * math.sqrt(7) / 3)
 
 
-def test_one_number_has_no_std_and_many_take_the_last_quantile() -> None:
-    lone, many = Mean.of([0.7]), Mean.of([float(n) for n in range(40)])
-    assert (lone.std, lone.standard_error, lone.margin_95) == (None, None, None)
-    assert many.margin_95 == pytest.approx(2.228 * (many.standard_error or 0))
+def test_one_number_has_no_std() -> None:
+    lone = Mean.of([0.7])
+    assert (lone.std, lone.standard_error, lone.margin_95, lone.p_value) == (None, None, None, None)
+
+
+# Tables of Student's t, as in Abramowitz and Stegun 26.10: degrees of freedom, and quantiles 0.975 and 0.9995.
+@pytest.mark.parametrize(
+    ("freedom", "quantile", "far"),
+    [(1, 12.706, 636.619), (2, 4.303, 31.598), (3, 3.182, 12.924), (4, 2.776, 8.610), (29, 2.045, 3.659)],
+)
+def test_interval_and_p_value_are_those_of_the_tables(freedom: int, quantile: float, far: float) -> None:
+    for t, probability, error in ((quantile, 0.05, 2e-4), (far, 0.001, 2e-6)):
+        found = Mean(t / math.sqrt(freedom + 1), 1.0, freedom + 1)
+        assert found.p_value == pytest.approx(probability, abs=error)
+        assert Mean(-found.mean, found.std, found.count).p_value == found.p_value
+    assert Mean(0.0, 1.0, freedom + 1).margin_95 == pytest.approx(quantile / math.sqrt(freedom + 1), abs=5e-4)
+
+
+def test_equal_differences_are_certain_or_none() -> None:
+    assert Mean.of([0.0, 0.0]).p_value == 1 and Mean.of([0.25, 0.25]).p_value == 0
+    assert Mean.of([-1.0, 1.0]).p_value == pytest.approx(1)
 
 
 def test_differences_are_taken_pair_by_pair() -> None:
