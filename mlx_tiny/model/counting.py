@@ -11,10 +11,14 @@ tokens, order 6 was at most 0.1 % worse than the best order up to 8.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mlx_tiny.errors import TinyError
 
 ORDERS = 6
 _MOST_DISCOUNTED = 3
@@ -29,6 +33,17 @@ Integers = NDArray[np.int32] | NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
+class Contexts(NamedTuple):
+    """How well counting knows the contexts of some places: the longest of each that a token followed in the text."""
+
+    order: Floats
+    """[n] Its length and 1; 1 where even the last token is new."""
+    seen: Floats
+    """[n] Its count as an n-gram's context, smoothed as the order asks."""
+    followers: Floats
+    """[n] Number of different tokens that followed it."""
+
+
 class KneserNey:
     """The n-grams of a text.
 
@@ -37,9 +52,18 @@ class KneserNey:
         vocabulary_size: V; all tokens are below it.
         bos: the token that begins documents.
         orders: the highest order; it is lower where no document is that long.
+
+    Raises:
+        TinyError: there are no tokens, or one is not below V.
     """
 
     def __init__(self, tokens: Tokens, vocabulary_size: int, bos: int, orders: int = ORDERS) -> None:
+        if not len(tokens) or int(tokens.max()) >= vocabulary_size:
+            raise TinyError(
+                "The tokens cannot be counted",
+                expected=f"at least one, all below {vocabulary_size}",
+                got=f"a token {tokens.max()}" if len(tokens) else "none",
+            )
         self.vocabulary_size, self.bos = vocabulary_size, bos
         self._tables: list[_Table] = []
         reach = _reach(tokens, bos)
@@ -87,18 +111,54 @@ class KneserNey:
         Args:
             tokens: uint16 [n], beginning with BOS.
         """
-        reach = _reach(tokens, self.bos)
+        return self.read(tokens)[0]
+
+    def context_features(self, tokens: Tokens) -> Contexts:
+        """How well the context of each token but the first is known, [n - 1] each."""
+        return self.read(tokens)[1]
+
+    def read(self, tokens: Tokens) -> tuple[Floats, Contexts]:
+        """The results of `nats` and of `context_features` together."""
         probabilities = np.full(len(tokens), 1 / self.vocabulary_size)
-        contexts: Integers = np.zeros(len(tokens), np.int64)
-        for order, table in enumerate(self._tables, 1):
-            known = (reach >= order - 1) & (contexts != _UNKNOWN)
-            identities = np.where(known, table.find(contexts * self.vocabulary_size + tokens), _UNKNOWN)
-            probabilities[known] *= table.rest[contexts[known]]
+        known = Contexts(np.ones(len(tokens)), np.zeros(len(tokens)), np.zeros(len(tokens)))
+        for order, (table, contexts, identities) in enumerate(self._look_up(tokens), 1):
+            places = np.flatnonzero(contexts != _UNKNOWN)
+            probabilities[places] *= table.rest[contexts[places]]
             found = identities != _UNKNOWN
             probabilities[found] += table.share[identities[found]]
-            contexts = _shifted(identities)
+            places = places[table.followers[contexts[places]] > 0]
+            known.order[places] = order
+            known.seen[places] = table.seen[contexts[places]]
+            known.followers[places] = table.followers[contexts[places]]
         nats: Floats = -np.log(probabilities[1:])
-        return nats
+        return nats, Contexts(*(values[1:] for values in known))
+
+    def distribution(self, context: Sequence[int]) -> Floats:
+        """The probability of each token after a context, float64 [V]; they add up to 1 but for rounding to float32.
+
+        Args:
+            context: the tokens before, of which the last few since the last BOS play a part.
+        """
+        tokens = np.array([*context[max(0, len(context) + 1 - self.orders) :], self.bos], np.uint16)
+        probabilities = np.full(self.vocabulary_size, 1 / self.vocabulary_size)
+        for table, contexts, _ in self._look_up(tokens):
+            if (place := int(contexts[-1])) != _UNKNOWN:
+                probabilities *= table.rest[place]
+                first = place * self.vocabulary_size
+                followed = slice(*np.searchsorted(table.keys, [first, first + self.vocabulary_size]))
+                probabilities[table.keys[followed] - first] += table.share[followed]
+        return probabilities
+
+    def _look_up(self, tokens: Tokens) -> Iterator[tuple[_Table, Integers, Integers]]:
+        """Of each order the table, and for each token the identities of its context and of its n-gram, [n] each."""
+        reach = _reach(tokens, self.bos)
+        contexts: Integers = np.zeros(len(tokens), np.int64)
+        for order, table in enumerate(self._tables, 1):
+            contexts = np.where(reach >= order - 1, contexts, _UNKNOWN)
+            keys = contexts * self.vocabulary_size + tokens
+            identities = np.where(contexts != _UNKNOWN, table.find(keys), _UNKNOWN)
+            yield table, contexts, identities
+            contexts = _shifted(identities)
 
 
 @dataclass(frozen=True)
@@ -111,6 +171,10 @@ class _Table:
     """[n-grams] Probability that the token has after the context, beside what the lower orders give."""
     rest: NDArray[np.float32]
     """[contexts] Weight of the lower orders; 1 after a context that no token follows."""
+    seen: NDArray[np.float32]
+    """[contexts] What the counts of all tokens after the context add up to."""
+    followers: Integers
+    """[contexts] How many different tokens follow the context."""
 
     def find(self, keys: Integers) -> Integers:
         """Identities of n-grams, `_UNKNOWN` where they are not in the table."""
@@ -149,7 +213,9 @@ class _Grams:
         total = np.bincount(context, counts, self.contexts)
         rest = np.ones(self.contexts)
         np.divide(total - np.bincount(context, kept, self.contexts), total, out=rest, where=total > 0)
-        return _Table(self.keys, (kept / total[context]).astype(np.float32), rest.astype(np.float32))
+        followers = np.bincount(context, minlength=self.contexts).astype(np.int32)
+        share = (kept / total[context]).astype(np.float32)
+        return _Table(self.keys, share, rest.astype(np.float32), total.astype(np.float32), followers)
 
 
 def _discounts(counts: Integers) -> Floats:

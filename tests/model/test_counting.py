@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlx_tiny.errors import TinyError
 from mlx_tiny.model.counting import KneserNey
 
 BOS, SIZE = 0, 5
@@ -91,3 +92,27 @@ def test_probabilities_add_up_to_one(learned: list[list[int]], context: list[int
 
 def test_order_is_that_of_the_longest_document() -> None:
     assert KneserNey(joined([[1, 2], [3]]), SIZE, BOS).orders == 4
+
+
+@settings(max_examples=30, deadline=None)
+@given(TEXTS, st.lists(st.integers(0, SIZE - 1), max_size=9))
+def test_the_distribution_after_a_context_is_that_of_single_tokens(
+    learned: list[list[int]], context: list[int]
+) -> None:
+    grams, context = KneserNey(joined(learned), SIZE, BOS), [BOS, *context]
+    nats = [grams.nats(np.array([*context, token], np.uint16))[-1] for token in range(SIZE)]
+    np.testing.assert_allclose(grams.distribution(context), np.exp(-np.array(nats)), rtol=1e-6)
+
+
+def test_the_longest_context_that_a_token_followed() -> None:
+    grams = KneserNey(joined([[1, 2, 3], [1, 2, 4], [4]]), SIZE, BOS)
+    known = grams.context_features(joined([[1, 2, 1], [3]]))
+    # After BOS; BOS 1; BOS 1 2; 1, of which "2 1" is new; BOS; 3.
+    assert known.order.tolist() == [2, 3, 4, 2, 2, 2]
+    assert known.followers.tolist() == [2, 1, 2, 1, 2, 1]
+
+
+@pytest.mark.parametrize("tokens", [[], [BOS, SIZE]])
+def test_what_cannot_be_counted_is_refused(tokens: list[int]) -> None:
+    with pytest.raises(TinyError, match="counted"):
+        KneserNey(np.array(tokens, np.uint16), SIZE, BOS)
