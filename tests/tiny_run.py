@@ -21,7 +21,8 @@ from mlx_tiny.data.prepared import PreparedCorpus
 from mlx_tiny.records import EvaluationRecord, StepRecord, TextOfRun, to_plain
 from mlx_tiny.tools.signals import Interruption
 from mlx_tiny.training.checkpoint import RunFolder
-from mlx_tiny.training.trainer import Outcome, Trainer
+from mlx_tiny.training.outcome import Outcome
+from mlx_tiny.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[1]
 VOCABULARY, CONTEXT, BATCH = 512, 32, 4

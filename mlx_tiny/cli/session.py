@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from mlx_tiny.tools.signals import Interruption
     from mlx_tiny.training.backend import Backend
     from mlx_tiny.training.checkpoint import RunFolder
-    from mlx_tiny.training.trainer import Outcome
+    from mlx_tiny.training.outcome import Outcome
 
 SECTIONS = ("train", "data", "model", "optimizer", "schedule")
 _FINAL_SAMPLES, _FINAL_SAMPLE_TOKENS = 3, 200

@@ -28,7 +28,7 @@ from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.counted import counting_alone
 from mlx_tiny.training.evaluate import fingerprint
 from mlx_tiny.training.origin import doubts
-from mlx_tiny.training.trainer import Outcome
+from mlx_tiny.training.outcome import Outcome
 from mlx_tiny.units import format_bytes, format_count, format_flops, format_seconds
 
 

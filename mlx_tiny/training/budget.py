@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -94,3 +95,18 @@ class Budget:
         if self.quantity == "seconds":
             return f"{format_seconds(amount)} of wall-clock time"
         return f"{format_count(amount)} {'FLOPs' if self.quantity == 'flops' else self.quantity}"
+
+
+class Milestones:
+    """Fractions k / count, for k = 1 ... count - 1, each due once."""
+
+    def __init__(self, count: int, fraction: float) -> None:
+        self._fractions = deque(k / count for k in range(1, count) if k / count > fraction)
+
+    def due(self, fraction: float) -> bool:
+        """Whether one or more were reached since the last call."""
+        reached = False
+        while self._fractions and fraction >= self._fractions[0]:
+            self._fractions.popleft()
+            reached = True
+        return reached

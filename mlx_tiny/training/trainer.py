@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
-from typing import Any, NamedTuple, Protocol, cast
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from typing import Any, NamedTuple, cast
 
 from mlx_tiny.data.mixture import Corpus
 from mlx_tiny.errors import TinyError
@@ -16,61 +16,20 @@ from mlx_tiny.records import EvaluationRecord, FinalRecord, Progress, StepRecord
 from mlx_tiny.tools.signals import Interruption
 from mlx_tiny.training.backend import Backend, MlxBackend, State, evaluate_text
 from mlx_tiny.training.beginning import begin, require_data_of, stream_of
-from mlx_tiny.training.budget import Budget
+from mlx_tiny.training.budget import Budget, Milestones
 from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.clock import Clock
 from mlx_tiny.training.device_errors import device_errors_explained
 from mlx_tiny.training.evaluate import Evaluation, combined
+from mlx_tiny.training.listener import Listener, Unhurried
+from mlx_tiny.training.outcome import Outcome
+from mlx_tiny.training.phases import Phases
 from mlx_tiny.training.watch import Diverged, LossWatch
-from mlx_tiny.units import format_seconds
 
 # Steps that are started before the loss of the first one is read, so that the device need not wait for the host.
 _PIPELINE_DEPTH = 2
 _SAMPLE_TOKENS = 60
 _COMPILING = "compile and warm up"
-_TOLD_GAP_S = 1.0
-
-
-class Listener(Protocol):
-    """What shows the progress of a run: the command line, or a test."""
-
-    def message(self, text: str) -> None: ...
-    def wait(self, what: str) -> None: ...
-    def step(self, record: StepRecord) -> None: ...
-    def evaluation(self, record: EvaluationRecord) -> None: ...
-    def sample(self, fraction: float, text: str) -> None: ...
-
-
-class _Unhurried:
-    """A listener whose methods are called inside of `waiting`: after Ctrl-S, they wait for a reader."""
-
-    def __init__(self, listener: Listener, waiting: Callable[[], contextlib.ContextDecorator]) -> None:
-        self._listener, self._waiting = listener, waiting
-
-    def __getattr__(self, name: str) -> Any:
-        return self._waiting()(getattr(self._listener, name))
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The result of a run or session."""
-
-    state: State
-    progress: Progress
-    evaluation: Evaluation
-    """Of the final weights."""
-    parts: tuple[Evaluation, ...]
-    """The same for each text of the data."""
-    evaluated_whole: bool
-    """Whether on the whole validation file; after an interruption, on its beginning."""
-    interrupted: str | None
-    """The name of the signal that ended the session early."""
-    phases: dict[str, float]
-    """Seconds by phase."""
-    weights_from: str
-    """`last`, or `best` where an earlier checkpoint was better on the same validation tokens."""
-    weights_step: int
-    """The step after which the weights were these."""
 
 
 class _InFlight(NamedTuple):
@@ -85,21 +44,6 @@ class _InFlight(NamedTuple):
     spent_flops: float
     tokens: int
     """Of this step only."""
-
-
-class Milestones:
-    """Fractions k / count, for k = 1 ... count - 1, each due once."""
-
-    def __init__(self, count: int, fraction: float) -> None:
-        self._fractions = deque(k / count for k in range(1, count) if k / count > fraction)
-
-    def due(self, fraction: float) -> bool:
-        """Whether one or more were reached since the last call."""
-        reached = False
-        while self._fractions and fraction >= self._fractions[0]:
-            self._fractions.popleft()
-            reached = True
-        return reached
 
 
 class Trainer:
@@ -137,19 +81,19 @@ class Trainer:
         self.stream = stream_of(corpus, self.config)
         self.state, progress = begin(run, self.backend, listener.message, resume=resume)
         self.stream.seek(progress.sequences)
-        self.clock, self._noted_gaps_s, self._untold_gaps_s = Clock(), 0.0, 0.0
+        self.clock = Clock()
+        self.phases = Phases(self.clock, progress.phases, self._tell_gap)
         self.budget = Budget(self.config.train.budget, progress.tokens, progress.flops, progress.seconds, self.clock)
         self._ended = self.budget.equals(progress.spent_budget)
         self.step_number, self.best = progress.step, progress.best_bits_per_byte
         self.restarts = max(progress.restarts, restarts)
         self.watch = from_plain(LossWatch, progress.losses, "account of the run")
-        self.phases: dict[str, float] = dict(progress.phases)
         if compile_s:
-            self._add(_COMPILING, compile_s)
+            self.phases.add(_COMPILING, compile_s)
         self._pending: deque[_InFlight] = deque()
         self._step_s = 0.0
         """What a step takes at present."""
-        self.listener = cast(Listener, _Unhurried(listener, self._reader_may_wait))
+        self.listener = cast(Listener, Unhurried(listener, self._reader_may_wait))
         self._recent: deque[tuple[int, float]] = deque(maxlen=16)
         """Tokens and seconds of the last steps."""
         self._last_settled = 0.0
@@ -166,7 +110,7 @@ class Trainer:
         train = self.config.train
         explained = device_errors_explained(self.run.path, train.batch_size, train.micro_batches)
         with self.interruption.answering(), self.clock.watched(), explained:
-            with self._phase(_COMPILING):
+            with self.phases.phase(_COMPILING):
                 self._warm_up()
             try:
                 self.interruption.hold("the run is saved and reported")
@@ -206,9 +150,9 @@ class Trainer:
     def _one_step(self) -> None:
         fraction = self.budget.fraction
         multiplier = rate_multiplier(self.config.schedule, fraction)
-        with self._phase("data"):
+        with self.phases.phase("data"):
             batch = self.stream.next_batch()
-        with self._phase("training"):
+        with self.phases.phase("training"):
             self.state, loss = self.step(self.state, batch, multiplier, muon_momentum(self.config.optimizer, fraction))
             self.backend.start(self.state, loss)
             self.step_number += 1
@@ -248,7 +192,7 @@ class Trainer:
         self.listener.step(record)
 
     def _drain(self) -> None:
-        with self._phase("training"):
+        with self.phases.phase("training"):
             while self._pending:
                 self._settle()
 
@@ -308,7 +252,7 @@ class Trainer:
             best_bits_per_byte=self.best,
             spent_budget=self.budget.text if self._ended else None,
             losses=asdict(self.watch),
-            phases=dict(self.phases),
+            phases=dict(self.phases.seconds),
             restarts=self.restarts,
         )
 
@@ -332,7 +276,7 @@ class Trainer:
         account = progress.step, progress.tokens, progress.seconds
         self.run.metrics.append(FinalRecord(*account, evaluation.bits_per_byte))
         self.backend.save_weights(self.run, state, progress.step)
-        interrupted, phases = self.interruption.name, dict(self.phases)
+        interrupted, phases = self.interruption.name, dict(self.phases.seconds)
         return Outcome(state, progress, evaluation, parts, whole, interrupted, phases, source, step)
 
     def _final_evaluation(self, state: State) -> tuple[Evaluation, tuple[Evaluation, ...], bool]:
@@ -365,34 +309,13 @@ class Trainer:
     def _pause(self, name: str) -> Iterator[None]:
         """A phase between steps; it begins when all started steps are done, so that its time is its own."""
         self._drain()
-        with self._phase(name):
+        with self.phases.phase(name):
             yield
         self._last_settled = self.budget.seconds
 
-    @contextlib.contextmanager
-    def _phase(self, name: str) -> Iterator[None]:
-        started = self.clock()
-        try:
-            yield
-        finally:
-            self._add(name, self.clock() - started)
-        if (gap_s := self.clock.gaps_s - self._noted_gaps_s) > 0:
-            self._note_gap(gap_s)
-
-    def _note_gap(self, gap_s: float) -> None:
-        self._noted_gaps_s += gap_s
-        self._untold_gaps_s += gap_s
-        self._add("gaps", gap_s)
-        if self._untold_gaps_s < _TOLD_GAP_S:
-            return
-        told = "the process was stopped, the machine asleep or this output not read for"
+    def _tell_gap(self, text: str) -> None:
         charged = self.budget.quantity == "seconds" and self.budget.started
-        ending = ", which the budget is not charged with" if charged else ""
-        self.listener.message(f"{told} {format_seconds(self._untold_gaps_s)}{ending}")
-        self._untold_gaps_s = self._noted_gaps_s - self.clock.gaps_s  # that of this very line is not told
+        self.listener.message(f"{text}{', which the budget is not charged with' * charged}")
 
     def _reader_may_wait(self) -> contextlib.ContextDecorator:
         return self.clock.waiting(self._step_s * len(self._pending))
-
-    def _add(self, phase: str, seconds: float) -> None:
-        self.phases[phase] = self.phases.get(phase, 0.0) + seconds

@@ -23,7 +23,7 @@ from mlx_tiny.study.plan import measured_flops_per_s
 from mlx_tiny.training.backend import MlxBackend
 from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.evaluate import evaluate
-from mlx_tiny.training.trainer import Outcome
+from mlx_tiny.training.outcome import Outcome
 
 from .alike import assert_alike
 

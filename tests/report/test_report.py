@@ -24,7 +24,7 @@ from mlx_tiny.report.record import Report
 from mlx_tiny.tools import plots
 from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.counted import counting_alone
-from mlx_tiny.training.trainer import Outcome
+from mlx_tiny.training.outcome import Outcome
 
 STEPS = 12
 SECTIONS = ["Strength", "Cost", "Size", "Time in each phase", "Machine", "Samples"]

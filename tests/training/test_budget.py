@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mlx_tiny.errors import TinyError
-from mlx_tiny.training.budget import Budget
+from mlx_tiny.training.budget import Budget, Milestones
 
 
 class Clock:
@@ -101,3 +103,16 @@ def test_an_invalid_amount_is_refused(text: str) -> None:
 )
 def test_a_budget_in_words(text: str, words: str) -> None:
     assert Budget(text).describe() == words
+
+
+@given(count=st.integers(1, 50), steps=st.integers(1, 300), resumed_at=st.floats(0, 1), exactly=st.booleans())
+def test_milestones_are_due_once_each(count: int, steps: int, resumed_at: float, exactly: bool) -> None:
+    milestones = Milestones(count, 0.0)
+    due = [step / steps for step in range(1, steps + 1) if milestones.due(step / steps)]
+    assert len(due) == len({math.ceil(k / count * steps - 1e-9) for k in range(1, count)})
+    assert not milestones.due(2.0)
+    if exactly:
+        resumed_at = round(resumed_at * count) / count
+    rest = Milestones(count, resumed_at)
+    assert not rest.due(resumed_at)
+    assert rest.due(1.0) == any(k / count > resumed_at for k in range(1, count))
