@@ -165,6 +165,25 @@ def token_losses(
     )
 
 
+def token_predictions(
+    parameters: Parameters,
+    config: ModelConfig,
+    token_BT: mx.array,
+    target_BT: mx.array,
+    implementations: Implementations,
+    *,
+    dtype: mx.Dtype = mx.float32,
+) -> mx.array:
+    """What mixing with counting asks of a model, float32 [3, B, T], in nats; see `hidden_states` for the arguments.
+
+    Negative log-likelihood of each target, entropy of its distribution, and log-probability of the likeliest token.
+    """
+    log_BTV, _ = logits(parameters, config, token_BT, implementations, dtype=dtype)
+    log_BTV = log_BTV - mx.logsumexp(log_BTV, axis=-1, keepdims=True)
+    nats_BT = -mx.take_along_axis(log_BTV, target_BT[..., None], axis=-1)[..., 0]
+    return mx.stack([nats_BT, -mx.sum(mx.exp(log_BTV) * log_BTV, axis=-1), mx.max(log_BTV, axis=-1)])
+
+
 def as_computed(implementations: Implementations, config: ModelConfig, asked: str) -> Implementations:
     """The choices as the forward pass follows them: logits that an option changes have to be at hand.
 
@@ -196,16 +215,25 @@ def logits(
     filled: mx.array | None = None,
     layers: Sequence[Parameters] | None = None,
     before_B1: mx.array | None = None,
+    dtype: mx.Dtype = mx.float32,
 ) -> tuple[mx.array, Cache]:
     """Float32 logits [B, T, V] of the next token at each position, and the cache including this window.
 
     See `hidden_states` for the arguments.
     """
     hidden_BTD, grown = hidden_states(
-        parameters, config, token_BT, implementations, cache=cache, filled=filled, layers=layers, before_B1=before_B1
+        parameters,
+        config,
+        token_BT,
+        implementations,
+        dtype=dtype,
+        cache=cache,
+        filled=filled,
+        layers=layers,
+        before_B1=before_B1,
     )
-    place = _place(parameters, config, token_BT, before_B1, mx.float32)
-    return changed("logits", hidden_BTD @ head_matrix(parameters).T, place), grown
+    scores_BTV = (hidden_BTD @ head_matrix(parameters).astype(dtype).T).astype(mx.float32)
+    return changed("logits", scores_BTV, _place(parameters, config, token_BT, before_B1, dtype)), grown
 
 
 def _place(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,7 +14,7 @@ from mlx_tiny.config import RunConfig, Sampling
 from mlx_tiny.errors import TinyError
 from mlx_tiny.records import Progress
 from mlx_tiny.reference.checkpoint import load_checkpoint, save_checkpoint, save_weights
-from mlx_tiny.reference.evaluate import evaluate
+from mlx_tiny.reference.evaluate import evaluate, predictions
 from mlx_tiny.reference.generate import generate_tokens
 from mlx_tiny.reference.step import TrainingState, initial_state, training_step
 from mlx_tiny.tools.processes import peak_memory_bytes
@@ -137,6 +137,16 @@ class TorchBackend:
             attention=self._attention,
         )
         return result.nats, result.tokens
+
+    def predictions(self, state: TrainingState, tokens: np.ndarray, limit_tokens: int | None) -> Iterator[np.ndarray]:
+        return predictions(
+            state.parameters,
+            self.config.model,
+            tokens,
+            limit_tokens=limit_tokens,
+            dtype=self._dtype,
+            attention=self._attention,
+        )
 
     def sample(self, state: TrainingState, tokenizer: Tokenizer, *, max_tokens: int, seed: int) -> str:
         standard = Sampling()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 
 from mlx_tiny.config import ModelConfig
 from mlx_tiny.errors import TinyError
-from mlx_tiny.reference.model import Parameters, token_losses
+from mlx_tiny.reference.model import Parameters, logits, token_losses
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,46 @@ def evaluate(
     Raises:
         TinyError: fewer than two tokens.
     """
-    T = config.context
+    parts = _windows(config.context, tokens, limit_tokens, batch_tokens)
+    nats, count = 0.0, 0
+    device = parameters["embedding"].device
+    with torch.inference_mode():
+        for part in parts:
+            input_BT, target_BT = torch.from_numpy(part).to(device)
+            losses_BT = token_losses(parameters, config, input_BT, target_BT, dtype=dtype, attention=attention)
+            nats += float(losses_BT.cpu().double().sum())
+            count += losses_BT.numel()
+    return Evaluation(nats, count, count * text_bytes / (len(tokens) - 1))
+
+
+def predictions(
+    parameters: Parameters,
+    config: ModelConfig,
+    tokens: np.ndarray,
+    *,
+    limit_tokens: int | None = None,
+    batch_tokens: int = 4096,
+    dtype: torch.dtype | None = None,
+    attention: str = "plain",
+) -> Iterator[np.ndarray]:
+    """What mixing with counting asks of the model, for the same tokens as `evaluate`, some at a time: float64 [3, n].
+
+    The negative log-likelihood of each token, the entropy of its distribution, and the log-probability of the likeliest
+    token there, in nats.
+    """
+    device = parameters["embedding"].device
+    for part in _windows(config.context, tokens, limit_tokens, batch_tokens):
+        with torch.inference_mode():
+            input_BT, target_BT = torch.from_numpy(part).to(device)
+            scores_BTV = logits(parameters, config, input_BT, dtype=dtype, attention=attention)
+            log_BTV = torch.log_softmax(scores_BTV, dim=-1)
+            nats_BT = -log_BTV.gather(-1, target_BT[..., None])[..., 0]
+            found = torch.stack([nats_BT, -(log_BTV.exp() * log_BTV).sum(-1), log_BTV.amax(-1)])
+        yield found.flatten(1).cpu().double().numpy()
+
+
+def _windows(T: int, tokens: np.ndarray, limit_tokens: int | None, batch_tokens: int) -> list[np.ndarray]:
+    """Inputs and targets, [2, B, T] each; the last part is the window that is not whole."""
     count = min(len(tokens) - 1, len(tokens) if limit_tokens is None else limit_tokens)
     if count < 1:
         raise TinyError("The validation data is too short", expected="at least 2 tokens", got=len(tokens))
@@ -66,11 +106,4 @@ def evaluate(
     parts = [windows[:, start : start + rows] for start in range(0, windows.shape[1], rows)]
     if whole < count:
         parts.append(np.stack([taken[None, whole:-1], taken[None, whole + 1 :]]))
-    nats = 0.0
-    device = parameters["embedding"].device
-    with torch.inference_mode():
-        for part in parts:
-            input_BT, target_BT = torch.from_numpy(part).to(device)
-            losses_BT = token_losses(parameters, config, input_BT, target_BT, dtype=dtype, attention=attention)
-            nats += float(losses_BT.cpu().double().sum())
-    return Evaluation(nats, count, count * text_bytes / (len(tokens) - 1))
+    return parts

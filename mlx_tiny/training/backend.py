@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import version
 from typing import Any, Protocol
 
 import mlx.core as mx
 import numpy as np
+from numpy.typing import NDArray
 
 from mlx_tiny.config import RunConfig
 from mlx_tiny.data.prepared import PreparedCorpus
@@ -19,6 +20,7 @@ from mlx_tiny.linux import kernels
 from mlx_tiny.linux.lanes import decide_compilation, lanes, prepare
 from mlx_tiny.machine.description import device
 from mlx_tiny.machine.peaks import matmul_peak
+from mlx_tiny.model.mixing import Mixed, Predictions
 from mlx_tiny.model.writing import sample_text
 from mlx_tiny.ops.implementations import beyond_training
 from mlx_tiny.ops.operation import here
@@ -26,7 +28,13 @@ from mlx_tiny.records import Progress
 from mlx_tiny.tools.processes import peak_memory_bytes
 from mlx_tiny.training.arrays import all_finite
 from mlx_tiny.training.checkpoint import RunFolder
-from mlx_tiny.training.evaluate import Evaluation, evaluate, tokens_at_once
+from mlx_tiny.training.evaluate import (
+    Evaluation,
+    evaluate,
+    evaluation_with_counting,
+    predictions,
+    tokens_at_once,
+)
 from mlx_tiny.training.step import TrainingState, TrainingStep
 
 
@@ -69,6 +77,11 @@ class Backend(Protocol):
     def evaluate(self, state: Any, tokens: np.ndarray, limit_tokens: int | None) -> tuple[float, int]:
         """Nats and number of predicted tokens of a validation file or of its beginning, as `evaluate.py` describes."""
 
+    def predictions(
+        self, state: Any, tokens: np.ndarray, limit_tokens: int | None
+    ) -> Iterator[Iterable[NDArray[np.float64]]]:
+        """What `Predictions` consists of, for the same tokens in their order, some at a time."""
+
     def sample(self, state: Any, tokenizer: Tokenizer, *, max_tokens: int, seed: int) -> str:
         """A text from its beginning to its end or `max_tokens`."""
 
@@ -91,8 +104,15 @@ class Backend(Protocol):
         """Peak memory so far, of the process or the device."""
 
 
-def evaluate_text(backend: Backend, state: Any, text: PreparedCorpus, limit_tokens: int | None) -> Evaluation:
-    """Strength on the validation text, or on about so many tokens from its beginning."""
+def evaluate_text(
+    backend: Backend, state: Any, text: PreparedCorpus, limit_tokens: int | None, mixed: Mixed | None = None
+) -> Evaluation:
+    """Strength on the validation text, or on about so many tokens from its beginning; also with counting if given."""
+    if mixed is not None:
+        said = (Predictions(*part) for part in backend.predictions(state, text.valid, limit_tokens))
+        found = evaluation_with_counting(mixed, text.valid, text.valid_bytes, said)
+        require_finite(math.isfinite(found.nats))
+        return found
     nats, tokens = backend.evaluate(state, text.valid, limit_tokens)
     require_finite(math.isfinite(nats))
     return Evaluation(nats, tokens, tokens * text.valid_bytes / (len(text.valid) - 1))
@@ -150,6 +170,18 @@ class MlxBackend:
             asked=train.implementation,
         )
         return result.nats, result.tokens
+
+    def predictions(self, state: TrainingState, tokens: np.ndarray, limit_tokens: int | None) -> Iterator[Predictions]:
+        train = self.config.train
+        return predictions(
+            state.parameters,
+            self.config.model,
+            tokens,
+            limit_tokens=limit_tokens,
+            batch_tokens=tokens_at_once(self.config),
+            dtype=getattr(mx, train.dtype),
+            asked=train.implementation,
+        )
 
     def sample(self, state: TrainingState, tokenizer: Tokenizer, *, max_tokens: int, seed: int) -> str:
         return sample_text(

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import mlx.core as mx
 import numpy as np
-from numpy.typing import NDArray
 
 from mlx_tiny.config import ModelConfig, RunConfig
 from mlx_tiny.data.batches import ValidationWindows, validation_windows
@@ -24,8 +23,10 @@ from mlx_tiny.data.tokenizer import Tokenizer
 from mlx_tiny.errors import TinyError
 from mlx_tiny.files import hash_text
 from mlx_tiny.linux.lanes import lane, lanes
-from mlx_tiny.model.forward import token_losses
+from mlx_tiny.model.counting import Floats
+from mlx_tiny.model.forward import token_losses, token_predictions
 from mlx_tiny.model.memory import lanes_at_once, windows_bytes
+from mlx_tiny.model.mixing import Mixed, Predictions
 from mlx_tiny.model.parameters import Parameters
 from mlx_tiny.ops.implementations import AUTO, decide
 from mlx_tiny.ops.operation import dtype_name
@@ -48,10 +49,17 @@ class Evaluation:
     """Predicted tokens."""
     bytes: float
     """UTF-8 bytes of the text that these tokens encode."""
+    with_counting_nats: float | None = None
+    """The total under the mixture of the model with counting; None where there is none."""
 
     @property
     def bits_per_byte(self) -> float:
+        """Of the model alone."""
         return self.nats / math.log(2) / self.bytes
+
+    @property
+    def with_counting_bits_per_byte(self) -> float | None:
+        return None if self.with_counting_nats is None else self.with_counting_nats / math.log(2) / self.bytes
 
     @property
     def loss(self) -> float:
@@ -71,8 +79,13 @@ def combined(shares: Sequence[float], evaluations: Sequence[Evaluation]) -> Eval
     weights = [share / each.bytes for share, each in zip(shares, evaluations, strict=True)]
     tokens = sum(each.tokens for each in evaluations)
     scale = tokens / sum(weight * each.tokens for weight, each in zip(weights, evaluations, strict=True))
-    nats = sum(weight * each.nats for weight, each in zip(weights, evaluations, strict=True))
-    return Evaluation(scale * nats, tokens, scale * sum(shares))
+
+    def mean(nats: Iterable[float]) -> float:
+        return scale * sum(weight * each for weight, each in zip(weights, nats, strict=True))
+
+    mixed = [each.with_counting_nats for each in evaluations if each.with_counting_nats is not None]
+    whole = mean(mixed) if len(mixed) == len(evaluations) else None
+    return Evaluation(mean(each.nats for each in evaluations), tokens, scale * sum(shares), whole)
 
 
 def tokens_at_once(config: RunConfig) -> int:
@@ -93,6 +106,7 @@ def evaluate(
     batch_tokens: int = BATCH_TOKENS,
     dtype: mx.Dtype = mx.float32,
     asked: str = AUTO,
+    mixed: Mixed | None = None,
 ) -> Evaluation:
     """Bits per byte of `tokens` under the model.
 
@@ -103,17 +117,77 @@ def evaluate(
         batch_tokens: tokens evaluated at once, by all lanes together; it changes the result by rounding only.
         dtype: of activations.
         asked: implementations of the operations, in the form of `--implementation`.
+        mixed: counting, to give the strength of its mixture with the model too.
 
     Returns:
         Totals; with a limit, the bytes are the same share of `text_bytes` as the tokens are of all predicted tokens.
     """
+    if mixed is not None:
+        said = predictions(
+            parameters,
+            config,
+            tokens,
+            limit_tokens=limit_tokens,
+            batch_tokens=batch_tokens,
+            dtype=dtype,
+            asked=asked,
+        )
+        return evaluation_with_counting(mixed, tokens, text_bytes, said)
     windows = validation_windows(tokens, config.context, limit_tokens)
-    rows = max(1, batch_tokens // config.context // len(lanes()))
     total = 0.0
-    for part, losses_BT in window_losses(parameters, config, windows, rows, dtype=dtype, asked=asked):
+    for part, losses_BT in window_losses(
+        parameters, config, windows, _rows(config, batch_tokens), dtype=dtype, asked=asked
+    ):
         total += float(np.sum(losses_BT * windows.mask[part]))
     count = int(windows.mask.sum())
-    return Evaluation(nats=total, tokens=count, bytes=count * text_bytes / (len(tokens) - 1))
+    return Evaluation(total, count, count * text_bytes / (len(tokens) - 1))
+
+
+def predictions(
+    parameters: Parameters,
+    config: ModelConfig,
+    tokens: np.ndarray,
+    *,
+    limit_tokens: int | None = None,
+    batch_tokens: int = BATCH_TOKENS,
+    dtype: mx.Dtype = mx.float32,
+    asked: str = AUTO,
+) -> Iterator[Predictions]:
+    """What the model says of each token after the first, in their order, some windows at a time.
+
+    See `evaluate` for the arguments; the windows are the same.
+    """
+    windows = validation_windows(tokens, config.context, limit_tokens)
+    rows = _rows(config, batch_tokens)
+    for part, said_3BT in window_losses(
+        parameters, config, windows, rows, dtype=dtype, asked=asked, function=token_predictions
+    ):
+        yield Predictions(*said_3BT[:, windows.mask[part]])
+
+
+def evaluation_with_counting(
+    mixed: Mixed, tokens: np.ndarray, text_bytes: float, said: Iterable[Predictions]
+) -> Evaluation:
+    """Strength of a model alone and of its mixture with counting.
+
+    Counting reads the last tokens before each, wherever the windows of the model begin.
+
+    Args:
+        tokens, text_bytes: as for `evaluate`.
+        said: predictions of the first tokens after the first one, in their order.
+    """
+    nats = with_counting = 0.0
+    end = 1
+    for part in said:
+        begin, end = max(0, end - mixed.grams.orders), end + len(part.nats)
+        nats += float(part.nats.sum())
+        with_counting += float(mixed.nats(np.asarray(tokens[begin:end]), part).sum())
+    return Evaluation(nats, end - 1, (end - 1) * text_bytes / (len(tokens) - 1), with_counting)
+
+
+def _rows(config: ModelConfig, batch_tokens: int) -> int:
+    """Windows that each lane computes at once."""
+    return max(1, batch_tokens // config.context // len(lanes()))
 
 
 def window_losses(
@@ -124,18 +198,20 @@ def window_losses(
     *,
     dtype: mx.Dtype = mx.float32,
     asked: str = AUTO,
-) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+    function: Callable[..., mx.array] = token_losses,
+) -> Iterator[tuple[slice, Floats]]:
     """Negative log-likelihoods of the targets of `windows`, in nats, computed on all lanes.
 
     Args:
         windows: of one length, at most the model's context.
         rows: windows that are computed at once.
+        function: `token_losses`, or `token_predictions` for all that mixing with counting asks.
 
     Raises:
         TinyError: not even the windows of one lane fit in memory.
 
     Yields:
-        Which windows, and float64 [B, T]; what `windows.mask` leaves out has no meaning.
+        Which windows, and float64 [B, T], or [3, B, T]; what `windows.mask` leaves out has no meaning.
     """
     window = dataclasses.replace(config, context=windows.inputs.shape[1])
     implementations = decide(window, batch=rows, dtype=dtype_name(dtype), asked=asked)
@@ -147,13 +223,19 @@ def window_losses(
         for index, part in enumerate(group):
             with lane(index):
                 input_BT, target_BT = mx.array(windows.inputs[part]), mx.array(windows.targets[part])
-                losses.append(token_losses(parameters, config, input_BT, target_BT, implementations, dtype=dtype))
+                losses.append(function(parameters, config, input_BT, target_BT, implementations, dtype=dtype))
         for part, losses_BT in zip(group, evaluated(losses), strict=True):
             yield part, losses_BT
 
 
 def evaluate_texts(
-    parameters: Parameters, config: ModelConfig, tokenizer: Tokenizer, texts: Iterable[str], *, asked: str = AUTO
+    parameters: Parameters,
+    config: ModelConfig,
+    tokenizer: Tokenizer,
+    texts: Iterable[str],
+    *,
+    asked: str = AUTO,
+    mixed: Mixed | None = None,
 ) -> tuple[Evaluation, str]:
     """Bits per byte of documents that are not prepared data, by the same protocol; and their `fingerprint`.
 
@@ -170,7 +252,7 @@ def evaluate_texts(
     if not size:
         raise TinyError("There is no text to evaluate", expected="at least one document that is not empty")
     tokens = np.concatenate([*parts, boundary])
-    evaluation = evaluate(parameters, config, tokens, size, asked=asked)
+    evaluation = evaluate(parameters, config, tokens, size, asked=asked, mixed=mixed)
     return evaluation, fingerprint(text_hash.value())
 
 

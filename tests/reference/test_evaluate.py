@@ -10,7 +10,8 @@ from numpy_model import CONFIGS, SMALL, to_mlx
 
 from mlx_tiny.config import ModelConfig
 from mlx_tiny.errors import TinyError
-from mlx_tiny.reference.evaluate import evaluate
+from mlx_tiny.model.mixing import gathered
+from mlx_tiny.reference.evaluate import evaluate, predictions
 from mlx_tiny.training import evaluate as mlx_evaluate
 
 from .alike import assert_alike, to_torch, weights
@@ -39,6 +40,15 @@ def test_any_number_of_tokens_is_cut_alike(limit: int, batch_tokens: int) -> Non
     expected = mlx_evaluate.evaluate(to_mlx(arrays), SMALL, TOKENS, 999, limit_tokens=limit)
     assert got.tokens == expected.tokens == min(limit, 999)
     assert_alike(got.nats, expected.nats, "both sides")
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_what_mixing_asks_of_a_model_is_alike(config: ModelConfig) -> None:
+    arrays = weights(config)
+    got = np.concatenate(list(predictions(to_torch(arrays), config, TOKENS, batch_tokens=300)), axis=1)
+    expected = gathered(mlx_evaluate.predictions(to_mlx(arrays), config, TOKENS))
+    assert_alike(got, np.array(expected), "model")
+    assert got[0].sum() == pytest.approx(evaluate(to_torch(arrays), config, TOKENS, 1).nats, rel=1e-6)
 
 
 def test_bfloat16_and_fused_attention_are_passed_on() -> None:

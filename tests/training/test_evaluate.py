@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import mlx.core as mx
@@ -17,6 +18,8 @@ from tiny_run import story
 
 from mlx_tiny.config import DataConfig, ModelConfig, RunConfig, TrainConfig
 from mlx_tiny.data.prepare import prepare
+from mlx_tiny.model.counting import KneserNey
+from mlx_tiny.model.mixing import Gate, Mixed
 from mlx_tiny.training.evaluate import BATCH_TOKENS, Evaluation, combined, evaluate, fingerprint, tokens_at_once
 
 CONFIG = ModelConfig(
@@ -59,6 +62,29 @@ def test_it_is_the_naive_loop(count: int) -> None:
     assert_close(np.array(got.nats), np.array(sum(nats)), "model", "float32")
     assert (got.tokens, got.bytes) == (count - 1, 2 * count + 1)
     assert got.bits_per_byte == pytest.approx(sum(nats) / math.log(2) / (2 * count + 1), rel=1e-5)
+
+
+def mixture(tokens: np.ndarray) -> Mixed:
+    """Counts of a text, with a gate for which every feature matters."""
+    gate = Gate(tuple(np.random.default_rng(0).standard_normal(10)))
+    return Mixed(KneserNey(tokens, CONFIG.vocabulary_size, bos=int(tokens[0])), gate)
+
+
+@pytest.mark.parametrize("count", [2, T + 1, 3 * T - 1])
+@pytest.mark.parametrize("batch_tokens", [1, 2 * T])
+def test_with_counting_it_is_the_naive_mixture(count: int, batch_tokens: int) -> None:
+    parameters, tokens = random_parameters(CONFIG), random_tokens(count)
+    mixed = mixture(np.tile(tokens, 2))
+    got = evaluate(to_mlx(parameters), CONFIG, tokens, 2 * count, batch_tokens=batch_tokens, mixed=mixed)
+    nats = []
+    for end in range(1, count):
+        start = (end - 1) // T * T
+        scores = numpy_model.logits(parameters, CONFIG, tokens[start:end].astype(int))[-1]
+        nats.append(-mixed.log_probabilities(tokens[:end].tolist(), scores)[tokens[end]])
+    assert got.with_counting_nats == pytest.approx(sum(nats), rel=1e-5)
+    alone = evaluate(to_mlx(parameters), CONFIG, tokens, 2 * count)
+    assert alone.with_counting_bits_per_byte is None
+    assert (got.tokens, got.bytes, got.nats) == (alone.tokens, alone.bytes, pytest.approx(alone.nats, rel=1e-6))
 
 
 @given(tokens=st.integers(1, 4 * T), size=st.integers(1, 1 << 40))
@@ -146,9 +172,12 @@ def test_a_fingerprint_is_that_of_the_text_whatever_the_vocabulary(tmp_path: Pat
 
 
 def test_texts_are_combined_by_their_shares_of_the_bytes() -> None:
-    parts = [Evaluation(nats=700.0, tokens=100, bytes=1000.0), Evaluation(nats=30.0, tokens=20, bytes=10.0)]
+    parts = [Evaluation(700.0, tokens=100, bytes=1000.0), Evaluation(30.0, tokens=20, bytes=10.0)]
     whole = combined([0.25, 0.75], parts)
     assert whole.bits_per_byte == pytest.approx(0.25 * parts[0].bits_per_byte + 0.75 * parts[1].bits_per_byte)
     # Of 1,000 bytes 250 are of the first text, in 25 tokens, and 750 of the second, in 1,500.
     assert whole.tokens == 120 and whole.loss == pytest.approx((25 * 7.0 + 1500 * 1.5) / 1525)
     assert combined([1.0], parts[:1]) == parts[0]
+    assert whole.with_counting_nats is None
+    mixed = [replace(part, nats=2 * part.nats, with_counting_nats=part.nats) for part in parts]
+    assert combined([0.25, 0.75], mixed).with_counting_bits_per_byte == pytest.approx(whole.bits_per_byte)
