@@ -47,6 +47,7 @@ REJECTED: list[tuple[Any, str, list[Any]]] = [
     (TrainConfig, "micro_batches", [3, 32]),
     (TrainConfig, "dtype", ["float16", "fp32", ""]),
     (TrainConfig, "backend", ["jax", "MLX", ""]),
+    (TrainConfig, "order", ["random", ""]),
     *((ModelConfig, name, [10**9]) for name in ("context", "layers", "width", "heads", "key_value_heads", "hidden")),
     *((TrainConfig, name, [10**9]) for name in ("batch_size", "evaluations", "checkpoints", "samples")),
     (ModelConfig, "options", ["logit_soft_cap", "=15", "logit_soft_cap=", "logit_soft_cap=inf", "a=1,a=1", "a=b"]),

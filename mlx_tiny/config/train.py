@@ -8,6 +8,7 @@ from mlx_tiny.config.checks import require, require_representable
 
 DTYPES = ("float32", "bfloat16")
 BACKENDS = ("mlx", "torch")
+ORDERS = ("cut", "documents")
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,9 @@ class TrainConfig:
     """Sequences per step."""
     micro_batches: int = 1
     """Number of equal parts in which a batch is processed one after the other, to save memory."""
+    order: str = "cut"
+    """Where training sequences begin: `cut` (the text is cut every `context` tokens), or `documents` (at the beginning
+    of each document, and in a long one after every further `context` tokens)."""
     dtype: str = "float32"
     """Type of activations and matrix products, `float32` or `bfloat16`; weights and optimizer state are float32."""
     backend: str = "mlx"
@@ -55,6 +59,6 @@ class TrainConfig:
             f"a divisor of the batch size ({self.batch_size})",
             self.micro_batches,
         )
-        for name, allowed in {"dtype": DTYPES, "backend": BACKENDS}.items():
+        for name, allowed in {"order": ORDERS, "dtype": DTYPES, "backend": BACKENDS}.items():
             require(getattr(self, name) in allowed, name, " or ".join(allowed), getattr(self, name))
         require_representable(self)

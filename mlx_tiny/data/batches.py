@@ -20,26 +20,29 @@ class BatchStream:
 
     Each epoch cuts the tokens, from a random offset below `context` on, into sequences of `context` + 1 tokens. The
     last token of a sequence is also the first of the next one, so that every token of the epoch is predicted once.
-    Then the sequences are shuffled. All epochs have the same number of sequences, so that one integer is the whole
-    position.
+    With `bos`, sequences begin at documents instead; see `document_starts`. Then the sequences are shuffled. All epochs
+    have the same number of sequences, so that one integer is the whole position.
 
     Args:
         tokens: uint16, more than `context`; may be memory-mapped, and is read only where a sequence lies.
         batch_size: sequences B per batch; a batch may straddle two epochs.
         context: predicted tokens T per sequence.
         seed: chooses offsets and orders.
+        bos: the token with which each document begins, to begin sequences there.
 
     Raises:
         TinyError: fewer tokens than one sequence.
     """
 
-    def __init__(self, tokens: Tokens, *, batch_size: int, context: int, seed: int) -> None:
+    def __init__(self, tokens: Tokens, *, batch_size: int, context: int, seed: int, bos: int | None = None) -> None:
         require_tokens(len(tokens), context)
         self._tokens = np.asarray(tokens)
         self._batch_size, self._context, self._seed = batch_size, context, seed
         self._columns = np.arange(context + 1)
         self._epoch, self._starts = -1, np.zeros(0, np.int64)
-        self.sequences_per_epoch = max(1, (len(tokens) - context) // context)
+        self._fixed_starts = None if bos is None else document_starts(self._tokens, bos, context)
+        whole = max(1, (len(tokens) - context) // context)
+        self.sequences_per_epoch = whole if self._fixed_starts is None else len(self._fixed_starts)
         self.position = 0
         """Sequences consumed since the beginning of the first epoch."""
 
@@ -80,9 +83,12 @@ class BatchStream:
         draws = np.random.PCG64(np.random.SeedSequence((self._seed % 2**64, epoch))).random_raw(
             self.sequences_per_epoch + 1
         )
+        order = np.argsort(draws[1:], kind="stable").astype(np.int64)
+        if self._fixed_starts is not None:
+            return self._fixed_starts[order]
         spare = len(self._tokens) - 1 - self.sequences_per_epoch * self._context
         offset = int(draws[0]) % min(self._context, spare + 1)
-        return offset + self._context * np.argsort(draws[1:], kind="stable").astype(np.int64)
+        return offset + self._context * order
 
 
 class MixedStream:
@@ -94,16 +100,25 @@ class MixedStream:
     Args:
         texts: of each text its tokens, as for `BatchStream`.
         shares: of each text its share of the sequences; above 0, with sum 1.
-        batch_size, context, seed: as for `BatchStream`.
+        batch_size, context, seed, bos: as for `BatchStream`.
 
     Raises:
         TinyError: a text has fewer tokens than one sequence.
     """
 
     def __init__(
-        self, texts: Sequence[Tokens], shares: Sequence[float], *, batch_size: int, context: int, seed: int
+        self,
+        texts: Sequence[Tokens],
+        shares: Sequence[float],
+        *,
+        batch_size: int,
+        context: int,
+        seed: int,
+        bos: int | None = None,
     ) -> None:
-        self._streams = [BatchStream(text, batch_size=batch_size, context=context, seed=seed) for text in texts]
+        self._streams = [
+            BatchStream(text, batch_size=batch_size, context=context, seed=seed, bos=bos) for text in texts
+        ]
         self._shares, self._batch_size, self._context = shares, batch_size, context
         self.position = 0
         """Sequences consumed since the beginning."""
@@ -115,12 +130,16 @@ class MixedStream:
 
     def next_batch(self) -> NDArray[np.int32]:
         """The next sequences, [B, T+1]: all but the last column are inputs, all but the first are targets."""
-        batch = np.empty((self._batch_size, self._context + 1), np.int32)
-        counts = self._counts(np.arange(self.position, self.position + self._batch_size + 1, dtype=np.int64))
-        for stream, count in zip(self._streams, counts, strict=True):
-            stream.seek(int(count[0]))
-            batch[np.diff(count) == 1] = stream.take(int(count[-1] - count[0]))
-        self.position += self._batch_size
+        return self.take(self._batch_size)
+
+    def take(self, count: int) -> NDArray[np.int32]:
+        """The next `count` sequences, [count, T+1]."""
+        batch = np.empty((count, self._context + 1), np.int32)
+        counts = self._counts(np.arange(self.position, self.position + count + 1, dtype=np.int64))
+        for stream, of_text in zip(self._streams, counts, strict=True):
+            stream.seek(int(of_text[0]))
+            batch[np.diff(of_text) == 1] = stream.take(int(of_text[-1] - of_text[0]))
+        self.position += count
         return batch
 
     def _counts(self, left: NDArray[np.int64]) -> list[NDArray[np.int64]]:
@@ -180,6 +199,20 @@ def documents_of(tokens: Tokens, bos: int) -> Iterator[Tokens]:
     """The tokens of each document of a token file without BOS, read only as far as they are asked for."""
     for start, end in itertools.pairwise(_boundaries(tokens, bos)):
         yield tokens[start + 1 : end]
+
+
+def document_starts(tokens: Tokens, bos: int, context: int) -> NDArray[np.int64]:
+    """Where sequences of `context` predicted tokens begin that together predict every token, in order.
+
+    These are the beginnings of the documents and, in a long document, every further place after `context` tokens. What
+    is left of a sequence after the end of its document is the beginning of the next one; the last sequence ends with
+    the file.
+    """
+    bounds = np.array([0, *_boundaries(tokens, bos), len(tokens) - 1], np.int64)
+    counts = -(-np.diff(bounds) // context)
+    before = np.repeat(np.cumsum(counts) - counts, counts)
+    starts: NDArray[np.int64] = np.repeat(bounds[:-1], counts) + context * (np.arange(counts.sum()) - before)
+    return np.minimum(starts, len(tokens) - 1 - context, out=starts)
 
 
 def _boundaries(tokens: Tokens, bos: int) -> Iterator[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from typing import Any
 
 from mlx_tiny.config import RunConfig
 from mlx_tiny.data.batches import BatchStream, MixedStream
@@ -103,7 +104,10 @@ def _require_not_begun(run: RunFolder) -> None:
 def stream_of(corpus: Corpus, config: RunConfig) -> BatchStream | MixedStream:
     """The batches of a run, from its beginning on."""
     texts, shares = [part.corpus.train for part in corpus.parts], [part.share for part in corpus.parts]
-    size, context, seed = config.train.batch_size, config.model.context, config.train.seed
-    if len(texts) == 1:
-        return BatchStream(texts[0], batch_size=size, context=context, seed=seed)
-    return MixedStream(texts, shares, batch_size=size, context=context, seed=seed)
+    asked: dict[str, Any] = {
+        "batch_size": config.train.batch_size,
+        "context": config.model.context,
+        "seed": config.train.seed,
+        "bos": corpus.tokenizer.bos if config.train.order == "documents" else None,
+    }
+    return BatchStream(texts[0], **asked) if len(texts) == 1 else MixedStream(texts, shares, **asked)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlx_tiny.data.batches import BatchStream, MixedStream, validation_windows
+from mlx_tiny.data.batches import BatchStream, MixedStream, document_starts, validation_windows
 from mlx_tiny.errors import TinyError
 
 
@@ -37,15 +37,17 @@ def test_an_epoch_contains_every_sequence_once(shape: tuple[int, int, int, int],
     assert stream.sequences_per_epoch == max(1, (length - context) // context)
 
 
-@given(shape=shapes, steps=st.integers(0, 60))
+@given(shape=shapes, steps=st.integers(0, 60), bos=st.none() | st.just(0))
 @settings(max_examples=200, deadline=None)
-def test_resuming_anywhere_equals_going_on(shape: tuple[int, int, int, int], steps: int) -> None:
+def test_resuming_anywhere_equals_going_on(shape: tuple[int, int, int, int], steps: int, bos: int | None) -> None:
     context, length, batch_size, seed = shape
-    first = BatchStream(counting(length), batch_size=batch_size, context=context, seed=seed)
+    tokens = counting(length)
+    tokens[-1] = 0
+    first = BatchStream(tokens, batch_size=batch_size, context=context, seed=seed, bos=bos)
     for _ in range(steps):
         first.next_batch()
     assert first.position == steps * batch_size
-    second = BatchStream(counting(length), batch_size=batch_size, context=context, seed=seed)
+    second = BatchStream(tokens, batch_size=batch_size, context=context, seed=seed, bos=bos)
     second.seek(first.position)
     for _ in range(3):
         assert np.array_equal(first.next_batch(), second.next_batch())
@@ -74,6 +76,26 @@ def test_offsets_vary_so_that_every_token_is_seen() -> None:
     stream = BatchStream(counting(1000), batch_size=99, context=10, seed=0)
     offsets = {int(stream.next_batch().min()) for _ in range(60)}
     assert offsets == set(range(10))
+
+
+@given(lengths=st.lists(st.integers(0, 12), min_size=1, max_size=9), context=st.integers(1, 5), epoch=st.integers(0, 2))
+def test_sequences_that_begin_at_documents(lengths: list[int], context: int, epoch: int) -> None:
+    BOS = 0
+    tokens = np.concatenate([[BOS, *range(1, n + 1)] for n in lengths] + [[BOS]] * (context + 1)).astype(np.uint16)
+    starts = document_starts(tokens, BOS, context)
+    # The token n of a document is n, and its BOS is 0.
+    assert all(tokens[start] % context == 0 for start in starts[:-1])
+    predicted = {int(start) + k for start in starts for k in range(1, context + 1)}
+    assert predicted == set(range(1, len(tokens)))
+    stream = BatchStream(tokens, batch_size=len(starts), context=context, seed=3, bos=BOS)
+    assert stream.sequences_per_epoch == len(starts)
+    stream.seek(epoch * len(starts))
+    expected = sorted(tokens[start : start + context + 1].tolist() for start in starts)
+    assert sorted(stream.next_batch().tolist()) == expected
+
+
+def test_a_text_that_is_one_document_is_cut_from_its_beginning() -> None:
+    assert document_starts(counting(12), 99, 4).tolist() == [0, 4, 7]
 
 
 @st.composite
