@@ -22,13 +22,13 @@ from mlx_tiny.bench.table import machine_line
 from mlx_tiny.bench.timing import interleaved
 from mlx_tiny.bench.weights import nonzero_parameters
 from mlx_tiny.config import RunConfig
+from mlx_tiny.config.presets import preset_called
 from mlx_tiny.errors import CheckFailed
 from mlx_tiny.files import require_writable
 from mlx_tiny.linux.lanes import decide_compilation, lanes
 from mlx_tiny.machine.description import Machine, describe
 from mlx_tiny.model.parameters import training_flops_per_token
 from mlx_tiny.records import Record, write
-from mlx_tiny.study.plan import PRESETS
 from mlx_tiny.tools import plots
 from mlx_tiny.tools.statistics import Spread
 from mlx_tiny.tools.tables import OVERLOADED, PLUS_MINUS, Column, Table, spread_cell, time_cell, wrapped
@@ -82,7 +82,7 @@ def values_of(axis: str) -> tuple[int, ...]:
 
 def configuration(axis: str, value: int) -> RunConfig:
     """The preset `mini` with one dimension changed; only the axis `batch` changes the number of tokens per step."""
-    config = PRESETS["mini"].config()
+    config = preset_called("mini").config()
     model = config.model
     if axis == "context":
         model = replace(model, context=value)

@@ -19,8 +19,9 @@ import pytest
 from cli.command_line import call, succeeded, workplace, write_notes, write_purchases
 
 from mlx_tiny.cli import COMMANDS, cli
+from mlx_tiny.config.presets import EVENTS, PRESETS, STRONGEST, presets_of
 from mlx_tiny.machine import peaks
-from mlx_tiny.study.plan import TOKENS_PER_PARAMETER, named_presets
+from mlx_tiny.study.plan import TOKENS_PER_PARAMETER
 from mlx_tiny.units import format_bytes, format_count
 
 ROOT = Path(__file__).parents[1]
@@ -188,8 +189,8 @@ def test_the_presets_are_those_of_the_plan() -> None:
     from mlx_tiny.model.parameters import parameter_count
 
     text = README.read_text(encoding="utf-8")
-    for name, preset in named_presets().items():
-        c = preset.model_config()
+    for preset in (*presets_of(STRONGEST), PRESETS[EVENTS]):
+        c, name = preset.config().model, preset.size.name
         shape = (c.layers, c.width, c.heads, f"{c.vocabulary_size:,}", c.context, format_count(parameter_count(c)))
         assert f"| `{name}` | {' | '.join(map(str, shape))} |" in text
     assert f" {TOKENS_PER_PARAMETER} tokens per parameter" in text

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from mlx_tiny.bench.kernels import CALLS_AROUND
-from mlx_tiny.bench.presets import preset_called
 from mlx_tiny.bench.record import Settings
 from mlx_tiny.bench.step import LONGEST_S
 from mlx_tiny.bench.timed import OPERATIONS
 from mlx_tiny.bench.timing import LEAST_ROUNDS
 from mlx_tiny.bench.worker import COMPETITORS
+from mlx_tiny.config.presets import preset_called
 from mlx_tiny.machine.peaks import Peaks
 from mlx_tiny.model.parameters import training_flops_per_token
 

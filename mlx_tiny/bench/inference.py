@@ -9,11 +9,11 @@ from dataclasses import replace
 import mlx.core as mx
 import numpy as np
 
-from mlx_tiny.bench.presets import preset_called
 from mlx_tiny.bench.record import WRONG, Result
 from mlx_tiny.bench.timing import LEAST_ROUNDS, MOST_ROUNDS
 from mlx_tiny.bench.weights import nonzero_parameters
 from mlx_tiny.config import ModelConfig, RunConfig, Sampling
+from mlx_tiny.config.presets import preset_called
 from mlx_tiny.errors import TinyError
 from mlx_tiny.machine.peaks import Peaks
 from mlx_tiny.model.forward import logits
@@ -47,10 +47,11 @@ def run(
         TinyError: an unknown preset, or lengths that do not fit its context.
     """
     for name in list(preset_names):
-        config = change(preset_called(name).config()).model
+        preset = preset_called(name)
+        config = change(preset.config()).model
         prompt, written = fitting(config, *lengths)
         tell(f"generation, {name} ({prompt} tokens read, {written} written)")
-        yield measure(name, config, prompt, written, peaks, seconds)
+        yield measure(preset.name, config, prompt, written, peaks, seconds)
 
 
 def fitting(config: ModelConfig, prompt_tokens: int | None, max_tokens: int | None) -> tuple[int, int]:

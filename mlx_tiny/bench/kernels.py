@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mlx_tiny.bench.presets import preset_called
 from mlx_tiny.bench.record import FAILED, LEFT_OUT, WRONG, Result
 from mlx_tiny.bench.runners import TORCH, Runner, runners
 from mlx_tiny.bench.timed import Timed, of_preset
 from mlx_tiny.bench.timing import interleaved, speed_ups
+from mlx_tiny.config.presets import preset_called
 from mlx_tiny.errors import first_line
 from mlx_tiny.linux.lanes import on_cpu, why_not_compiled
 from mlx_tiny.machine.peaks import Peaks, bound

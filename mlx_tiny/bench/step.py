@@ -13,13 +13,13 @@ import numpy as np
 from mlx_tiny.bench.competitor import Competitor
 from mlx_tiny.bench.folder import temporary_folder
 from mlx_tiny.bench.launches import mac, step_launches
-from mlx_tiny.bench.presets import preset_called
 from mlx_tiny.bench.record import FAILED, LEFT_OUT, WRONG, Result
 from mlx_tiny.bench.runners import why_no_torch
 from mlx_tiny.bench.timing import interleaved, speed_ups
 from mlx_tiny.bench.weights import nonzero_weights
 from mlx_tiny.bench.worker import COMPETITORS, MOMENTUM, MULTIPLIER, OURS, batches, on_cores
 from mlx_tiny.config import RunConfig
+from mlx_tiny.config.presets import preset_called
 from mlx_tiny.errors import TinyError
 from mlx_tiny.machine.peaks import Peaks
 from mlx_tiny.model.parameters import training_flops_per_token

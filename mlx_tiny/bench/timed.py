@@ -13,6 +13,7 @@ import numpy as np
 
 from mlx_tiny.bench.parts import ADAMW, MLP
 from mlx_tiny.config import OptimizerConfig
+from mlx_tiny.config.presets import Preset
 from mlx_tiny.errors import TinyError
 from mlx_tiny.linux.lanes import shares
 from mlx_tiny.model.parameters import parameter_specs
@@ -21,7 +22,6 @@ from mlx_tiny.ops.muon import NEWTON_SCHULZ
 from mlx_tiny.ops.operation import Case, Exact, Named, Operation, least_bytes
 from mlx_tiny.ops.registry import everything
 from mlx_tiny.optim.optimizer import muon_layout
-from mlx_tiny.study.plan import Preset
 
 FORWARD, BOTH, UPDATE = "forward", "forward and backward", "update"
 OPERATIONS = {operation.name: operation for operation in (*everything(), MLP, ADAMW) if operation.proof.rivals}
@@ -132,11 +132,12 @@ def of_preset(preset: Preset, dtype: str, names: Iterable[str] | None = None) ->
     for name in chosen:
         if name not in OPERATIONS:
             raise TinyError(f"Unknown operation {name!r}", expected=f"one of {', '.join(OPERATIONS)}")
-    model = preset.model_config()
+    config = preset.config()
+    model = config.model
     for operation in map(OPERATIONS.__getitem__, chosen):
         if operation.proof.differentiable:
             for direction in (FORWARD, BOTH):
-                yield Timed(operation, Case(model, preset.batch_size, dtype), direction, preset.name)
+                yield Timed(operation, Case(model, config.train.batch_size, dtype), direction, preset.name)
         else:
             layout = muon_layout(OptimizerConfig(), parameter_specs(model))
             options = {"layout": layout, "entry": f"{operation.name} of a preset"} if operation is NEWTON_SCHULZ else {}

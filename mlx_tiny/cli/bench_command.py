@@ -121,11 +121,12 @@ def command(
     if not 0 < seconds < float("inf"):
         raise click.UsageError("--seconds must be above 0")
     from mlx_tiny.bench.record import Settings
-    from mlx_tiny.study.plan import PRESETS
+    from mlx_tiny.config.presets import STRONGEST, presets_of
 
+    whole = [preset.name for preset in presets_of(STRONGEST)] if everything else _DEFAULT_PRESETS
     settings = Settings(
         benchmarks=list(chosen),
-        presets=list(presets or (PRESETS if everything else _DEFAULT_PRESETS)),
+        presets=list(presets or whole),
         operations=list(names) or None,
         dtypes=list(dtypes or _default_dtypes(everything)),
         changes=changes,
@@ -230,9 +231,9 @@ def _measure(settings: Settings, as_json: bool, output: Path | None, plot: Path 
 def _check(settings: Settings) -> None:
     """Raise the error of a wrong name or setting before anything is measured."""
     from mlx_tiny.bench import inference
-    from mlx_tiny.bench.presets import preset_called
     from mlx_tiny.bench.timed import OPERATIONS
     from mlx_tiny.config import DTYPES
+    from mlx_tiny.config.presets import preset_called
     from mlx_tiny.errors import TinyError
 
     asked = {"operation": (settings.operations, tuple(OPERATIONS)), "dtype": (settings.dtypes, DTYPES)}
@@ -248,13 +249,10 @@ def _check(settings: Settings) -> None:
 
 def _changed(config: RunConfig, changes: dict[str, dict[str, Any]]) -> RunConfig:
     """The configuration of a preset, changed by the user's flags."""
-    from mlx_tiny.config import RunConfig
-    from mlx_tiny.records import from_plain, to_plain
+    from mlx_tiny.config.presets import preset_called
 
-    values = to_plain(config)
-    for section, settings in changes.items():
-        values[section].update(settings)
-    return from_plain(RunConfig, values)
+    train = {"dtype": config.train.dtype, **changes.get("train", {})}
+    return preset_called(config.train.preset).config({**changes, "train": train})
 
 
 def _groups(settings: Settings, peaks: Peaks) -> Iterator[list[Result]]:

@@ -79,18 +79,18 @@ def vocabulary_of(preset: str, asked: dict[str, Any]) -> tuple[int, str]:
     Raises:
         TinyError: no such preset.
     """
-    from mlx_tiny.study.plan import PRESETS, choose, preset_for
-    from mlx_tiny.training.budget import Budget
+    from mlx_tiny.config.presets import PRESETS, STRONGEST, presets_of
+    from mlx_tiny.study.plan import preset_for
 
     if "vocabulary_size" in asked:
         return asked["vocabulary_size"], "as asked"
     if asked.get("tokenizer") == "bytes":
         return DataConfig.vocabulary_size, "every byte, whatever the preset"
     name = preset_for(preset, asked)
-    if name != TrainConfig.preset:
-        return choose(name, Budget(TrainConfig.budget)).preset.vocabulary_size, f"for the preset {name}"
+    if name in PRESETS:
+        return PRESETS[name].config().data.vocabulary_size, f"for the preset {name}"
     size = DataConfig.vocabulary_size
-    names = [preset.name for preset in PRESETS.values() if preset.vocabulary_size == size]
+    names = [preset.size.name for preset in presets_of(STRONGEST) if preset.config().data.vocabulary_size == size]
     return size, f"for the presets {' and '.join(names)}; --preset shows another"
 
 

@@ -62,7 +62,7 @@ def _largest(estimate: Estimate) -> str:
 
 def _remedy(config: RunConfig, most_bytes: float) -> str:
     """What would fit in so many bytes, with the numbers."""
-    from mlx_tiny.study.plan import PRESETS
+    from mlx_tiny.config.presets import PRESETS, STRONGEST, presets_of
     from mlx_tiny.training.memory import estimate, fitting_micro_batches
 
     def needed(changed: RunConfig) -> str:
@@ -72,7 +72,9 @@ def _remedy(config: RunConfig, most_bytes: float) -> str:
     if parts is not None:
         changed = dataclasses.replace(config, train=dataclasses.replace(config.train, micro_batches=parts))
         return f"Compute a batch in parts: --micro-batches {parts} takes {needed(changed)}, and learns the same"
-    smaller = [preset for preset in PRESETS.values() if estimate(preset.config()).bytes <= most_bytes]
+    own = PRESETS.get(config.train.preset)
+    ladder = presets_of(own.recipe.name if own else STRONGEST)
+    smaller = [preset for preset in ladder if estimate(preset.config()).bytes <= most_bytes]
     if smaller:
         return f"Take a smaller model: --preset {smaller[-1].name} takes {needed(smaller[-1].config())}"
     return "Take a smaller model (--preset), fewer sequences per step (--batch-size), or a shorter --context"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mlx_tiny.cli import session
 from mlx_tiny.cli.options import flag_name, user_settings
 from mlx_tiny.cli.output import say
-from mlx_tiny.config import DataConfig, RunConfig, ScheduleConfig, TrainConfig
+from mlx_tiny.config import DataConfig, RunConfig
 from mlx_tiny.errors import TinyError
 from mlx_tiny.records import from_plain, to_plain
 
@@ -70,15 +70,16 @@ def begin(path: Path, source_path: Path, flags: dict[str, Any]) -> None:
 
 def _planned(source: RunFolder, asked: dict[str, dict[str, Any]]) -> tuple[RunConfig, str]:
     """The configuration of `source`, with other text and a schedule of its own, changed by the user's settings."""
+    from mlx_tiny.config.presets import usual
     from mlx_tiny.data.mixture import own_files
     from mlx_tiny.study.plan import expected_tokens, measured_flops_per_s, text_bytes
     from mlx_tiny.training.budget import Budget
 
-    values = to_plain(source.config)
+    values, standard = to_plain(source.config), usual(source.config.train.preset)
     kept = {name: getattr(source.config.data, name) for name in _OF_TOKENIZER}
     values["data"] = {**to_plain(DataConfig()), **kept}
-    values["train"] = {**to_plain(TrainConfig()), **{name: values["train"][name] for name in _OF_STEP}}
-    values["schedule"] = to_plain(ScheduleConfig())
+    values["train"] = {**to_plain(standard.train), **{name: values["train"][name] for name in _OF_STEP}}
+    values["schedule"] = to_plain(standard.schedule)
     for section, settings in asked.items():
         values[section].update(settings)
     config = from_plain(RunConfig, values)
@@ -92,10 +93,13 @@ def _planned(source: RunFolder, asked: dict[str, dict[str, Any]]) -> tuple[RunCo
 
 def _require_same_model(source: RunFolder, asked: dict[str, dict[str, Any]]) -> None:
     """Raise a TinyError when a flag would give a model that the weights do not fit."""
+    from mlx_tiny.config.presets import whole_name
+
     config = source.config
     wanted = [("model", name, value) for name, value in asked["model"].items()]
     wanted += [("data", name, value) for name, value in asked["data"].items() if name in _OF_TOKENIZER]
-    wanted += [("train", name, value) for name, value in asked["train"].items() if name == "preset"]
+    if (preset := asked["train"].get("preset", config.train.preset)) != config.train.preset:
+        wanted.append(("train", "preset", whole_name(preset)))
     for section, name, value in wanted:
         has = getattr(getattr(config, section), name)
         if value != has:

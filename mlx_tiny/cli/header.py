@@ -54,15 +54,14 @@ def header(run: RunFolder, corpus: Corpus, reason: str, asked: Asked, machine: l
 
 def _changed(config: RunConfig, asked: Asked) -> Iterator[str]:
     """The settings that the user gave, and those that are not as the preset has them."""
-    from mlx_tiny.study.plan import named_presets
+    from mlx_tiny.config.presets import usual
 
-    preset = named_presets().get(config.train.preset)
-    usual = RunConfig() if preset is None else preset.config()
+    standard = usual(config.train.preset)
     for section in SECTIONS:
         settings = getattr(config, section)
         for field in dataclasses.fields(settings):
             value, key = getattr(settings, field.name), (section, field.name)
-            differs = value != getattr(getattr(usual, section), field.name)
+            differs = value != getattr(getattr(standard, section), field.name)
             if has_flag(*key) and key not in _WITH_A_LINE and (differs or field.name in asked.get(section, ())):
                 yield f"{flag_name(*key)[2:]} {shown(value)}"
 

@@ -18,6 +18,7 @@ def command(as_json: bool) -> None:
     For every operation, the line "implementations" names the one that `auto` takes here, and all that exist; the lines
     "why" say why. The last lines are the presets, and the options of the architecture.
     """
+    from mlx_tiny.config.presets import PRESETS, RECIPES, preset_called
     from mlx_tiny.files import cache_home
     from mlx_tiny.linux.lanes import lanes, prepare
     from mlx_tiny.machine.description import describe
@@ -25,12 +26,12 @@ def command(as_json: bool) -> None:
     from mlx_tiny.machine.peaks import copy_peak, matmul_peak
     from mlx_tiny.model.options import all_options
     from mlx_tiny.records import to_json, to_plain
-    from mlx_tiny.study.plan import PRESETS, named_presets
+    from mlx_tiny.study.plan import summary
     from mlx_tiny.tools.tables import block
     from mlx_tiny.training.step import step_implementations
 
     blas = prepare()
-    mini = PRESETS["mini"].config()
+    mini = preset_called("mini").config()
     choices = {choice.operation.name: choice for choice in step_implementations(mini)}
     implementations = {
         name: f"{choice.implementation} (of {', '.join(choice.operation.implementations)})"
@@ -48,7 +49,8 @@ def command(as_json: bool) -> None:
         "copy_gb_per_s": round(copy_peak() / 1e9, 1),
         "cache": str(home),
         "cache_bytes": _folder_bytes(home),
-        **{f"preset {name}": preset.summary() for name, preset in named_presets().items()},
+        **{f"recipe {name}": recipe.summary for name, recipe in RECIPES.items()},
+        **{f"preset {name}": summary(preset) for name, preset in PRESETS.items()},
         **{f"option {name}": option.summary for name, option in all_options().items()},
     }
     show(to_json(values) if as_json else block(values))

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import click
 
 from mlx_tiny.config import DataConfig, ModelConfig, OptimizerConfig, Sampling, ScheduleConfig, TrainConfig
+from mlx_tiny.config.presets import RECIPES, presets_of
 from mlx_tiny.files import expanded
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -33,12 +34,6 @@ _KINDS = {**SECTIONS, "sampling": Sampling}
 _RENAMED = {("data", "sources"): "data", ("data", "seed"): "data-seed"}
 _ALIASES = {("sampling", "temperature"): ["--temp"]}
 _WITHOUT_FLAG = {("model", "vocabulary_size")}
-# Fields that `mlx-tiny train` takes from the preset, unless the user sets them.
-OF_PRESET = {
-    ("data", "vocabulary_size"),
-    ("train", "batch_size"),
-    *(("model", name) for name in ("context", "layers", "width", "heads", "key_value_heads", "head_width", "hidden")),
-}
 _TYPES: dict[str, Any] = {"int": int, "float": float, "str": str, "str | None": str, "tuple[str, ...]": str}
 
 
@@ -137,12 +132,15 @@ def _option(section: str, field: dataclasses.Field[Any]) -> Callable[[F], F]:
 
 
 def shown_default(section: str, field: dataclasses.Field[Any]) -> str:
-    """The default of a field as help shows it."""
-    if (section, field.name) in OF_PRESET:
+    """The default of a field as help shows it; where presets for texts differ, that it is theirs."""
+    presets = (preset for recipe in RECIPES for preset in presets_of(recipe))
+    values = {preset.decided(section).get(field.name, field.default) for preset in presets}
+    if len(values) > 1:
         return "that of the preset"
-    if isinstance(field.default, bool):
-        return "on" if field.default else "off"
-    return shown(field.default)
+    (value,) = values
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return shown(value)
 
 
 def shown(value: Any) -> str:

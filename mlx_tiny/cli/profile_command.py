@@ -89,7 +89,7 @@ def command(
 
 
 def _config(preset: str, dtype: str, batch_size: int | None) -> RunConfig:
-    from mlx_tiny.bench.presets import preset_called
+    from mlx_tiny.config.presets import preset_called
 
     config = preset_called(preset).config()
     batch_size = config.train.batch_size if batch_size is None else batch_size

@@ -18,14 +18,10 @@ from mlx_tiny.cli.resume import resume
 from mlx_tiny.cli.session import SECTIONS
 from mlx_tiny.config import RunConfig, TrainConfig
 from mlx_tiny.errors import TinyError
-from mlx_tiny.records import from_plain, to_plain
 from mlx_tiny.tools.waiting import Waiting
 
 if TYPE_CHECKING:
-    from mlx_tiny.study.plan import Preset
-
-# Matrix products of GPUs work on tiles of 8.
-_HIDDEN_MULTIPLE = 8
+    from mlx_tiny.config.presets import Preset
 
 
 class _TrainCommand(CommandWithSections):
@@ -143,11 +139,11 @@ def _planned(asked: dict[str, dict[str, Any]]) -> tuple[RunConfig, str]:
     in_parts = "micro_batches" not in asked["train"]
 
     def spared(preset: Preset) -> RunConfig | None:
-        return sparing(_configured(preset, asked)[0], in_parts=in_parts)
+        return sparing(preset.config(asked), in_parts=in_parts)
 
     choice = choose(name, budget, lambda: measured_flops_per_s(make_backend), lambda preset: spared(preset) is not None)
-    config, note = _configured(choice.preset, asked)
-    if name == standard.preset and (less := spared(choice.preset)) is not None and less != config:
+    config, note = choice.preset.config(asked), ""
+    if choice.preset.name != name and (less := spared(choice.preset)) is not None and less != config:
         config = less
         note += f"; to take less memory, a batch is computed in parts: --micro-batches {config.train.micro_batches}"
     if choice.tokens is not None and "train_bytes" not in asked["data"]:
@@ -156,23 +152,3 @@ def _planned(asked: dict[str, dict[str, Any]]) -> tuple[RunConfig, str]:
         )
     session.require_possible(config)
     return config, choice.reason + note
-
-
-def _configured(preset: Preset, asked: dict[str, dict[str, Any]]) -> tuple[RunConfig, str]:
-    """The configuration of a preset, changed by the user's settings, and what is to be said of it."""
-    values = to_plain(preset.config())
-    note = _fit_swiglu(values["model"], asked["model"])
-    for section, settings in asked.items():
-        values[section].update(settings)
-    values["model"]["vocabulary_size"] = values["data"]["vocabulary_size"]
-    values["train"]["preset"] = preset.name
-    return from_plain(RunConfig, values), note
-
-
-def _fit_swiglu(preset: dict[str, Any], asked: dict[str, Any]) -> str:
-    """Where SwiGLU is asked for without a hidden width, take one with the preset's parameters; what to say of it."""
-    if asked.get("activation") != "swiglu" or "hidden" in asked:
-        return ""
-    two = preset["hidden"]
-    preset["hidden"] = max(1, round(2 / 3 * two / _HIDDEN_MULTIPLE)) * _HIDDEN_MULTIPLE
-    return f"; hidden {preset['hidden']}: about as many parameters in three matrices as relu2 has in two with {two}"

@@ -20,7 +20,8 @@ class TrainConfig:
     FLOPs (1e15flop)."""
     preset: str = "auto"
     """Size of the model: tiny, mini, small, base, medium or large; `auto` chooses by budget, speed and memory,
-    computes a batch in parts where it would take much memory, and takes the preset `events` where there is a schema."""
+    computes a batch in parts where it would take much memory, and takes the preset `events` where there is a schema.
+    Alone or before it, the recipe: `strongest` (usual) or `portable` (exact in qwen3), as in `portable-mini`."""
     batch_size: int = 16
     """Sequences per step."""
     micro_batches: int = 1

@@ -10,11 +10,11 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_tiny.config import ModelConfig, RunConfig
+from mlx_tiny.config.presets import STRONGEST, preset_called, presets_of
 from mlx_tiny.model.forward import logits
 from mlx_tiny.model.parameters import Parameters, parameter_specs
 from mlx_tiny.ops.conformance import Result, to_float64
 from mlx_tiny.ops.implementations import decide
-from mlx_tiny.study.plan import PRESETS
 from mlx_tiny.tolerances import bounds
 from mlx_tiny.training.step import TrainingStep
 from mlx_tiny.validate.lockstep import ReferenceRun, gradient_bounds, in_lockstep, run_reference
@@ -24,8 +24,9 @@ LAYER = "model"
 
 # Two sequences, so that two lanes compute one each; as many tokens as the largest preset computes in a few seconds.
 SEQUENCES, TOKENS = 2, 128
+PRESETS = tuple(preset.name for preset in presets_of(STRONGEST))
 # A CPU is slow in bfloat16, and the larger presets contain nothing that the smaller ones lack.
-_BFLOAT16_PRESETS = ("tiny", "mini", "small")
+_BFLOAT16_PRESETS = PRESETS[:3]
 # What no preset has: a tied head, grouped queries, SwiGLU, and constants other than the defaults, so that code which
 # ignores them fails.
 _TIED = RunConfig(
@@ -69,7 +70,7 @@ class ModelCase:
 
 def preset_case(name: str) -> ModelCase:
     """A new model of a preset on random tokens."""
-    return fresh_case(name, PRESETS[name].config())
+    return fresh_case(name, preset_called(name).config())
 
 
 def tied_case() -> ModelCase:
@@ -95,7 +96,7 @@ def fresh_weights(config: RunConfig, generator: np.random.Generator) -> Paramete
     return weights
 
 
-def comparisons(run: ModelCase | None, presets: Sequence[str] = tuple(PRESETS)) -> Iterator[Comparison]:
+def comparisons(run: ModelCase | None, presets: Sequence[str] = PRESETS) -> Iterator[Comparison]:
     """Comparisons of a small model with a tied head, of every preset, and of a run.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mlx_tiny.study.plan import PRESETS
+from mlx_tiny.config.presets import PRESETS
 
 from .micro import MICRO
 

@@ -6,29 +6,44 @@ from dataclasses import replace
 from typing import Any
 
 from mlx_tiny.bench.record import Result, Settings
+from mlx_tiny.config.presets import Preset, Recipe, Size
 from mlx_tiny.linux.attention import BLOCK
 from mlx_tiny.machine.description import Machine
 from mlx_tiny.machine.peaks import Peaks
 from mlx_tiny.machine.state import State
-from mlx_tiny.study.plan import Preset
 from mlx_tiny.tools.statistics import Spread
 
 MICRO = Preset(
     "micro",
-    vocabulary_size=520,
-    model={
-        "layers": 2,
-        "width": 48,
-        "heads": 4,
-        "key_value_heads": 2,
-        "head_width": 32,
-        "hidden": 80,
-        "context": 40,
-        "activation": "swiglu",
-    },
-    batch_size=4,
+    Recipe("micro", "for tests"),
+    Size(
+        "micro",
+        {
+            "data": {"vocabulary_size": 520},
+            "model": {
+                "layers": 2,
+                "width": 48,
+                "heads": 4,
+                "key_value_heads": 2,
+                "head_width": 32,
+                "hidden": 120,
+                "context": 40,
+                "activation": "swiglu",
+            },
+            "train": {"batch_size": 4},
+        },
+    ),
 )
-LONG = replace(MICRO, name="long", batch_size=3, model={**MICRO.model, "context": 2 * BLOCK + 3})
+
+
+def changed(name: str, batch_size: int = 4, **model: Any) -> Preset:
+    """The preset with another batch and other dimensions."""
+    own = MICRO.size.settings
+    settings = {**own, "model": {**own["model"], **model}, "train": {"batch_size": batch_size}}
+    return replace(MICRO, name=name, size=Size(name, settings))
+
+
+LONG = changed("long", batch_size=3, context=2 * BLOCK + 3)
 """With windows of several blocks of the CPU's attention, the last one padded."""
 PEAKS = Peaks(
     matmul_flops_per_s={"float32": 1e11, "bfloat16": 1e11},

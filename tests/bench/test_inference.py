@@ -25,13 +25,13 @@ from .micro import MICRO, PEAKS
     ],
 )
 def test_lengths_that_fit(asked: tuple[int | None, int | None], meant: tuple[int, int]) -> None:
-    assert inference.fitting(MICRO.model_config(), *asked) == meant
+    assert inference.fitting(MICRO.config().model, *asked) == meant
 
 
 @pytest.mark.parametrize("asked", [(0, None), (41, None), (40, 2), (20, 0), (1, 41), (-3, 5)])
 def test_lengths_that_do_not_fit(asked: tuple[int | None, int | None]) -> None:
     with pytest.raises(TinyError, match="do not fit the model's context"):
-        inference.fitting(MICRO.model_config(), *asked)
+        inference.fitting(MICRO.config().model, *asked)
 
 
 def test_prompt_and_decode_are_measured_separately() -> None:
@@ -44,7 +44,7 @@ def test_prompt_and_decode_are_measured_separately() -> None:
         assert 0 < record.time_s.p10 <= record.time_s.median <= record.time_s.p90 < 10
         assert 0 < record.share_of_bound < 10 and record.error <= 1 and record.reason is None
     # The fifth token meets 34 keys, the second 31; a token of the prompt meets 15.5 on average.
-    c = MICRO.model_config()
+    c = MICRO.config().model
     matrices = (prompt.flops / 60) - c.layers * 2 * c.heads * c.head_width * 15.5
     assert decode.flops / 8 == pytest.approx(matrices + c.layers * 2 * c.heads * c.head_width * 32.5)
 
@@ -54,7 +54,7 @@ def test_memory_is_that_of_the_generation_alone() -> None:
     held = mx.ones((100_000_000 // 4,))
     mx.eval(held)
     ((prompt, _),) = inference.run(["micro"], PEAKS, seconds=0)
-    weights = 4 * parameter_count(MICRO.model_config())
+    weights = 4 * parameter_count(MICRO.config().model)
     assert weights < prompt.peak_memory_bytes < 50_000_000
 
 

@@ -14,15 +14,15 @@ from mlx.optimizers import AdamW, Muon
 
 from mlx_tiny.bench.launches import count_launches
 from mlx_tiny.config import ModelConfig, OptimizerConfig
+from mlx_tiny.config.presets import preset_called
 from mlx_tiny.model.parameters import parameter_specs
 from mlx_tiny.model.spec import ParameterSpec
 from mlx_tiny.ops.implementations import AS_ASKED, Choice
 from mlx_tiny.ops.muon import MUON, NEWTON_SCHULZ
 from mlx_tiny.optim.optimizer import Optimizer, initial_state
-from mlx_tiny.study.plan import PRESETS
 
 Specs = dict[str, ParameterSpec]
-MODELS = {"default": ModelConfig(), "mini": PRESETS["mini"].model_config()}
+MODELS = {"default": ModelConfig(), "mini": preset_called("mini").config().model}
 MOST_PER_BANK = 20
 FEWER = 5
 README = Path(__file__).parents[2] / "kernels" / "README.md"

@@ -54,7 +54,7 @@ def test_the_step_of_training_is_measured(monkeypatch: pytest.MonkeyPatch) -> No
     assert ours.reason is None, ours
     assert ours.tokens_per_s == pytest.approx(4 * 40 / ours.time_s.median)
     assert ours.share_of_bound == pytest.approx(
-        ours.tokens_per_s * training_flops_per_token(MICRO.model_config()) / 1e11
+        ours.tokens_per_s * training_flops_per_token(MICRO.config().model) / 1e11
     )
     assert 100 < ours.launches < 500 and 1e7 < ours.peak_memory_bytes < 1e11
     assert ours.error <= 1 and ours.description.startswith("mlx ")
@@ -155,7 +155,7 @@ def test_what_would_take_minutes_is_left_out() -> None:
 
 
 def test_weights_have_no_zeros_where_a_run_begins_with_them() -> None:
-    weights = nonzero_weights(MICRO.model_config())
+    weights = nonzero_weights(MICRO.config().model)
     assert all(array.any() and array.dtype == np.float32 for array in weights.values())
     assert 0.05 < weights["head"].std() < 0.5
 

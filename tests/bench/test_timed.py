@@ -23,7 +23,7 @@ from mlx_tiny.model.parameters import training_flops_per_token
 from mlx_tiny.ops.conformance import by_name
 from mlx_tiny.ops.operation import Device
 
-from .micro import LONG, MICRO
+from .micro import LONG, MICRO, changed
 
 UPDATES = ("newton_schulz", "adamw")
 BOTH_WAYS = tuple(name for name in OPERATIONS if name not in UPDATES)
@@ -61,7 +61,7 @@ def test_operations_have_their_directions_and_the_shapes_of_the_preset() -> None
 
 def test_flops_are_the_models() -> None:
     """Attention, MLP, head and the two products around attention are all FLOPs of a step."""
-    c = MICRO.model_config()
+    c = MICRO.config().model
     flops = {name: the(name, BOTH).flops for name in ("attention", "mlp", "cross_entropy")}
     around = 6 * (c.width * (c.heads + 2 * c.key_value_heads) + c.heads * c.width) * c.head_width * 160
     layers = c.layers * (flops["attention"] + flops["mlp"] + around)
@@ -71,9 +71,9 @@ def test_flops_are_the_models() -> None:
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_every_implementation_and_competitor_that_can_run_here_is_right(dtype: str) -> None:
     # Sequences of several blocks too: in a short one no query looks beyond its own block.
-    T = LONG.model_config().context
+    T = LONG.config().model.context
     assert attention_cpu.block_count(T) == 3 and T % 3 != 0
-    other = replace(MICRO, model={**MICRO.model, "activation": "relu2", "key_value_heads": 4})
+    other = changed("other", activation="relu2", key_value_heads=4)
     presets = (*of_preset(MICRO, dtype), *of_preset(LONG, dtype, ["attention"]), *of_preset(other, dtype))
     found = {timed.name[0]: set[str]() for timed in presets}
     for timed in presets:

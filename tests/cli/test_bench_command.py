@@ -13,9 +13,9 @@ import pytest
 
 from mlx_tiny.bench import kernels, step
 from mlx_tiny.bench.record import Benchmarks
+from mlx_tiny.config.presets import STRONGEST, preset_called, presets_of
 from mlx_tiny.machine import description, hardware, peaks
 from mlx_tiny.records import read, to_plain
-from mlx_tiny.study.plan import PRESETS
 
 from .cases import USAGE, Case, assert_explained, everything
 from .command_line import call, succeeded
@@ -43,11 +43,13 @@ def test_a_table_on_the_terminal() -> None:
     finished = succeeded(call(*KERNELS))
     lines = finished.out.splitlines()
     assert lines[0].startswith("machine: ") and "\npeaks: 100 GFLOP/s float32; memory 10GB/s" in finished.out
-    assert "adamw, update, tiny (" in finished.out and "at least" in finished.out and "(memory)" in finished.out
+    assert (
+        "adamw, update, strongest-tiny (" in finished.out and "at least" in finished.out and "(memory)" in finished.out
+    )
     assert max(map(len, lines)) <= 80
     assert re.search(r"^  plain +[\d.,]+ [mu]?s!? +±\d+%", finished.out, re.MULTILINE)
     assert any(line.strip() == "torch  PyTorch is not installed" for line in lines)
-    assert "measuring: adamw, update, tiny, float32 (" in finished.err
+    assert "measuring: adamw, update, strongest-tiny, float32 (" in finished.err
 
 
 def test_json_is_one_object_and_the_file_holds_the_same(place: Path) -> None:
@@ -82,7 +84,7 @@ def test_all_means_all(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hardware, "chip", lambda: "Chip 9")
     finished = succeeded(call("bench", "--all", "--json"))
     shown = json.loads(finished.out)
-    every = ["tiny", "mini", "small", "base", "medium", "large"]
+    every = [preset.name for preset in presets_of(STRONGEST)]
     assert asked == {"kernels": every, "step": every, "inference": every}
     assert shown["settings"]["benchmarks"] == ["kernels", "step", "inference"]
     # Its own file, which was named before anything was measured, and how long that will take.
@@ -155,7 +157,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     found: dict[str, Any] = {}
 
     def run(presets: Any, dtype: str, _: Any, *, change: Any, cores: Any, **others: Any) -> Any:
-        found.update(config=change(PRESETS[presets[0]].config()), cores=cores)
+        found.update(config=change(preset_called(presets[0]).config()), cores=cores)
         return iter(())
 
     monkeypatch.setattr(step, "run", run)
@@ -205,7 +207,7 @@ REFUSED = {
     "plot is a folder": Case((*KERNELS, "--plot", "."), ("is a folder", "Name a file in it")),
     "prompt of kernels": Case(("bench", "kernels", "--max-tokens", "3"), ("is only for `bench inference`",), USAGE),
     "no time": Case(("bench", "kernels", "--seconds", "0"), ("--seconds must be above 0",), USAGE),
-    "preset": Case(("bench", "step", "--preset", "huge"), ("Unknown preset 'huge'", "Expected one of tiny, mini")),
+    "preset": Case(("bench", "step", "--preset", "huge"), ("Unknown preset 'huge'", "auto, tiny, mini")),
     "operation": Case(
         ("bench", "kernels", "--operation", "softmax"), ("Unknown operation 'softmax'", "one of norm, qk_norm_rope")
     ),

@@ -16,9 +16,10 @@ import pytest
 from mlx_tiny.cli.fitting import expected_memory, require_memory
 from mlx_tiny.cli.train_command import _planned
 from mlx_tiny.config import RunConfig
+from mlx_tiny.config.presets import preset_called
 from mlx_tiny.errors import TinyError
 from mlx_tiny.machine import memory
-from mlx_tiny.study.plan import PRESETS, choose, sparing
+from mlx_tiny.study.plan import choose, sparing
 from mlx_tiny.tools.processes import environment
 from mlx_tiny.training.budget import Budget
 from mlx_tiny.training.memory import estimate, fitting_micro_batches
@@ -53,7 +54,7 @@ def test_a_limit_in_which_no_library_can_be_loaded_is_an_error(name: str, monkey
 
 def test_the_remedy_is_accepted_although_less_memory_is_left_later(monkeypatch: pytest.MonkeyPatch) -> None:
     def in_parts(count: int) -> RunConfig:
-        config = PRESETS["small"].config()
+        config = preset_called("small").config()
         return replace(config, train=replace(config.train, micro_batches=count))
 
     most = estimate(in_parts(2)).bytes
@@ -67,20 +68,20 @@ def test_the_remedy_is_accepted_although_less_memory_is_left_later(monkeypatch: 
 
 
 def test_the_micro_batches_of_the_remedy_fit() -> None:
-    config = PRESETS["medium"].config()
+    config = preset_called("medium").config()
     count = fitting_micro_batches(config, 1.5e9)
     assert count is not None and config.train.batch_size % count == 0
     assert fitting_micro_batches(config, 1e8) is None
 
 
 def test_auto_takes_no_preset_that_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    room = estimate(PRESETS["small"].config()).bytes
+    room = estimate(preset_called("small").config()).bytes
     monkeypatch.setattr("mlx_tiny.study.plan.little_bytes", lambda: room)
     monkeypatch.setattr("mlx_tiny.study.plan.fitting_micro_batches", lambda *_: None)
     choice = choose("auto", Budget("1000Mtok"))
-    assert choice.preset.name == "small" and "base would take too much" in choice.reason
+    assert choice.preset.size.name == "small" and "base would take too much" in choice.reason
     monkeypatch.setattr("mlx_tiny.study.plan.little_bytes", lambda: 0)
-    assert choose("auto", Budget("5m"), lambda: pytest.fail("measured in no memory")).preset.name == "tiny"
+    assert choose("auto", Budget("5m"), lambda: pytest.fail("measured in no memory")).preset.size.name == "tiny"
 
 
 @pytest.mark.parametrize("metal", [False, True], ids=["cpu", "metal"])
@@ -99,18 +100,18 @@ def test_five_minutes_on_a_machine_of_8_gigabytes_take_less_than_one(
     config = sparing(preset.config())
     assert config is not None and 1e8 < estimate(config).bytes < 1e9
     # What fits anyway is trained as it is on a machine with more memory.
-    assert (config == preset.config()) == (preset.name in {"tiny", "mini", "small"})
+    assert (config == preset.config()) == (preset.size.name in {"tiny", "mini", "small"})
 
 
 def test_auto_computes_a_batch_in_parts_where_that_takes_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
-    most = 0.8 * estimate(PRESETS["base"].config()).bytes
+    most = 0.8 * estimate(preset_called("base").config()).bytes
     monkeypatch.setattr("mlx_tiny.study.plan.little_bytes", lambda: most)
     asked: dict[str, dict[str, Any]] = {"data": {}, "model": {}, "optimizer": {}, "train": {"budget": "1000Mtok"}}
     config, reason = _planned(asked)
-    assert config.train.preset == "base" and config.train.micro_batches > 1 and estimate(config).bytes <= most
+    assert config.train.preset == "strongest-base" and config.train.micro_batches > 1 and estimate(config).bytes <= most
     assert f"--micro-batches {config.train.micro_batches}" in reason
     asked["train"]["micro_batches"] = 1
-    assert _planned(asked)[0].train.preset == "small"
+    assert _planned(asked)[0].train.preset == "strongest-small"
 
 
 def test_the_peak_is_told_before_and_after_and_little_free_memory_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +128,7 @@ def test_the_peak_is_told_before_and_after_and_little_free_memory_is_warned_of(m
 @pytest.mark.parametrize("so_far", [1, 10**12], ids=["training is the peak", "preparation was the peak"])
 def test_the_parts_of_the_memory_add_up(so_far: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mlx_tiny.tools.processes.peak_memory_bytes", lambda: so_far)
-    config = PRESETS["mini"].config()
+    config = preset_called("mini").config()
     total = estimate(config).bytes
     expected, (line, *_) = expected_memory(config)
     told, _, parts = line.partition(" (")

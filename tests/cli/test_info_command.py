@@ -19,12 +19,10 @@ import pytest
 
 import mlx_tiny
 from mlx_tiny.cli import COMMANDS, cli, info_command
-from mlx_tiny.cli.options import OF_PRESET, SECTIONS, flag_name, shown_default
-from mlx_tiny.config import RunConfig
+from mlx_tiny.cli.options import SECTIONS, flag_name, shown_default
 from mlx_tiny.machine import peaks
 from mlx_tiny.machine.description import describe
 from mlx_tiny.records import to_plain
-from mlx_tiny.study.plan import PRESETS
 from mlx_tiny.units import format_bytes
 
 from .command_line import MODULE, call, call_process, environment, succeeded
@@ -159,13 +157,9 @@ def test_help_of_train_has_a_heading_for_each_section() -> None:
 
 
 def test_help_names_the_preset_where_that_decides() -> None:
-    """In exactly these fields some preset differs from the plain defaults."""
-    plain, differing = to_plain(RunConfig()), set()
-    for preset in PRESETS.values():
-        for section, settings in to_plain(preset.config()).items():
-            differing |= {(section, name) for name, value in settings.items() if value != plain[section][name]}
-    # The vocabulary is one setting, of the data.
-    assert differing - {("model", "vocabulary_size"), ("train", "preset")} == OF_PRESET
+    train = {parameter.opts[-1]: parameter.help for parameter in parameters("train")}
+    for flag, default in {"--layers": "that of the preset", "--samples": "3", "--preset": "auto"}.items():
+        assert train[flag].endswith(f"[default: {default}]")
 
 
 @pytest.mark.parametrize("name", COMMANDS)

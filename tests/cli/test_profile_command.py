@@ -122,7 +122,7 @@ def test_the_table(asked: dict[str, Any]) -> None:
 def test_settings_reach_the_step(asked: dict[str, Any]) -> None:
     succeeded(call("profile", "--preset", "small", "--dtype", "bfloat16", "--batch-size", "4", "--seconds", "3"))
     train = asked["config"].train
-    assert (train.preset, train.dtype, train.batch_size) == ("small", "bfloat16", 4)
+    assert (train.preset, train.dtype, train.batch_size) == ("strongest-small", "bfloat16", 4)
     assert asked["seconds"] == 3 and asked["dtypes"] == ["float32", "bfloat16"]
 
 
@@ -152,7 +152,7 @@ def test_a_trace_is_recorded_and_nothing_else(asked: dict[str, Any], monkeypatch
 
 
 REFUSED = {
-    "preset": Case(("profile", "--preset", "huge"), ("Unknown preset 'huge'", "Expected one of tiny, mini")),
+    "preset": Case(("profile", "--preset", "huge"), ("Unknown preset 'huge'", "auto, tiny, mini")),
     "type": Case(("profile", "--dtype", "int8"), ("The setting dtype is out of range", "float32 or bfloat16")),
     "batch": Case(("profile", "--batch-size", "0"), ("The setting batch_size is out of range",)),
     "drift": Case(("profile", "--drift", "60tok"), ("--drift needs a time", "Expected for example 60s")),
@@ -161,7 +161,8 @@ REFUSED = {
     "trace and more": Case(("profile", "--trace", "a.gputrace", "--json"), ("--trace cannot be combined",), USAGE),
     "output is a folder": Case(("profile", "--output", "."), ("is a folder", "the name of a file")),
     "large": Case(
-        ("profile", "--preset", "large"), ("A step of large is too long to be profiled here", "smaller --preset")
+        ("profile", "--preset", "large"),
+        ("A step of strongest-large is too long to be profiled here", "smaller --preset"),
     ),
     "folder": Case(("profile", "--output", "no/where.json"), ("no does not exist", "Check the path")),
 }

@@ -25,12 +25,12 @@ from mlx_tiny.cli import session
 from mlx_tiny.cli.display import Display
 from mlx_tiny.cli.header import _budget
 from mlx_tiny.cli.options import SECTIONS, flag_name, shown
+from mlx_tiny.config.presets import preset_called
 from mlx_tiny.data.tokenizer import load_tokenizer
 from mlx_tiny.data.tokenizers.byte_pair import BytePairTokenizer
 from mlx_tiny.errors import printable
 from mlx_tiny.model import options
 from mlx_tiny.records import to_plain
-from mlx_tiny.study.plan import named_presets
 from mlx_tiny.training.checkpoint import RunFolder
 
 from .command_line import (
@@ -130,11 +130,11 @@ def header_of(finished: Finished) -> dict[str, str]:
 def test_the_header_shows_every_setting_that_is_not_the_presets(run: Run) -> None:
     header = header_of(run.finished)
     assert len(header) <= 9 and max(map(len, header.values())) < 400
-    assert header["run"] == "r" and header["preset"] == "tiny (as asked)" and header["budget"] == "3000tok"
+    assert header["run"] == "r" and header["preset"] == "strongest-tiny (as asked)" and header["budget"] == "3000tok"
     *shown_settings, rest = re.split(r"[,;] ", header["settings"])
     assert rest == "all are in r/config.json"
     saved = json.loads((run.folder / "config.json").read_text())["config"]
-    preset = to_plain(named_presets()["tiny"].config())
+    preset = to_plain(preset_called("tiny").config())
     changed = {
         f"{flag_name(section, name)[2:]} {shown(tuple(value) if isinstance(value, list) else value)}"
         for section, settings in saved.items()
@@ -173,7 +173,13 @@ def test_given_flags_reach_the_saved_configuration(place: Path, monkeypatch: pyt
         | {"rope_base": 500.0, "head_width": 8, "hidden": 96, "tied": True, "options": "idea=15"},
         "optimizer": {"matrix_optimizer": "adamw", "coefficients": "quintic", "newton_schulz_steps": 3},
         "schedule": {"warmup": 0.1, "cooldown": 0.2, "floor": 0.05},
-        "train": {"budget": "1e9flop", "preset": "mini", "dtype": "bfloat16", "compile": False, "micro_batches": 3}
+        "train": {
+            "budget": "1e9flop",
+            "preset": "strongest-mini",
+            "dtype": "bfloat16",
+            "compile": False,
+            "micro_batches": 3,
+        }
         | {"batch_size": 6, "backend": "torch", "implementation": "plain"},
     }
     flags: list[str] = []

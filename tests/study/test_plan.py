@@ -6,15 +6,11 @@ import itertools
 
 import pytest
 
-from mlx_tiny.config import RunConfig
-from mlx_tiny.errors import TinyError
+from mlx_tiny.config.presets import PRESETS, RECIPES, STRONGEST, preset_called, presets_of
 from mlx_tiny.machine.load import OtherPrograms
 from mlx_tiny.model.parameters import parameter_count, parameter_specs, training_flops_per_token
-from mlx_tiny.records import from_plain, to_plain
 from mlx_tiny.study import plan
 from mlx_tiny.study.plan import (
-    EVENTS,
-    PRESETS,
     TOKENS_PER_PARAMETER,
     Choice,
     choose,
@@ -25,7 +21,7 @@ from mlx_tiny.study.plan import (
 from mlx_tiny.training.budget import Budget
 
 MEASURED_FLOPS_PER_S = 50e9
-NAMES = list(PRESETS)
+NAMES = [preset.name for preset in presets_of(STRONGEST)]
 LADDERS = {
     "seconds": [f"{2**k}s" for k in range(24)],
     "tokens": [f"{100 * 2**k}ktok" for k in range(14)],
@@ -47,24 +43,6 @@ def tokens_within(budget: Budget, name: str) -> float:
     return flops / training_flops_per_token(PRESETS[name].config().model)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_preset_is_a_whole_configuration(name: str) -> None:
-    config = PRESETS[name].config()
-    assert from_plain(RunConfig, to_plain(config)) == config
-    assert (config.train.preset, config.model.vocabulary_size) == (name, config.data.vocabulary_size)
-    assert config.train.batch_size == PRESETS[name].batch_size and config.train.budget == RunConfig().train.budget
-    model = config.model
-    assert model.heads * model.head_width == model.width and model.hidden == 4 * model.width
-    assert PRESETS[name].name == name
-    assert PRESETS[name].model_config(600).vocabulary_size == 600
-
-
-def test_the_preset_of_events_is_a_whole_configuration_and_never_chosen_for_texts() -> None:
-    config = choose(EVENTS, Budget("5m")).preset.config()
-    assert from_plain(RunConfig, to_plain(config)) == config
-    assert config.model.tied and config.train.preset == EVENTS and EVENTS not in PRESETS
-
-
 def test_presets_stand_in_the_order_of_their_cost() -> None:
     models = [PRESETS[name].config().model for name in NAMES]
     for measure in (training_flops_per_token, parameter_count, matrix_parameters):
@@ -81,9 +59,11 @@ def test_matrix_parameters_are_all_but_tables_and_norm_weights(name: str) -> Non
 
 
 @pytest.mark.usefixtures("machine")
+@pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("unit", LADDERS)
-def test_a_larger_budget_buys_a_larger_model(unit: str) -> None:
-    chosen = [NAMES.index(choose("auto", Budget(text)).preset.name) for text in LADDERS[unit]]
+def test_a_larger_budget_buys_a_larger_model(unit: str, recipe: str) -> None:
+    ladder = presets_of(recipe)
+    chosen = [ladder.index(choose(recipe, Budget(text)).preset) for text in LADDERS[unit]]
     assert chosen == sorted(chosen) and set(chosen) == set(range(len(NAMES)))
 
 
@@ -130,19 +110,13 @@ def test_only_a_budget_of_time_needs_a_measurement(text: str, monkeypatch: pytes
     choose("auto", Budget(text))
 
 
-@pytest.mark.parametrize("name", ["huge", "", "Tiny"])
-def test_an_unknown_preset_is_refused(name: str) -> None:
-    with pytest.raises(TinyError, match=f"Unknown preset {name!r}. Expected auto, {', '.join(NAMES)}"):
-        choose(name, Budget("1s"))
-
-
 def test_the_measurement_is_a_rate_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three steps of half, a quarter and three quarters of a second, by a made-up clock."""
-    monkeypatch.setitem(PRESETS, "mini", PRESETS["tiny"])  # which is quicker to run
+    monkeypatch.setitem(PRESETS, "strongest-mini", preset_called("tiny"))  # which is quicker to run
     monkeypatch.setattr(plan, "_MEASURED_SECONDS", 1.0)
     clock = iter([0.0, 0.0, 0.5, 0.5, 0.75, 0.75, 0.75, 1.5, 1.5])
     monkeypatch.setattr(plan.time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(OtherPrograms, "cores", lambda _: 0.0)
-    config = PRESETS["tiny"].config()
+    config = preset_called("tiny").config()
     flops = config.train.batch_size * config.model.context * training_flops_per_token(config.model)
     assert measured_flops_per_s() == pytest.approx(flops / 0.25)

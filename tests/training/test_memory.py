@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from mlx_tiny.config import RunConfig
+from mlx_tiny.config.presets import preset_called
 from mlx_tiny.records import to_json
-from mlx_tiny.study.plan import named_presets
 from mlx_tiny.tools.processes import environment
 from mlx_tiny.training.memory import estimate
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="peaks of a proc
 
 
 def configured(preset: str, *, train: dict[str, Any] | None = None, **model: Any) -> RunConfig:
-    config = named_presets()[preset].config()
+    config = preset_called(preset).config()
     return dataclasses.replace(
         config,
         model=dataclasses.replace(config.model, **model),

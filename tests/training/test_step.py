@@ -20,11 +20,11 @@ from numpy_model import random_parameters, to_mlx
 from tiny_run import MODEL, subprocess_environment
 
 from mlx_tiny.config import OptimizerConfig, RunConfig, TrainConfig
+from mlx_tiny.config.presets import preset_called
 from mlx_tiny.linux import lanes
 from mlx_tiny.linux.lanes import decide_compilation, why_not_compiled
 from mlx_tiny.model.forward import StandIns, token_losses
 from mlx_tiny.ops.implementations import decide
-from mlx_tiny.study.plan import PRESETS
 from mlx_tiny.training.step import TrainingStep, step_implementations
 
 BATCH = 8
@@ -148,7 +148,7 @@ def test_compiling_changes_nothing_but_rounding(micro_batches: int) -> None:
 @compiles
 def test_a_cold_start_compiles_few_kernels() -> None:
     """Each costs g++ a quarter of a second or more at the first step on a machine, which must come within 15 s."""
-    step = TrainingStep(PRESETS["mini"].config(), compiled=True)
+    step = TrainingStep(preset_called("mini").config(), compiled=True)
     state = step.initial_state()
     batch = np.zeros((step.config.train.batch_size, step.config.model.context + 1), dtype=np.int32)
     state, loss = step(state, batch, 1.0, 0.9)
