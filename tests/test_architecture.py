@@ -56,7 +56,7 @@ OWNERS = {
     "torch": ("reference/", "validate/", "bench/", "ops/"),
     "datasets": ("data/",),
     "pyarrow": ("data/",),
-    "yaml": ("data/events/schema.py",),
+    "yaml": ("data/events/schema.py", "study/arms.py"),
     "matplotlib": ("tools/plots.py",),
 }
 """The only files that may import a package; a name that ends in a slash is a folder."""

@@ -16,7 +16,7 @@ from typing import Any
 import click
 import numpy as np
 import pytest
-from cli.command_line import call, succeeded, workplace, write_notes, write_purchases
+from cli.command_line import call, run_here, succeeded, workplace, write_notes, write_purchases
 
 from mlx_tiny.cli import COMMANDS, cli
 from mlx_tiny.config.presets import EVENTS, PRESETS, STRONGEST, presets_of
@@ -109,6 +109,8 @@ def made_small(arguments: Command, tokens: int) -> Command:
     if arguments[0] in MEASURING:
         small = ["--batch-size", "2"] if {"profile", "step"} & set(arguments) else []
         return ["tiny" if word == "mini" else word for word in arguments] + ["--seconds", "0.01", *small]
+    if arguments[0] == "study":
+        return [*arguments, "--seeds", "1", "--budget", f"{tokens}tok", *SMALL]
     if arguments[0] != "train":
         return arguments
     arguments = ["stories" if word == "tinystories" else word for word in arguments]
@@ -167,6 +169,7 @@ def test_the_commands_run_in_their_order(tmp_path: Path, monkeypatch: pytest.Mon
     # Each takes half a second, and no test here looks at it.
     monkeypatch.setattr("mlx_tiny.report.report._plot", lambda *_: None)
     monkeypatch.setattr(peaks, "measure", lambda _: peaks.Peaks({"float32": 1e11}, 1e10, 1e-6, 1e-5, "float32"))
+    monkeypatch.setattr("mlx_tiny.study.runs.run", run_here)
     done: list[Command] = []
     with workplace(tmp_path):
         for arguments in (found for path in ROOMS for found in mlx_tiny_arguments(path.read_text(encoding="utf-8"))):

@@ -28,6 +28,7 @@ COMMANDS = {
     "score": "Show how likely each document or history is to a trained model.",
     "validate": "Check this machine's results against a PyTorch reference.",
     "bench": "Measure the speed of training and generation, also of PyTorch.",
+    "study": "Compare ways to train by several runs each, with p-values.",
     "profile": "Show where the time of a training step goes.",
     "info": "Show this machine, versions, presets and the cache.",
 }

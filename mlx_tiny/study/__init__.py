@@ -1,1 +1,1 @@
-"""Which model to train with which budget."""
+"""Which model to train with which budget, and which of several ways to train is better."""

@@ -9,7 +9,7 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from tiny_run import story
 
 from mlx_tiny.cli import main
 from mlx_tiny.data.documents import SEPARATOR
+from mlx_tiny.errors import TinyError
 from mlx_tiny.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[2]
@@ -58,6 +59,14 @@ def call(*arguments: str | Path, stdin: str = "") -> Finished:
             except SystemExit as stop:
                 code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     return Finished(code, *(text_of(stream) for stream in streams))
+
+
+def run_here(command: Sequence[str], log: Path, what: str, count: int) -> None:
+    """`mlx_tiny.tools.processes.run` of a `mlx-tiny` command, in this process."""
+    assert command[:3] == MODULE
+    finished = call(*command[3:])
+    if finished.code:
+        raise TinyError(f"{what} failed: {finished.err}")
 
 
 def text_of(stream: io.TextIOWrapper) -> str:

@@ -1,0 +1,185 @@
+"""Compares the arms of a study: means, paired differences to the first arm with their p-values, a table and a plot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlx_tiny.study.arms import Arm
+from mlx_tiny.study.runs import COUNTING, FIGURES, PLAIN, Run
+from mlx_tiny.tools.plots import picture
+from mlx_tiny.tools.statistics import Mean
+from mlx_tiny.tools.tables import ABSENT, Column, Table, wrapped
+from mlx_tiny.units import format_bytes, format_count, format_flops, format_seconds
+
+SIGNIFICANT = 0.01
+"""Differences are told from chance below this p-value."""
+_ENOUGH_PAIRS = 5
+_DISTURBED = "!"
+_COSTS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    ("tokens", "tokens", format_count),
+    ("seconds", "seconds", format_seconds),
+    ("flops", "flops", format_flops),
+    ("parameters", "parameters", format_count),
+    ("memory", "peak_memory_bytes", format_bytes),
+    ("tokens/s", "tokens_per_s", format_count),
+)
+"""Title of the column, name of the figure, format."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """An arm at one share of its budget, by one measure of strength."""
+
+    arm: str
+    share: float
+    measure: str
+    """`PLAIN` or `COUNTING`."""
+    seeds: int
+    """Runs that did not fail."""
+    failed: int
+    disturbed: int
+    means: dict[str, Mean]
+    """Of the figures over all runs that did not fail."""
+    difference: Mean | None
+    """In bits per byte to the first arm, over the seeds that both have; to the plain strength of one that is not mixed
+    with counting. None for the first arm."""
+    relative: float | None
+    """The difference divided by the mean of the first arm over the same seeds."""
+    p_value: float | None
+    verdict: str
+
+
+def compare(arms: Sequence[Arm], runs: Sequence[Run]) -> list[Comparison]:
+    """The arms that have runs, from the smallest share of the budget to the largest."""
+    found, base = list[Comparison](), arms[0].name
+    for share in sorted({run.share for run in runs}):
+        by_arm = {arm.name: [run for run in runs if (run.arm, run.share) == (arm.name, share)] for arm in arms}
+        for name, own in by_arm.items():
+            for measure in (PLAIN, COUNTING):
+                if any(measure in run.figures for run in own) or (own and measure == PLAIN):
+                    found.append(_comparison(measure, own, None if name == base else by_arm[base]))
+    return found
+
+
+def _comparison(measure: str, own: Sequence[Run], of_base: Sequence[Run] | None) -> Comparison:
+    sound = [run for run in own if measure in run.figures]
+    other = measure if any(measure in run.figures for run in of_base or ()) else PLAIN
+    theirs = {run.seed: run.figures[other] for run in of_base or () if other in run.figures}
+    pairs = [(run.figures[measure], theirs[run.seed]) for run in sound if run.seed in theirs]
+    difference, relative, words = None, None, ""
+    if of_base is not None:
+        words = f"{_label(own[0].arm, measure)} has no seed in common with the first arm."
+    if of_base and pairs:
+        first, second = zip(*pairs, strict=True)
+        difference = Mean.of_differences(first, second)
+        relative = difference.mean / Mean.of(second).mean
+        words = _verdict(_label(own[0].arm, measure), _label(of_base[0].arm, other), difference, relative)
+    return Comparison(
+        arm=own[0].arm,
+        share=own[0].share,
+        measure=measure,
+        seeds=len(sound),
+        failed=sum(run.failure is not None for run in own),
+        disturbed=sum(run.disturbed for run in own),
+        means={figure: Mean.of(values) for figure in FIGURES if (values := _values(sound, figure))},
+        difference=difference,
+        relative=relative,
+        p_value=None if difference is None else difference.p_value,
+        verdict=words,
+    )
+
+
+def _label(arm: str, measure: str) -> str:
+    return arm if measure == PLAIN else f"{arm} with counting"
+
+
+def _values(runs: Sequence[Run], figure: str) -> list[float]:
+    return [run.figures[figure] for run in runs if figure in run.figures]
+
+
+def _verdict(name: str, base: str, difference: Mean, relative: float) -> str:
+    """What the difference of an arm to the first one shows, in words."""
+    size = f"{abs(difference.mean):.4f} bits per byte ({abs(relative):.1%}) {'lower' if relative < 0 else 'higher'}"
+    if difference.p_value is None or difference.margin_95 is None:
+        return f"{name} is {size} than {base} in the only pair; the spread is unknown."
+    low, high = difference.mean - difference.margin_95, difference.mean + difference.margin_95
+    evidence = f"95 % interval {low:+.4f} to {high:+.4f}, p = {_p_text(difference.p_value)}, {difference.count} pairs"
+    if difference.p_value >= SIGNIFICANT:
+        return f"{name} and {base} are not distinguishable: {size} on average, {evidence}."
+    few = "" if difference.count >= _ENOUGH_PAIRS else f", fewer than {_ENOUGH_PAIRS}"
+    return f"{name} is {'stronger' if relative < 0 else 'weaker'} than {base}: {size}, {evidence}{few}."
+
+
+def _p_text(value: float) -> str:
+    return f"{value:.3f}" if value >= 0.001 else f"{value:.0e}"
+
+
+def table(found: Sequence[Comparison]) -> Iterator[str]:
+    """The comparisons, a table for each share of the budget, the legend, and the verdicts of the largest share."""
+    printed = Table[Comparison](
+        lambda row: row.arm if row.measure == PLAIN else "  with counting",
+        [
+            Column(
+                "bits per byte", lambda row: _plus_minus(row.means.get(row.measure), "{:.4f}"), "± standard deviation"
+            ),
+            Column("difference", _difference, "to the first arm, by pairs of equal seeds, ± half the 95 % interval"),
+            Column("p", lambda row: "" if row.p_value is None else _p_text(row.p_value), "two-sided paired t-test"),
+            Column("runs", _runs),
+            *(Column(title, _cost(figure, form)) for title, figure, form in _COSTS),
+            Column("counting", _cost("counting_bits_per_byte", "{:.4f}".format), "bits per byte of counting alone"),
+            Column("floor", _cost("entropy_floor_bits_per_byte", "{:.4f}".format), "entropy of the text"),
+        ],
+        marks=[(_DISTURBED, "other programs slowed a run down")],
+    )
+    shares = sorted({row.share for row in found})
+    for share in shares:
+        title = "arm" if share == 1 else f"{share:.3g} of budget"
+        yield from (*printed.lines([row for row in found if row.share == share], title=title), "")
+    yield from printed.legend()
+    for row in found:
+        if row.share == shares[-1] and row.verdict:
+            yield from wrapped(row.verdict)
+
+
+def _difference(row: Comparison) -> str:
+    if row.difference is None:
+        return ""
+    margin = row.difference.margin_95
+    return f"{row.difference.mean:+.4f}" + ("" if margin is None else f" ±{margin:.4f}")
+
+
+def _plus_minus(mean: Mean | None, form: str) -> str:
+    if mean is None:
+        return ABSENT
+    return form.format(mean.mean) + ("" if mean.std is None else f" ±{form.format(mean.std)}")
+
+
+def _runs(row: Comparison) -> str:
+    text = str(row.seeds) + (f", {row.failed} failed" if row.failed else "")
+    return text + _DISTURBED * bool(row.disturbed)
+
+
+def _cost(figure: str, form: Callable[[float], str]) -> Callable[[Comparison], str]:
+    def cell(row: Comparison) -> str:
+        return form(row.means[figure].mean) if row.measure == PLAIN and figure in row.means else ""
+
+    return cell
+
+
+def draw(arms: Sequence[Arm], runs: Sequence[Run], path: Path) -> None:
+    """Draw bits per byte of every run at the largest share, and the mean of each arm, to a PNG file."""
+    found = compare(arms, runs)
+    rows = [row for row in found if row.share == max(row.share for row in found) and row.means]
+    with picture(path, figsize=(6, 0.9 + 0.4 * len(rows))) as (_, axes):
+        for place, row in enumerate(rows):
+            own = [run for run in runs if (run.arm, run.share) == (row.arm, row.share)]
+            bits, mean = _values(own, row.measure), row.means[row.measure]
+            axes.plot(bits, [place] * len(bits), "o", markersize=5, alpha=0.6)
+            text = _plus_minus(mean, "{:.3f}")
+            axes.annotate(text, (mean.mean, place), (0, 8), textcoords="offset points", ha="center")
+        axes.set_yticks(range(len(rows)), [_label(row.arm, row.measure) for row in rows])
+        axes.set(ylim=(len(rows) - 0.5, -0.8), xlabel="bits per byte, lower is better")
+        axes.margins(x=0.15)
+        axes.grid(axis="x", alpha=0.3)

@@ -1,0 +1,106 @@
+"""One run of an arm, in a process of its own, and what it reached and cost."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlx_tiny.errors import TinyError
+from mlx_tiny.files import folder_aside, read_json
+from mlx_tiny.machine.description import Machine, describe
+from mlx_tiny.machine.load import OtherPrograms, is_busy
+from mlx_tiny.study.arms import Arm
+from mlx_tiny.tools.processes import run
+
+PLAIN, COUNTING = "bits_per_byte", "with_counting_bits_per_byte"
+"""Strength of the model alone, and of the model mixed with counting."""
+FIGURES = (
+    PLAIN,
+    COUNTING,
+    "counting_bits_per_byte",
+    "entropy_floor_bits_per_byte",
+    "perplexity_per_token",
+    "steps",
+    "tokens",
+    "flops",
+    "seconds",
+    "tokens_per_s",
+    "parameters",
+    "peak_memory_bytes",
+)
+"""What is kept of the report of a run, or of the JSON file of another program, which needs only the first."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that has ended."""
+
+    arm: str
+    seed: int
+    share: float
+    """Of the budget of its arm; below 1 in the first rounds of a search."""
+    started: str
+    wall_s: float
+    """From the start of its process to its end."""
+    other_cores: float | None
+    """The mean number of cores that other programs took; None where the system does not tell."""
+    figures: dict[str, float]
+    """By the names in `FIGURES`; none where it failed."""
+    failure: str | None
+    """The last lines of its output, where it failed."""
+    samples: list[str]
+    machine: Machine
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether other programs are known to have slowed it down."""
+        return is_busy(self.other_cores)
+
+
+def perform(arm: Arm, seed: int, share: float, beside: Path) -> Run:
+    """Run an arm once; a run that fails is a result too.
+
+    Args:
+        share: of the arm's budget.
+        beside: a file beside which the run may have a folder for a while.
+    """
+    started = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    others, began, failure, values = OtherPrograms(), time.monotonic(), None, dict[str, Any]()
+    folder = folder_aside(beside)
+    try:
+        command, output = arm.words(seed, share, folder)
+        run(command, folder / "output.txt", "It", count=3)
+        values = read_json(output, "output of the run")
+        _require_strength(values, arm)
+    except TinyError as error:
+        failure = str(error)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return Run(
+        arm=arm.name,
+        seed=seed,
+        share=share,
+        started=started,
+        wall_s=round(time.monotonic() - began, 1),
+        other_cores=others.cores(),
+        figures={} if failure else {name: values[name] for name in FIGURES if _is_number(values.get(name))},
+        failure=failure,
+        samples=[] if failure else [text for text in values.get("samples", []) if isinstance(text, str)],
+        machine=describe(mlx=False),
+    )
+
+
+def _require_strength(values: dict[str, Any], arm: Arm) -> None:
+    if not _is_number(values.get(PLAIN)):
+        raise TinyError(
+            f"The output of {arm.name} has no strength", expected=f"a number {PLAIN}", got=values.get(PLAIN)
+        )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
