@@ -28,15 +28,18 @@ from mlx_tiny.training.scoring import Score, score_texts
 from mlx_tiny.training.trained import TrainedModel, load_model
 
 
-def load(run: str | Path) -> TrainedModel:
-    """Load the model of the run in folder `run`.
+def load(run: str | Path, *, plain: bool = False) -> TrainedModel:
+    """Load the model of the run in folder `run`, which is mixed with counting where the run has that.
+
+    Args:
+        plain: load the model alone.
 
     Raises:
         TinyError: there is no run, or it is damaged.
     """
     if not isinstance(run, (str, Path)):
         raise TinyError("The run is not named", expected="the path of its folder", got=repr(run))
-    return load_model(Path(run), warnings.warn)
+    return load_model(Path(run), warnings.warn, plain=plain)
 
 
 def generate(
@@ -80,6 +83,7 @@ def generate(
         documents=documents,
         turn=chat,
         asked=model.implementation,
+        mixed=model.mixed,
         notice=warnings.warn,
     )
     with private_folder():
@@ -106,7 +110,10 @@ def score(model: TrainedModel, text: str | Iterable[str]) -> Score | Iterator[Sc
     if isinstance(text, str) and _is_file(text):
         warnings.warn(f"These characters are scored, not the file of this name: {text}", stacklevel=2)
     texts = [text] if isinstance(text, str) else _documents(text)
-    scores = _each(score_texts(model.parameters, model.config, model.tokenizer, texts, asked=model.implementation))
+    found = score_texts(
+        model.parameters, model.config, model.tokenizer, texts, asked=model.implementation, mixed=model.mixed
+    )
+    scores = _each(found)
     return next(scores) if isinstance(text, str) else scores
 
 
@@ -173,7 +180,12 @@ def evaluate(model: TrainedModel, data: str | Path | Iterable[str], **reading: A
     measured = list[str]()
     with private_folder():
         evaluation, _ = evaluate_texts(
-            model.parameters, model.config, model.tokenizer, _kept(texts, measured), asked=model.implementation
+            model.parameters,
+            model.config,
+            model.tokenizer,
+            _kept(texts, measured),
+            asked=model.implementation,
+            mixed=model.mixed,
         )
     doubts = list[str]()
     with contextlib.suppress(TinyError):  # the run was moved or deleted

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from mlx_tiny.cli.options import READING, UserPath, config_options, user_settings
+from mlx_tiny.cli.options import READING, UserPath, config_options, plain_option, user_settings
 from mlx_tiny.cli.output import say, show
 
 
@@ -16,8 +16,9 @@ from mlx_tiny.cli.output import say, show
 @click.argument("run", type=UserPath())
 @click.argument("text")
 @config_options("data", only=READING)
+@plain_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(run: Path, text: str, as_json: bool, **flags: Any) -> None:
+def command(run: Path, text: str, plain: bool, as_json: bool, **flags: Any) -> None:
     """Measure the model in folder RUN on TEXT, in bits per byte.
 
     TEXT is a file, a folder, a glob, or - for standard input, in one of the formats of `mlx-tiny train --data`. Of a
@@ -38,7 +39,7 @@ def command(run: Path, text: str, as_json: bool, **flags: Any) -> None:
     from mlx_tiny.training.origin import learned_documents
     from mlx_tiny.training.trained import load_model
 
-    model, tally, documents = load_model(run, say), Tally(), list[str]()
+    model, tally, documents = load_model(run, say, plain=plain), Tally(), list[str]()
     config = config_to_measure(text, model.data, user_settings(flags, "data"), say, single_lines=model.single_lines)
 
     def texts() -> Iterator[str]:
@@ -47,7 +48,7 @@ def command(run: Path, text: str, as_json: bool, **flags: Any) -> None:
             yield document
 
     result, fingerprint = evaluate_texts(
-        model.parameters, model.config, model.tokenizer, texts(), asked=model.implementation
+        model.parameters, model.config, model.tokenizer, texts(), asked=model.implementation, mixed=model.mixed
     )
     for line in reading_lines(tally):
         say(line)
@@ -57,6 +58,7 @@ def command(run: Path, text: str, as_json: bool, **flags: Any) -> None:
     events = sum(map(count_events, documents))
     values = {
         "bits_per_byte": result.bits_per_byte,
+        **({"with_counting_bits_per_byte": result.with_counting_bits_per_byte} if model.mixed else {}),
         **({"bits_per_event": result.bits_per_byte * result.bytes / events} if model.tokenizer.unit == "event" else {}),
         "perplexity_per_token": result.perplexity,
         "tokens": result.tokens,

@@ -9,7 +9,7 @@ from typing import IO, Any
 
 import click
 
-from mlx_tiny.cli.options import UserPath, config_options, user_settings
+from mlx_tiny.cli.options import UserPath, config_options, plain_option, user_settings
 from mlx_tiny.cli.output import say, show
 from mlx_tiny.config import Sampling
 
@@ -37,6 +37,7 @@ from mlx_tiny.config import Sampling
     help="Documents to write in each text; each goes on from the one before, unlike those of --num-samples.",
 )
 @click.option("--ignore-end", is_flag=True, help="Write one document after another, up to --max-tokens.")
+@plain_option
 def command(
     run: Path,
     prompt: str | None,
@@ -48,6 +49,7 @@ def command(
     num_samples: int,
     documents: int,
     ignore_end: bool,
+    plain: bool,
     **flags: Any,
 ) -> None:
     """Write text with the model in folder RUN.
@@ -77,7 +79,7 @@ def command(
         raise click.UsageError("Only one of --documents and --ignore-end can be given.")
     sampling = Sampling(**user_settings(flags, "sampling"))
     seeded = [dataclasses.replace(sampling, seed=sampling.seed + index) for index in range(num_samples)]
-    writer = Writer(load_model(run, say), stop_texts, None if ignore_end else documents)
+    writer = Writer(load_model(run, say, plain=plain), stop_texts, None if ignore_end else documents)
     if interactive:
         converse(writer, sampling, system)
         return

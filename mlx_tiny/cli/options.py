@@ -62,6 +62,9 @@ def config_options(*sections: str, only: tuple[str, ...] = (), without: tuple[st
     return decorate
 
 
+plain_option = click.option("--plain", is_flag=True, help="Take the model alone where the run has counting.")
+
+
 class UserPath(click.Path):
     """A path that may begin with `~`; a shell leaves it so where there is no such user, and after `--run=`."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlx_tiny.cli.options import READING, UserPath, config_options, user_settings
+from mlx_tiny.cli.options import READING, UserPath, config_options, plain_option, user_settings
 from mlx_tiny.cli.output import say, show
 from mlx_tiny.errors import TinyError, one_line
 
@@ -34,8 +34,9 @@ _SHOWN_CHARACTERS = 40
     help="Measure how often the next item is among the first, beside simple predictors: in the histories of TEXT, or "
     "without it in those that the run held out.",
 )
+@plain_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(run: Path, text: str | None, top: int, evaluate: bool, as_json: bool, **flags: Any) -> None:
+def command(run: Path, text: str | None, top: int, evaluate: bool, plain: bool, as_json: bool, **flags: Any) -> None:
     """Show the likeliest next items of each history in TEXT, by the model in folder RUN.
 
     TEXT is a table, as for `mlx-tiny train --schema`; beside an item are the words that it usually has there. For a run
@@ -51,7 +52,7 @@ def command(run: Path, text: str | None, top: int, evaluate: bool, as_json: bool
 
     if text is None and not evaluate:
         raise click.UsageError("Missing argument 'TEXT'; without it, --evaluate measures on what the run held out.")
-    model, settings = load_model(run, say), user_settings(flags, "data")
+    model, settings = load_model(run, say, plain=plain), user_settings(flags, "data")
     if evaluate:
         compared = _compared(run, model, text, top, settings)
         show(to_json(_plain(compared, top)) if as_json else "\n".join(_lines(compared, top)))
@@ -93,14 +94,14 @@ def _predictions(model: TrainedModel, text: str, top: int, settings: dict[str, A
     from mlx_tiny.training.next_items import next_items, next_pieces
 
     names, texts = _named(model, text, settings)
-    asked, tokenizer = model.implementation, model.tokenizer
+    asked, mixed, tokenizer = model.implementation, model.mixed, model.tokenizer
     if isinstance(tokenizer, ItemsTokenizer):
         words = usual_words(texts, tokenizer.schema)
-        found = next_items(model.parameters, model.config, tokenizer, texts, top, asked=asked)
+        found = next_items(model.parameters, model.config, tokenizer, texts, top, asked=asked, mixed=mixed)
         for name, likeliest in zip(names, found, strict=True):
             yield {"name": name, "next": [{**asdict(likely), **_words(words, likely.text)} for likely in likeliest]}
         return
-    pieces = next_pieces(model.parameters, model.config, tokenizer, texts, top, asked=asked)
+    pieces = next_pieces(model.parameters, model.config, tokenizer, texts, top, asked=asked, mixed=mixed)
     for name, document, likeliest in zip(names, texts, pieces, strict=True):
         yield {"name": name, "end": document[-_SHOWN_CHARACTERS:], "next": [asdict(likely) for likely in likeliest]}
 
@@ -153,8 +154,8 @@ def _compared(run: Path, model: TrainedModel, text: str | None, top: int, settin
                 f"warning: {known:,} of the {len(held_out):,} histories were trained on, wholly or their first events: "
                 f"the model and the simple predictors are better than on new histories"
             )
-    asked = model.implementation
-    return compare(model.parameters, model.config, tokenizer, training, held_out, top, asked=asked)
+    asked, mixed = model.implementation, model.mixed
+    return compare(model.parameters, model.config, tokenizer, training, held_out, top, asked=asked, mixed=mixed)
 
 
 def _documents(tokens: Any, tokenizer: ItemsTokenizer) -> Iterator[str]:

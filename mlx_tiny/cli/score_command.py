@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlx_tiny.cli.options import READING, UserPath, config_options, user_settings
+from mlx_tiny.cli.options import READING, UserPath, config_options, plain_option, user_settings
 from mlx_tiny.cli.output import say, show
 
 if TYPE_CHECKING:
@@ -23,8 +23,9 @@ _SHOWN_CHARACTERS = 60
 @click.argument("text")
 @config_options("data", only=READING)
 @click.option("--per-token", is_flag=True, help="Show the log-probability of each token, in nats.")
+@plain_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(run: Path, text: str, per_token: bool, as_json: bool, **flags: Any) -> None:
+def command(run: Path, text: str, per_token: bool, plain: bool, as_json: bool, **flags: Any) -> None:
     """Show how likely each document of TEXT is to the model in folder RUN, the unlikeliest first.
 
     TEXT is a file, a folder, a glob, or - for standard input, as for `mlx-tiny eval`; for a run with a schema, a table,
@@ -42,7 +43,7 @@ def command(run: Path, text: str, per_token: bool, as_json: bool, **flags: Any) 
     from mlx_tiny.training.scoring import score_texts
     from mlx_tiny.training.trained import load_model
 
-    model = load_model(run, say)
+    model = load_model(run, say, plain=plain)
     config = config_to_measure(text, model.data, user_settings(flags, "data"), say, single_lines=model.single_lines)
     tally, beginnings = Tally(), list[tuple[str, str, int]]()
 
@@ -51,7 +52,9 @@ def command(run: Path, text: str, per_token: bool, as_json: bool, **flags: Any) 
             beginnings.append((name, document[:_SHOWN_CHARACTERS], count_events(document)))
             yield document
 
-    scores = score_texts(model.parameters, model.config, model.tokenizer, texts(), asked=model.implementation)
+    scores = score_texts(
+        model.parameters, model.config, model.tokenizer, texts(), asked=model.implementation, mixed=model.mixed
+    )
     rows = [_row(*beginnings[number], score, model.tokenizer, per_token) for number, score in enumerate(scores)]
     for line in reading_lines(tally):
         say(line)

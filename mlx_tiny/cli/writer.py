@@ -66,6 +66,7 @@ class Writer:
             documents=self.documents,
             turn=turn,
             asked=self.model.implementation,
+            mixed=self.model.mixed,
             watch=lambda _: moments.append(time.perf_counter()),
             notice=say,
         )

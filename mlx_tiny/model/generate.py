@@ -8,13 +8,16 @@ import functools
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 import mlx.core as mx
+import numpy as np
 
 from mlx_tiny.config import ModelConfig, Sampling
 from mlx_tiny.errors import TinyError, require_finite
 from mlx_tiny.linux.lanes import compiled_function, decide_compilation
+from mlx_tiny.model.counting import ORDERS
 from mlx_tiny.model.forward import Cache, logits
 from mlx_tiny.model.healing import Ending, longest_lead
 from mlx_tiny.model.memory import require_reading
+from mlx_tiny.model.mixing import Mixed
 from mlx_tiny.model.parameters import Parameters, layers_of
 from mlx_tiny.model.sampling import PENALIZED_TOKENS, draw, penalized
 from mlx_tiny.ops.implementations import AUTO, decide
@@ -29,6 +32,7 @@ def generate_tokens(
     endings: Sequence[Ending] = (),
     stop: Collection[int] = (),
     asked: str = AUTO,
+    mixed: Mixed | None = None,
 ) -> Iterator[int]:
     """Draw tokens after `prompt`, one by one, until one of `stop` is drawn or `max_tokens` tokens are drawn.
 
@@ -39,6 +43,7 @@ def generate_tokens(
         endings: the tokens of one of them come first, and are not counted (`healing.py`).
         stop: ids that end the text and are not returned.
         asked: `auto`, or `plain` for plain operations everywhere.
+        mixed: counting, with which the model is mixed.
 
     Raises:
         TinyError: a prompt that is empty or longer than the context.
@@ -50,7 +55,7 @@ def generate_tokens(
             got=len(prompt),
             remedy="Shorten the prompt, or train with a longer --context",
         )
-    reader = Reader(parameters, config, asked)
+    reader = Reader(parameters, config, asked, mixed)
     key = mx.random.key(sampling.seed)
     window, scores_V = list(prompt), reader.read(prompt)
 
@@ -124,19 +129,24 @@ class Reader:
     Args:
         parameters: float32.
         asked: `auto`, or `plain` for plain operations everywhere.
+        mixed: counting, with which the model is mixed.
     """
 
-    def __init__(self, parameters: Parameters, config: ModelConfig, asked: str = AUTO) -> None:
-        self.parameters, self.config, self._asked = parameters, config, asked
+    def __init__(
+        self, parameters: Parameters, config: ModelConfig, asked: str = AUTO, mixed: Mixed | None = None
+    ) -> None:
+        self.parameters, self.config, self._asked, self._mixed = parameters, config, asked, mixed
         # Split once, which saves a few dozen views per token.
         self._layers = layers_of(parameters, config)
         self.length = 0
         """Number of tokens read."""
-        self._last = 0
+        self._recent: list[int] = []
         self._cache: Cache = []
 
     def read(self, tokens: Sequence[int]) -> mx.array:
         """Read a text from its beginning; returns the logits of the next token, float32 [V].
+
+        With counting they are log-probabilities.
 
         Raises:
             TinyError: it does not fit in memory.
@@ -147,18 +157,26 @@ class Reader:
             self.parameters, self.config, mx.array([list(tokens)]), decide(window, asked=self._asked)
         )
         require_finite(bool(mx.all(mx.isfinite(scores_BTV[0, -1]))))
-        self.length, self._last = len(tokens), tokens[-1]
+        self.length, self._recent = len(tokens), list(tokens[-ORDERS:])
         room = [(0, 0), (0, self.config.context - self.length), (0, 0), (0, 0)]
         self._cache = [(mx.pad(key, room), mx.pad(value, room)) for key, value in cache]
-        return scores_BTV[0, -1]
+        return self._with_counting(scores_BTV[0, -1])
 
     def read_next(self, token: int) -> mx.array:
         """Read one more token, which must fit into the context; returns the same as `read`."""
         scores_V, self._cache = reading_step(self.config, self._asked)(
-            self.parameters, self._layers, mx.array([[self._last, token]]), self._cache, mx.array(self.length)
+            self.parameters, self._layers, mx.array([[self._recent[-1], token]]), self._cache, mx.array(self.length)
         )
-        self.length, self._last = self.length + 1, token
-        return scores_V
+        self.length, self._recent = self.length + 1, [*self._recent, token][-ORDERS:]
+        return self._with_counting(scores_V)
+
+    def _with_counting(self, scores_V: mx.array) -> mx.array:
+        if self._mixed is None:
+            return scores_V
+        mx.eval(scores_V)
+        mx.synchronize()  # numpy would hide that the work of the GPU has failed
+        log_V = self._mixed.log_probabilities(self._recent, np.asarray(scores_V, np.float64))
+        return mx.array(log_V.astype(np.float32))
 
 
 @functools.cache

@@ -101,13 +101,18 @@ class Mixed:
                 expected=f"{self.grams.vocabulary_size} logits",
                 got=len(scores_V),
             )
-        log_V = scores_V - scores_V.max()
-        log_V = log_V - np.log(np.exp(log_V).sum())
+        log_V = log_softmax(scores_V)
         top, entropy = log_V.max(), -(np.exp(log_V) * log_V).sum()
-        last = np.array([*context[max(0, len(context) + 1 - ORDERS) :], self.grams.bos], np.uint16)
-        known = Contexts(*(values[-1:] for values in self.grams.context_features(last)))
+        counted_V, known = self.grams.after(context)
         logit = self.gate.logits(_features(known, np.array([entropy]), np.array([top])))
-        return -_mixed(logit, -log_V, -np.log(self.grams.distribution(context)))
+        return -_mixed(logit, -log_V, -np.log(counted_V))
+
+
+def log_softmax(scores: Floats) -> Floats:
+    """Log-probabilities of logits, [..., V]."""
+    shifted = scores - scores.max(axis=-1, keepdims=True)
+    log_probabilities: Floats = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return log_probabilities
 
 
 def gathered(parts: Iterable[Predictions]) -> Predictions:

@@ -13,6 +13,7 @@ from mlx_tiny.data.tokenizers.pieces import marker_text
 from mlx_tiny.errors import TinyError
 from mlx_tiny.model.generate import generate_tokens
 from mlx_tiny.model.healing import Start, split_characters, start_of
+from mlx_tiny.model.mixing import Mixed
 from mlx_tiny.model.parameters import Parameters
 from mlx_tiny.ops.implementations import AUTO
 
@@ -34,6 +35,7 @@ def write_text(
     documents: int | None = 1,
     turn: bool = False,
     asked: str = AUTO,
+    mixed: Mixed | None = None,
     watch: Callable[[int], None] = lambda _: None,
     notice: Callable[[str], None] = lambda _: None,
 ) -> Iterator[str]:
@@ -46,6 +48,7 @@ def write_text(
         documents: number of documents to write, of which the prompt begins the first; None for no end.
         turn: whether the text also ends at a role's marker.
         asked: `auto`, or `plain` for plain operations everywhere.
+        mixed: counting, with which the model is mixed.
         watch: called with each token that is written.
         notice: called with a line about a prompt that is not read as it stands.
 
@@ -63,7 +66,9 @@ def write_text(
     for line in _notices(tokenizer, prompt, start, config.context):
         notice(line)
     stop = [*([tokenizer.bos] if documents == 1 else []), *(tokenizer.markers.values() if turn else [])]
-    drawn = generate_tokens(parameters, config, start.tokens, sampling, endings=start.endings, stop=stop, asked=asked)
+    drawn = generate_tokens(
+        parameters, config, start.tokens, sampling, endings=start.endings, stop=stop, asked=asked, mixed=mixed
+    )
     written = _written(drawn, tokenizer, start, documents, sampling.max_tokens, watch)
     cut_character = split_characters(prompt)[1]
     return until(codecs.iterdecode(itertools.chain([cut_character], written), "utf-8", errors="replace"), stop_texts)
@@ -179,10 +184,11 @@ def sample_text(
     seed: int,
     prompt: str = "",
     asked: str = AUTO,
+    mixed: Mixed | None = None,
 ) -> str:
     """The prompt and the text after it, up to its end or `max_tokens`."""
     sampling = Sampling(max_tokens=max_tokens, seed=seed)
-    return prompt + "".join(write_text(parameters, config, tokenizer, prompt, sampling, asked=asked))
+    return prompt + "".join(write_text(parameters, config, tokenizer, prompt, sampling, asked=asked, mixed=mixed))
 
 
 def _written(

@@ -13,6 +13,7 @@ from mlx_tiny.data.events.cells import unescape
 from mlx_tiny.data.tokenizer import Tokenizer
 from mlx_tiny.data.tokenizers.items import ItemsTokenizer
 from mlx_tiny.errors import TinyError
+from mlx_tiny.model.mixing import Mixed
 from mlx_tiny.model.parameters import Parameters
 from mlx_tiny.ops.implementations import AUTO
 from mlx_tiny.training.prediction import log_probabilities
@@ -48,6 +49,7 @@ def next_items(
     top: int,
     *,
     asked: str = AUTO,
+    mixed: Mixed | None = None,
 ) -> Iterator[list[Expected]]:
     """The likeliest items of the event after each history, the likeliest first.
 
@@ -55,7 +57,7 @@ def next_items(
     """
     texts = (f"{text}\n" if text else "" for text in histories)
     sequences = ((ids, [len(ids)]) for ids in ([tokenizer.bos, *tokenizer.encode(text)] for text in texts))
-    for scores in log_probabilities(parameters, config, sequences, tokenizer.items, asked=asked):
+    for scores in log_probabilities(parameters, config, sequences, tokenizer.items, asked=asked, mixed=mixed):
         yield _likeliest(scores[0], [unescape(cell.decode()) for cell in tokenizer.item_pieces], top)
 
 
@@ -67,11 +69,12 @@ def next_pieces(
     top: int,
     *,
     asked: str = AUTO,
+    mixed: Mixed | None = None,
 ) -> Iterator[list[Expected]]:
     """The likeliest pieces of text after each text, the likeliest first; the end of the text is an empty piece."""
     sequences = ((ids, [len(ids)]) for ids in ([tokenizer.bos, *tokenizer.encode(text)] for text in texts))
     pieces = [tokenizer.decode([index]) for index in range(tokenizer.size)]
-    for scores in log_probabilities(parameters, config, sequences, range(tokenizer.size), asked=asked):
+    for scores in log_probabilities(parameters, config, sequences, range(tokenizer.size), asked=asked, mixed=mixed):
         yield _likeliest(scores[0], pieces, top)
 
 
@@ -89,6 +92,7 @@ def compare(
     top: int,
     *,
     asked: str = AUTO,
+    mixed: Mixed | None = None,
 ) -> Comparison:
     """Rank the item of every event of held-out histories, the first events included, by the model and by baselines.
 
@@ -96,6 +100,7 @@ def compare(
         training: the histories that the model was trained on, of which the baselines take their counts.
         held_out: other histories.
         top: an item counts as a hit if it is among so many.
+        mixed: counting, with which the model is mixed.
 
     Raises:
         TinyError: there are no events, or no item is known.
@@ -112,7 +117,7 @@ def compare(
     predictors = baselines([items_of(text) for text in training], candidates)
     accuracies = {name: Accuracy(top) for name in ("model", *(predictor.name for predictor in predictors))}
     sequences = (([tokenizer.bos, *tokenizer.encode(text)], tokenizer.item_places(text)) for text in held_out)
-    rows = log_probabilities(parameters, config, sequences, tokenizer.items, asked=asked)
+    rows = log_probabilities(parameters, config, sequences, tokenizer.items, asked=asked, mixed=mixed)
     unknown = 0
     for text, scores in zip(held_out, rows, strict=True):
         items = items_of(text)

@@ -15,6 +15,7 @@ from mlx_tiny.config import ModelConfig
 from mlx_tiny.data.batches import padded_length
 from mlx_tiny.model.forward import logits
 from mlx_tiny.model.memory import lanes_at_once
+from mlx_tiny.model.mixing import Mixed, log_softmax
 from mlx_tiny.model.parameters import Parameters
 from mlx_tiny.ops.implementations import AUTO, decide
 from mlx_tiny.training.device_errors import evaluated
@@ -41,6 +42,7 @@ def log_probabilities(
     wanted: range,
     *,
     asked: str = AUTO,
+    mixed: Mixed | None = None,
 ) -> Iterator[NDArray[np.float64]]:
     """The probabilities of some tokens at some places, each predicted from at least three quarters of a context.
 
@@ -50,6 +52,7 @@ def log_probabilities(
             place p is predicted from the p ids before it.
         wanted: the ids whose probabilities are returned.
         asked: implementations of the operations, in the form of `--implementation`.
+        mixed: counting, with which the model is mixed.
 
     Yields:
         For each sequence float64 [places, W], natural logarithms of the probabilities among all V tokens.
@@ -64,8 +67,8 @@ def log_probabilities(
             group = list(members)
             for start in range(0, len(group), rows := max(1, _BATCH_TOKENS // length)):
                 part = group[start : start + rows]
-                for window, scores in zip(part, _read(parameters, config, chunk, part, wanted, asked), strict=True):
-                    found[window.sequence][list(window.predicted)] = scores
+                for window, log_PV in zip(part, _read(parameters, config, chunk, part, asked, mixed), strict=True):
+                    found[window.sequence][list(window.predicted)] = log_PV[:, wanted.start : wanted.stop]
         yield from found
 
 
@@ -88,10 +91,10 @@ def _read(
     config: ModelConfig,
     sequences: Sequence[tuple[Sequence[int], Sequence[int]]],
     windows: Sequence[_Window],
-    wanted: range,
     asked: str,
+    mixed: Mixed | None,
 ) -> Iterator[NDArray[np.float64]]:
-    """The log-probabilities of `wanted` at the places of each window."""
+    """The log-probabilities of all tokens at the places of each window, [P, V]."""
     length = windows[0].length
     token_BT = np.zeros((len(windows), length), np.int32)
     for row, window in zip(token_BT, windows, strict=True):
@@ -105,7 +108,10 @@ def _read(
     for number, window in enumerate(windows):
         places = sequences[window.sequence][1]
         chosen.append(scores_BTV[number][mx.array([places[index] - 1 - window.start for index in window.predicted])])
-    for scores_PV in evaluated(chosen):
-        scores_PV -= scores_PV.max(axis=1, keepdims=True)
-        totals = np.log(np.exp(scores_PV).sum(axis=1, keepdims=True))
-        yield scores_PV[:, wanted.start : wanted.stop] - totals
+    for window, scores_PV in zip(windows, evaluated(chosen), strict=True):
+        if mixed is None:
+            yield log_softmax(scores_PV)
+        else:
+            ids, places = sequences[window.sequence]
+            before = [ids[: places[index]] for index in window.predicted]
+            yield np.stack([mixed.log_probabilities(*pair) for pair in zip(before, scores_PV, strict=True)])

@@ -19,6 +19,8 @@ from mlx_tiny.config import ModelConfig
 from mlx_tiny.data.batches import ValidationWindows, padded_length, validation_windows
 from mlx_tiny.data.tokenizer import Tokenizer
 from mlx_tiny.linux.lanes import lanes
+from mlx_tiny.model.forward import token_losses, token_predictions
+from mlx_tiny.model.mixing import Mixed, Predictions
 from mlx_tiny.model.parameters import Parameters
 from mlx_tiny.ops.implementations import AUTO
 from mlx_tiny.training.evaluate import BATCH_TOKENS, window_losses
@@ -49,7 +51,13 @@ class Score:
 
 
 def score_texts(
-    parameters: Parameters, config: ModelConfig, tokenizer: Tokenizer, texts: Iterable[str], *, asked: str = AUTO
+    parameters: Parameters,
+    config: ModelConfig,
+    tokenizer: Tokenizer,
+    texts: Iterable[str],
+    *,
+    asked: str = AUTO,
+    mixed: Mixed | None = None,
 ) -> Iterator[Score]:
     """Score documents, in their order; memory is that of a few hundred documents.
 
@@ -57,6 +65,7 @@ def score_texts(
         parameters: float32.
         texts: one per document.
         asked: implementations of the operations, in the form of `--implementation`.
+        mixed: counting, with which the model is mixed.
     """
     boundary = np.array([tokenizer.bos], dtype=np.uint16)
     remaining = iter(texts)
@@ -64,21 +73,22 @@ def score_texts(
         documents = [
             np.concatenate([boundary, np.array(tokenizer.encode(text), dtype=np.uint16), boundary]) for text in chunk
         ]
-        losses = _document_losses(parameters, config, documents, asked)
+        losses = _document_losses(parameters, config, documents, asked, mixed)
         for text, tokens, nats in zip(chunk, documents, losses, strict=True):
             yield Score(tokens[1:], -nats, len(text.encode()))
 
 
 def _document_losses(
-    parameters: Parameters, config: ModelConfig, documents: list[NDArray[np.uint16]], asked: str
+    parameters: Parameters, config: ModelConfig, documents: list[NDArray[np.uint16]], asked: str, mixed: Mixed | None
 ) -> list[NDArray[np.float64]]:
     """Nats of every token after the first of each document."""
     T = config.context
-    losses = [np.empty(len(tokens) - 1) for tokens in documents]
+    function, rows_of_result = (token_losses, 1) if mixed is None else (token_predictions, len(Predictions._fields))
+    found = [np.empty((rows_of_result, len(tokens) - 1)) for tokens in documents]
     # Of each window: the length to which it is padded, its document, and its place there.
     places = sorted(
         (padded_length(count - start, T), index, slice(start, min(start + T, count)))
-        for index, count in enumerate(map(len, losses))
+        for index, count in enumerate(len(tokens) - 1 for tokens in documents)
         for start in range(0, count, T)
     )
     # Windows of about the same length are computed together, so that little is computed for nothing.
@@ -86,10 +96,13 @@ def _document_losses(
         group = [(index, place) for _, index, place in members]
         windows = _stacked([documents[index][place.start : place.stop + 1] for index, place in group], length)
         rows = max(1, BATCH_TOKENS // length // len(lanes()))
-        for part, losses_BT in window_losses(parameters, config, windows, rows, asked=asked):
-            for (index, place), losses_T in zip(group[part], losses_BT, strict=True):
-                losses[index][place] = losses_T[: place.stop - place.start]
-    return losses
+        for part, values in window_losses(parameters, config, windows, rows, asked=asked, function=function):
+            values_BRT = values.reshape(-1, *values.shape[-2:]).swapaxes(0, 1)
+            for (index, place), values_RT in zip(group[part], values_BRT, strict=True):
+                found[index][:, place] = values_RT[:, : place.stop - place.start]
+    if mixed is None:
+        return [losses for (losses,) in found]
+    return [mixed.nats(tokens, Predictions(*said)) for tokens, said in zip(documents, found, strict=True)]
 
 
 def _stacked(texts: list[NDArray[np.uint16]], length: int) -> ValidationWindows:

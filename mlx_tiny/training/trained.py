@@ -9,9 +9,11 @@ from pathlib import Path
 from mlx_tiny.config import DataConfig, ModelConfig
 from mlx_tiny.data.tokenizer import Tokenizer
 from mlx_tiny.machine.memory import require
+from mlx_tiny.model.mixing import Mixed
 from mlx_tiny.model.parameters import Parameters, parameter_count
 from mlx_tiny.ops.implementations import beyond_training
 from mlx_tiny.training.checkpoint import RunFolder
+from mlx_tiny.training.counting_file import load_counting
 from mlx_tiny.training.memory import estimate_of_loading
 from mlx_tiny.units import format_count
 
@@ -30,6 +32,8 @@ class TrainedModel:
     """Settings of the text that it was trained on, which also hold where it is applied to other text."""
     single_lines: bool = False
     """Whether each document that it was trained on is a single line, such as a name."""
+    mixed: Mixed | None = None
+    """Counting, with which the model is mixed; None for the model alone."""
     run: Path | None = None
     """The folder that it was loaded from."""
 
@@ -39,10 +43,11 @@ class TrainedModel:
         return f"TrainedModel({format_count(parameter_count(c))} parameters: {shape})"
 
 
-def load_model(path: Path, tell: Callable[[str], None] = lambda _: None) -> TrainedModel:
-    """Load the newest weights of the run in folder `path`.
+def load_model(path: Path, tell: Callable[[str], None] = lambda _: None, *, plain: bool = False) -> TrainedModel:
+    """Load the newest weights of the run in folder `path`, and its counting.
 
     Args:
+        plain: leave counting out.
         tell: called with a line where the weights are not those of a finished run.
 
     Raises:
@@ -56,4 +61,5 @@ def load_model(path: Path, tell: Callable[[str], None] = lambda _: None) -> Trai
     implementation = beyond_training(run.config.train.implementation)
     single_lines = run.corpus.single_lines
     sizes, data, folder = run.config.model, run.config.data, path.absolute()
-    return TrainedModel(parameters, sizes, run.load_tokenizer(), implementation, data, single_lines, folder)
+    mixed = None if plain else load_counting(run, tell)
+    return TrainedModel(parameters, sizes, run.load_tokenizer(), implementation, data, single_lines, mixed, folder)

@@ -15,7 +15,9 @@ from numpy_model import SMALL, random_parameters
 import mlx_tiny.model.generate
 from mlx_tiny.config import Sampling
 from mlx_tiny.errors import TinyError
+from mlx_tiny.model.counting import KneserNey
 from mlx_tiny.model.generate import Reader, generate_tokens
+from mlx_tiny.model.mixing import Gate, Mixed
 
 CONFIG = replace(SMALL, key_value_heads=2)
 GREEDY = Sampling(temperature=0, max_tokens=40)
@@ -45,6 +47,19 @@ def test_greedy_is_the_likeliest_token_by_full_recomputation(length: int) -> Non
     assert got == list(naive_greedy(prompt, GREEDY.max_tokens))
     assert len(got) > 2 * CONFIG.context, "the window slid more than once"
     assert len(set(got)) > 5
+
+
+def test_with_counting_the_likeliest_token_is_that_of_the_mixture() -> None:
+    text = np.random.default_rng(0).integers(0, CONFIG.vocabulary_size, 200).astype(np.uint16)
+    mixed = Mixed(KneserNey(text, CONFIG.vocabulary_size, bos=int(text[0])), Gate.constant(0.3))
+    got, window = generate([5, 3], GREEDY, mixed=mixed), [5, 3]
+    assert got != generate([5, 3], GREEDY)
+    for token in got:
+        if len(window) > CONFIG.context:
+            window = window[-(CONFIG.context // 2) :]
+        scores = numpy_model.logits(EXACT, CONFIG, np.array(window))[-1]
+        assert token == mixed.log_probabilities(window, scores).argmax()
+        window.append(token)
 
 
 def test_a_context_of_one_token() -> None:

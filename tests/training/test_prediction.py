@@ -10,7 +10,9 @@ import pytest
 from numpy_model import random_parameters, to_mlx
 from tiny_run import CONTEXT, MODEL, VOCABULARY
 
+from mlx_tiny.model.counting import KneserNey
 from mlx_tiny.model.forward import logits
+from mlx_tiny.model.mixing import Gate, Mixed
 from mlx_tiny.ops.implementations import decide
 from mlx_tiny.training import prediction
 from mlx_tiny.training.prediction import log_probabilities
@@ -45,6 +47,16 @@ def test_short_texts_are_read_whole(at_once: int, monkeypatch: pytest.MonkeyPatc
         assert scores.shape == (len(places), 45)
         for place, row in zip(places, scores, strict=True):
             np.testing.assert_allclose(row, after(tokens[:place])[5:50], atol=1e-4)
+
+
+def test_with_counting_it_is_the_mixture() -> None:
+    mixed = Mixed(KneserNey(np.array(ids(300, 5), np.uint16), VOCABULARY, bos=0), Gate.constant(0.3))
+    tokens, places = ids(CONTEXT, 5), [1, 9, CONTEXT]
+    (scores,) = log_probabilities(PARAMETERS, MODEL, [(tokens, places)], range(5, 50), mixed=mixed)
+    for place, row in zip(places, scores, strict=True):
+        counted = np.log(mixed.grams.distribution(tokens[:place]))
+        expected = np.logaddexp(np.log(0.7) + after(tokens[:place]), np.log(0.3) + counted)
+        np.testing.assert_allclose(row, expected[5:50], atol=1e-4)
 
 
 def test_long_texts_keep_most_of_a_context() -> None:

@@ -10,6 +10,8 @@ import pytest
 from numpy_model import random_parameters, to_mlx
 from tiny_run import MODEL, story, tiny_config, tiny_corpus
 
+from mlx_tiny.model.counting import KneserNey
+from mlx_tiny.model.mixing import Gate, Mixed
 from mlx_tiny.training import scoring
 from mlx_tiny.training.evaluate import evaluate_texts
 from mlx_tiny.training.scoring import score_texts
@@ -37,6 +39,17 @@ def test_a_score_is_the_evaluation_of_the_document_alone(
         assert score.log_probability == pytest.approx(-alone.nats, rel=1e-5)
         assert score.bits_per_byte == pytest.approx(alone.bits_per_byte, rel=1e-5)
     assert scores[2].log_probability == pytest.approx(scores[5].log_probability, rel=1e-6)
+
+
+def test_with_counting_a_score_is_that_of_the_mixture(tmp_path: Path) -> None:
+    corpus = tiny_corpus(tiny_config(tmp_path))
+    grams = KneserNey(np.array(corpus.train), corpus.tokenizer.size, corpus.tokenizer.bos)
+    mixed = Mixed(grams, Gate(tuple(np.random.default_rng(0).standard_normal(10))))
+    for text, score in zip(TEXTS, score_texts(PARAMETERS, MODEL, corpus.tokenizer, TEXTS, mixed=mixed), strict=True):
+        if text:
+            alone, _ = evaluate_texts(PARAMETERS, MODEL, corpus.tokenizer, [text], mixed=mixed)
+            assert alone.with_counting_nats is not None and alone.with_counting_nats != alone.nats
+            assert score.log_probability == pytest.approx(-alone.with_counting_nats, rel=1e-5)
 
 
 def test_each_token_has_its_own_place(tmp_path: Path) -> None:
