@@ -77,8 +77,8 @@ def _as_tuple(value: Any) -> Any:
 
 def _flags(option: str, value: Any) -> Iterator[str]:
     flag = "--" + option.rstrip("_").replace("_", "-")
-    if flag == "--help":
-        raise TinyError("There is no setting help", remedy="Call Python's help(), or `mlx-tiny COMMAND --help`")
+    if flag in ("--help", "--help-all"):
+        raise TinyError(f"There is no setting {option}", remedy="Call Python's help(), or `mlx-tiny COMMAND --help`")
     if isinstance(value, (list, tuple)) and not value:
         raise TinyError(f"The list for {flag} is empty", expected="at least one value, or None to leave it out")
     if isinstance(value, bool):

@@ -37,6 +37,8 @@ _WITHOUT_FLAG = {("model", "vocabulary_size")}
 _TYPES: dict[str, Any] = {"int": int, "float": float, "str": str, "str | None": str, "tuple[str, ...]": str}
 
 
+_WHOLE_HELP = "mlx_tiny.cli.options.whole_help"
+
 READING = ("text_column", "documents", "header", "suffix", "include")
 """The settings of the section `data` that say how files become documents."""
 
@@ -78,15 +80,27 @@ class UserPath(click.Path):
 class CommandWithSections(click.Command):
     """A command whose help lists the settings of each section under a heading of its own."""
 
+    first: frozenset[str] = frozenset()
+    """Keyword arguments of the options that `--help` shows, and not only `--help-all`; empty for all."""
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
-            if record is not None:
+            shown = not self.first or parameter.is_eager or parameter.name in self.first or _WHOLE_HELP in ctx.meta
+            if record is not None and shown:
                 groups.setdefault(_heading(parameter.name or ""), []).append(record)
         for heading, records in groups.items():
             with formatter.section(heading):
                 formatter.write_dl(records)
+
+
+def show_whole_help(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+    """What `--help-all` does."""
+    if asked and not ctx.resilient_parsing:
+        ctx.meta[_WHOLE_HELP] = True
+        click.echo(ctx.get_help(), color=ctx.color)
+        ctx.exit()
 
 
 def _heading(parameter: str) -> str:

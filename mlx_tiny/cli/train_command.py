@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlx_tiny.cli import from_run, session
-from mlx_tiny.cli.options import CommandWithSections, UserPath, config_options, user_settings
+from mlx_tiny.cli.options import CommandWithSections, UserPath, config_options, show_whole_help, user_settings
 from mlx_tiny.cli.output import say
 from mlx_tiny.cli.resume import resume
 from mlx_tiny.cli.session import SECTIONS
@@ -26,6 +26,13 @@ if TYPE_CHECKING:
 
 class _TrainCommand(CommandWithSections):
     allow_extra_args = True
+    first = frozenset(
+        {
+            *("run_path", "resume_path", "from_path"),
+            *("data_sources", "data_validation", "data_schema"),
+            *("train_budget", "train_preset", "train_counting", "train_seed"),
+        }
+    )
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if extra := super().parse_args(ctx, args):
@@ -63,6 +70,14 @@ def _meant(words: list[str]) -> str:
     "from_path",
     type=UserPath(),
     help="Start a new run from the weights and the tokenizer of the run in this folder.",
+)
+@click.option(
+    "--help-all",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=show_whole_help,
+    help="Show all options; --help shows the first ones to know.",
 )
 @config_options(*SECTIONS)
 def command(

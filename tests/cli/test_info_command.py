@@ -128,7 +128,8 @@ def test_help_lists_every_command() -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_has_its_help(name: str) -> None:
-    out = succeeded(call(name, "--help")).out
+    flags = [flag for parameter in parameters(name) for flag in parameter.opts]
+    out = succeeded(call(name, "--help-all" if "--help-all" in flags else "--help")).out
     for parameter in parameters(name):
         if isinstance(parameter, click.Option):
             assert parameter.help and parameter.help.strip()[-1] in ".]", parameter.name
@@ -136,7 +137,7 @@ def test_every_option_has_its_help(name: str) -> None:
 
 
 def test_train_has_a_flag_for_every_setting_with_its_default() -> None:
-    out = " ".join(succeeded(call("train", "--help")).out.split())
+    out = " ".join(succeeded(call("train", "--help-all")).out.split())
     described = {flag: parameter for parameter in parameters("train") for flag in parameter.opts}
     for section, kind in SECTIONS.items():
         for field in dataclasses.fields(kind):
@@ -146,11 +147,17 @@ def test_train_has_a_flag_for_every_setting_with_its_default() -> None:
                 assert text.endswith(f" [default: {shown_default(section, field)}]") and len(text) > 30
                 assert f"{option.opts[-1]} " in out and text in out
     # Click keeps the names of the help option from the first call, whoever made it.
-    assert set(described) - {"-h", "--help"} == {"--run", "--resume", "--resume-from", "--from"}
+    assert set(described) - {"-h", "--help", "--help-all"} == {"--run", "--resume", "--resume-from", "--from"}
+
+
+def test_help_of_train_begins_with_ten_options_at_most() -> None:
+    flags = re.findall(r"^  (?:-\w, )?(--[\w-]+)", succeeded(call("train", "--help")).out, re.MULTILINE)
+    assert {"--data", "--budget", "--preset", "--help-all", "--help"} <= {*flags}
+    assert len({*flags} - {"--help-all", "--help"}) <= 10
 
 
 def test_help_of_train_has_a_heading_for_each_section() -> None:
-    out = succeeded(call("train", "--help")).out
+    out = succeeded(call("train", "--help-all")).out
     headings = re.findall(r"^(\w+):$", out, re.MULTILINE)
     assert headings == ["Options", "Train", "Data", "Model", "Optimizer", "Schedule"]
     assert out.index("\nModel:") < out.index(" --layers ") < out.index("\nOptimizer:")
