@@ -138,7 +138,7 @@ class Trainer:
         self._losses = torch.compile(self.model) if config.compile else self.model
         self._stream = BatchStream(corpus.train, batch_size=config.batch_size, context=config.context, seed=config.seed)
         self._budget = Budget(config.budget)
-        _require(self._budget.quantity in ("seconds", "tokens"), "budget", "seconds or tokens", config.budget)
+        _require(self._budget.quantity != "flops", "budget", "seconds, tokens or steps", config.budget)
         self._optimizer = self._fresh_optimizer()
         # On a GPU a few steps run at the same time as the host; on a CPU a step is done when it returns.
         self._in_flight = 0 if self.device.type == "cpu" else 2
@@ -176,8 +176,8 @@ class Trainer:
 
     def _cost(self, durations: deque[float], in_flight: int, tokens_per_step: int) -> float:
         """Cost of one more step; seconds include the steps that still run before it."""
-        if self._budget.quantity == "tokens":
-            return float(tokens_per_step)
+        if self._budget.quantity != "seconds":
+            return float(tokens_per_step) if self._budget.quantity == "tokens" else 1.0
         return sum(durations) / max(1, len(durations)) * (1 + 2 * in_flight)
 
     def _step(self, rate: float) -> Tensor:

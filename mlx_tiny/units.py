@@ -1,4 +1,4 @@
-"""Reads quantities such as "5m", "20Mtok", "1e15flop" or "5kJ", and writes numbers with units."""
+"""Reads quantities such as "5m", "20Mtok", "1e15flop", "500steps" or "5kJ", and writes numbers with units."""
 
 from __future__ import annotations
 
@@ -17,21 +17,23 @@ _UNITS: dict[str, tuple[str, float, bool]] = {
     "h": ("seconds", 3600.0, False),
     "tok": ("tokens", 1.0, True),
     "flop": ("flops", 1.0, True),
+    "steps": ("steps", 1.0, True),
+    "step": ("steps", 1.0, True),
     "J": ("joules", 1.0, True),
 }
 _NUMBER = re.compile(r"([-+]?[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)\s*([A-Za-z]*)")
 _DURATIONS = {"s": 1.0, "ms": 1e-3}
-_EXAMPLES = "30s, 5m, 1.5h, 20Mtok or 1e15flop"
+_EXAMPLES = "30s, 5m, 1.5h, 20Mtok, 1e15flop or 500steps"
 
 
 def parse_quantity(text: str) -> tuple[str, float]:
     """Read a number with its unit.
 
     Args:
-        text: for example "5m" (minutes), "90s", "20Mtok", "1e15flop", "5kJ"; a sequence such as "1h30m" is a sum.
+        text: for example "5m" (minutes), "90s", "20Mtok", "1e15flop", "5steps", "5kJ"; "1h30m" is a sum.
 
     Returns:
-        The quantity ("seconds", "tokens", "flops" or "joules") and the amount in that base unit.
+        The quantity ("seconds", "tokens", "flops", "steps" or "joules") and the amount in that base unit.
 
     Raises:
         TinyError: no number, unknown unit, or an amount that is not positive and finite.

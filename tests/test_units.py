@@ -19,6 +19,7 @@ AMOUNTS = [
     ("7tok", "tokens", 7), ("20Mtok", "tokens", 20e6), ("1.5ktok", "tokens", 1500), ("2Gtok", "tokens", 2e9),
     ("1e15flop", "flops", 1e15), ("3Pflop", "flops", 3e15), ("2.5Tflop", "flops", 2.5e12), ("1E+3flop", "flops", 1000),
     ("5kJ", "joules", 5000), ("12J", "joules", 12), ("1ktok500tok", "tokens", 1500),
+    ("500steps", "steps", 500), ("1step", "steps", 1), ("2ksteps", "steps", 2000),
 ]
 INVALID = [
     ("", "Cannot read"), ("m", "Cannot read"), ("five minutes", "Cannot read"), ("5m!", "Cannot read"),

@@ -130,7 +130,8 @@ class Display:
         """Seconds until the budget is spent, at the speed so far; None where that is not known."""
         if self._budget is None:
             return None
-        fraction = Budget(self._budget, record.tokens, record.flops, record.seconds).fraction
+        account = record.tokens, record.flops, record.seconds
+        fraction = Budget(self._budget, *account, spent_steps=record.step).fraction
         return record.seconds * (1 / fraction - 1) if fraction > _FRACTION_TO_JUDGE_BY else None
 
 

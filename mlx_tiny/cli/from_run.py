@@ -86,7 +86,7 @@ def _planned(source: RunFolder, asked: dict[str, dict[str, Any]]) -> tuple[RunCo
     session.require_possible(config)
     make_backend = session.backend_kind(config.train.backend)
     if "train_bytes" not in asked["data"] and len(own_files(config.data.sources)) < len(config.data.sources):
-        tokens = expected_tokens(Budget(config.train.budget), config.model, lambda: measured_flops_per_s(make_backend))
+        tokens = expected_tokens(Budget(config.train.budget), config, lambda: measured_flops_per_s(make_backend))
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, train_bytes=text_bytes(tokens)))
     return config, f"the model of {source.path}"
 

@@ -115,7 +115,7 @@ def _new_budget(run: RunFolder, old: str, progress: Progress) -> list[str]:
 def _account(budget: str, progress: Progress) -> Budget:
     from mlx_tiny.training.budget import Budget
 
-    return Budget(budget, progress.tokens, progress.flops, progress.seconds)
+    return Budget(budget, progress.tokens, progress.flops, progress.seconds, spent_steps=progress.step)
 
 
 def _report_of_the_end(run: RunFolder, progress: Progress) -> Report | None:

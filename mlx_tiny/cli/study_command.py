@@ -26,7 +26,7 @@ _REPEATED = {"disturbed": lambda run: run.disturbed, "failed": lambda run: run.f
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[STUDY.yaml] [OPTIONS OF TRAIN]")
 @click.option("--vary", multiple=True, help="A setting and its values, as in matrix-rate=0.01,0.02; may be repeated.")
 @click.option("--seeds", help="How many seeds, from 0 on, or seeds such as 0,3,7. [default: those of the file, or 5]")
-@click.option("--budget", help="Of each run: time, tokens or FLOPs. [default: that of the file, or 5m]")
+@click.option("--budget", help="Of each run: time, tokens, FLOPs or steps. [default: that of the file, or 5m]")
 @click.option("--halve", is_flag=True, help="Search: all arms at a small budget, the better half at twice as much, ...")
 @click.option("--repeat", type=click.Choice(list(_REPEATED)), multiple=True, help="Do runs of the file again.")
 @click.option("--output", type=UserPath(), help="File of the results. [default: studies/NAME-BUDGET.json]")

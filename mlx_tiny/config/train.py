@@ -16,8 +16,8 @@ class TrainConfig:
     """One run: what it may spend, how it steps, and how often it evaluates and saves."""
 
     budget: str = "5m"
-    """What the run may spend in all, also with `--resume`: seconds (30s, 5m, 1h), tokens (20Mtok, 500ktok) or model
-    FLOPs (1e15flop)."""
+    """What the run may spend in all, also with `--resume`: seconds (30s, 5m, 1h), tokens (20Mtok, 500ktok), model
+    FLOPs (1e15flop) or steps (500steps)."""
     preset: str = "auto"
     """Size of the model: tiny, mini, small, base, medium or large; `auto` chooses by budget, speed and memory,
     computes a batch in parts where it would take much memory, and takes the preset `events` where there is a schema.

@@ -16,6 +16,7 @@ import numpy as np
 
 from mlx_tiny.config import ModelConfig, RunConfig, TrainConfig
 from mlx_tiny.config.presets import AUTO, EVENTS, PRESETS, Preset, preset_called, presets_of, whole_name
+from mlx_tiny.errors import TinyError
 from mlx_tiny.machine.load import best_look
 from mlx_tiny.machine.memory import little_bytes, room_bytes
 from mlx_tiny.model.parameters import matrix_parameters, parameter_count, training_flops_per_token
@@ -91,7 +92,7 @@ def choose(
         fits: whether a preset fits in memory; asked only for `auto`. By default whether `sparing` gives one.
 
     Raises:
-        TinyError: no such preset.
+        TinyError: no such preset, or a budget in steps for `auto`.
     """
     name = whole_name(name)
     if name in PRESETS:
@@ -102,6 +103,8 @@ def choose(
         return _largest(ladder, small, lambda model: budget.amount, budget.describe())
     if budget.quantity == "flops":
         return _largest_for_flops(ladder, small, budget.amount, budget.describe())
+    if budget.quantity == "steps":
+        raise TinyError("A budget in steps does not decide the size of the model", remedy="Name it, as --preset mini")
     if not small:  # not even a measurement would fit
         return Choice(ladder[0], "the smallest, because little memory is free")
     rate = (measure or measured_flops_per_s)()
@@ -113,7 +116,7 @@ def _fits(preset: Preset) -> bool:
     return sparing(preset.config()) is not None
 
 
-def expected_tokens(budget: Budget, model: ModelConfig, measure: Callable[[], float]) -> float:
+def expected_tokens(budget: Budget, config: RunConfig, measure: Callable[[], float]) -> float:
     """Tokens that the budget is expected to be enough for.
 
     Args:
@@ -121,8 +124,10 @@ def expected_tokens(budget: Budget, model: ModelConfig, measure: Callable[[], fl
     """
     if budget.quantity == "tokens":
         return budget.amount
+    if budget.quantity == "steps":
+        return budget.amount * config.train.batch_size * config.model.context
     flops = budget.amount if budget.quantity == "flops" else measure() * budget.amount
-    return flops / training_flops_per_token(model)
+    return flops / training_flops_per_token(config.model)
 
 
 def measured_flops_per_s(make_backend: Callable[[RunConfig], Backend] = MlxBackend) -> float:

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from mlx_tiny.errors import TinyError
 from mlx_tiny.units import format_count, format_seconds, parse_quantity
 
-_LARGEST = {"seconds": 1e9, "tokens": 1e15, "flops": 1e30}
+_LARGEST = {"seconds": 1e9, "tokens": 1e15, "flops": 1e30, "steps": 1e12}
 """No run has as much: 30 years, and more than the largest models have taken."""
 
 
 @dataclass
 class Budget:
-    """An amount of seconds, tokens or FLOPs, and the account of all three.
+    """An amount of seconds, tokens, FLOPs or steps, and the account of all four.
 
     The clock runs from the first `start` on, through steps, evaluations and checkpoints. A resumed run starts with what
     earlier sessions spent.
@@ -29,6 +29,7 @@ class Budget:
     spent_s: float = 0.0
     """Seconds that earlier sessions of the run took; the property `seconds` adds those of this session."""
     clock: Callable[[], float] = time.monotonic
+    spent_steps: int = 0
     _started_at: float | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -36,7 +37,7 @@ class Budget:
         if self.quantity == "joules":
             raise TinyError(
                 f"The budget {self.text!r} is in joules, and this version reads no energy meter",
-                expected="seconds, tokens or FLOPs",
+                expected="seconds, tokens, FLOPs or steps",
                 remedy="Use for example --budget 5m, 20Mtok or 1e15flop",
             )
         if self.amount > _LARGEST[self.quantity]:
@@ -56,7 +57,8 @@ class Budget:
         return self._started_at is not None
 
     def charge(self, tokens: int, flops: float) -> None:
-        """Add the tokens and model FLOPs of one step to the account."""
+        """Add one step, and its tokens and model FLOPs, to the account."""
+        self.spent_steps += 1
         self.spent_tokens += tokens
         self.spent_flops += flops
 
@@ -68,7 +70,8 @@ class Budget:
     @property
     def spent(self) -> float:
         """What has been spent, in the unit of the budget."""
-        return {"seconds": self.seconds, "tokens": self.spent_tokens, "flops": self.spent_flops}[self.quantity]
+        counts = {"tokens": self.spent_tokens, "flops": self.spent_flops, "steps": self.spent_steps}
+        return self.seconds if self.quantity == "seconds" else counts[self.quantity]
 
     @property
     def fraction(self) -> float:

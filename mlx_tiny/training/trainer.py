@@ -83,7 +83,9 @@ class Trainer:
         self.stream.seek(progress.sequences)
         self.clock = Clock()
         self.phases = Phases(self.clock, progress.phases, self._tell_gap)
-        self.budget = Budget(self.config.train.budget, progress.tokens, progress.flops, progress.seconds, self.clock)
+        self.budget = Budget(
+            self.config.train.budget, progress.tokens, progress.flops, progress.seconds, self.clock, progress.step
+        )
         self._ended = self.budget.equals(progress.spent_budget)
         self.step_number, self.best = progress.step, progress.best_bits_per_byte
         self.restarts = max(progress.restarts, restarts)
@@ -204,7 +206,7 @@ class Trainer:
         """Cost of one more step in the unit of the budget; seconds include the steps that still run before it."""
         tokens, flops = self._cost
         seconds = self._step_s * (1 + 2 * len(self._pending))
-        return {"seconds": seconds, "tokens": float(tokens), "flops": flops}[self.budget.quantity]
+        return {"seconds": seconds, "tokens": float(tokens), "flops": flops, "steps": 1.0}[self.budget.quantity]
 
     def _evaluate_beginning(self, fraction: float) -> None:
         whole, parts = self._evaluate(self.state, self.config.train.evaluation_tokens)

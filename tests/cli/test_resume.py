@@ -61,7 +61,7 @@ def test_a_changed_implementation_is_part_of_the_run(run: Path) -> None:
     assert json.loads((run / "config.json").read_text())["config"]["train"]["implementation"] == "plain"
 
 
-@pytest.mark.parametrize("budget", ["1000tok", f"{BUDGET + 20}tok", "1e6flop", "0.01s"])
+@pytest.mark.parametrize("budget", ["1000tok", f"{BUDGET + 20}tok", "1e6flop", "3steps", "0.01s"])
 def test_a_budget_that_is_spent_already_changes_nothing(run: Path, budget: str) -> None:
     before = files_below(run)
     finished = call("train", "--resume", run, "--budget", budget)

@@ -7,6 +7,7 @@ import itertools
 import pytest
 
 from mlx_tiny.config.presets import PRESETS, RECIPES, STRONGEST, preset_called, presets_of
+from mlx_tiny.errors import TinyError
 from mlx_tiny.machine.load import OtherPrograms
 from mlx_tiny.model.parameters import parameter_count, parameter_specs, training_flops_per_token
 from mlx_tiny.study import plan
@@ -14,6 +15,7 @@ from mlx_tiny.study.plan import (
     TOKENS_PER_PARAMETER,
     Choice,
     choose,
+    expected_tokens,
     matrix_parameters,
     measured_flops_per_s,
     text_bytes,
@@ -102,6 +104,13 @@ def test_text_is_asked_for_in_steps_that_hold_the_tokens_once() -> None:
 def test_a_named_preset_is_taken_and_nothing_measured(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "measured_flops_per_s", lambda: pytest.fail("measured for nothing"))
     assert choose(name, Budget("1s")) == Choice(PRESETS[name], "as asked")
+
+
+def test_a_budget_in_steps_needs_a_named_preset() -> None:
+    mini = choose("mini", Budget("500steps")).preset
+    with pytest.raises(TinyError, match="Name it"):
+        choose("auto", Budget("500steps"))
+    assert expected_tokens(Budget("500steps"), mini.config(), float) == 500 * 8 * 256
 
 
 @pytest.mark.parametrize("text", ["20Mtok", "1e15flop"])

@@ -45,9 +45,10 @@ def test_a_resumed_run_goes_on_with_its_account() -> None:
     assert (budget.seconds, budget.spent_tokens, budget.spent_flops) == (50, 55, 8.5)
     assert Budget("100tok", 50, 7.0, 40.0).fraction == 0.5
     assert Budget("14flop", 50, 7.0, 40.0).fraction == 0.5
+    assert Budget("6steps", 50, 7.0, 40.0, spent_steps=3).fraction == 0.5
 
 
-@pytest.mark.parametrize(("text", "spent"), [("1ktok", 300), ("1kflop", 30.0)])
+@pytest.mark.parametrize(("text", "spent"), [("1ktok", 300), ("1kflop", 30.0), ("1ksteps", 3)])
 def test_the_unit_decides_what_counts(text: str, spent: float) -> None:
     clock = Clock()
     budget = Budget(text, clock=clock)
@@ -99,6 +100,7 @@ def test_an_invalid_amount_is_refused(text: str) -> None:
         ("20Mtok", "20M tokens"),
         ("1e15flop", "1P FLOPs"),
         ("1.5Tflop", "1.50T FLOPs"),
+        ("500steps", "500 steps"),
     ],
 )
 def test_a_budget_in_words(text: str, words: str) -> None:

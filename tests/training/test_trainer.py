@@ -229,7 +229,7 @@ def test_a_finished_run_can_go_on_with_more(tmp_path: Path) -> None:
     again = tiny_trainer(run, resume=True).train()
     assert again.progress.step == 10 and bits(again.state.parameters) == bits(first.state.parameters)
     recorder = Recorder()
-    more = tiny_trainer(run, recorder, resume=True, budget=tokens(15)).train()
+    more = tiny_trainer(run, recorder, resume=True, budget="15steps").train()
     assert more.progress.step == 15
     assert [report.step for report in recorder.steps] == [11, 12, 13, 14, 15]
     assert recorder.messages[-1] == f"resumed at step 10, after {10 * STEP_TOKENS:,} tokens"
