@@ -29,6 +29,12 @@ class TrainConfig:
     order: str = "cut"
     """Where training sequences begin: `cut` (the text is cut every `context` tokens), or `documents` (at the beginning
     of each document, and in a long one after every further `context` tokens)."""
+    short_sequences: float = 0.0
+    """Fraction of the budget, at its beginning, in which sequences are shorter, and as many more: first a quarter of
+    `context`, from the middle on half of it."""
+    small_batches: float = 0.0
+    """Fraction of the budget, at its beginning, in which a batch has fewer sequences: first a quarter, from the middle
+    on half."""
     dtype: str = "float32"
     """Type of activations and matrix products, `float32` or `bfloat16`; weights and optimizer state are float32."""
     backend: str = "mlx"
@@ -60,6 +66,8 @@ class TrainConfig:
             f"a divisor of the batch size ({self.batch_size})",
             self.micro_batches,
         )
+        for name in ("short_sequences", "small_batches"):
+            require(0 <= getattr(self, name) <= 1, name, "0 to 1", getattr(self, name))
         for name, allowed in {"order": ORDERS, "dtype": DTYPES, "backend": BACKENDS}.items():
             require(getattr(self, name) in allowed, name, " or ".join(allowed), getattr(self, name))
         require_representable(self)

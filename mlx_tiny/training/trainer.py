@@ -21,6 +21,7 @@ from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.clock import Clock
 from mlx_tiny.training.device_errors import device_errors_explained
 from mlx_tiny.training.evaluate import Evaluation, combined
+from mlx_tiny.training.growth import batch_at, stages
 from mlx_tiny.training.listener import Listener, Unhurried
 from mlx_tiny.training.outcome import Outcome
 from mlx_tiny.training.phases import Phases
@@ -123,12 +124,13 @@ class Trainer:
                 raise self._explained(error) from None
 
     def _warm_up(self) -> None:
-        """Run one step and drop its result, so that compilation does not count as training."""
+        """Run one step of each shape and drop its result, so that compilation does not count as training."""
         self.listener.wait("the first step")
         position = self.stream.position
-        state, loss = self.step(self.state, self.stream.next_batch(), 0.0, 0.0)
-        self.backend.wait(state, loss)
-        self.stream.seek(position)
+        for fraction in stages(self.config):
+            state, loss = self.step(self.state, batch_at(self.stream, self.config, fraction), 0.0, 0.0)
+            self.backend.wait(state, loss)
+            self.stream.seek(position)
 
     def _spend(self) -> None:
         self.budget.start()
@@ -153,7 +155,7 @@ class Trainer:
         fraction = self.budget.fraction
         multiplier = rate_multiplier(self.config.schedule, fraction)
         with self.phases.phase("data"):
-            batch = self.stream.next_batch()
+            batch = batch_at(self.stream, self.config, fraction)
         with self.phases.phase("training"):
             self.state, loss = self.step(self.state, batch, multiplier, muon_momentum(self.config.optimizer, fraction))
             self.backend.start(self.state, loss)

@@ -47,6 +47,7 @@ REJECTED: list[tuple[Any, str, list[Any]]] = [
     (TrainConfig, "micro_batches", [3, 32]),
     (TrainConfig, "dtype", ["float16", "fp32", ""]),
     (TrainConfig, "backend", ["jax", "MLX", ""]),
+    *((TrainConfig, name, [-0.1, 1.1]) for name in ("short_sequences", "small_batches")),
     (TrainConfig, "order", ["random", ""]),
     *((ModelConfig, name, [10**9]) for name in ("context", "layers", "width", "heads", "key_value_heads", "hidden")),
     *((TrainConfig, name, [10**9]) for name in ("batch_size", "evaluations", "checkpoints", "samples")),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import os
 import shutil
@@ -25,11 +24,10 @@ from tiny_run import (
     train_whole,
 )
 
-from mlx_tiny.data.batches import BatchStream
 from mlx_tiny.errors import TinyError
 from mlx_tiny.model.parameters import training_flops_per_token
 from mlx_tiny.records import FinalRecord
-from mlx_tiny.training import beginning, trainer
+from mlx_tiny.training import trainer
 from mlx_tiny.training.arrays import all_finite
 from mlx_tiny.training.backend import MlxBackend
 from mlx_tiny.training.clock import Clock
@@ -66,28 +64,6 @@ def test_the_loss_falls_and_everything_is_reported(tmp_path: Path) -> None:
     assert final == FinalRecord(60, 60 * STEP_TOKENS, end.seconds, outcome.evaluation.bits_per_byte)
     assert bits(run.load_weights()) == bits(outcome.state.parameters)
     assert not [path for path in run.path.rglob(".*")]
-
-
-class Growing(BatchStream):
-    """A stream whose batches get more and shorter sequences during the run."""
-
-    def next_batch(self) -> np.ndarray:
-        batch = super().next_batch()
-        return batch if self.position <= 3 * 4 else np.concatenate([batch, batch])[:, : 16 + 1]
-
-
-def test_the_account_is_charged_with_what_each_step_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shapes vary during the run; the recorded numbers are those from the start of each step."""
-    monkeypatch.setattr(beginning, "BatchStream", Growing)
-    run, recorder = create_run(tmp_path / "run", tiny_config(tmp_path, budget=tokens(8), evaluations=2)), Recorder()
-    session = tiny_trainer(run, recorder)
-    session.train()
-    model = session.config.model
-    halved = dataclasses.replace(model, context=16)
-    flops = [STEP_TOKENS * training_flops_per_token(c) for c in [model] * 3 + [halved] * 5]
-    assert [record.tokens for record in recorder.steps] == [n * STEP_TOKENS for n in range(1, 9)]
-    assert [record.flops for record in recorder.steps] == pytest.approx(np.cumsum(flops))
-    assert flops[0] > flops[-1] and session.progress().flops == recorder.steps[-1].flops
 
 
 def test_the_final_evaluation_takes_the_whole_validation_file(tmp_path: Path) -> None:
