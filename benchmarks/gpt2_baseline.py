@@ -26,15 +26,14 @@ from torch import Tensor
 
 from benchmarks.command_line import start
 from benchmarks.gpt2_model import ACTIVATIONS, GPT2, adamw, sample_tokens
-from benchmarks.runs import BaselineReport
 from mlx_tiny.config import DataConfig
 from mlx_tiny.data.batches import BatchStream, validation_windows
 from mlx_tiny.data.prepare import prepare
 from mlx_tiny.data.prepared import PreparedCorpus
 from mlx_tiny.errors import TinyError
-from mlx_tiny.machine.description import describe
+from mlx_tiny.machine.description import Machine, describe
 from mlx_tiny.machine.hardware import usable_cores
-from mlx_tiny.records import to_plain, write
+from mlx_tiny.records import Record, to_plain, write
 from mlx_tiny.reference.backend import choose_device as best_device
 from mlx_tiny.reference.backend import held_bytes
 from mlx_tiny.tools.tables import block
@@ -110,11 +109,39 @@ DEFAULTS = BaselineConfig()
 
 
 @dataclass(frozen=True)
+class BaselineReport(Record):
+    """What `--json` writes, with the names that `mlx-tiny study` reads."""
+
+    kind = "baseline"
+    version = 2
+
+    bits_per_byte: float
+    perplexity_per_token: float
+    training_loss_nats: float
+    """Mean per token over the last steps."""
+    steps: int
+    tokens: int
+    flops: float
+    tokens_per_s: float
+    seconds: float
+    evaluation_s: float
+    parameters: int
+    peak_memory_bytes: int
+    validation_tokens: int
+    validation_bytes: int
+    corpus: str
+    settings: dict[str, Any]
+    machine: Machine
+    samples: list[str]
+
+
+@dataclass(frozen=True)
 class Spent:
     """Result of the training loop."""
 
     steps: int
     tokens: int
+    flops: float
     seconds: float
     loss: float
     """Mean nats per token of the last steps, before their updates."""
@@ -138,7 +165,6 @@ class Trainer:
         self._losses = torch.compile(self.model) if config.compile else self.model
         self._stream = BatchStream(corpus.train, batch_size=config.batch_size, context=config.context, seed=config.seed)
         self._budget = Budget(config.budget)
-        _require(self._budget.quantity != "flops", "budget", "seconds, tokens or steps", config.budget)
         self._optimizer = self._fresh_optimizer()
         # On a GPU a few steps run at the same time as the host; on a CPU a step is done when it returns.
         self._in_flight = 0 if self.device.type == "cpu" else 2
@@ -160,25 +186,21 @@ class Trainer:
         durations: deque[float] = deque(maxlen=16)
         losses: deque[float] = deque(maxlen=50)
         steps, tokens_per_step = 0, self.config.batch_size * self.config.context
+        flops_per_step = tokens_per_step * self.model.training_flops_per_token(self.config.context)
+        costs = {"tokens": tokens_per_step, "flops": flops_per_step, "steps": 1.0}
         budget = self._budget
         budget.start()
         settled = 0.0
-        while not budget.exhausted(self._cost(durations, len(pending), tokens_per_step)):
+        while not budget.exhausted(costs.get(budget.quantity) or _seconds(durations, len(pending))):
             pending.append(self._step(self.config.rate * multiplier(self.config, budget.fraction)))
-            budget.charge(tokens_per_step, 0.0)
+            budget.charge(tokens_per_step, flops_per_step)
             steps += 1
             while len(pending) > self._in_flight:
                 losses.append(_finite(pending.popleft().item(), steps))
                 durations.append(budget.seconds - settled)
                 settled = budget.seconds
         losses.extend(_finite(loss.item(), steps) for loss in pending)
-        return Spent(steps, budget.spent_tokens, budget.seconds, sum(losses) / max(1, len(losses)))
-
-    def _cost(self, durations: deque[float], in_flight: int, tokens_per_step: int) -> float:
-        """Cost of one more step; seconds include the steps that still run before it."""
-        if self._budget.quantity != "seconds":
-            return float(tokens_per_step) if self._budget.quantity == "tokens" else 1.0
-        return sum(durations) / max(1, len(durations)) * (1 + 2 * in_flight)
+        return Spent(steps, budget.spent_tokens, budget.spent_flops, budget.seconds, sum(losses) / max(1, len(losses)))
 
     def _step(self, rate: float) -> Tensor:
         """One update; returns the mean loss before it."""
@@ -196,6 +218,11 @@ class Trainer:
     def _fresh_optimizer(self) -> torch.optim.AdamW:
         betas = (self.config.beta1, self.config.beta2)
         return adamw(self.model, betas=betas, weight_decay=self.config.weight_decay)
+
+
+def _seconds(durations: deque[float], in_flight: int) -> float:
+    """Seconds of one more step, including the steps that still run before it."""
+    return sum(durations) / max(1, len(durations)) * (1 + 2 * in_flight)
 
 
 def multiplier(config: BaselineConfig, fraction: float) -> float:
@@ -266,6 +293,7 @@ def run(config: BaselineConfig, data: DataConfig) -> BaselineReport:
         training_loss_nats=spent.loss,
         steps=spent.steps,
         tokens=spent.tokens,
+        flops=spent.flops,
         tokens_per_s=spent.tokens / spent.seconds,
         seconds=spent.seconds,
         evaluation_s=evaluation_s,
@@ -302,7 +330,7 @@ def _finite(loss: float, step: int) -> float:
 @click.command()
 @click.option("--data", default=DataConfig.sources[0], show_default=True, help="File, folder, glob, or a named corpus.")
 @click.option("--validation", help="Validation file; without it a share of the documents is held out.")
-@click.option("--budget", default=DEFAULTS.budget, show_default=True, help="Wall-clock time or tokens.")
+@click.option("--budget", default=DEFAULTS.budget, show_default=True, help="Wall-clock time, tokens, FLOPs or steps.")
 @click.option("--rate", default=DEFAULTS.rate, show_default=True, help="Peak learning rate.")
 @click.option("--batch-size", default=DEFAULTS.batch_size, show_default=True, help="Sequences per step.")
 @click.option("--seed", default=DEFAULTS.seed, show_default=True, help="Seed of the weights and the batches.")

@@ -115,6 +115,14 @@ class GPT2(nn.Module):
         """Number of parameters; the tied head counts once."""
         return sum(parameter.numel() for parameter in self.parameters())
 
+    def training_flops_per_token(self, context: int) -> float:
+        """Model FLOPs per training token, counted as those of mlx_tiny: lookups are free, attention is causal."""
+        lookups = [self.position_embedding, *([] if self.head is None else [self.token_embedding])]
+        matrices = sum(parameter.numel() for parameter in self.parameters() if parameter.dim() == 2)
+        matrices -= sum(table.weight.numel() for table in lookups)
+        width = self.token_embedding.embedding_dim
+        return 6 * (matrices + len(self.blocks) * 2 * width * (context + 1) / 2)
+
 
 def adamw(model: GPT2, *, betas: tuple[float, float], weight_decay: float) -> torch.optim.AdamW:
     """Fused AdamW, with weight decay on matrices and embeddings only; the rate is set at each step."""

@@ -201,12 +201,11 @@ def test_the_presets_are_those_of_the_plan() -> None:
 
 def test_the_results_are_those_of_the_files() -> None:
     text, study = README.read_text(encoding="utf-8"), results("gpt2_tinystories_5m")
-    for side, measured in study["summary"]["sides"].items():
-        runs = [run for run in study["runs"] if run["side"] == side]
+    for measured in (arm["means"] for arm in study["comparisons"]):
         (row,) = [row for row in text.splitlines() if f"{measured['bits_per_byte']['std']:.3f}" in row]
         assert f"{measured['bits_per_byte']['mean']:.3f} ± {measured['bits_per_byte']['std']:.3f}" in row
-        perplexity = sum(run["perplexity_per_token"] for run in runs) / len(runs)
-        assert f"| {perplexity:.1f} (" in row and format_count(runs[0]["parameters"]) in row
+        assert f"| {measured['perplexity_per_token']['mean']:.1f} (" in row
+        assert format_count(measured["parameters"]["mean"]) in row
         assert f"| {measured['tokens']['mean'] / 1e6:.1f}M | {measured['tokens_per_s']['mean'] / 1e3:.1f}k |" in row
         assert format_bytes(measured["peak_memory_bytes"]["mean"]).replace("MB", " MB") in row
         assert f"{measured['bits_per_byte']['mean']:.3f}" in text.split("![")[1].split("]")[0]
@@ -215,7 +214,7 @@ def test_the_results_are_those_of_the_files() -> None:
         ratios = [ours["speed_up"][name] for name in ("torch", "torch tuned", "torch compiled")]
         shown = " | ".join(f"{r['median']:.2f} ({r['p10']:.2f} to {r['p90']:.2f})" for r in ratios)
         assert f"| {shown} | [cpu_step_{optimizer}.json]" in text
-    samples = [sample for run in study["runs"] if run["side"] == "mlx_tiny" for sample in run["samples"]]
+    samples = [sample for run in study["runs"] if run["arm"] == "mlx_tiny" for sample in run["samples"]]
     quoted = "\n".join(line[2:] for line in text.splitlines() if line.startswith("> ") and len(line) > 2)
     assert quoted.split() in [sample.split() for sample in samples]
 

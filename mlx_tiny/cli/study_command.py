@@ -78,7 +78,7 @@ def command(
     settings = {**described.vary, **dict(map(parse_vary, vary))}
     described = dataclasses.replace(described, budget=budget or described.budget, options=options, vary=settings)
     arms, numbers = described.assembled(), parse_seeds(seeds or described.seeds or "5")
-    _require_known_options(arms)
+    require_known_options(arms)
     results = Results(output or _default_output(file, arms), arms)
     say(f"writing: {results.path}; the same command continues the study")
     for what in repeat:
@@ -98,7 +98,7 @@ def command(
     _say_doubts(results)
 
 
-def _require_known_options(arms: Sequence[Arm]) -> None:
+def require_known_options(arms: Sequence[Arm]) -> None:
     """Refuse a run that `mlx-tiny train` would refuse for its words, before any is started."""
     from mlx_tiny.cli.train_command import command as train
 
