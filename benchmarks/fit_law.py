@@ -29,7 +29,7 @@ _HUBER = 3e-3
 # A weak belief, for the directions that few runs say nothing about: exponents of 0.35, as in arXiv 2203.15556, give or
 # take 0.25, worth as much as a run that is off by one Huber constant.
 _USUAL_EXPONENT, _EXPONENT_STD = 0.35, 0.25
-_RESAMPLED = 60
+_RESAMPLED = 40
 _LEAST_RUNS = 8
 _ROUNDS = 200
 

@@ -21,7 +21,6 @@ from cli.command_line import call, run_here, succeeded, workplace, write_notes, 
 from mlx_tiny.cli import COMMANDS, cli
 from mlx_tiny.config.presets import EVENTS, PRESETS, STRONGEST, presets_of
 from mlx_tiny.machine import peaks
-from mlx_tiny.study.plan import TOKENS_PER_PARAMETER
 from mlx_tiny.units import format_bytes, format_count
 
 ROOT = Path(__file__).parents[1]
@@ -196,7 +195,6 @@ def test_the_presets_are_those_of_the_plan() -> None:
         c, name = preset.config().model, preset.size.name
         shape = (c.layers, c.width, c.heads, f"{c.vocabulary_size:,}", c.context, format_count(parameter_count(c)))
         assert f"| `{name}` | {' | '.join(map(str, shape))} |" in text
-    assert f" {TOKENS_PER_PARAMETER} tokens per parameter" in text
 
 
 def test_the_results_are_those_of_the_files() -> None:

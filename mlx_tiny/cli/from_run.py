@@ -72,7 +72,8 @@ def _planned(source: RunFolder, asked: dict[str, dict[str, Any]]) -> tuple[RunCo
     """The configuration of `source`, with other text and a schedule of its own, changed by the user's settings."""
     from mlx_tiny.config.presets import usual
     from mlx_tiny.data.mixture import own_files
-    from mlx_tiny.study.plan import expected_tokens, measured_flops_per_s, text_bytes
+    from mlx_tiny.study.plan import expected_tokens, text_bytes
+    from mlx_tiny.study.speed import Speeds
     from mlx_tiny.training.budget import Budget
 
     values, standard = to_plain(source.config), usual(source.config.train.preset)
@@ -86,7 +87,7 @@ def _planned(source: RunFolder, asked: dict[str, dict[str, Any]]) -> tuple[RunCo
     session.require_possible(config)
     make_backend = session.backend_kind(config.train.backend)
     if "train_bytes" not in asked["data"] and len(own_files(config.data.sources)) < len(config.data.sources):
-        tokens = expected_tokens(Budget(config.train.budget), config, lambda: measured_flops_per_s(make_backend))
+        tokens = expected_tokens(Budget(config.train.budget), config, Speeds(make_backend).measure)
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, train_bytes=text_bytes(tokens)))
     return config, f"the model of {source.path}"
 

@@ -16,12 +16,13 @@ from mlx_tiny.cli.options import CommandWithSections, UserPath, config_options, 
 from mlx_tiny.cli.output import say
 from mlx_tiny.cli.resume import resume
 from mlx_tiny.cli.session import SECTIONS
-from mlx_tiny.config import RunConfig, TrainConfig
+from mlx_tiny.config import DataConfig, RunConfig, TrainConfig
 from mlx_tiny.errors import TinyError
 from mlx_tiny.tools.waiting import Waiting
 
 if TYPE_CHECKING:
-    from mlx_tiny.config.presets import Preset
+    from mlx_tiny.data.mixture import Mixture
+    from mlx_tiny.data.sources import Source
 
 
 class _TrainCommand(CommandWithSections):
@@ -126,7 +127,7 @@ def _start(path: Path, flags: dict[str, Any]) -> None:
         asked = {section: user_settings(flags, section) for section in SECTIONS}
         source = session.own_text(asked["data"])
     with Waiting("measuring the machine"):
-        config, reason = _planned(asked)
+        config, reason = _planned(asked, source or resolve_data(DataConfig(**asked["data"])))
         source = source or resolve_data(config.data)
     # So that a resumed run uses the same data even if TinyStories has been downloaded in between.
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, sources=source.names))
@@ -142,28 +143,21 @@ def _start(path: Path, flags: dict[str, Any]) -> None:
         session.train(run, corpus, reason, asked, prepare_s, ahead, resume=False)
 
 
-def _planned(asked: dict[str, dict[str, Any]]) -> tuple[RunConfig, str]:
+def _planned(asked: dict[str, dict[str, Any]], source: Source | Mixture) -> tuple[RunConfig, str]:
     """The configuration of the preset, changed by the user's settings, and the reason for the preset."""
-    from mlx_tiny.study.plan import choose, measured_flops_per_s, preset_for, sparing, text_bytes
+    from mlx_tiny.study.plan import Text, choose, preset_for, text_bytes
+    from mlx_tiny.study.speed import Speeds
     from mlx_tiny.training.budget import Budget
 
     standard = TrainConfig()
     budget = Budget(asked["train"].get("budget", standard.budget))
-    make_backend = session.backend_kind(asked["train"].get("backend", standard.backend))
+    speeds = Speeds(session.backend_kind(asked["train"].get("backend", standard.backend)))
     name = preset_for(asked["train"].get("preset", standard.preset), asked["data"])
-    in_parts = "micro_batches" not in asked["train"]
-
-    def spared(preset: Preset) -> RunConfig | None:
-        return sparing(preset.config(asked), in_parts=in_parts)
-
-    choice = choose(name, budget, lambda: measured_flops_per_s(make_backend), lambda preset: spared(preset) is not None)
-    config, note = choice.preset.config(asked), ""
-    if choice.preset.name != name and (less := spared(choice.preset)) is not None and less != config:
-        config = less
-        note += f"; to take less memory, a batch is computed in parts: --micro-batches {config.train.micro_batches}"
+    choice = choose(name, budget, asked, Text.of(source), speeds)
+    config = choice.config
     if choice.tokens is not None and "train_bytes" not in asked["data"]:
         config = dataclasses.replace(
             config, data=dataclasses.replace(config.data, train_bytes=text_bytes(choice.tokens))
         )
     session.require_possible(config)
-    return config, choice.reason + note
+    return config, choice.reason

@@ -158,6 +158,11 @@ def usual(name: str) -> RunConfig:
     return PRESETS[name].config() if name in PRESETS else RunConfig()
 
 
+def ladder(recipe: str) -> tuple[Preset, ...]:
+    """What `auto` chooses from, in the order of the cost per token: the presets of a recipe, and sizes between them."""
+    return presets_of(recipe)
+
+
 def presets_of(recipe: str) -> tuple[Preset, ...]:
     """The presets of a recipe, in the order of their cost per token."""
     return tuple(preset for preset in PRESETS.values() if preset.recipe.name == recipe)

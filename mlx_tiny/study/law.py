@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mlx_tiny.config.presets import STRONGEST
 from mlx_tiny.records import Record, read
 
 LAWS = Path(__file__).with_name("laws.json")
@@ -22,6 +23,7 @@ _REPEATED_WORTH = 15.39
 _MARGIN = 1.25
 """A little outside of the measured runs is not told as outside."""
 _NORMAL_95 = 1.96
+_USUAL_TEXT, _USUAL_RECIPE = "tinystories", STRONGEST
 
 
 def effective_tokens(tokens: float, unique_tokens: float = math.inf) -> float:
@@ -132,6 +134,13 @@ class Laws(Record):
 
 
 @functools.cache
-def known_laws() -> dict[tuple[str, str], Law]:
+def known_laws() -> dict[tuple[str | None, str], Law]:
     """Each law in the package, by text and recipe."""
     return {(law.text, law.recipe): law for law in read(LAWS, Laws, "file of laws").laws}
+
+
+def law_for(text: str | None, recipe: str) -> Law:
+    """The law of a text and recipe; where it is not known, one whose shape is the nearest to it."""
+    known = known_laws()
+    nearest = ((text, recipe), (_USUAL_TEXT, recipe), (text, _USUAL_RECIPE), (_USUAL_TEXT, _USUAL_RECIPE))
+    return next(known[key] for key in nearest if key in known)

@@ -1,39 +1,72 @@
-"""Which model to train with which budget on which machine.
+"""Which size of model to train with which budget on which machine.
 
-The rule: measure how many model FLOPs per second a training step reaches on this machine, multiply by the seconds of
-the budget, and take the largest preset that can then be trained on at least `TOKENS_PER_PARAMETER` tokens per parameter
-(those of the layers' matrices and of the head). The rule rests on a few runs on one machine; every choice can be
-overridden.
+Speeds are measured (`speed.py`), and the law (`law.py`) says what a model of some size reaches with some number of
+tokens: the size that reaches the lowest bits per byte is taken. Every choice can be overridden.
 """
 
 from __future__ import annotations
 
-import time
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
-from mlx_tiny.config import ModelConfig, RunConfig, TrainConfig
-from mlx_tiny.config.presets import AUTO, EVENTS, PRESETS, Preset, preset_called, presets_of, whole_name
+from mlx_tiny.config import RunConfig, TrainConfig
+from mlx_tiny.config.presets import AUTO, EVENTS, PRESETS, Preset, Settings, ladder, whole_name
+from mlx_tiny.data.find import NAMED
 from mlx_tiny.errors import TinyError
-from mlx_tiny.machine.load import best_look
-from mlx_tiny.machine.memory import little_bytes, room_bytes
+from mlx_tiny.machine.memory import little_bytes
 from mlx_tiny.model.parameters import matrix_parameters, parameter_count, training_flops_per_token
-from mlx_tiny.training.backend import Backend, MlxBackend
+from mlx_tiny.records import to_plain
+from mlx_tiny.study.law import Expectation, Law, law_for
+from mlx_tiny.study.speed import Speeds, pauses_s
 from mlx_tiny.training.budget import Budget
 from mlx_tiny.training.memory import estimate, fitting_micro_batches
 from mlx_tiny.units import format_count
 
-# Far below the 20 of Hoffmann et al. 2022 (arXiv 2203.15556): within minutes on TinyStories, `mini` beat `tiny` at 0.95
-# tokens per parameter, and `small` lost to `mini` at 0.8 (single runs, benchmarks/LOG.md).
-TOKENS_PER_PARAMETER = 0.9
-_MEASURED_SECONDS = 0.7
+if TYPE_CHECKING:
+    from mlx_tiny.data.mixture import Mixture
+    from mlx_tiny.data.sources import Source
 
 # The amount of text doubles from the least to the most, so that two runs of one budget prepare the same data even if
 # their measurements differ. 4.5 bytes per token is more than any vocabulary up to 8192 gives on TinyStories, with
 # 2.2 GB of training text.
 _LEAST_TEXT_BYTES, _MOST_TEXT_BYTES, _BYTES_PER_TOKEN = 10_000_000, 2_560_000_000, 4.5
+_FIRST_MEASURED = "mini"
+# A speed is measured where so many steps, as fast as they are expected to be, take at most a share of the budget, and a
+# second more, so that short runs are planned too.
+_STEPS, _SHARE, _MORE_S = 4, 0.02, 1.0
+_LEAST_STEPPING = 0.2
+"""Share of a budget that goes to steps even where pauses seem to take all of it: they come only after steps."""
+
+# Settings that hardly decide how strong a model becomes with some number of tokens; all others do.
+_INDIFFERENT = {
+    "data": {"sources", "train_bytes", "validation_bytes", "seed"},
+    "train": {"budget", "preset", "micro_batches", "backend", "implementation", "compile", "seed"}
+    | {"evaluations", "evaluation_tokens", "checkpoints", "samples"},
+}
+
+
+@dataclass(frozen=True)
+class Text:
+    """What is known of a text before it is prepared."""
+
+    corpus: str | None = None
+    """Its name, where it is one that the package knows."""
+    size_bytes: float = math.inf
+    """Of the training text, about; infinite where as much is prepared as a run can read."""
+
+    @staticmethod
+    def of(source: Source | Mixture) -> Text:
+        """What is known of a source."""
+        if len(source.names) == 1 and source.names[0] in NAMED:
+            return Text(source.names[0])
+        return Text(size_bytes=getattr(source, "size_bytes", 0) or math.inf)
+
+    @property
+    def unique_tokens(self) -> float:
+        """Tokens until the text is read again, about."""
+        return self.size_bytes / _BYTES_PER_TOKEN
 
 
 def preset_for(name: str, data: Mapping[str, object]) -> str:
@@ -54,14 +87,187 @@ def summary(preset: Preset) -> str:
     )
 
 
-@dataclass(frozen=True)
-class Choice:
-    """A preset, and the reason why it was chosen."""
+class Sized(NamedTuple):
+    """A size of the ladder, as the user would have it."""
 
     preset: Preset
+    config: RunConfig
+    fits: bool
+    """Whether it takes little of the memory."""
+    in_parts: bool
+    """Whether a batch is computed in parts for that, unasked."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What a budget buys of a size."""
+
+    size: Sized
+    tokens: float
+    expectation: Expectation
+    """Of the law that is gone by, even if that is the law of another text."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A preset, its configuration, and the reason why it was chosen."""
+
+    preset: Preset
+    config: RunConfig
     reason: str
     tokens: float | None = None
     """Tokens that the budget is expected to be enough for; None where the user named the preset."""
+
+
+class Plan:
+    """What a budget buys of each size on this machine.
+
+    Args:
+        recipe: of all sizes.
+        asked: the user's settings by section.
+        text: what the models are to be trained on.
+        speeds: of this machine.
+    """
+
+    def __init__(self, recipe: str, budget: Budget, asked: Settings, text: Text, speeds: Speeds) -> None:
+        self.recipe, self.budget, self.text, self.speeds = recipe, budget, text, speeds
+        self.law = law_for(text.corpus, recipe)
+        self.sizes = [_sized(preset, asked) for preset in ladder(recipe)]
+
+    def candidate(self, size: Sized) -> Candidate:
+        """What the budget buys of a size; one in seconds needs a speed that was measured."""
+        tokens = expected_tokens(self.budget, size.config, self.speeds.tokens_per_s)
+        return Candidate(size, tokens, self._expected(size, tokens))
+
+    def _expected(self, size: Sized, tokens: float) -> Expectation:
+        return self.law.expected(matrix_parameters(size.config.model), tokens, self.text.unique_tokens)
+
+    def best(self, sizes: Sequence[Sized]) -> Candidate:
+        """The one that reaches the lowest bits per byte.
+
+        With the same tokens that would always be the largest, however long it takes: for a budget of tokens it is the
+        largest for which no other makes more of the FLOPs that it takes.
+        """
+        candidates = [self.candidate(size) for size in sizes]
+        if self.budget.quantity == "tokens":
+            return next(each for each in reversed(candidates) if self._is_worth_its_flops(each, sizes))
+        return min(candidates, key=lambda candidate: candidate.expectation.bits_per_byte)
+
+    def _is_worth_its_flops(self, candidate: Candidate, sizes: Sequence[Sized]) -> bool:
+        flops = candidate.tokens * training_flops_per_token(candidate.size.config.model)
+        smaller = sizes[: sizes.index(candidate.size)]
+        reached = [self._expected(each, flops / training_flops_per_token(each.config.model)) for each in smaller]
+        return all(candidate.expectation.bits_per_byte <= other.bits_per_byte for other in reached)
+
+    def choose(self) -> Candidate:
+        """The best of the sizes that fit, of which there must be one; a budget in seconds has speeds measured."""
+        fitting = [size for size in self.sizes if size.fits]
+        if self.budget.quantity != "seconds":
+            return self.best(fitting)
+        self.measure_first(fitting)
+        while True:
+            best = self.best(fitting)
+            place = fitting.index(best.size)
+            # A larger model makes more of a machine, so that it can be faster than it is estimated to be.
+            near = [size for size in fitting[place : place + 2] if not self.speeds.is_measured(size.config)]
+            affordable = [size for size in near if self._is_measured_soon(size)]
+            if not affordable:
+                return best
+            self.speeds.measure(affordable[0].config)
+
+    def measure_first(self, sizes: Sequence[Sized]) -> None:
+        """Measure one of the sizes, which tells which others are worth it."""
+        first = next((size for size in sizes if size.preset.size.name == _FIRST_MEASURED), sizes[0])
+        self.speeds.measure(first.config)
+
+    def _is_measured_soon(self, size: Sized) -> bool:
+        tokens = _STEPS * size.config.train.batch_size * size.config.model.context
+        return tokens / self.speeds.tokens_per_s(size.config) < _SHARE * self.budget.amount + _MORE_S
+
+    def reason(self, best: Candidate) -> str:
+        """Why a size is chosen, in words."""
+        how = self.budget.describe()
+        if self.budget.quantity == "seconds":
+            measured = "a measured" if self.speeds.is_measured(best.size.config) else "about"
+            how += f" at {measured} {self.speeds.tokens_per_s(best.size.config):,.0f} tokens/s"
+        parts = [f"{how}: about {best.tokens / 1e6:.2g}M tokens", self.strength(best)]
+        at_all = self.best(self.sizes)
+        if at_all.size is not best.size:
+            parts.append(f"{at_all.size.preset.name} would take too much of the memory")
+        if best.size.in_parts:
+            count = best.size.config.train.micro_batches
+            parts.append(f"to take less memory, a batch is computed in parts: --micro-batches {count}")
+        return "; ".join(parts)
+
+    def strength(self, candidate: Candidate) -> str:
+        """What is expected of a candidate, in words."""
+        if self.law.text == self.text.corpus and is_of_the_law(self.law, candidate.size.config):
+            return f"expected: {candidate.expectation.describe()} bits per byte"
+        return (
+            f"how strong it will be is not known for this text and these settings; chosen by the law of {self.law.text}"
+        )
+
+
+def _sized(preset: Preset, asked: Settings) -> Sized:
+    config = preset.config(asked)
+    less = sparing(config, in_parts="micro_batches" not in asked.get("train", {}))
+    return Sized(preset, less or config, less is not None, less not in (None, config))
+
+
+def is_of_the_law(law: Law, config: RunConfig) -> bool:
+    """Whether a configuration is, in what decides its strength, a preset of the recipe that the law is about."""
+    preset = PRESETS.get(config.train.preset)
+    if preset is None or preset.recipe.name != law.recipe:
+        return False
+    ours, usual = to_plain(config), to_plain(preset.config())
+    for section, names in _INDIFFERENT.items():
+        for name in names:
+            del ours[section][name], usual[section][name]
+    return bool(ours == usual)
+
+
+def choose(
+    name: str, budget: Budget, asked: Settings | None = None, text: Text | None = None, speeds: Speeds | None = None
+) -> Choice:
+    """The preset called `name`, or for `auto` the one that is the strongest within the budget and fits in memory.
+
+    Args:
+        name: as `--preset` takes it.
+        asked: the user's settings by section.
+        text: what the model is to be trained on; by default one of which nothing is known.
+        speeds: asked only for `auto` and a budget in seconds.
+
+    Raises:
+        TinyError: no such preset, or a budget in steps for `auto`.
+    """
+    name, asked = whole_name(name), asked or {}
+    if name in PRESETS:
+        preset = PRESETS[name]
+        return Choice(preset, preset.config(asked), "for histories of events" if name == EVENTS else "as asked")
+    if budget.quantity == "steps":
+        raise TinyError("A budget in steps does not decide the size of the model", remedy="Name it, as --preset mini")
+    plan = Plan(name.removesuffix(f"-{AUTO}"), budget, asked, text or Text(), speeds or Speeds())
+    if not any(size.fits for size in plan.sizes):  # not even a measurement would fit
+        smallest = plan.sizes[0]
+        return Choice(smallest.preset, smallest.config, "the smallest, because little memory is free")
+    best = plan.choose()
+    return Choice(best.size.preset, best.size.config, plan.reason(best), best.tokens)
+
+
+def expected_tokens(budget: Budget, config: RunConfig, tokens_per_s: Callable[[RunConfig], float]) -> float:
+    """Tokens that the budget is expected to be enough for.
+
+    Args:
+        tokens_per_s: the speed of training; called only for a budget in seconds.
+    """
+    if budget.quantity == "tokens":
+        return budget.amount
+    if budget.quantity == "steps":
+        return budget.amount * config.train.batch_size * config.model.context
+    if budget.quantity == "flops":
+        return budget.amount / training_flops_per_token(config.model)
+    speed = tokens_per_s(config)
+    return speed * max(_LEAST_STEPPING * budget.amount, budget.amount - pauses_s(config, speed))
 
 
 def sparing(config: RunConfig, *, in_parts: bool = True) -> RunConfig | None:
@@ -77,111 +283,9 @@ def sparing(config: RunConfig, *, in_parts: bool = True) -> RunConfig | None:
     return None if count is None else replace(config, train=replace(config.train, micro_batches=count))
 
 
-def choose(
-    name: str,
-    budget: Budget,
-    measure: Callable[[], float] | None = None,
-    fits: Callable[[Preset], bool] | None = None,
-) -> Choice:
-    """The preset called `name`, or for `auto` the one that fits the budget and takes little of this machine's memory.
-
-    Args:
-        name: as `--preset` takes it.
-        measure: returns the model FLOPs per second of training; called only where needed. By default
-            `measured_flops_per_s`.
-        fits: whether a preset fits in memory; asked only for `auto`. By default whether `sparing` gives one.
-
-    Raises:
-        TinyError: no such preset, or a budget in steps for `auto`.
-    """
-    name = whole_name(name)
-    if name in PRESETS:
-        return Choice(PRESETS[name], "for histories of events" if name == EVENTS else "as asked")
-    ladder = presets_of(name.removesuffix(f"-{AUTO}"))
-    small = [preset for preset in ladder if (fits or _fits)(preset)]
-    if budget.quantity == "tokens":
-        return _largest(ladder, small, lambda model: budget.amount, budget.describe())
-    if budget.quantity == "flops":
-        return _largest_for_flops(ladder, small, budget.amount, budget.describe())
-    if budget.quantity == "steps":
-        raise TinyError("A budget in steps does not decide the size of the model", remedy="Name it, as --preset mini")
-    if not small:  # not even a measurement would fit
-        return Choice(ladder[0], "the smallest, because little memory is free")
-    rate = (measure or measured_flops_per_s)()
-    how = f"{budget.describe()} at a measured {rate / 1e9:,.0f} GFLOP/s of training"
-    return _largest_for_flops(ladder, small, rate * budget.amount, how)
-
-
-def _fits(preset: Preset) -> bool:
-    return sparing(preset.config()) is not None
-
-
-def expected_tokens(budget: Budget, config: RunConfig, measure: Callable[[], float]) -> float:
-    """Tokens that the budget is expected to be enough for.
-
-    Args:
-        measure: returns the model FLOPs per second of training; called only for a budget in seconds.
-    """
-    if budget.quantity == "tokens":
-        return budget.amount
-    if budget.quantity == "steps":
-        return budget.amount * config.train.batch_size * config.model.context
-    flops = budget.amount if budget.quantity == "flops" else measure() * budget.amount
-    return flops / training_flops_per_token(config.model)
-
-
-def measured_flops_per_s(make_backend: Callable[[RunConfig], Backend] = MlxBackend) -> float:
-    """Model FLOPs per second of uncompiled training steps of `mini`, or of `tiny` where `mini` does not fit."""
-    configs = [preset_called(name).config() for name in ("mini", "tiny")]
-    configs = [replace(config, train=replace(config.train, compile=False)) for config in configs]
-    config = next((config for config in configs if estimate(config).bytes <= room_bytes()), configs[-1])
-    backend = make_backend(config)
-    state = backend.initial_state()
-    shape = (config.train.batch_size, config.model.context + 1)
-    batch = np.random.default_rng(0).integers(0, config.model.vocabulary_size, shape, dtype=np.int32)
-    flops = batch.shape[0] * config.model.context * training_flops_per_token(config.model)
-
-    def look() -> float:
-        durations: list[float] = []
-        started = time.monotonic()
-        while len(durations) < 2 or time.monotonic() - started < _MEASURED_SECONDS:
-            before = time.monotonic()
-            backend.wait(*backend.step(state, batch, 0.0, 0.0))
-            durations.append(time.monotonic() - before)
-        return float(flops / min(durations))
-
-    return best_look(look)[0]
-
-
-def _largest_for_flops(ladder: Sequence[Preset], small: Sequence[Preset], flops: float, description: str) -> Choice:
-    return _largest(ladder, small, lambda model: flops / training_flops_per_token(model), description)
-
-
 def text_bytes(tokens: float) -> int:
     """Bytes of `stories` or `tinystories` to prepare so that training on so many tokens sees no text twice."""
     amount = _LEAST_TEXT_BYTES
     while amount < min(_BYTES_PER_TOKEN * tokens, _MOST_TEXT_BYTES):
         amount *= 2
     return amount
-
-
-def _largest(
-    ladder: Sequence[Preset], small: Sequence[Preset], tokens_for: Callable[[ModelConfig], float], description: str
-) -> Choice:
-    """The largest preset that can be trained enough, of those that are `small` enough for the memory."""
-    models = {preset.name: preset.config().model for preset in ladder}
-    enough = [
-        preset
-        for preset in ladder
-        if tokens_for(models[preset.name]) >= TOKENS_PER_PARAMETER * matrix_parameters(models[preset.name])
-    ]
-    chosen = next((preset for preset in reversed(enough) if preset in small), ladder[0])
-    larger = enough[enough.index(chosen) + 1 :] if chosen in enough else enough
-    memory = f"; {larger[0].name} would take too much of the memory" if larger else ""
-    tokens = tokens_for(models[chosen.name])
-    ratio = tokens / matrix_parameters(models[chosen.name])
-    return Choice(
-        chosen,
-        f"{description}: about {tokens / 1e6:.2g}M tokens, {ratio:.2g} per parameter without the embedding{memory}",
-        tokens,
-    )

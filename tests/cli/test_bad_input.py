@@ -189,7 +189,7 @@ def test_a_bad_input_is_explained_and_leaves_nothing(name: str, place: Path, mon
 @pytest.mark.usefixtures("bad_files")
 @pytest.mark.parametrize("name", ["absent.txt", "latin.txt", "broken.jsonl", "pictures"])
 def test_the_data_is_looked_at_before_the_machine_is_measured(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mlx_tiny.study.plan.measured_flops_per_s", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr("mlx_tiny.study.speed.measured_tokens_per_s", lambda *_: pytest.fail("measured"))
     assert call("train", "--data", name, "--run", "r").code == USER
 
 

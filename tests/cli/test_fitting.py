@@ -15,10 +15,12 @@ import pytest
 
 from mlx_tiny.cli.fitting import expected_memory, require_memory
 from mlx_tiny.cli.train_command import _planned
-from mlx_tiny.config import RunConfig
+from mlx_tiny.config import DataConfig, RunConfig
 from mlx_tiny.config.presets import preset_called
+from mlx_tiny.data.generated import StoriesSource
 from mlx_tiny.errors import TinyError
 from mlx_tiny.machine import memory
+from mlx_tiny.model.parameters import training_flops_per_token
 from mlx_tiny.study.plan import choose, sparing
 from mlx_tiny.tools.processes import environment
 from mlx_tiny.training.budget import Budget
@@ -79,9 +81,10 @@ def test_auto_takes_no_preset_that_does_not_fit(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("mlx_tiny.study.plan.little_bytes", lambda: room)
     monkeypatch.setattr("mlx_tiny.study.plan.fitting_micro_batches", lambda *_: None)
     choice = choose("auto", Budget("1000Mtok"))
-    assert choice.preset.size.name == "small" and "base would take too much" in choice.reason
+    assert choice.preset.size.name == "small" and "would take too much" in choice.reason
     monkeypatch.setattr("mlx_tiny.study.plan.little_bytes", lambda: 0)
-    assert choose("auto", Budget("5m"), lambda: pytest.fail("measured in no memory")).preset.size.name == "tiny"
+    monkeypatch.setattr("mlx_tiny.study.speed.measured_tokens_per_s", lambda *_: pytest.fail("measured in no memory"))
+    assert choose("auto", Budget("5m")).preset.size.name == "tiny"
 
 
 @pytest.mark.parametrize("metal", [False, True], ids=["cpu", "metal"])
@@ -96,7 +99,11 @@ def test_five_minutes_on_a_machine_of_8_gigabytes_take_less_than_one(
         monkeypatch.setattr(f"mlx_tiny.{place}.on_cpu", lambda: not metal)
         if metal:
             monkeypatch.setattr(f"mlx_tiny.{place}.lanes", lambda: (None,))
-    preset = choose("auto", Budget("5m"), lambda: 1e9 * gigaflops_per_s).preset
+    monkeypatch.setattr(
+        "mlx_tiny.study.speed.measured_tokens_per_s",
+        lambda config, _: 1e9 * gigaflops_per_s / training_flops_per_token(config.model),
+    )
+    preset = choose("auto", Budget("5m")).preset
     config = sparing(preset.config())
     assert config is not None and 1e8 < estimate(config).bytes < 1e9
     # What fits anyway is trained as it is on a machine with more memory.
@@ -107,11 +114,11 @@ def test_auto_computes_a_batch_in_parts_where_that_takes_too_much(monkeypatch: p
     most = 0.8 * estimate(preset_called("base").config()).bytes
     monkeypatch.setattr("mlx_tiny.study.plan.little_bytes", lambda: most)
     asked: dict[str, dict[str, Any]] = {"data": {}, "model": {}, "optimizer": {}, "train": {"budget": "1000Mtok"}}
-    config, reason = _planned(asked)
+    config, reason = _planned(asked, StoriesSource(DataConfig()))
     assert config.train.preset == "strongest-base" and config.train.micro_batches > 1 and estimate(config).bytes <= most
     assert f"--micro-batches {config.train.micro_batches}" in reason
     asked["train"]["micro_batches"] = 1
-    assert _planned(asked)[0].train.preset == "strongest-small"
+    assert _planned(asked, StoriesSource(DataConfig()))[0].train.preset == "strongest-small"
 
 
 def test_the_peak_is_told_before_and_after_and_little_free_memory_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:

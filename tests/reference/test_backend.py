@@ -19,7 +19,7 @@ from mlx_tiny.errors import TinyError
 from mlx_tiny.model.parameters import training_flops_per_token
 from mlx_tiny.reference import backend
 from mlx_tiny.reference.backend import TorchBackend
-from mlx_tiny.study.plan import measured_flops_per_s
+from mlx_tiny.study.speed import measured_tokens_per_s
 from mlx_tiny.training.backend import MlxBackend
 from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.evaluate import evaluate
@@ -169,8 +169,9 @@ def test_devices_are_taken_in_their_order(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_rates_of_this_machine_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mlx_tiny.study.plan._MEASURED_SECONDS", 0.05)
+    monkeypatch.setattr("mlx_tiny.study.speed._MEASURED_SECONDS", 0.05)
     made = TorchBackend(torch_config(tmp_path), device=CPU)
     assert 1e8 < made.matmul_peak() < 1e15
     assert 1e7 < made.peak_memory_bytes() < 1e11
-    assert 1e7 < measured_flops_per_s(lambda config: TorchBackend(config, device=CPU)) < made.matmul_peak()
+    tokens_per_s = measured_tokens_per_s(made.config, lambda config: TorchBackend(config, device=CPU))
+    assert 1e5 < tokens_per_s * training_flops_per_token(made.config.model) < made.matmul_peak()

@@ -1,48 +1,53 @@
-"""Presets are valid and cost more in their order; a larger budget never gives a smaller model."""
+"""Presets cost more in their order; the strongest size within the budget is taken, never a smaller one for more."""
 
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
 
-from mlx_tiny.config.presets import PRESETS, RECIPES, STRONGEST, preset_called, presets_of
+from mlx_tiny.config import RunConfig
+from mlx_tiny.config.presets import PRESETS, RECIPES, STRONGEST, ladder, presets_of
 from mlx_tiny.errors import TinyError
-from mlx_tiny.machine.load import OtherPrograms
-from mlx_tiny.model.parameters import parameter_count, parameter_specs, training_flops_per_token
-from mlx_tiny.study import plan
-from mlx_tiny.study.plan import (
-    TOKENS_PER_PARAMETER,
-    Choice,
-    choose,
-    expected_tokens,
-    matrix_parameters,
-    measured_flops_per_s,
-    text_bytes,
-)
+from mlx_tiny.model.parameters import matrix_parameters, parameter_count, parameter_specs, training_flops_per_token
+from mlx_tiny.study import plan, speed
+from mlx_tiny.study.law import Law, MeasuredRun, Surface
+from mlx_tiny.study.plan import Choice, Plan, Text, choose, expected_tokens, text_bytes
+from mlx_tiny.study.speed import Speeds, pauses_s
 from mlx_tiny.training.budget import Budget
 
 MEASURED_FLOPS_PER_S = 50e9
 NAMES = [preset.name for preset in presets_of(STRONGEST)]
 LADDERS = {
-    "seconds": [f"{2**k}s" for k in range(24)],
-    "tokens": [f"{100 * 2**k}ktok" for k in range(14)],
-    "flops": [f"{10 * 2**k}Gflop" for k in range(26)],
+    "seconds": [f"{2**k}s" for k in range(29)],
+    "tokens": [f"{100 * 2**k}ktok" for k in range(16)],
+    "flops": [f"{10 * 2**k}Gflop" for k in range(30)],
 }
+SURFACE = Surface(0.5, 12.0, 0.3, 60.0, 0.3)
+LAW = Law(
+    "tinystories",
+    STRONGEST,
+    SURFACE,
+    [],
+    0.01,
+    [MeasuredRun("", n, d, 10**9, 0, 1.0) for n, d in ((1, 1), (10**8, 10**9))],
+)
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "measured_flops_per_s", lambda: MEASURED_FLOPS_PER_S)
+def machine(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Sizes that were measured on a machine with a fixed rate and much memory, whose law is planted."""
+    measured: list[str] = []
+
+    def measure(config: RunConfig, _: object) -> float:
+        measured.append(config.train.preset)
+        return MEASURED_FLOPS_PER_S / training_flops_per_token(config.model)
+
+    monkeypatch.setattr(speed, "measured_tokens_per_s", measure)
     monkeypatch.setattr(plan, "little_bytes", lambda: 1 << 40)
-
-
-def tokens_within(budget: Budget, name: str) -> float:
-    """Tokens that a preset is trained on within a budget, on the machine of the tests."""
-    if budget.quantity == "tokens":
-        return budget.amount
-    flops = budget.amount * (MEASURED_FLOPS_PER_S if budget.quantity == "seconds" else 1.0)
-    return flops / training_flops_per_token(PRESETS[name].config().model)
+    monkeypatch.setattr(plan, "law_for", lambda *_: LAW)
+    return measured
 
 
 def test_presets_stand_in_the_order_of_their_cost() -> None:
@@ -64,35 +69,83 @@ def test_matrix_parameters_are_all_but_tables_and_norm_weights(name: str) -> Non
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("unit", LADDERS)
 def test_a_larger_budget_buys_a_larger_model(unit: str, recipe: str) -> None:
-    ladder = presets_of(recipe)
-    chosen = [ladder.index(choose(recipe, Budget(text)).preset) for text in LADDERS[unit]]
-    assert chosen == sorted(chosen) and set(chosen) == set(range(len(NAMES)))
+    sizes = ladder(recipe)
+    chosen = [sizes.index(choose(recipe, Budget(text)).preset) for text in LADDERS[unit]]
+    assert chosen == sorted(chosen) and set(chosen) == set(range(len(sizes)))
 
 
 @pytest.mark.usefixtures("machine")
-@pytest.mark.parametrize("unit", LADDERS)
-@pytest.mark.parametrize(("smaller", "name"), list(itertools.pairwise(NAMES)))
-def test_a_preset_needs_enough_tokens_per_parameter(unit: str, smaller: str, name: str) -> None:
-    model = PRESETS[name].config().model
-    tokens = TOKENS_PER_PARAMETER * matrix_parameters(model)
-    flops = tokens * training_flops_per_token(model)
-    amount = {"tokens": tokens, "flops": flops, "seconds": flops / MEASURED_FLOPS_PER_S}[unit]
-    suffix = {"tokens": "tok", "flops": "flop", "seconds": "s"}[unit]
-    assert choose("auto", Budget(f"{amount * 1.0001:.12g}{suffix}")).preset.name == name
-    assert choose("auto", Budget(f"{amount * 0.9999:.12g}{suffix}")).preset.name == smaller
+@pytest.mark.parametrize("text", ["2Tflop", "100s", "4000s"])
+def test_the_strongest_size_within_the_budget_is_taken(text: str) -> None:
+    budget, reached = Budget(text), {}
+    for preset in ladder(STRONGEST):
+        config = preset.config()
+        flops = budget.amount
+        if budget.quantity == "seconds":
+            tokens_per_s = MEASURED_FLOPS_PER_S / training_flops_per_token(config.model)
+            flops = MEASURED_FLOPS_PER_S * max(0.2 * budget.amount, budget.amount - pauses_s(config, tokens_per_s))
+        tokens = flops / training_flops_per_token(config.model)
+        reached[preset.name] = SURFACE.bits_per_byte(matrix_parameters(config.model), tokens)
+    assert choose("auto", budget).preset.name == min(reached, key=lambda name: reached[name])
+
+
+@pytest.mark.usefixtures("machine")
+def test_tokens_are_spent_on_the_largest_model_that_makes_the_most_of_its_flops() -> None:
+    chosen = choose("auto", Budget("20Mtok"))
+    flops = 20e6 * training_flops_per_token(chosen.config.model)
+    sizes = ladder(STRONGEST)
+    place = sizes.index(chosen.preset)
+    assert sizes.index(choose("auto", Budget(f"{flops:.6g}flop")).preset) >= place
+    more = 20e6 * training_flops_per_token(sizes[place + 1].config().model)
+    assert sizes.index(choose("auto", Budget(f"{more:.6g}flop")).preset) <= place
+
+
+def test_the_size_that_is_taken_and_the_next_are_measured(machine: list[str]) -> None:
+    chosen = choose("auto", Budget("60s")).preset
+    names = [preset.name for preset in ladder(STRONGEST)]
+    assert set(machine) == {"strongest-mini", *names[names.index(chosen.name) :][:2]}
+    assert len(machine) == len(set(machine))
+
+
+def test_a_size_whose_steps_take_long_is_not_measured(machine: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = speed.measured_tokens_per_s
+    monkeypatch.setattr(speed, "measured_tokens_per_s", lambda *arguments: slow(*arguments) / 1e4)
+    choose("auto", Budget("60s"))
+    assert machine == ["strongest-mini"]
+
+
+@pytest.mark.usefixtures("machine")
+def test_text_that_is_read_again_and_again_is_worth_a_smaller_number_of_tokens() -> None:
+    def expected(text: Text) -> float:
+        made = Plan(STRONGEST, Budget("1000Mtok"), {}, text, Speeds())
+        return made.candidate(made.sizes[0]).expectation.bits_per_byte
+
+    assert expected(Text(size_bytes=1e6)) > expected(Text()) + 0.01
+    assert Text(size_bytes=math.inf).unique_tokens == math.inf
 
 
 @pytest.mark.usefixtures("machine")
 @pytest.mark.parametrize(
-    ("text", "words"), [("5m", "5m00s of wall-clock time at a measured 50 GFLOP/s"), ("20Mtok", "")]
+    ("text", "words"), [("5m", "5m00s of wall-clock time at a measured"), ("20Mtok", "20M tokens: about 20M tokens")]
 )
 def test_the_reason_has_the_numbers(text: str, words: str) -> None:
-    choice = choose("auto", Budget(text))
-    tokens = tokens_within(Budget(text), choice.preset.name)
-    ratio = tokens / matrix_parameters(choice.preset.config().model)
-    assert words in choice.reason
-    assert choice.reason.endswith(f"about {tokens / 1e6:.2g}M tokens, {ratio:.2g} per parameter without the embedding")
-    assert choice.tokens == tokens
+    choice = choose("auto", Budget(text), text=Text("tinystories"))
+    assert choice.reason.startswith(words)
+    assert f"about {choice.tokens / 1e6:.2g}M tokens" in choice.reason
+    assert choice.tokens is not None
+    expected = LAW.expected(matrix_parameters(choice.config.model), choice.tokens)
+    assert expected.describe() in choice.reason
+
+
+@pytest.mark.usefixtures("machine")
+@pytest.mark.parametrize(
+    ("corpus", "asked"),
+    [(None, {}), ("tinystories", {"model": {"width": 32}}), ("tinystories", {"train": {"order": "documents"}})],
+)
+def test_nothing_is_expected_of_other_texts_and_settings(
+    corpus: str | None, asked: dict[str, dict[str, object]]
+) -> None:
+    assert "not known" in choose("auto", Budget("20Mtok"), asked, Text(corpus)).reason
 
 
 def test_text_is_asked_for_in_steps_that_hold_the_tokens_once() -> None:
@@ -101,31 +154,19 @@ def test_text_is_asked_for_in_steps_that_hold_the_tokens_once() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_named_preset_is_taken_and_nothing_measured(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "measured_flops_per_s", lambda: pytest.fail("measured for nothing"))
-    assert choose(name, Budget("1s")) == Choice(PRESETS[name], "as asked")
+def test_a_named_preset_is_taken_and_nothing_measured(name: str, machine: list[str]) -> None:
+    assert choose(name, Budget("1s")) == Choice(PRESETS[name], PRESETS[name].config(), "as asked")
+    assert not machine
 
 
 def test_a_budget_in_steps_needs_a_named_preset() -> None:
     mini = choose("mini", Budget("500steps")).preset
     with pytest.raises(TinyError, match="Name it"):
         choose("auto", Budget("500steps"))
-    assert expected_tokens(Budget("500steps"), mini.config(), float) == 500 * 8 * 256
+    assert expected_tokens(Budget("500steps"), mini.config(), lambda _: 0.0) == 500 * 8 * 256
 
 
 @pytest.mark.parametrize("text", ["20Mtok", "1e15flop"])
-def test_only_a_budget_of_time_needs_a_measurement(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "measured_flops_per_s", lambda: pytest.fail("measured for nothing"))
+def test_only_a_budget_of_time_needs_a_measurement(text: str, machine: list[str]) -> None:
     choose("auto", Budget(text))
-
-
-def test_the_measurement_is_a_rate_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three steps of half, a quarter and three quarters of a second, by a made-up clock."""
-    monkeypatch.setitem(PRESETS, "strongest-mini", preset_called("tiny"))  # which is quicker to run
-    monkeypatch.setattr(plan, "_MEASURED_SECONDS", 1.0)
-    clock = iter([0.0, 0.0, 0.5, 0.5, 0.75, 0.75, 0.75, 1.5, 1.5])
-    monkeypatch.setattr(plan.time, "monotonic", lambda: next(clock))
-    monkeypatch.setattr(OtherPrograms, "cores", lambda _: 0.0)
-    config = preset_called("tiny").config()
-    flops = config.train.batch_size * config.model.context * training_flops_per_token(config.model)
-    assert measured_flops_per_s() == pytest.approx(flops / 0.25)
+    assert not machine

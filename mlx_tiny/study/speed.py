@@ -1,0 +1,111 @@
+"""How many tokens per second a configuration is trained on here: measured on steps of a run, or estimated from such."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from mlx_tiny.config import RunConfig
+from mlx_tiny.linux.warmup import CompilingAhead
+from mlx_tiny.machine.load import best_look
+from mlx_tiny.model.parameters import training_flops_per_token
+from mlx_tiny.training.backend import Backend, MlxBackend
+
+_MEASURED_SECONDS = 0.7
+# A GPU is kept busy as in a run, by steps that are started together; slow steps are waited for one by one.
+_TOGETHER_S, _MOST_TOGETHER = 0.1, 8
+# Measured on two cores: a token takes a third as long without its backward pass, and 30 times as long to write, in a
+# sample of 60 tokens.
+_EVALUATED_FASTER, _WRITTEN_SLOWER, _SAMPLE_TOKENS = 3, 30, 60
+
+
+def measured_tokens_per_s(config: RunConfig, make_backend: Callable[[RunConfig], Backend] = MlxBackend) -> float:
+    """Tokens per second of training steps as a run would take them; the seconds that it takes to compile do not count.
+
+    Raises:
+        TinyError: one of the errors of the backend.
+    """
+    with contextlib.closing(CompilingAhead(config)) as ahead:
+        ahead.wait()
+    backend = make_backend(config)
+    state = backend.initial_state()
+    shape = (config.train.batch_size, config.model.context + 1)
+    batch = np.random.default_rng(0).integers(0, config.model.vocabulary_size, shape, dtype=np.int32)
+
+    def seconds(steps: int) -> float:
+        """Of a step, on the average of so many that are started together; rates of 0 leave the weights as they are."""
+        nonlocal state
+        before = time.monotonic()
+        for _ in range(steps):
+            state, loss = backend.step(state, batch, 0.0, 0.0)
+            backend.start(state, loss)
+        backend.wait(state, loss)
+        return (time.monotonic() - before) / steps
+
+    seconds(1)  # compiles
+    together = max(1, min(_MOST_TOGETHER, int(_TOGETHER_S / seconds(1))))
+
+    def look() -> float:
+        durations: list[float] = []
+        started = time.monotonic()
+        while not durations or time.monotonic() - started < _MEASURED_SECONDS:
+            durations.append(seconds(together))
+        return config.train.batch_size * config.model.context / min(durations)
+
+    return best_look(look)[0]
+
+
+def pauses_s(config: RunConfig, tokens_per_s: float) -> float:
+    """Seconds of a budget, about, in which a run evaluates and writes samples instead of taking steps.
+
+    Args:
+        tokens_per_s: of training.
+    """
+    train = config.train
+    evaluated = (train.evaluations - 1) * train.evaluation_tokens / _EVALUATED_FASTER
+    return (evaluated + train.samples * _SAMPLE_TOKENS * _WRITTEN_SLOWER) / tokens_per_s
+
+
+class _Measured(NamedTuple):
+    flops_per_token: float
+    s_per_token: float
+
+
+class Speeds:
+    """Tokens per second of several configurations on this machine.
+
+    Args:
+        make_backend: what trains them.
+    """
+
+    def __init__(self, make_backend: Callable[[RunConfig], Backend] = MlxBackend) -> None:
+        self._make_backend, self._known = make_backend, dict[RunConfig, _Measured]()
+
+    def measure(self, config: RunConfig) -> float:
+        """The tokens per second of a configuration, measured once."""
+        if config not in self._known:
+            flops = training_flops_per_token(config.model)
+            self._known[config] = _Measured(flops, 1 / measured_tokens_per_s(config, self._make_backend))
+        return 1 / self._known[config].s_per_token
+
+    def is_measured(self, config: RunConfig) -> bool:
+        """Whether it was measured."""
+        return config in self._known
+
+    def tokens_per_s(self, config: RunConfig) -> float:
+        """As measured, else by FLOPs: between two that were measured interpolated, and beyond them in proportion.
+
+        At least one must have been measured.
+        """
+        if config in self._known:
+            return 1 / self._known[config].s_per_token
+        flops = training_flops_per_token(config.model)
+        known = sorted(self._known.values())
+        at = np.log([each.flops_per_token for each in known])
+        log_s_per_flop = np.log([each.s_per_token / each.flops_per_token for each in known])
+        return 1 / (flops * math.exp(float(np.interp(math.log(flops), at, log_s_per_flop))))
