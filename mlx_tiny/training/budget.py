@@ -78,9 +78,13 @@ class Budget:
         """The fraction of the budget that is spent, 0 to about 1."""
         return self.spent / self.amount
 
+    def middle_of_step(self, step_cost: float) -> float:
+        """The fraction spent in the middle of the next step, which costs `step_cost` in the unit of the budget."""
+        return (self.spent + step_cost / 2) / self.amount
+
     def exhausted(self, step_cost: float) -> bool:
-        """Whether stopping now is closer to the budget than another step, which costs `step_cost` in its unit."""
-        return self.spent + step_cost / 2 >= self.amount
+        """Whether stopping now is closer to the budget than another step: the middle of that would lie beyond it."""
+        return self.middle_of_step(step_cost) >= 1
 
     def equals(self, text: str | None) -> bool:
         """Whether `text` is the same amount, perhaps written in another way, as "300s" and "5m" are."""

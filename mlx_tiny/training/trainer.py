@@ -126,11 +126,17 @@ class Trainer:
     def _warm_up(self) -> None:
         """Run one step of each shape and drop its result, so that compilation does not count as training."""
         self.listener.wait("the first step")
-        position = self.stream.position
         for fraction in stages(self.config):
-            state, loss = self.step(self.state, batch_at(self.stream, self.config, fraction), 0.0, 0.0)
-            self.backend.wait(state, loss)
-            self.stream.seek(position)
+            self._dropped_step(fraction)
+        if self.budget.quantity == "seconds":  # the rate of the first step depends on how long it will take
+            began = self.clock()
+            self._dropped_step(self.budget.fraction)
+            self._step_s = self.clock() - began
+
+    def _dropped_step(self, fraction: float) -> None:
+        position = self.stream.position
+        self.backend.wait(*self.step(self.state, batch_at(self.stream, self.config, fraction), 0.0, 0.0))
+        self.stream.seek(position)
 
     def _spend(self) -> None:
         self.budget.start()
@@ -152,15 +158,15 @@ class Trainer:
         self._drain()
 
     def _one_step(self) -> None:
-        fraction = self.budget.fraction
-        multiplier = rate_multiplier(self.config.schedule, fraction)
         with self.phases.phase("data"):
-            batch = batch_at(self.stream, self.config, fraction)
+            batch = batch_at(self.stream, self.config, self.budget.fraction)
+        self._cost = tokens, flops = self._cost_of(batch.shape[0], batch.shape[1] - 1)
+        fraction = self.budget.middle_of_step(self._cost_of_stopping_later())
+        multiplier = rate_multiplier(self.config.schedule, fraction)
         with self.phases.phase("training"):
             self.state, loss = self.step(self.state, batch, multiplier, muon_momentum(self.config.optimizer, fraction))
             self.backend.start(self.state, loss)
             self.step_number += 1
-            self._cost = tokens, flops = self._cost_of(batch.shape[0], batch.shape[1] - 1)
             self.budget.charge(tokens, flops)
             spent = self.budget.spent_tokens, self.budget.spent_flops
             self._pending.append(_InFlight(self.step_number, loss, fraction, multiplier, *spent, tokens))

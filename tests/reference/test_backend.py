@@ -80,8 +80,8 @@ def test_a_run_begun_with_one_backend_goes_on_with_the_other(tmp_path: Path, fir
     assert resumed == f"resumed at step 50, after {50 * STEP_TOKENS:,} tokens"
     assert re.match(f"warning: .*{NAMES[first]} .*{NAMES[second]} ", warning)
     assert [report.step for report in recorder.steps] == list(range(51, 101))
-    train(whole, second)
-    expected = train(whole, second, resume=True, budget=tokens(100))
+    train(whole, first)  # whose weights at the start are others than those of the second
+    expected = train(whole, first, resume=True, budget=tokens(100))
     assert_alike(outcome.evaluation.loss, expected.evaluation.loss, "end of a run")
 
 

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import mlx.core as mx
 import numpy as np
 import pytest
 from tiny_run import (
@@ -53,7 +54,7 @@ def test_the_loss_falls_and_everything_is_reported(tmp_path: Path) -> None:
     for number, report in enumerate(recorder.steps):
         assert report.tokens == (number + 1) * STEP_TOKENS
         assert report.flops == pytest.approx((number + 1) * flops)
-        assert report.fraction == pytest.approx(number / 60)
+        assert report.fraction == pytest.approx((number + 0.5) / 60)
         assert report.tokens_per_s > 0
     assert all(np.diff([report.seconds for report in recorder.steps]) >= 0)
 
@@ -119,6 +120,27 @@ def test_a_budget_of_time_ends_in_time(tmp_path: Path, monkeypatch: pytest.Monke
     assert len(recorder.steps) == pytest.approx((1 - 3 * pause_s) / step_s, abs=1)
     assert 0.9 < recorder.steps[-1].fraction < 1 and recorder.steps[-1].multiplier < 0.5
     assert len(recorder.evaluations) == 2
+
+
+@pytest.mark.parametrize("budget", [tokens(20), "1s"])
+def test_rates_are_those_in_the_middle_of_a_step(budget: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    moment = 0.0
+
+    def step(backend: MlxBackend, state: Any, loss: Any) -> None:
+        nonlocal moment
+        mx.eval(loss, state.arrays())
+        moment += 0.05
+
+    monkeypatch.setattr(trainer, "Clock", lambda: Clock(lambda: moment))
+    monkeypatch.setattr(MlxBackend, "start", step)
+    monkeypatch.setattr(MlxBackend, "wait", step)
+    rates = {"warmup": 0.5, "cooldown": 0.5}
+    run, recorder = create_run(tmp_path / "run", tiny_config(tmp_path, budget=budget, schedule=rates)), Recorder()
+    tiny_trainer(run, recorder).train()
+    multipliers = [report.multiplier for report in recorder.steps]
+    assert multipliers[0] == pytest.approx(0.05), "not 0, or the step would be lost"
+    if budget != "1s":  # where the time of the steps in flight is still to come
+        assert multipliers[-1] == pytest.approx(0.05) and sum(multipliers) == pytest.approx(10)
 
 
 def poison(trainer, at_step: int, what: str) -> None:
