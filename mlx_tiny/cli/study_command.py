@@ -62,6 +62,7 @@ def command(
       mlx-tiny study --vary matrix-rate=0.01,0.02 --seeds 5 --budget 1Mtok --data notes.txt
       mlx-tiny study study.yaml --budget 5m
     """
+    from mlx_tiny.files import expanded
     from mlx_tiny.machine.state import keep_awake
     from mlx_tiny.records import to_json
     from mlx_tiny.study.arms import Description, parse_seeds, parse_vary, read_description
@@ -72,7 +73,7 @@ def command(
 
     if plot is not None:
         require_matplotlib()
-    file = Path(words[0]) if words and not words[0].startswith("-") else None
+    file = expanded(words[0]) if words and not words[0].startswith("-") else None
     described = Description() if file is None else read_description(file)
     options = " ".join(filter(None, [described.options, shlex.join(words if file is None else words[1:])]))
     settings = {**described.vary, **dict(map(parse_vary, vary))}

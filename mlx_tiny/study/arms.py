@@ -68,7 +68,8 @@ class Arm:
             command = [sys.executable, "-m", "mlx_tiny", "train", *given, *self._split(self.options)]
             return command, folder / "run" / "report.json"
         output = folder / "output.json"
-        command = [*self._split(self.command), *self._split(self.options)]
+        # Unlike our own modules, a script may import what is beside it.
+        command = ["env", "PYTHONSAFEPATH=", *self._split(self.command), *self._split(self.options)]
         values = {"{python}": sys.executable, **dict(zip(_PLACES, (str(seed), budget, str(output)), strict=True))}
         for place, value in values.items():
             command = [word.replace(place, value) for word in command]

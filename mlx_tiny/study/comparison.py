@@ -10,13 +10,15 @@ from mlx_tiny.study.arms import Arm
 from mlx_tiny.study.runs import COUNTING, FIGURES, PLAIN, Run
 from mlx_tiny.tools.plots import picture
 from mlx_tiny.tools.statistics import Mean
-from mlx_tiny.tools.tables import ABSENT, Column, Table, wrapped
+from mlx_tiny.tools.tables import ABSENT, WIDTH, Column, Table, wrapped
 from mlx_tiny.units import format_bytes, format_count, format_flops, format_seconds
 
 SIGNIFICANT = 0.01
 """Differences are told from chance below this p-value."""
 _ENOUGH_PAIRS = 5
 _DISTURBED = "!"
+_USUAL_LABEL = 22
+"""Characters of a name beside which the first columns fit; with longer ones, the table is wider."""
 _COSTS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("tokens", "tokens", format_count),
     ("seconds", "seconds", format_seconds),
@@ -118,6 +120,7 @@ def _p_text(value: float) -> str:
 
 def table(found: Sequence[Comparison]) -> Iterator[str]:
     """The comparisons, a table for each share of the budget, the legend, and the verdicts of the largest share."""
+    longest = max((len(row.arm) for row in found), default=0)
     printed = Table[Comparison](
         lambda row: row.arm if row.measure == PLAIN else "  with counting",
         [
@@ -132,6 +135,7 @@ def table(found: Sequence[Comparison]) -> Iterator[str]:
             Column("floor", _cost("entropy_floor_bits_per_byte", "{:.4f}".format), "entropy of the text"),
         ],
         marks=[(_DISTURBED, "other programs slowed a run down")],
+        width=WIDTH + max(0, longest - _USUAL_LABEL),
     )
     shares = sorted({row.share for row in found})
     for share in shares:
