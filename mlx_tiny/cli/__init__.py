@@ -21,6 +21,7 @@ from mlx_tiny.training.device_errors import DeviceError, device_error
 # Command -> its line in `mlx-tiny --help`. The lines are here so that help need not import the commands.
 COMMANDS = {
     "train": "Train a small language model, and report how good it is.",
+    "plan": "Show which size is the strongest within a budget, before training.",
     "generate": "Write text with a trained model.",
     "data": "Show how your own text becomes documents and tokens.",
     "eval": "Measure a trained model on any text, in bits per byte.",

@@ -95,12 +95,22 @@ class CommandWithSections(click.Command):
                 formatter.write_dl(records)
 
 
-def show_whole_help(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+def _show_whole_help(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
     """What `--help-all` does."""
     if asked and not ctx.resilient_parsing:
         ctx.meta[_WHOLE_HELP] = True
         click.echo(ctx.get_help(), color=ctx.color)
         ctx.exit()
+
+
+help_all_option = click.option(
+    "--help-all",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_whole_help,
+    help="Show all options; --help shows the first ones to know.",
+)
 
 
 def _heading(parameter: str) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlx_tiny.cli import from_run, session
-from mlx_tiny.cli.options import CommandWithSections, UserPath, config_options, show_whole_help, user_settings
+from mlx_tiny.cli.options import CommandWithSections, UserPath, config_options, help_all_option, user_settings
 from mlx_tiny.cli.output import say
 from mlx_tiny.cli.resume import resume
 from mlx_tiny.cli.session import SECTIONS
@@ -72,14 +72,7 @@ def _meant(words: list[str]) -> str:
     type=UserPath(),
     help="Start a new run from the weights and the tokenizer of the run in this folder.",
 )
-@click.option(
-    "--help-all",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=show_whole_help,
-    help="Show all options; --help shows the first ones to know.",
-)
+@help_all_option
 @config_options(*SECTIONS)
 def command(
     run_path: Path | None, resume_path: Path | None, resume_from: str, from_path: Path | None, **flags: Any

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from mlx_tiny.config import RunConfig, TrainConfig
-from mlx_tiny.config.presets import AUTO, EVENTS, PRESETS, Preset, Settings, ladder, whole_name
+from mlx_tiny.config.presets import EVENTS, PRESETS, Preset, Settings, ladder, whole_name
 from mlx_tiny.data.find import NAMED
 from mlx_tiny.errors import TinyError
 from mlx_tiny.machine.memory import little_bytes
@@ -36,6 +36,8 @@ _FIRST_MEASURED = "mini"
 # A speed is measured where so many steps, as fast as they are expected to be, take at most a share of the budget, and a
 # second more, so that short runs are planned too.
 _STEPS, _SHARE, _MORE_S = 4, 0.02, 1.0
+_QUICK_S = 4.0
+"""A table has the speed of each size measured that takes no longer."""
 _LEAST_STEPPING = 0.2
 """Share of a budget that goes to steps even where pauses seem to take all of it: they come only after steps."""
 
@@ -134,6 +136,18 @@ class Plan:
         self.law = law_for(text.corpus, recipe)
         self.sizes = [_sized(preset, asked) for preset in ladder(recipe)]
 
+    @staticmethod
+    def of(name: str, budget: Budget, asked: Settings, text: Text, speeds: Speeds) -> Plan:
+        """The plan for the recipe of a preset's whole name.
+
+        Raises:
+            TinyError: it has only one size.
+        """
+        recipe, _, size = name.rpartition("-")
+        if not recipe:
+            raise TinyError(f"The preset {size} has only one size, so that there is nothing to plan")
+        return Plan(recipe, budget, asked, text, speeds)
+
     def candidate(self, size: Sized) -> Candidate:
         """What the budget buys of a size; one in seconds needs a speed that was measured."""
         tokens = expected_tokens(self.budget, size.config, self.speeds.tokens_per_s)
@@ -160,29 +174,53 @@ class Plan:
         return all(candidate.expectation.bits_per_byte <= other.bits_per_byte for other in reached)
 
     def choose(self) -> Candidate:
-        """The best of the sizes that fit, of which there must be one; a budget in seconds has speeds measured."""
-        fitting = [size for size in self.sizes if size.fits]
+        """The best of the sizes that fit; for a budget in seconds, some speeds are measured.
+
+        Raises:
+            TinyError: the budget is in steps.
+        """
+        if self.budget.quantity == "steps":
+            raise TinyError(
+                "A budget in steps does not decide the size of the model", remedy="Name it, as --preset mini"
+            )
+        fitting = [size for size in self.sizes if size.fits] or self.sizes[:1]
         if self.budget.quantity != "seconds":
             return self.best(fitting)
-        self.measure_first(fitting)
+        self._measure_first()
+        most_s = _SHARE * self.budget.amount + _MORE_S
         while True:
             best = self.best(fitting)
             place = fitting.index(best.size)
             # A larger model makes more of a machine, so that it can be faster than it is estimated to be.
             near = [size for size in fitting[place : place + 2] if not self.speeds.is_measured(size.config)]
-            affordable = [size for size in near if self._is_measured_soon(size)]
+            affordable = [size for size in near if self._steps_s(size) < most_s]
             if not affordable:
                 return best
             self.speeds.measure(affordable[0].config)
 
-    def measure_first(self, sizes: Sequence[Sized]) -> None:
+    def measure(self) -> None:
+        """Measure every size that fits and is quick enough, for a table of all."""
+        self._measure_first()
+        for size in self.sizes:
+            if size.fits and self._steps_s(size) < _QUICK_S:
+                self.speeds.measure(size.config)
+
+    def _measure_first(self) -> None:
         """Measure one of the sizes, which tells which others are worth it."""
-        first = next((size for size in sizes if size.preset.size.name == _FIRST_MEASURED), sizes[0])
+        fitting = [size for size in self.sizes if size.fits] or self.sizes[:1]
+        first = next((size for size in fitting if size.preset.size.name == _FIRST_MEASURED), fitting[0])
         self.speeds.measure(first.config)
 
-    def _is_measured_soon(self, size: Sized) -> bool:
-        tokens = _STEPS * size.config.train.batch_size * size.config.model.context
-        return tokens / self.speeds.tokens_per_s(size.config) < _SHARE * self.budget.amount + _MORE_S
+    def _steps_s(self, size: Sized) -> float:
+        """The seconds that a measurement of a size is expected to take."""
+        return _STEPS * size.config.train.batch_size * size.config.model.context / self.speeds.tokens_per_s(size.config)
+
+    def seconds(self, candidate: Candidate) -> float:
+        """The seconds that the run of a candidate is expected to take, without its final evaluation."""
+        if self.budget.quantity == "seconds":
+            return self.budget.amount
+        speed = self.speeds.tokens_per_s(candidate.size.config)
+        return candidate.tokens / speed + pauses_s(candidate.size.config, speed)
 
     def reason(self, best: Candidate) -> str:
         """Why a size is chosen, in words."""
@@ -201,11 +239,15 @@ class Plan:
 
     def strength(self, candidate: Candidate) -> str:
         """What is expected of a candidate, in words."""
-        if self.law.text == self.text.corpus and is_of_the_law(self.law, candidate.size.config):
+        if self.is_known(candidate):
             return f"expected: {candidate.expectation.describe()} bits per byte"
         return (
             f"how strong it will be is not known for this text and these settings; chosen by the law of {self.law.text}"
         )
+
+    def is_known(self, candidate: Candidate) -> bool:
+        """Whether the law is that of the candidate's text and settings."""
+        return self.law.text == self.text.corpus and is_of_the_law(self.law, candidate.size.config)
 
 
 def _sized(preset: Preset, asked: Settings) -> Sized:
@@ -244,9 +286,7 @@ def choose(
     if name in PRESETS:
         preset = PRESETS[name]
         return Choice(preset, preset.config(asked), "for histories of events" if name == EVENTS else "as asked")
-    if budget.quantity == "steps":
-        raise TinyError("A budget in steps does not decide the size of the model", remedy="Name it, as --preset mini")
-    plan = Plan(name.removesuffix(f"-{AUTO}"), budget, asked, text or Text(), speeds or Speeds())
+    plan = Plan.of(name, budget, asked, text or Text(), speeds or Speeds())
     if not any(size.fits for size in plan.sizes):  # not even a measurement would fit
         smallest = plan.sizes[0]
         return Choice(smallest.preset, smallest.config, "the smallest, because little memory is free")
