@@ -4,8 +4,10 @@ A file is the length of a header (8 bytes, little-endian), the header (JSON: for
 and last byte, and texts under `__metadata__`), and the bytes of the arrays, little-endian. A checkpoint contains the
 arrays "model.NAME" and "optimizer.NAME", and the texts `format_version`, `identity` (a hash of the configuration) and
 `progress` (the account of the run, as JSON). A weights file contains the arrays "NAME" and the texts `format_version`,
-`identity` and `step` (at which the run ended). Both have the text `checksum`, of all arrays and other texts; files of
-older versions have none. Weights and moments are float32, and the number of steps is int32.
+`identity` and `step` (at which the run ended). The file of counting contains the arrays "tokens" (uint16, those that
+were counted) and "gate", and the texts `format_version`, `identity` and `weights` (the checksum of the weights). All
+have the text `checksum`, of all arrays and other texts; files of older versions have none. Weights, moments and gate
+are float32, and the number of steps is int32.
 """
 
 from __future__ import annotations
@@ -26,7 +28,12 @@ from mlx_tiny.reference.model import Parameters, parameter_shapes
 from mlx_tiny.reference.optim import state_shapes
 from mlx_tiny.reference.step import TrainingState
 
-_TYPES: dict[str, np.dtype[Any]] = {"F64": np.dtype("<f8"), "F32": np.dtype("<f4"), "I32": np.dtype("<i4")}
+_TYPES: dict[str, np.dtype[Any]] = {
+    "F64": np.dtype("<f8"),
+    "F32": np.dtype("<f4"),
+    "I32": np.dtype("<i4"),
+    "U16": np.dtype("<u2"),
+}
 _NAMES = {dtype: name for name, dtype in _TYPES.items()}
 _LENGTH_BYTES = 8
 
@@ -110,7 +117,7 @@ def load_weights(
 
 
 def write_arrays(path: Path, arrays: Arrays, metadata: dict[str, str]) -> None:
-    """Write a file of named arrays (float64, float32 or int32) and named texts, with a checksum of both."""
+    """Write a file of named arrays (float64, float32, int32 or uint16) and named texts, with a checksum of both."""
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     header: dict[str, Any] = {"__metadata__": {**metadata, CHECKSUM: checksum(arrays, metadata)}}
     position = 0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,6 +23,7 @@ def generate_tokens(
     top_p: float = 1.0,
     seed: int = 0,
     stop: int | None = None,
+    mixture: Callable[[list[int], np.ndarray], np.ndarray] | None = None,
 ) -> Iterator[int]:
     """Draw tokens after `prompt`, one by one, until `stop` is drawn or `max_tokens` tokens are drawn.
 
@@ -33,6 +35,7 @@ def generate_tokens(
         top_p: draw from the smallest set of tokens whose probabilities add up to this.
         seed: of PyTorch's random numbers, which differ from those of MLX.
         stop: id that ends the text and is not returned; None never stops early.
+        mixture: takes the window and the logits [V] after it, and gives the probabilities to draw from instead.
 
     Raises:
         TinyError: a prompt that is empty or longer than the context.
@@ -49,6 +52,8 @@ def generate_tokens(
         with torch.inference_mode():
             token_1T = torch.tensor([window], device=parameters["embedding"].device)
             scores_V = logits(parameters, config, token_1T)[0, -1].cpu()
+        if mixture:
+            scores_V = torch.from_numpy(mixture(window, scores_V.double().numpy())).log()
         token = draw(scores_V, temperature, top_p, generator)
         if token == stop:
             return

@@ -24,7 +24,6 @@ from mlx_tiny.training.device_errors import DeviceError
 
 _WHAT = "file of counting"
 _WITHOUT = "Use the model alone with --plain"
-_TOKEN_BYTES = 2
 
 
 def counting_path(run: RunFolder) -> Path:
@@ -60,15 +59,23 @@ def load_counting(run: RunFolder, tell: Callable[[str], None] = lambda _: None) 
     Raises:
         TinyError: the file is damaged, or belongs to other weights; or it does not fit in memory.
     """
-    path = counting_path(run)
+    found = read_counting(run, tell)
+    if found is None:
+        return None
+    tokens, gate = found
+    more = f"{_WITHOUT}, or use a machine with more memory"
+    require(f"Counting for the run at {run.path}", counting_bytes(len(tokens)), lambda _: more)
+    return Mixed(KneserNey(tokens, run.config.model.vocabulary_size, run.load_tokenizer().bos), gate)
+
+
+def read_counting(run: RunFolder, tell: Callable[[str], None] = lambda _: None) -> tuple[Tokens, Gate] | None:
+    """The tokens and the gate of `load_counting`, which see for arguments and errors."""
+    path, size = counting_path(run), run.config.model.vocabulary_size
     if not path.exists():
         return None
     if not run.has_ended():
         tell("Counting belongs to the finished model: the weights of the last checkpoint are used without it.")
         return None
-    with explained(path):
-        needed = counting_bytes(path.stat().st_size // _TOKEN_BYTES)
-    require(f"Counting for the run at {run.path}", needed, lambda _: f"{_WITHOUT}, or on a machine with more memory")
     try:
         arrays, texts = open_arrays(path, _WHAT)
         require_identity(path, _WHAT, texts.get("identity"), run.identity())
@@ -77,8 +84,10 @@ def load_counting(run: RunFolder, tell: Callable[[str], None] = lambda _: None) 
         require_whole(path, _WHAT, arrays, texts, expected)
         if texts.get("weights") != run.weights_checksum():
             raise TinyError(f"The {_WHAT} {path} belongs to other weights of the run")
-        grams = KneserNey(np.array(tokens), run.config.model.vocabulary_size, run.load_tokenizer().bos)
-        return Mixed(grams, Gate(tuple(np.array(gate).tolist())))
+        found = np.array(tokens)
+        if not len(found) or found.max() >= size:
+            raise TinyError(f"The {_WHAT} {path} has no tokens of the run", expected=f"some, all below {size}")
+        return found, Gate(tuple(np.array(gate).tolist()))
     except DeviceError:
         raise
     except TinyError as error:

@@ -6,18 +6,22 @@ import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from mlx_tiny.data.batches import BatchStream
 from mlx_tiny.data.prepared import require_sequence
+from mlx_tiny.model.mixing import Gate
 from mlx_tiny.ops.conformance import Result, to_float64
-from mlx_tiny.reference.checkpoint import load_checkpoint, load_weights
+from mlx_tiny.reference.checkpoint import load_checkpoint, load_weights, read_arrays
 from mlx_tiny.tolerances import bounds
 from mlx_tiny.training.checkpoint import RunFolder
+from mlx_tiny.training.counting_file import counting_path, read_counting
 from mlx_tiny.training.own_text import own_text
 from mlx_tiny.validate import kernels, models, operations, optimizers, strength, trajectory
 from mlx_tiny.validate.models import ModelCase
-from mlx_tiny.validate.strength import Trained
+from mlx_tiny.validate.strength import Counted, Trained
 from mlx_tiny.validate.table import Comparison
 from mlx_tiny.validate.trajectory import Training
 
@@ -31,7 +35,10 @@ TITLES = {
 }
 """What each layer compares."""
 
-_VALIDATION_TOKENS = 3000
+_VALIDATION_TOKENS, _COUNTED_TOKENS = 3000, 30_000
+_LINE_END = 10
+"""The byte that begins a document for counting, where tokens are bytes."""
+_GATE = Gate((-1.0, -0.7, -0.4, 0.0, 0.4, 0.7, 0.1, -0.2, 0.3, 0.2))
 # For a run: the longest context for which the bounds on angles hold, and tokens that both evaluate within seconds.
 _LONGEST_WINDOW, _TOKENS_OF_A_RUN = 512, 8192
 
@@ -67,14 +74,25 @@ def open_run(folder: RunFolder, tell: Callable[[str], None] = lambda _: None) ->
     train = replace(config.train, backend="mlx", implementation="auto")
     return Run(
         ModelCase(folder.path.resolve().name, replace(config, train=train), weights, batch),
-        Trained(config.model, weights, tokens, (len(tokens) - 1) * corpus.bytes_per_token),
+        Trained(config.model, weights, tokens, (len(tokens) - 1) * corpus.bytes_per_token, _counted(folder)),
         functools.partial(_read_by_reference, folder),
     )
 
 
+def _counted(folder: RunFolder) -> Counted | None:
+    """The gate of a run and the first of its counted tokens, which the reference counts in a second."""
+    found = read_counting(folder)
+    if found is None:
+        return None
+    tokens, gate = found
+    return Counted(tokens[:_COUNTED_TOKENS], gate, folder.load_tokenizer().bos)
+
+
 def _read_by_reference(folder: RunFolder) -> dict[str, Tensor]:
     if folder.has_ended():
-        return load_weights(folder.weights, folder.config.model)
+        counting = read_arrays(counting_path(folder))[0] if counting_path(folder).exists() else {}
+        weights = load_weights(folder.weights, folder.config.model)
+        return weights | {f"counting.{name}": torch.from_numpy(array.astype(float)) for name, array in counting.items()}
     return load_checkpoint(folder.checkpoint("last"), folder.config, folder.identity())[0].parameters
 
 
@@ -91,19 +109,22 @@ def comparisons(run: Run | None, training: Training) -> Iterator[Comparison]:
     yield from models.comparisons(run.case if run else None)
     yield from optimizers.comparisons()
     yield from training.comparisons()
-    yield from strength.comparisons(f"after step {training.steps}", lambda: _ended(training))
+    yield from strength.comparisons(f"after step {training.steps}", lambda: _ended(training), counted=True)
     if run:
-        yield from strength.comparisons(run.case.name, lambda: run.trained)
+        yield from strength.comparisons(run.case.name, lambda: run.trained, counted=run.trained.counted is not None)
 
 
 def _read(run: Run) -> list[Result]:
-    read, allowed = run.read_by_reference(), bounds("weights as read", "float32")
-    return [
-        Result(name, to_float64(weight), to_float64(read[name]), allowed) for name, weight in run.case.weights.items()
-    ]
+    read, allowed, counted = run.read_by_reference(), bounds("weights as read", "float32"), run.trained.counted
+    ours = {name: to_float64(weight) for name, weight in run.case.weights.items()}
+    if counted is not None:
+        read["counting.tokens"] = read["counting.tokens"][: len(counted.tokens)]
+        ours |= {"counting.tokens": counted.tokens, "counting.gate": np.array(counted.gate.weights)}
+    return [Result(name, array, to_float64(read[name]), allowed) for name, array in ours.items()]
 
 
 def _ended(training: Training) -> Trained:
     """The weights at the end of a training, and stories that were not in it."""
     tokens = trajectory.story_bytes(_VALIDATION_TOKENS + 1, seed=1)
-    return Trained(training.config.model, training.curves.weights, tokens, text_bytes=len(tokens) - 1)
+    counted = Counted(trajectory.story_bytes(_COUNTED_TOKENS, seed=2), _GATE, _LINE_END)
+    return Trained(training.config.model, training.curves.weights, tokens, len(tokens) - 1, counted)

@@ -99,7 +99,7 @@ def another_gate(run: RunFolder) -> None:
         (another_run, "another configuration"),
         (changed_byte, "checksum"),
         (cut, "damaged"),
-        (another_vocabulary, "counted"),
+        (another_vocabulary, "tokens"),
         (another_gate, "gate"),
     ],
 )

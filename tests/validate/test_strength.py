@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import mlx.core as mx
@@ -10,8 +11,10 @@ import pytest
 import torch
 
 from mlx_tiny.config import Sampling
+from mlx_tiny.model import counting, generate, mixing
+from mlx_tiny.model.mixing import Gate
 from mlx_tiny.validate import strength
-from mlx_tiny.validate.strength import Trained
+from mlx_tiny.validate.strength import Counted, Trained
 from mlx_tiny.validate.table import FAILED, OK, Row
 from mlx_tiny.validate.trajectory import story_bytes
 
@@ -25,12 +28,19 @@ def trained(tokens: int = 300) -> Trained:
     return Trained(CONFIG.model, small_case().weights, story_bytes(tokens, seed=1), tokens - 1)
 
 
+def counted(tokens: int = 300) -> Trained:
+    """The same, mixed with counting of other text; the newline begins a document."""
+    gate = Gate((-1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 0.1, -0.2, 0.3, 0.2))
+    return replace(trained(tokens), counted=Counted(story_bytes(2000, seed=2), gate, 10))
+
+
 def in_float32(subject: Trained) -> dict[str, torch.Tensor]:
     return strength.as_torch(subject.weights, torch.float32)
 
 
 def rows(subject: Trained) -> dict[str, Row]:
-    return {q.operation: q.row() for q in strength.comparisons("weights", lambda: subject)}
+    mixed = subject.counted is not None
+    return {q.operation: q.row() for q in strength.comparisons("weights", lambda: subject, counted=mixed)}
 
 
 def test_mlx_and_the_reference_agree() -> None:
@@ -38,6 +48,43 @@ def test_mlx_and_the_reference_agree() -> None:
     assert [row.lines() for row in found.values() if not row.passed] == []
     assert found["bits per byte"].absolute <= 1e-6
     assert found["likeliest tokens"].result == "64 equal tokens"
+
+
+@pytest.mark.parametrize("tokens", [2, 1200])
+def test_they_agree_on_the_mixture_with_counting(tokens: int) -> None:
+    found = rows(counted(tokens))
+    assert len(found) == 4 and [row.lines() for row in found.values() if not row.passed] == []
+
+
+def other_discounts(patch: pytest.MonkeyPatch) -> None:
+    genuine = counting._discounts
+    patch.setattr(counting, "_discounts", lambda counts: genuine(counts) * 0.99)
+
+
+def counting_forgotten(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(generate.Reader, "_with_counting", lambda _, scores_V: scores_V)
+
+
+def gate_without_entropy(patch: pytest.MonkeyPatch) -> None:
+    genuine = mixing._features
+    patch.setattr(mixing, "_features", lambda known, entropy, top: genuine(known, 0 * entropy, top))
+
+
+@pytest.mark.parametrize(
+    ("fault", "failed"),
+    [
+        (other_discounts, "bits per byte with counting"),
+        (gate_without_entropy, "bits per byte with counting"),
+        (counting_forgotten, "likeliest tokens with counting"),
+    ],
+)
+def test_a_wrong_mixture_is_noticed(
+    fault: Callable[[pytest.MonkeyPatch], None], failed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fault(monkeypatch)
+    compared = {each.operation: each for each in strength.comparisons("weights", lambda: counted(600), counted=True)}
+    assert compared[failed].row().verdict == FAILED
+    assert compared[failed.removesuffix(" with counting")].row().passed
 
 
 @pytest.mark.parametrize("tokens", [33, 300, 999])
@@ -127,8 +174,8 @@ def test_few_tokens_are_written_after_a_long_context(context: int, available: in
 def test_another_token_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     genuine = strength.generate.generate_tokens
 
-    def wrong(*arguments):
-        tokens = list(genuine(*arguments))
+    def wrong(*arguments, **options):
+        tokens = list(genuine(*arguments, **options))
         return iter([*tokens[:50], (tokens[50] + 1) % VOCABULARY, *tokens[51:]])
 
     monkeypatch.setattr(strength.generate, "generate_tokens", wrong)
