@@ -93,10 +93,10 @@ def command(
         show(to_json(results.record))
     else:
         show("\n".join(["", *table(results.record.comparisons)]))
+    _say_doubts(results)
     if plot is not None:
         draw(results.arms, results.runs, plot)
         say(f"drawn: {plot}")
-    _say_doubts(results)
 
 
 def require_known_options(arms: Sequence[Arm]) -> None:

@@ -22,10 +22,10 @@ _USUAL_LABEL = 22
 _COSTS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("tokens", "tokens", format_count),
     ("seconds", "seconds", format_seconds),
-    ("flops", "flops", format_flops),
+    ("tokens/s", "tokens_per_s", format_count),
+    ("work", "flops", format_flops),
     ("parameters", "parameters", format_count),
     ("memory", "peak_memory_bytes", format_bytes),
-    ("tokens/s", "tokens_per_s", format_count),
 )
 """Title of the column, name of the figure, format."""
 
@@ -119,32 +119,32 @@ def _p_text(value: float) -> str:
 
 
 def table(found: Sequence[Comparison]) -> Iterator[str]:
-    """The comparisons, a table for each share of the budget, the legend, and the verdicts of the largest share."""
-    longest = max((len(row.arm) for row in found), default=0)
-    printed = Table[Comparison](
-        lambda row: row.arm if row.measure == PLAIN else "  with counting",
-        [
-            Column(
-                "bits per byte", lambda row: _plus_minus(row.means.get(row.measure), "{:.4f}"), "± standard deviation"
-            ),
-            Column("difference", _difference, "to the first arm, by pairs of equal seeds, ± half the 95 % interval"),
-            Column("p", lambda row: "" if row.p_value is None else _p_text(row.p_value), "two-sided paired t-test"),
-            Column("runs", _runs),
-            *(Column(title, _cost(figure, form)) for title, figure, form in _COSTS),
-            Column("counting", _cost("counting_bits_per_byte", "{:.4f}".format), "bits per byte of counting alone"),
-            Column("floor", _cost("entropy_floor_bits_per_byte", "{:.4f}".format), "entropy of the text"),
-        ],
-        marks=[(_DISTURBED, "other programs slowed a run down")],
-        width=WIDTH + max(0, longest - _USUAL_LABEL),
-    )
+    """Strength at each share of the budget, costs and verdicts at the largest share, and the legend."""
+    strength: list[Column[Comparison]] = [
+        Column("bits per byte", lambda row: _plus_minus(row.means.get(row.measure), "{:.4f}"), "± standard deviation"),
+        Column("difference", _difference, "to the first arm, by pairs of equal seeds, ± half the 95 % interval"),
+        Column("p", lambda row: "" if row.p_value is None else _p_text(row.p_value), "two-sided paired t-test"),
+        Column("runs", _runs),
+        Column("counting", _mean("counting_bits_per_byte", "{:.4f}".format), "bits per byte of counting alone"),
+        Column("floor", _mean("entropy_floor_bits_per_byte", "{:.4f}".format), "entropy of the text"),
+    ]
+    cost = [Column(title, _mean(figure, form)) for title, figure, form in _COSTS]
+    marks = [(_DISTURBED, "other programs slowed a run down")]
+    width = WIDTH + max(0, max((len(row.arm) for row in found), default=0) - _USUAL_LABEL)
+    strengths, costs = (Table(_row_name, columns, marks=marks, width=width) for columns in (strength, cost))
     shares = sorted({row.share for row in found})
     for share in shares:
         title = "arm" if share == 1 else f"{share:.3g} of budget"
-        yield from (*printed.lines([row for row in found if row.share == share], title=title), "")
-    yield from printed.legend()
-    for row in found:
-        if row.share == shares[-1] and row.verdict:
-            yield from wrapped(row.verdict)
+        yield from (*strengths.lines([row for row in found if row.share == share], title=title), "")
+    last = [row for row in found if row.share == shares[-1]]
+    yield from (*costs.lines([row for row in last if row.measure == PLAIN], title="cost of a run"), "")
+    yield from (*strengths.legend(), *costs.legend())
+    for verdict in filter(None, (row.verdict for row in last)):
+        yield from wrapped(verdict)
+
+
+def _row_name(row: Comparison) -> str:
+    return row.arm if row.measure == PLAIN else "  with counting"
 
 
 def _difference(row: Comparison) -> str:
@@ -165,7 +165,7 @@ def _runs(row: Comparison) -> str:
     return text + _DISTURBED * bool(row.disturbed)
 
 
-def _cost(figure: str, form: Callable[[float], str]) -> Callable[[Comparison], str]:
+def _mean(figure: str, form: Callable[[float], str]) -> Callable[[Comparison], str]:
     def cell(row: Comparison) -> str:
         return form(row.means[figure].mean) if row.measure == PLAIN and figure in row.means else ""
 
