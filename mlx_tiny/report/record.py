@@ -8,6 +8,7 @@ from mlx_tiny.config import RunConfig
 from mlx_tiny.machine.description import Machine
 from mlx_tiny.machine.state import State
 from mlx_tiny.records import Origin, Record
+from mlx_tiny.study.law import Expectation
 
 
 @dataclass(frozen=True)
@@ -104,3 +105,5 @@ class Report(Record):
     """Of the machine when the last session began; that of its end is in `machine`, with the load while it trained."""
     expected_memory_bytes: int | None = None
     """Peak memory as it was estimated before the first step of the last session; None in older reports."""
+    expected: Expectation | None = None
+    """What the law says of so many tokens; None where no law is about such a run, and after an interruption."""

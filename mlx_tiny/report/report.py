@@ -22,6 +22,7 @@ from mlx_tiny.model.parameters import (
 )
 from mlx_tiny.records import EvaluationRecord, StepRecord, read_sealed, to_plain, write_sealed
 from mlx_tiny.report.record import Report, TextStrength
+from mlx_tiny.study.plan import expectation_of
 from mlx_tiny.tools import plots
 from mlx_tiny.tools.tables import Column, Table, readable
 from mlx_tiny.training.checkpoint import RunFolder
@@ -62,7 +63,7 @@ def build(
     machine = describe()
     training_s = outcome.phases.get("training", 0.0)
     achieved = progress.flops / training_s if training_s else 0.0
-    shares = [part.share for part in corpus.parts]
+    shares, unique = [part.share for part in corpus.parts], sum(len(part.corpus.train) for part in corpus.parts)
     floor = _weighted(shares, [part.corpus.floor_bits_per_byte for part in corpus.parts])
     counted = [counting_alone(part.corpus) for part in corpus.parts]
     return Report(
@@ -88,7 +89,7 @@ def build(
         budget=run.config.train.budget,
         steps=progress.step,
         tokens=progress.tokens,
-        epochs=progress.tokens / sum(len(part.corpus.train) for part in corpus.parts),
+        epochs=progress.tokens / unique,
         flops=progress.flops,
         seconds=progress.seconds,
         tokens_per_s=progress.tokens / progress.seconds if progress.seconds else 0.0,
@@ -110,6 +111,7 @@ def build(
         config=run.config,
         origin=run.origin,
         texts=_texts(run, corpus, outcome, old),
+        expected=None if outcome.interrupted or run.origin else expectation_of(run.config, progress.tokens, unique),
     )
 
 
@@ -140,6 +142,7 @@ def summary(report: Report, path: Path) -> dict[str, str]:
     """The lines `key: value` that end the output of the run at `path`."""
     lines = {
         "bits_per_byte": f"{report.bits_per_byte:.4f}",
+        "expected": report.expected.describe() if report.expected else "",
         "bits_per_event": _number(report.bits_per_event, ".3f"),
         "entropy_floor": _number(report.entropy_floor_bits_per_byte, ".4f"),
         "excess": _number(report.excess_bits_per_byte, ".4f"),
@@ -247,6 +250,7 @@ def _number(value: float | None, form: str) -> str:
 def _markdown(report: Report) -> str:
     strength = {
         "bits per byte": f"{report.bits_per_byte:.4f}",
+        "expected by the law": report.expected.describe() if report.expected else "",
         "bits per event": _number(report.bits_per_event, ".3f"),
         "entropy floor of the text": _number(report.entropy_floor_bits_per_byte, ".4f"),
         "excess over the floor": _number(report.excess_bits_per_byte, ".4f"),

@@ -18,7 +18,7 @@ from mlx_tiny.errors import TinyError
 from mlx_tiny.machine.memory import little_bytes
 from mlx_tiny.model.parameters import matrix_parameters, parameter_count, training_flops_per_token
 from mlx_tiny.records import to_plain
-from mlx_tiny.study.law import Expectation, Law, law_for
+from mlx_tiny.study.law import Expectation, Law, known_laws, law_for
 from mlx_tiny.study.speed import Speeds, pauses_s
 from mlx_tiny.training.budget import Budget
 from mlx_tiny.training.memory import estimate, fitting_micro_batches
@@ -266,6 +266,15 @@ def is_of_the_law(law: Law, config: RunConfig) -> bool:
         for name in names:
             del ours[section][name], usual[section][name]
     return bool(ours == usual)
+
+
+def expectation_of(config: RunConfig, tokens: int, unique_tokens: float) -> Expectation | None:
+    """What a run that was trained on so many tokens was to reach by the law; None where none is about such runs."""
+    names = config.data.sources
+    law = known_laws().get((names[0] if len(names) == 1 else None, config.train.preset.rpartition("-")[0]))
+    if law is None or not is_of_the_law(law, config):
+        return None
+    return law.expected(matrix_parameters(config.model), tokens, unique_tokens)
 
 
 def choose(

@@ -21,6 +21,7 @@ from mlx_tiny.model.parameters import parameter_count, parameters_by_group, trai
 from mlx_tiny.records import EvaluationRecord, StepRecord, read_sealed
 from mlx_tiny.report import report
 from mlx_tiny.report.record import Report
+from mlx_tiny.study.law import Expectation
 from mlx_tiny.tools import plots
 from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.counted import counting_alone
@@ -270,3 +271,15 @@ def test_report_json_is_written_when_all_else_is(
     monkeypatch.setattr(report, "write_sealed", lambda path, _: seen.append({*drawn, *os.listdir(path.parent)}))
     write(ended, tmp_path)
     assert [sorted(names) for names in seen] == [["loss.png", "metrics.jsonl", "report.md"]]
+
+
+def test_what_was_expected_is_told_beside_what_was_reached(ended: Ended, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ended.report().expected is None, "no law is about this text"
+    monkeypatch.setattr(report, "expectation_of", lambda *_: Expectation(1.5, 1.4, 1.6, ""))
+    built = ended.report()
+    lines = list(report.summary(built, ended.run.path).items())
+    assert lines[:2] == [("bits_per_byte", f"{built.bits_per_byte:.4f}"), ("expected", "1.500 (1.400 to 1.600)")]
+    report.write_report(ended.run, built)
+    assert report.read_report(ended.run).expected == built.expected
+    assert "| expected by the law | 1.500 (1.400 to 1.600) |" in (ended.run.path / "report.md").read_text()
+    assert ended.report(interrupted="SIGINT").expected is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -13,7 +14,7 @@ from mlx_tiny.errors import TinyError
 from mlx_tiny.model.parameters import matrix_parameters, parameter_count, parameter_specs, training_flops_per_token
 from mlx_tiny.study import plan, speed
 from mlx_tiny.study.law import Law, MeasuredRun, Surface
-from mlx_tiny.study.plan import Choice, Plan, Text, choose, expected_tokens, text_bytes
+from mlx_tiny.study.plan import Choice, Plan, Text, choose, expectation_of, expected_tokens, text_bytes
 from mlx_tiny.study.speed import Speeds, pauses_s
 from mlx_tiny.training.budget import Budget
 
@@ -146,6 +147,20 @@ def test_nothing_is_expected_of_other_texts_and_settings(
     corpus: str | None, asked: dict[str, dict[str, object]]
 ) -> None:
     assert "not known" in choose("auto", Budget("20Mtok"), asked, Text(corpus)).reason
+
+
+@pytest.mark.usefixtures("machine")
+def test_a_finished_run_is_expected_to_be_as_strong_as_the_law_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "known_laws", lambda: {(LAW.text, LAW.recipe): LAW})
+    config = PRESETS["strongest-mini"].config({"data": {"sources": ("tinystories",)}, "train": {"seed": 7}})
+    expected = LAW.expected(matrix_parameters(config.model), 1_000_000, 500_000)
+    assert expectation_of(config, 1_000_000, 500_000) == expected
+    for changed in (
+        replace(config, data=replace(config.data, sources=("notes.txt",))),
+        replace(config, train=replace(config.train, preset="portable-mini")),
+        replace(config, schedule=replace(config.schedule, floor=0.1)),
+    ):
+        assert expectation_of(changed, 1_000_000, 500_000) is None
 
 
 def test_text_is_asked_for_in_steps_that_hold_the_tokens_once() -> None:
