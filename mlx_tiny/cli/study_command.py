@@ -27,6 +27,7 @@ _REPEATED = {"disturbed": lambda run: run.disturbed, "failed": lambda run: run.f
 @click.option("--vary", multiple=True, help="A setting and its values, as in matrix-rate=0.01,0.02; may be repeated.")
 @click.option("--seeds", help="How many seeds, from 0 on, or seeds such as 0,3,7. [default: those of the file, or 5]")
 @click.option("--budget", help="Of each run: time, tokens, FLOPs or steps. [default: that of the file, or 5m]")
+@click.option("--shares", default="1", show_default=True, help="Shares of the budget at which to compare, as in 0.1,1.")
 @click.option("--halve", is_flag=True, help="Search: all arms at a small budget, the better half at twice as much, ...")
 @click.option("--repeat", type=click.Choice(list(_REPEATED)), multiple=True, help="Do runs of the file again.")
 @click.option("--output", type=UserPath(), help="File of the results. [default: studies/NAME-BUDGET.json]")
@@ -37,6 +38,7 @@ def command(
     vary: tuple[str, ...],
     seeds: str | None,
     budget: str | None,
+    shares: str,
     halve: bool,
     repeat: tuple[str, ...],
     output: Path | None,
@@ -65,7 +67,7 @@ def command(
     from mlx_tiny.files import expanded
     from mlx_tiny.machine.state import keep_awake
     from mlx_tiny.records import to_json
-    from mlx_tiny.study.arms import Description, parse_seeds, parse_vary, read_description
+    from mlx_tiny.study.arms import Description, parse_seeds, parse_shares, parse_vary, read_description
     from mlx_tiny.study.comparison import draw, table
     from mlx_tiny.study.results import Results, carry_out
     from mlx_tiny.study.results import halve as search
@@ -74,6 +76,10 @@ def command(
     if plot is not None:
         require_matplotlib()
     file = expanded(words[0]) if words and not words[0].startswith("-") else None
+    if file is None and not vary:
+        raise click.UsageError("Name what to compare: a study file, or for example --vary matrix-rate=0.01,0.02")
+    if halve and shares != "1":
+        raise click.UsageError("--halve chooses the shares of the budget itself")
     described = Description() if file is None else read_description(file)
     options = " ".join(filter(None, [described.options, shlex.join(words if file is None else words[1:])]))
     settings = {**described.vary, **dict(map(parse_vary, vary))}
@@ -88,7 +94,8 @@ def command(
         if halve:
             search(results, arms, numbers, say)
         else:
-            carry_out(results, arms, numbers, 1, say)
+            for share in parse_shares(shares):
+                carry_out(results, arms, numbers, share, say)
     if as_json:
         show(to_json(results.record))
     else:

@@ -121,6 +121,17 @@ def parse_seeds(text: str) -> list[int]:
     raise TinyError(f"Cannot read the seeds {text!r}", expected="their number, or different ones such as 0,3,7")
 
 
+def parse_shares(text: str) -> list[float]:
+    """The shares of "0.1,1", from the smallest to the largest."""
+    try:
+        shares = sorted({float(part) for part in text.split(",")})
+    except ValueError:
+        shares = []
+    if not (shares and shares[0] > 0 and shares[-1] <= 1):
+        raise TinyError(f"Cannot read the shares {text!r}", expected="numbers above 0 up to 1, such as 0.1,1")
+    return shares
+
+
 def parse_vary(text: str) -> tuple[str, list[str]]:
     """The setting and the values of "matrix-rate=0.01,0.02"."""
     setting, equals, values = text.partition("=")

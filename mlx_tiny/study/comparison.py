@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mlx_tiny.study.arms import Arm
 from mlx_tiny.study.runs import COUNTING, FIGURES, PLAIN, Run
@@ -173,17 +174,35 @@ def _mean(figure: str, form: Callable[[float], str]) -> Callable[[Comparison], s
 
 
 def draw(arms: Sequence[Arm], runs: Sequence[Run], path: Path) -> None:
-    """Draw bits per byte of every run at the largest share, and the mean of each arm, to a PNG file."""
-    found = compare(arms, runs)
-    rows = [row for row in found if row.share == max(row.share for row in found) and row.means]
-    with picture(path, figsize=(6, 0.9 + 0.4 * len(rows))) as (_, axes):
-        for place, row in enumerate(rows):
-            own = [run for run in runs if (run.arm, run.share) == (row.arm, row.share)]
-            bits, mean = _values(own, row.measure), row.means[row.measure]
-            axes.plot(bits, [place] * len(bits), "o", markersize=5, alpha=0.6)
-            text = _plus_minus(mean, "{:.3f}")
-            axes.annotate(text, (mean.mean, place), (0, 8), textcoords="offset points", ha="center")
-        axes.set_yticks(range(len(rows)), [_label(row.arm, row.measure) for row in rows])
-        axes.set(ylim=(len(rows) - 0.5, -0.8), xlabel="bits per byte, lower is better")
-        axes.margins(x=0.15)
-        axes.grid(axis="x", alpha=0.3)
+    """Draw bits per byte to a PNG file: of every run, or, of several shares of the budget, against the model FLOPs."""
+    found = [row for row in compare(arms, runs) if row.means]
+    several = len({row.share for row in found}) > 1
+    with picture(path, figsize=(6, 4) if several else (6, 0.9 + 0.4 * len(found))) as (_, axes):
+        if several:
+            _draw_curves(found, axes)
+        else:
+            _draw_runs(found, runs, axes)
+        axes.grid(alpha=0.3, which="both" if several else "major", axis="both" if several else "x")
+
+
+def _draw_runs(found: Sequence[Comparison], runs: Sequence[Run], axes: Any) -> None:
+    for place, row in enumerate(found):
+        bits, mean = _values([run for run in runs if run.arm == row.arm], row.measure), row.means[row.measure]
+        axes.plot(bits, [place] * len(bits), "o", markersize=5, alpha=0.6)
+        text = _plus_minus(mean, "{:.3f}")
+        axes.annotate(text, (mean.mean, place), (0, 8), textcoords="offset points", ha="center")
+    axes.set_yticks(range(len(found)), [_label(row.arm, row.measure) for row in found])
+    axes.set(ylim=(len(found) - 0.5, -0.8), xlabel="bits per byte, lower is better")
+    axes.margins(x=0.15)
+
+
+def _draw_curves(found: Sequence[Comparison], axes: Any) -> None:
+    """The means of each arm over the shares of its budget, with their 95 % intervals, on two logarithmic scales."""
+    for arm, measure in dict.fromkeys((row.arm, row.measure) for row in found):
+        rows = [row for row in found if (row.arm, row.measure) == (arm, measure) and "flops" in row.means]
+        bits = [row.means[measure] for row in rows]
+        margins = [mean.margin_95 or 0.0 for mean in bits]
+        work = [row.means["flops"].mean for row in rows]
+        axes.errorbar(work, [mean.mean for mean in bits], margins, marker="o", capsize=3, label=_label(arm, measure))
+    axes.set(xscale="log", yscale="log", xlabel="model FLOPs", ylabel="bits per byte, lower is better")
+    axes.legend()

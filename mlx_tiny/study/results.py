@@ -81,6 +81,8 @@ def carry_out(
     """Do the runs that are missing: seed by seed, the arms by turns in one order and in the other."""
     done = {(run.arm, run.seed) for run in results.runs if run.share == share}
     missing = [(arm, seed) for arm, seed in _order(arms, seeds) if (arm.name, seed) not in done]
+    if missing:
+        tell(f"runs: {len(missing)}, of {len(arms)} arms and {len(seeds)} seeds{_at(share)}")
     took_s = 0.0
     for number, (arm, seed) in enumerate(missing, 1):
         run = perform(arm, seed, share, results.path)
@@ -89,6 +91,10 @@ def carry_out(
         left_s = took_s / number * (len(missing) - number)
         left = f"; about {format_seconds(left_s)} left" if left_s else ""
         tell(f"run {number} of {len(missing)}: {arm.name}, seed {seed}: {_line(run)}{left}")
+
+
+def _at(share: float) -> str:
+    return "" if share == 1 else f" at {share:.3g} of the budget"
 
 
 def _order(arms: Sequence[Arm], seeds: Sequence[int]) -> Iterator[tuple[Arm, int]]:
@@ -115,7 +121,7 @@ def halve(results: Results, arms: Sequence[Arm], seeds: Sequence[int], tell: Cal
     left, rounds = list(arms), max(0, (len(arms) - 1).bit_length() - 1)
     for number in range(rounds + 1):
         share = 0.5 ** (rounds - number)
-        tell(f"round {number + 1} of {rounds + 1}: {len(left)} arms at {share:.3g} of their budget")
+        tell(f"round {number + 1} of {rounds + 1}: {len(left)} arms{_at(share)}")
         carry_out(results, left, seeds, share, tell)
         strengths = {arm.name: _strength(results, arm, share, seeds) for arm in left}
         ranked = sorted((bits, name) for name, bits in strengths.items() if bits is not None)

@@ -43,7 +43,7 @@ class Run:
     arm: str
     seed: int
     share: float
-    """Of the budget of its arm; below 1 in the first rounds of a search."""
+    """Of the budget of its arm; below 1 in the first rounds of a search, for example."""
     started: str
     wall_s: float
     """From the start of its process to its end."""

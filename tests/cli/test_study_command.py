@@ -52,6 +52,10 @@ def test_a_file_is_a_study(runs: list[Sequence[str]], place: Path) -> None:
     (place / "notes.yaml").write_text("seeds: 2,\narms: {base: , wide: --width 48}\n")
     succeeded(call("study", "notes.yaml", "--data", "notes.txt", *TINY, *FEW_PAUSES, "--budget", "128tok", "--halve"))
     assert [command[-1] for command in runs] == ["--no-compile", "48"]
+    succeeded(
+        call("study", "notes.yaml", "--data", "notes.txt", *TINY, *FEW_PAUSES, "--budget", "128tok", "--shares", "0.5")
+    )
+    assert [command[command.index("--budget") + 1] for command in runs[2:]] == ["64tok"] * 2
     assert (place / "studies" / "notes-128tok.json").exists()
 
 
@@ -60,11 +64,13 @@ def test_a_file_is_a_study(runs: list[Sequence[str]], place: Path) -> None:
     [
         (("--vary", "matrx-rate=1,2"), 2, "No such option '--matrx-rate"),
         (("--vary", "batch-size=x,y"), 2, "not a valid integer"),
-        (("--budget", "256 tokens"), 1, "Unknown unit"),
+        (("--vary", "layers=1,2", "--budget", "256 tokens"), 1, "Unknown unit"),
         (("study.yaml",), 1, "No study file"),
-        (("--preset", "tiny", "study.yaml"), 2, "unexpected words: study.yaml"),
-        (("--seeds", "x"), 1, "Cannot read the seeds"),
-        (("--seed", "1"), 1, "The study itself gives --seed"),
+        (("--vary", "layers=1,2", "--preset", "tiny", "study.yaml"), 2, "unexpected words: study.yaml"),
+        (("--vary", "layers=1,2", "--seeds", "x"), 1, "Cannot read the seeds"),
+        (("--vary", "layers=1,2", "--seed", "1"), 1, "The study itself gives --seed"),
+        (("--seeds", "3"), 2, "Name what to compare"),
+        (("--vary", "layers=1,2", "--halve", "--shares", "0.5"), 2, "chooses the shares"),
     ],
 )
 def test_a_wrong_study_is_refused_before_it_begins(
@@ -75,5 +81,5 @@ def test_a_wrong_study_is_refused_before_it_begins(
 
 
 def test_a_study_without_a_result_is_an_error(runs: list[Sequence[str]]) -> None:
-    finished = study("--matrix-rate", "-1", "--seeds", "1")
+    finished = study("--vary", "matrix-rate=-1", "--seeds", "1")
     assert finished.code == 1 and "Every run of the study failed" in finished.err

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mlx_tiny.errors import TinyError
-from mlx_tiny.study.arms import Arm, Description, parse_seeds, parse_vary, read_description
+from mlx_tiny.study.arms import Arm, Description, parse_seeds, parse_shares, parse_vary, read_description
 
 COMMAND = "{python} other.py --seed={seed} --for {budget} --to {output}"
 
@@ -95,6 +95,10 @@ def test_seeds_and_settings_are_read() -> None:
     for wrong in ("", "0", "1,1", "1;2", "-1", "a", ","):
         with pytest.raises(TinyError, match="seeds"):
             parse_seeds(wrong)
+    assert parse_shares("1,0.1") == [0.1, 1]
+    for wrong in ("", "0", "2", "a", "nan", "0.1;1"):
+        with pytest.raises(TinyError, match="shares"):
+            parse_shares(wrong)
     assert parse_vary("--matrix-rate=0.01,0.02") == ("matrix-rate", ["0.01", "0.02"])
     for wrong in ("matrix-rate", "=1", "rate=", "rate=1,,2"):
         with pytest.raises(TinyError, match="--vary"):

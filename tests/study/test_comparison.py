@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from pathlib import Path
@@ -82,7 +83,10 @@ def test_rounds_of_a_search_are_compared_apart() -> None:
     assert found[1].means[PLAIN].mean == 2.0 and "0.5 of budget" in "\n".join(table(found))
 
 
-def test_a_study_is_drawn(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shares", [(1,), (0.1, 1)])
+def test_a_study_is_drawn(tmp_path: Path, shares: tuple[float, ...]) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra `plot`)")
-    draw([BASE, OTHER], runs(), tmp_path / "study.png")
+    made = [dataclasses.replace(run, share=share) for share in shares for run in runs()]
+    made = [dataclasses.replace(run, figures={**run.figures, "flops": 1e12 * run.share}) for run in made]
+    draw([BASE, OTHER], made, tmp_path / "study.png")
     assert (tmp_path / "study.png").read_bytes().startswith(b"\x89PNG")
