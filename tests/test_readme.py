@@ -19,7 +19,7 @@ import pytest
 from cli.command_line import call, run_here, succeeded, workplace, write_notes, write_purchases
 
 from mlx_tiny.cli import COMMANDS, cli
-from mlx_tiny.config.presets import EVENTS, PRESETS, STRONGEST, presets_of
+from mlx_tiny.config.presets import RECIPES, presets_of
 from mlx_tiny.machine import peaks
 from mlx_tiny.units import format_bytes, format_count
 
@@ -183,7 +183,7 @@ def validate_little(monkeypatch: pytest.MonkeyPatch) -> None:
     from mlx_tiny.validate import suite, trajectory
 
     for part in (suite.operations, suite.models, suite.optimizers, suite.strength):
-        monkeypatch.setattr(part, "comparisons", lambda *_: iter(()))
+        monkeypatch.setattr(part, "comparisons", lambda *_, **__: iter(()))
     curves = trajectory.Curves(np.ones(30), np.ones(30), {})
     monkeypatch.setattr(trajectory.Training, "_trained", lambda _: curves)
 
@@ -192,10 +192,11 @@ def test_the_presets_are_those_of_the_plan() -> None:
     from mlx_tiny.model.parameters import parameter_count
 
     text = README.read_text(encoding="utf-8")
-    for preset in (*presets_of(STRONGEST), PRESETS[EVENTS]):
-        c, name = preset.config().model, preset.size.name
-        shape = (c.layers, c.width, c.heads, f"{c.vocabulary_size:,}", c.context, format_count(parameter_count(c)))
-        assert f"| `{name}` | {' | '.join(map(str, shape))} |" in text
+    for presets in zip(*map(presets_of, RECIPES), strict=True):
+        c = presets[0].config().model
+        counts = [format_count(parameter_count(preset.config().model)) for preset in presets]
+        shape = (f"`{presets[0].size.name}`", c.layers, c.width, c.heads, f"{c.vocabulary_size:,}", c.context, *counts)
+        assert f"| {' | '.join(map(str, shape))} |" in text
 
 
 def test_the_results_are_those_of_the_files() -> None:

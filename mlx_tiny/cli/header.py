@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from mlx_tiny.cli.options import SECTIONS, flag_name, has_flag, shown
-from mlx_tiny.config import RunConfig
+from mlx_tiny.config import ModelConfig, RunConfig
 
 if TYPE_CHECKING:
     from mlx_tiny.data.mixture import Corpus
@@ -42,7 +42,7 @@ def header(run: RunFolder, corpus: Corpus, reason: str, asked: Asked, machine: l
         f"run: {run.path}",
         f"preset: {config.train.preset} ({reason})",
         f"model: {format_count(parameter_count(model))} parameters, vocabulary {model.vocabulary_size:,}, "
-        f"{format_flops(training_flops_per_token(model))} per token",
+        f"{format_flops(training_flops_per_token(model))} per token; {_portability(model)}",
         f"tokens: {_amounts(corpus)}",
         f"budget: {_budget(config.train.budget)}",
         f"settings: {changed}; all are in {run.path / 'config.json'}",
@@ -64,6 +64,13 @@ def _changed(config: RunConfig, asked: Asked) -> Iterator[str]:
             differs = value != getattr(getattr(standard, section), field.name)
             if has_flag(*key) and key not in _WITH_A_LINE and (differs or field.name in asked.get(section, ())):
                 yield f"{flag_name(*key)[2:]} {shown(value)}"
+
+
+def _portability(model: ModelConfig) -> str:
+    from mlx_tiny.model.portable import obstacles
+
+    found = obstacles(model)
+    return f"not portable: {', '.join(found)}" if found else "portable: exact in qwen3"
 
 
 def _budget(text: str) -> str:

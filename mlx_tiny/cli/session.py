@@ -14,6 +14,7 @@ import click
 
 from mlx_tiny.cli.output import say, show
 from mlx_tiny.config import DataConfig, RunConfig, TrainConfig
+from mlx_tiny.errors import TinyError
 from mlx_tiny.records import TextOfRun
 from mlx_tiny.tools.waiting import Waiting
 from mlx_tiny.units import format_flops
@@ -130,10 +131,19 @@ def require_possible(config: RunConfig) -> None:
 
     Raises:
         TinyError: an option of the model or an implementation that is unknown, out of range, or not for this machine;
-            or training does not fit in memory.
+            the model is to be portable and is not; or training does not fit in memory.
     """
     from mlx_tiny.cli.fitting import require_memory
+    from mlx_tiny.config.presets import is_portable
+    from mlx_tiny.model.portable import obstacles
 
+    if is_portable(config.train.preset) and (found := obstacles(config.model)):
+        raise TinyError(
+            f"The model of the preset {config.train.preset} would not be portable",
+            expected="a model that the architecture qwen3 represents exactly",
+            got="; ".join(f"{name}: {reason}" for name, reason in found.items()),
+            remedy="Leave that setting out, or take the recipe strongest",
+        )
     require_memory(config)
     if config.train.backend == "torch":
         from mlx_tiny.reference.backend import attention_of

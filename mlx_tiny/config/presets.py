@@ -94,20 +94,36 @@ def _size(name: str, layers: int, width: int, head_width: int, vocabulary: int, 
 # In the order of their cost per token.
 _SIZES = (
     _size("tiny", layers=2, width=64, head_width=32, vocabulary=1024, context=128, batch=16),
-    _size("mini", layers=4, width=128, head_width=64, vocabulary=2048, context=256, batch=8),
-    _size("small", layers=5, width=192, head_width=64, vocabulary=2048, context=256, batch=8),
+    _size("mini", layers=4, width=128, head_width=64, vocabulary=2048, context=128, batch=16),
+    _size("small", layers=5, width=192, head_width=64, vocabulary=2048, context=128, batch=16),
     _size("base", layers=6, width=256, head_width=64, vocabulary=4096, context=256, batch=16),
     _size("medium", layers=8, width=384, head_width=64, vocabulary=4096, context=512, batch=16),
     _size("large", layers=10, width=512, head_width=64, vocabulary=4096, context=512, batch=32),
 )
+# The numbers are those that were best for `mini` after 600,000 tokens of TinyStories (benchmarks/LOG.md).
 RECIPES = {
     recipe.name: recipe
     for recipe in (
-        Recipe(STRONGEST, "the lowest bits per byte"),
+        Recipe(
+            STRONGEST,
+            "the lowest bits per byte",
+            {
+                "model": {
+                    "activation": "swiglu",
+                    "options": "smear=1,bigram_embedding=8192,value_embeddings={layers}",
+                },
+                "optimizer": {"adam_beta2": 0.99, "embedding_rate": 0.6},
+                "schedule": {"warmup": 0.0},
+            },
+        ),
         Recipe(
             PORTABLE,
             "the lowest bits per byte of a model that the architecture qwen3 represents exactly",
-            {"model": {"activation": "swiglu"}, "optimizer": {"adam_beta2": 0.99}},
+            {
+                "model": {"activation": "swiglu"},
+                "optimizer": {"adam_beta2": 0.99, "embedding_rate": 0.4},
+                "schedule": {"warmup": 0.0},
+            },
         ),
     )
 }
@@ -161,6 +177,11 @@ def usual(name: str) -> RunConfig:
 def ladder(recipe: str) -> tuple[Preset, ...]:
     """What `auto` chooses from, in the order of the cost per token: the presets of a recipe, and sizes between them."""
     return presets_of(recipe)
+
+
+def is_portable(name: str) -> bool:
+    """Whether a preset, by its whole name, is for models that `qwen3` represents exactly."""
+    return name.startswith(f"{PORTABLE}-")
 
 
 def presets_of(recipe: str) -> tuple[Preset, ...]:

@@ -22,7 +22,8 @@ from mlx_tiny.ops.muon import MUON, NEWTON_SCHULZ
 from mlx_tiny.optim.optimizer import Optimizer, initial_state
 
 Specs = dict[str, ParameterSpec]
-MODELS = {"default": ModelConfig(), "mini": preset_called("mini").config().model}
+SQUARED_RELU = {"model": {"activation": "relu2", "options": ""}}
+MODELS = {"default": ModelConfig(), "mini": preset_called("mini").config(SQUARED_RELU).model}
 MOST_PER_BANK = 20
 FEWER = 5
 README = Path(__file__).parents[2] / "kernels" / "README.md"

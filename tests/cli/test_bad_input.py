@@ -106,6 +106,7 @@ SETTING_CASES = {
     "mixed budget": setting("--budget 5m3tok", "mixes seconds and tokens", "Use one unit"),
     "joules": setting("--budget 5kJ", "'5kJ' is in joules", "no energy meter", "5m, 20Mtok or 1e15flop"),
     "unknown preset": setting("--preset huge", "Unknown preset 'huge'", "auto, tiny, mini"),
+    "portable with an option": setting("--preset portable-tiny --options smear=1", "not be portable", "smear: qwen3"),
     "unknown flag": setting("--bugdet 5m", "--bugdet", "Did you mean", "--budget", code=USAGE),
     "budget without --budget": Case(("train", "5m"), ("--budget 5m",), USAGE),
     "text without --data": Case(("train", "my notes.txt"), ("--data 'my notes.txt'",), USAGE),

@@ -33,7 +33,7 @@ from .command_line import FEW_PAUSES, MODULE, TINY, call, succeeded
 @pytest.mark.parametrize("kind", [resource.RLIMIT_AS, resource.RLIMIT_DATA])
 def test_a_limit_of_address_space_is_an_error_and_no_crash(kind: int) -> None:
     done = subprocess.run(
-        [*MODULE, "train", "--preset", "large", "--data", "notes.txt", "--run", "run"],
+        [*MODULE, "train", "--preset", "portable-large", "--data", "notes.txt", "--run", "run"],
         preexec_fn=lambda: resource.setrlimit(kind, (3 << 30, 3 << 30)),
         capture_output=True,
         text=True,
@@ -56,7 +56,7 @@ def test_a_limit_in_which_no_library_can_be_loaded_is_an_error(name: str, monkey
 
 def test_the_remedy_is_accepted_although_less_memory_is_left_later(monkeypatch: pytest.MonkeyPatch) -> None:
     def in_parts(count: int) -> RunConfig:
-        config = preset_called("small").config()
+        config = preset_called("portable-base").config()
         return replace(config, train=replace(config.train, micro_batches=count))
 
     most = estimate(in_parts(2)).bytes
@@ -70,8 +70,8 @@ def test_the_remedy_is_accepted_although_less_memory_is_left_later(monkeypatch: 
 
 
 def test_the_micro_batches_of_the_remedy_fit() -> None:
-    config = preset_called("medium").config()
-    count = fitting_micro_batches(config, 1.5e9)
+    config = preset_called("portable-medium").config()
+    count = fitting_micro_batches(config, 2e9)
     assert count is not None and config.train.batch_size % count == 0
     assert fitting_micro_batches(config, 1e8) is None
 
@@ -111,14 +111,19 @@ def test_five_minutes_on_a_machine_of_8_gigabytes_take_less_than_one(
 
 
 def test_auto_computes_a_batch_in_parts_where_that_takes_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
-    most = 0.8 * estimate(preset_called("base").config()).bytes
+    most = 0.7 * estimate(preset_called("portable-base").config()).bytes
     monkeypatch.setattr("mlx_tiny.study.plan.little_bytes", lambda: most)
-    asked: dict[str, dict[str, Any]] = {"data": {}, "model": {}, "optimizer": {}, "train": {"budget": "1000Mtok"}}
+    asked: dict[str, dict[str, Any]] = {
+        "data": {},
+        "model": {},
+        "optimizer": {},
+        "train": {"budget": "1000Mtok", "preset": "portable"},
+    }
     config, reason = _planned(asked, StoriesSource(DataConfig()))
-    assert config.train.preset == "strongest-base" and config.train.micro_batches > 1 and estimate(config).bytes <= most
+    assert config.train.preset == "portable-base" and config.train.micro_batches > 1 and estimate(config).bytes <= most
     assert f"--micro-batches {config.train.micro_batches}" in reason
     asked["train"]["micro_batches"] = 1
-    assert _planned(asked, StoriesSource(DataConfig()))[0].train.preset == "strongest-small"
+    assert _planned(asked, StoriesSource(DataConfig()))[0].train.preset == "portable-small"
 
 
 def test_the_peak_is_told_before_and_after_and_little_free_memory_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from mlx_tiny.cli import from_run
 from mlx_tiny.cli.options import SECTIONS, user_settings
-from mlx_tiny.config import DataConfig, OptimizerConfig, ScheduleConfig, TrainConfig
+from mlx_tiny.config import DataConfig, OptimizerConfig, TrainConfig
+from mlx_tiny.config.presets import usual
 from mlx_tiny.records import Origin
 from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.origin import learned_texts
@@ -137,7 +138,7 @@ def test_budget_and_schedule_are_not_those_of_the_other_run(source: Path) -> Non
     flags = {section: user_settings({}, section) for section in SECTIONS}
     config, _ = from_run._planned(RunFolder(source), flags)
     assert (config.train.budget, config.train.batch_size) == (TrainConfig().budget, 4)
-    assert config.schedule == ScheduleConfig() and config.data.sources == DataConfig().sources
+    assert config.schedule == usual(config.train.preset).schedule and config.data.sources == DataConfig().sources
 
 
 def test_a_text_must_be_named(source: Path, place: Path) -> None:

@@ -27,9 +27,9 @@ def test_its_matrices_are_as_large_as_those_of_relu2(preset: Preset) -> None:
 @pytest.mark.parametrize(
     ("flags", "hidden", "told"),
     [
-        (("--activation", "swiglu"), 168, "hidden 168"),
+        (("--activation", "swiglu"), 168, ""),
         (("--activation", "swiglu", "--hidden", "96"), 96, "hidden 96"),
-        (("--activation", "relu2"), 256, ""),
+        (("--activation", "relu2"), 256, "hidden 256"),
     ],
 )
 def test_the_header_reports_a_changed_hidden_width(tmp_path: Path, flags, hidden: int, told: str) -> None:

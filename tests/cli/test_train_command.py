@@ -141,6 +141,7 @@ def test_the_header_shows_every_setting_that_is_not_the_presets(run: Run) -> Non
         for name, value in settings.items()
         if value != preset[section][name] and name != "budget" and (section, name) != ("model", "vocabulary_size")
     }
+    assert "not portable: bigram_embedding" in header["model"]
     assert "batch-size 4" in changed and f"vocabulary {saved['model']['vocabulary_size']:,}" in header["model"]
     # What was asked for is shown also where the preset has the same.
     assert set(shown_settings) == {*changed, "tied False"}
@@ -176,6 +177,7 @@ def test_given_flags_reach_the_saved_configuration(place: Path, monkeypatch: pyt
         "train": {
             "budget": "1e9flop",
             "preset": "strongest-mini",
+            "order": "documents",
             "dtype": "bfloat16",
             "compile": False,
             "micro_batches": 3,

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from mlx_tiny.config import RunConfig
-from mlx_tiny.config.presets import PRESETS, RECIPES, STRONGEST, ladder, presets_of
+from mlx_tiny.config.presets import PORTABLE, PRESETS, RECIPES, STRONGEST, Preset, ladder, presets_of
 from mlx_tiny.errors import TinyError
 from mlx_tiny.model.parameters import matrix_parameters, parameter_count, parameter_specs, training_flops_per_token
 from mlx_tiny.study import plan, speed
@@ -58,9 +58,9 @@ def test_presets_stand_in_the_order_of_their_cost() -> None:
         assert all(small < large for small, large in itertools.pairwise(sizes)), measure
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_matrix_parameters_are_all_but_tables_and_norm_weights(name: str) -> None:
-    model = PRESETS[name].config().model
+@pytest.mark.parametrize("preset", presets_of(PORTABLE), ids=lambda preset: preset.name)
+def test_matrix_parameters_are_all_but_tables_and_norm_weights(preset: Preset) -> None:
+    model = preset.config().model
     specs = parameter_specs(model)
     lookups = {"embedding", "query_norm_weight", "key_norm_weight", "residual_scale"}
     assert matrix_parameters(model) == sum(spec.size for name, spec in specs.items() if name not in lookups)
