@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from mlx_tiny.study.arms import Arm
 from mlx_tiny.study.runs import COUNTING, FIGURES, PLAIN, Run
@@ -52,6 +55,8 @@ class Comparison:
     """The difference divided by the mean of the first arm over the same seeds."""
     p_value: float | None
     verdict: str
+    less_work: str = ""
+    """How many times less work than the first arm it takes, where that was run at several shares of its budget."""
 
 
 def compare(arms: Sequence[Arm], runs: Sequence[Run]) -> list[Comparison]:
@@ -62,11 +67,12 @@ def compare(arms: Sequence[Arm], runs: Sequence[Run]) -> list[Comparison]:
         for name, own in by_arm.items():
             for measure in (PLAIN, COUNTING):
                 if any(measure in run.figures for run in own) or (own and measure == PLAIN):
-                    found.append(_comparison(measure, own, None if name == base else by_arm[base]))
+                    curve = [] if name == base else [run for run in runs if run.arm == base]
+                    found.append(_comparison(measure, own, None if name == base else by_arm[base], curve))
     return found
 
 
-def _comparison(measure: str, own: Sequence[Run], of_base: Sequence[Run] | None) -> Comparison:
+def _comparison(measure: str, own: Sequence[Run], of_base: Sequence[Run] | None, curve: Sequence[Run]) -> Comparison:
     sound = [run for run in own if measure in run.figures]
     other = measure if any(measure in run.figures for run in of_base or ()) else PLAIN
     theirs = {run.seed: run.figures[other] for run in of_base or () if other in run.figures}
@@ -91,6 +97,36 @@ def _comparison(measure: str, own: Sequence[Run], of_base: Sequence[Run] | None)
         relative=relative,
         p_value=None if difference is None else difference.p_value,
         verdict=words,
+        less_work=_less_work(sound, measure, [run for run in curve if other in run.figures], other),
+    )
+
+
+def _less_work(sound: Sequence[Run], measure: str, curve: Sequence[Run], other: str) -> str:
+    """What runs say of the work that the first arm needs to be as strong, in words; empty outside of its range.
+
+    The work is interpolated between its runs of the same seed, on logarithmic scales.
+    """
+    ratios = list[float]()
+    for run in sound:
+        points = sorted(
+            (each.figures[other], each.figures["flops"])
+            for each in curve
+            if each.seed == run.seed and "flops" in each.figures
+        )
+        bits, work = run.figures[measure], run.figures.get("flops")
+        if not (work and len(points) > 1 and points[0][0] <= bits <= points[-1][0]):
+            return ""
+        log_bits, log_work = np.log(points).T
+        ratios.append(float(np.interp(math.log(bits), log_bits, log_work)) - math.log(work))
+    if not ratios:
+        return ""
+    mean, margin = Mean.of(ratios).mean, Mean.of(ratios).margin_95
+    low_high = (
+        "" if margin is None else f" (95 % interval {math.exp(mean - margin):.2f} to {math.exp(mean + margin):.2f})"
+    )
+    at = f"{_label(sound[0].arm, measure)} at {Mean.of(_values(sound, measure)).mean:.4f} bits per byte"
+    return (
+        f"{at}: {math.exp(mean):.2f} times less work than {_label(curve[0].arm, other)}{low_high}, {len(ratios)} pairs."
     )
 
 
@@ -140,7 +176,7 @@ def table(found: Sequence[Comparison]) -> Iterator[str]:
     last = [row for row in found if row.share == shares[-1]]
     yield from (*costs.lines([row for row in last if row.measure == PLAIN], title="cost of a run"), "")
     yield from (*strengths.legend(), *costs.legend())
-    for verdict in filter(None, (row.verdict for row in last)):
+    for verdict in filter(None, (*(row.verdict for row in last), *(row.less_work for row in found))):
         yield from wrapped(verdict)
 
 
@@ -205,4 +241,6 @@ def _draw_curves(found: Sequence[Comparison], axes: Any) -> None:
         work = [row.means["flops"].mean for row in rows]
         axes.errorbar(work, [mean.mean for mean in bits], margins, marker="o", capsize=3, label=_label(arm, measure))
     axes.set(xscale="log", yscale="log", xlabel="model FLOPs", ylabel="bits per byte, lower is better")
+    axes.yaxis.set_major_formatter("{x:.2g}")
+    axes.yaxis.set_minor_formatter("{x:.2g}")
     axes.legend()
