@@ -16,11 +16,14 @@ import click
 import numpy as np
 
 from benchmarks.command_line import start
+from mlx_tiny.config import RunConfig
+from mlx_tiny.config.presets import RECIPES, STRONGEST, Recipe, preset_called
 from mlx_tiny.errors import TinyError
 from mlx_tiny.model.parameters import matrix_parameters
-from mlx_tiny.records import read, read_sealed, write
+from mlx_tiny.records import read, read_sealed, to_plain, write
 from mlx_tiny.report.record import Report
 from mlx_tiny.study.law import LAWS, Law, Laws, MeasuredRun, Surface
+from mlx_tiny.study.plan import decisive
 from mlx_tiny.tools.tables import Column, Table
 from mlx_tiny.units import format_count
 
@@ -105,7 +108,7 @@ def _descend(
     return at, now
 
 
-def law(text: str, recipe: str, runs: Sequence[MeasuredRun], floor: float | None = None) -> Law:
+def law(text: str, recipe: Recipe, runs: Sequence[MeasuredRun], floor: float | None = None) -> Law:
     """The law of these runs, with its uncertainty."""
     fitted, random = fit(runs, floor), np.random.default_rng(0)
     resampled: list[Surface] = []
@@ -115,21 +118,23 @@ def law(text: str, recipe: str, runs: Sequence[MeasuredRun], floor: float | None
             resampled.append(fit(drawn, floor))
     off = [np.log(fitted.bits_per_byte(run.parameters, run.effective_tokens) / run.bits_per_byte) for run in runs]
     free = max(1, len(runs) - 5)
-    return Law(text, recipe, fitted, resampled, float(np.sqrt(np.sum(np.square(off)) / free)), list(runs))
+    scatter = float(np.sqrt(np.sum(np.square(off)) / free))
+    return Law(text, recipe.name, to_plain(recipe.settings), fitted, resampled, scatter, list(runs))
 
 
-def measured(folder: Path) -> tuple[MeasuredRun, float | None]:
+def measured(folder: Path, recipe: str) -> tuple[MeasuredRun, float | None]:
     """What a finished run reached, and the entropy of its text, where that is known.
 
     Raises:
-        TinyError: no report, a damaged one, or one of a run that was interrupted.
+        TinyError: no report, a damaged one, or one of a run that was interrupted or had other settings than the recipe.
     """
     report = read_sealed(folder / "report.json", Report, "report of the run")
     if report.interrupted or not report.evaluated_whole_file:
         raise TinyError(f"The run at {folder} was interrupted", remedy="Leave it out")
     config = report.config
+    _require_recipe(config, recipe, folder)
     run = MeasuredRun(
-        size=config.train.preset,
+        size=f"{config.model.layers}x{config.model.width}",
         parameters=matrix_parameters(config.model),
         tokens=report.tokens,
         unique_tokens=round(report.tokens / report.epochs),
@@ -137,6 +142,22 @@ def measured(folder: Path) -> tuple[MeasuredRun, float | None]:
         bits_per_byte=report.bits_per_byte,
     )
     return run, report.entropy_floor_bits_per_byte
+
+
+def _require_recipe(config: RunConfig, recipe: str, folder: Path) -> None:
+    """Refuse a run that is not, but for its size, as the presets of the recipe are."""
+    model = config.model
+    names = ("layers", "width", "heads", "key_value_heads", "head_width", "hidden")
+    size = {"model": {name: getattr(model, name) for name in names}, "data": {"vocabulary_size": model.vocabulary_size}}
+    usual = decisive(preset_called(f"{recipe}-mini").config(size))
+    for section, settings in decisive(config).items():
+        for name, value in settings.items():
+            if value != usual[section][name]:
+                raise TinyError(
+                    f"The run at {folder} is not one of the recipe {recipe}",
+                    expected=f"{name} {usual[section][name]}",
+                    got=value,
+                )
 
 
 def lines(found: Law, held_out: Sequence[MeasuredRun]) -> Iterator[str]:
@@ -168,17 +189,17 @@ def lines(found: Law, held_out: Sequence[MeasuredRun]) -> Iterator[str]:
 @click.command()
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--text", required=True, help="The corpus of all the runs, such as tinystories.")
-@click.option("--recipe", default="strongest", show_default=True, help="The recipe of all the runs.")
+@click.option("--recipe", type=click.Choice(list(RECIPES)), default=STRONGEST, help="The recipe of all the runs.")
 @click.option("--hold-out", default="", help="Names of folders to leave out of the fit, such as '*-s1'.")
 @click.option(
     "--output", type=click.Path(path_type=Path), default=LAWS, help="File of laws; replaced in it is this one."
 )
 def command(folders: tuple[Path, ...], text: str, recipe: str, hold_out: str, output: Path) -> None:
     """Fit the law to finished runs, and say how well it predicts those that are held out."""
-    found = [(fnmatch.fnmatch(folder.name, hold_out), *measured(folder)) for folder in folders]
+    found = [(fnmatch.fnmatch(folder.name, hold_out), *measured(folder, recipe)) for folder in folders]
     floors = {floor for _, _, floor in found if floor is not None}
     floor = statistics.fmean(floors) if floors else None
-    fitted = law(text, recipe, [run for held, run, _ in found if not held], floor)
+    fitted = law(text, RECIPES[recipe], [run for held, run, _ in found if not held], floor)
     click.echo("\n".join(lines(fitted, [run for held, run, _ in found if held])))
     others = [other for other in _known(output) if (other.text, other.recipe) != (text, recipe)]
     write(output, Laws([*others, fitted]))

@@ -11,6 +11,7 @@ import functools
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -95,6 +96,8 @@ class Law:
     text: str
     """The name of the corpus."""
     recipe: str
+    settings: dict[str, dict[str, Any]]
+    """Those of the recipe when it was fitted; of a recipe that has changed since, the law knows only the shape."""
     fitted: Surface
     resampled: list[Surface]
     """Fitted to runs that were drawn from all runs with replacement: how uncertain the surface is."""

@@ -41,12 +41,12 @@ _QUICK_S = 4.0
 _LEAST_STEPPING = 0.2
 """Share of a budget that goes to steps even where pauses seem to take all of it: they come only after steps."""
 
-# Settings that hardly decide how strong a model becomes with some number of tokens; all others do.
+_OF_TEXT = {"vocabulary_size", "tokenizer", "stories_scale", "stories_dependency"}
 _INDIFFERENT = {
-    "data": {"sources", "train_bytes", "validation_bytes", "seed"},
-    "train": {"budget", "preset", "micro_batches", "backend", "implementation", "compile", "seed"}
-    | {"evaluations", "evaluation_tokens", "checkpoints", "samples"},
+    *("budget", "preset", "micro_batches", "backend", "implementation", "compile", "seed"),
+    *("evaluations", "evaluation_tokens", "checkpoints", "samples", "counting"),
 }
+"""Settings of training that hardly decide how strong a model becomes with some number of tokens."""
 
 
 @dataclass(frozen=True)
@@ -257,15 +257,18 @@ def _sized(preset: Preset, asked: Settings) -> Sized:
 
 
 def is_of_the_law(law: Law, config: RunConfig) -> bool:
-    """Whether a configuration is, in what decides its strength, a preset of the recipe that the law is about."""
+    """Whether a configuration is, in what decides its strength, a preset of the recipe that the law was fitted to."""
     preset = PRESETS.get(config.train.preset)
-    if preset is None or preset.recipe.name != law.recipe:
-        return False
-    ours, usual = to_plain(config), to_plain(preset.config())
-    for section, names in _INDIFFERENT.items():
-        for name in names:
-            del ours[section][name], usual[section][name]
-    return bool(ours == usual)
+    known = preset is not None and (preset.recipe.name, to_plain(preset.recipe.settings)) == (law.recipe, law.settings)
+    return preset is not None and known and decisive(config) == decisive(preset.config())
+
+
+def decisive(config: RunConfig) -> dict[str, dict[str, object]]:
+    """The settings, by section, that decide how strong a model becomes with some number of tokens."""
+    values: dict[str, dict[str, object]] = to_plain(config)
+    values["data"] = {name: value for name, value in values["data"].items() if name in _OF_TEXT}
+    values["train"] = {name: value for name, value in values["train"].items() if name not in _INDIFFERENT}
+    return values
 
 
 def expectation_of(config: RunConfig, tokens: int, unique_tokens: float) -> Expectation | None:

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import fit_law
+from mlx_tiny.config.presets import RECIPES, STRONGEST, preset_called
 from mlx_tiny.errors import TinyError
 from mlx_tiny.records import read
 from mlx_tiny.study.law import Laws, MeasuredRun, Surface
@@ -54,7 +55,7 @@ def test_a_known_floor_is_kept() -> None:
 
 def test_the_interval_holds_runs_that_were_not_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fit_law, "_RESAMPLED", 10)
-    found = fit_law.law("stories", "strongest", grid(0.004), None)
+    found = fit_law.law("stories", RECIPES[STRONGEST], grid(0.004), None)
     random = np.random.default_rng(1)
     new = [run(700_000, tokens, 0.004 * random.standard_normal()) for tokens in (100_000, 200_000, 400_000, 800_000)]
     expectations = [found.expected(each.parameters, each.tokens) for each in new]
@@ -75,7 +76,7 @@ def test_the_command_predicts_what_is_held_out_and_keeps_other_laws(
     for name in runs:
         (tmp_path / name).mkdir()
     monkeypatch.setattr(fit_law, "_RESAMPLED", 2)
-    monkeypatch.setattr(fit_law, "measured", lambda folder: (runs[folder.name], None))
+    monkeypatch.setattr(fit_law, "measured", lambda folder, _: (runs[folder.name], None))
     output, folders = tmp_path / "laws.json", [str(tmp_path / name) for name in runs]
     for text in ("stories", "tinystories", "stories"):
         options = ["--text", text, "--hold-out", "*-600000", "--output", str(output)]
@@ -84,3 +85,11 @@ def test_the_command_predicts_what_is_held_out_and_keeps_other_laws(
     assert "median error of 4 runs held out: 0.0" in result.output
     laws = read(output, Laws, "file of laws").laws
     assert [(each.text, len(each.runs)) for each in laws] == [("tinystories", 16), ("stories", 16)]
+
+
+def test_only_runs_of_the_recipe_are_fitted(tmp_path: Path) -> None:
+    for asked in ({}, {"model": {"layers": 3, "width": 96, "heads": 3, "key_value_heads": 3, "head_width": 32}}):
+        fit_law._require_recipe(preset_called("mini").config({**asked, "train": {"seed": 3}}), STRONGEST, tmp_path)
+    with pytest.raises(TinyError, match="matrix_rate"):
+        changed = preset_called("mini").config({"optimizer": {"matrix_rate": 0.5}})
+        fit_law._require_recipe(changed, STRONGEST, tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import pytest
 
 from mlx_tiny.cli.train_command import _planned
 from mlx_tiny.config import DataConfig, RunConfig
-from mlx_tiny.config.presets import STRONGEST, ladder
+from mlx_tiny.config.presets import RECIPES, STRONGEST, ladder
 from mlx_tiny.data.generated import StoriesSource
 from mlx_tiny.model.parameters import training_flops_per_token
+from mlx_tiny.records import to_plain
 from mlx_tiny.study import law, plan, speed
 
 from .command_line import call, succeeded
@@ -60,11 +62,12 @@ def test_tokens_and_seconds_are_those_of_the_measured_speed() -> None:
 
 @pytest.mark.usefixtures("place")
 def test_bits_per_byte_are_shown_only_of_the_text_of_a_law(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert all(size["expectation"] is None for size in planned("--data", "stories", "--width", "32")["sizes"])
-    (known,) = {found.text for found in law.known_laws().values()} & {"tinystories"}
-    monkeypatch.setattr(StoriesSource, "names", (known,))
+    settings = to_plain(RECIPES[STRONGEST].settings)
+    known = replace(law.law_for("tinystories", STRONGEST), text="stories", settings=settings)
+    monkeypatch.setattr(plan, "law_for", lambda *_: known)
     first = planned("--data", "stories")["sizes"][0]["expectation"]
     assert first["low"] < first["bits_per_byte"] < first["high"]
+    assert all(size["expectation"] is None for size in planned("--data", "stories", "--width", "32")["sizes"])
 
 
 @pytest.mark.usefixtures("place")

@@ -13,7 +13,7 @@ RUNS = [MeasuredRun("mini", 1_000_000, tokens, 10**9, 0, 1.0) for tokens in (100
 
 
 def law(resampled: list[Surface], residual: float = 0.0) -> Law:
-    return Law("stories", "strongest", SURFACE, resampled, residual, RUNS)
+    return Law("stories", "strongest", {}, SURFACE, resampled, residual, RUNS)
 
 
 def test_a_surface_is_the_sum_of_its_three_terms() -> None:

@@ -12,6 +12,7 @@ from mlx_tiny.config import RunConfig
 from mlx_tiny.config.presets import PORTABLE, PRESETS, RECIPES, STRONGEST, Preset, ladder, presets_of
 from mlx_tiny.errors import TinyError
 from mlx_tiny.model.parameters import matrix_parameters, parameter_count, parameter_specs, training_flops_per_token
+from mlx_tiny.records import to_plain
 from mlx_tiny.study import plan, speed
 from mlx_tiny.study.law import Law, MeasuredRun, Surface
 from mlx_tiny.study.plan import Choice, Plan, Text, choose, expectation_of, expected_tokens, text_bytes
@@ -26,14 +27,8 @@ LADDERS = {
     "flops": [f"{10 * 2**k}Gflop" for k in range(30)],
 }
 SURFACE = Surface(0.5, 12.0, 0.3, 60.0, 0.3)
-LAW = Law(
-    "tinystories",
-    STRONGEST,
-    SURFACE,
-    [],
-    0.01,
-    [MeasuredRun("", n, d, 10**9, 0, 1.0) for n, d in ((1, 1), (10**8, 10**9))],
-)
+RUNS = [MeasuredRun("", parameters, tokens, 10**9, 0, 1.0) for parameters, tokens in ((1, 1), (10**8, 10**9))]
+LAW = Law("tinystories", STRONGEST, to_plain(RECIPES[STRONGEST].settings), SURFACE, [], 0.01, RUNS)
 
 
 @pytest.fixture
@@ -161,6 +156,9 @@ def test_a_finished_run_is_expected_to_be_as_strong_as_the_law_says(monkeypatch:
         replace(config, schedule=replace(config.schedule, floor=0.1)),
     ):
         assert expectation_of(changed, 1_000_000, 500_000) is None
+    older = replace(LAW, settings={"optimizer": {"matrix_rate": 0.5}})
+    monkeypatch.setattr(plan, "known_laws", lambda: {(LAW.text, LAW.recipe): older})
+    assert expectation_of(config, 1_000_000, 500_000) is None, "the recipe has changed since the law was fitted"
 
 
 def test_text_is_asked_for_in_steps_that_hold_the_tokens_once() -> None:
