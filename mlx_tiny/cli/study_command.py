@@ -64,7 +64,7 @@ def command(
       mlx-tiny study --vary matrix-rate=0.01,0.02 --seeds 5 --budget 1Mtok --data notes.txt
       mlx-tiny study study.yaml --budget 5m
     """
-    from mlx_tiny.files import expanded
+    from mlx_tiny.files import expanded, require_writable
     from mlx_tiny.machine.state import keep_awake
     from mlx_tiny.records import to_json
     from mlx_tiny.study.arms import Description, parse_seeds, parse_shares, parse_vary, read_description
@@ -75,6 +75,7 @@ def command(
 
     if plot is not None:
         require_matplotlib()
+    require_writable(plot)
     file = expanded(words[0]) if words and not words[0].startswith("-") else None
     if file is None and not vary:
         raise click.UsageError("Name what to compare: a study file, or for example --vary matrix-rate=0.01,0.02")
@@ -82,7 +83,10 @@ def command(
         raise click.UsageError("--halve chooses the shares of the budget itself")
     described = Description() if file is None else read_description(file)
     options = " ".join(filter(None, [described.options, shlex.join(words if file is None else words[1:])]))
-    settings = {**described.vary, **dict(map(parse_vary, vary))}
+    varied = [*map(parse_vary, vary)]
+    if len(dict(varied)) < len(varied):
+        raise click.UsageError("--vary names a setting twice: give all its values at once, with commas")
+    settings = {**described.vary, **dict(varied)}
     described = dataclasses.replace(described, budget=budget or described.budget, options=options, vary=settings)
     arms, numbers = described.assembled(), parse_seeds(seeds or described.seeds or "5")
     require_known_options(arms)

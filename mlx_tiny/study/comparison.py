@@ -55,8 +55,8 @@ class Comparison:
     """The difference divided by the mean of the first arm over the same seeds."""
     p_value: float | None
     verdict: str
-    less_work: str = ""
-    """How many times less work than the first arm it takes, where that was run at several shares of its budget."""
+    work_of_first: str = ""
+    """How many times its work the first arm needs to be as strong, where that one has several shares of its budget."""
 
 
 def compare(arms: Sequence[Arm], runs: Sequence[Run]) -> list[Comparison]:
@@ -97,14 +97,15 @@ def _comparison(measure: str, own: Sequence[Run], of_base: Sequence[Run] | None,
         relative=relative,
         p_value=None if difference is None else difference.p_value,
         verdict=words,
-        less_work=_less_work(sound, measure, [run for run in curve if other in run.figures], other),
+        work_of_first=_work_of_first(sound, measure, [run for run in curve if other in run.figures], other),
     )
 
 
-def _less_work(sound: Sequence[Run], measure: str, curve: Sequence[Run], other: str) -> str:
-    """What runs say of the work that the first arm needs to be as strong, in words; empty outside of its range.
+def _work_of_first(sound: Sequence[Run], measure: str, curve: Sequence[Run], other: str) -> str:
+    """The work that the first arm needs to be as strong as these runs, relative to theirs, in words.
 
-    The work is interpolated between its runs of the same seed, on logarithmic scales.
+    Empty where it never was as strong, or always. The work is interpolated between its runs of the same seed, on
+    logarithmic scales.
     """
     ratios = list[float]()
     for run in sound:
@@ -120,14 +121,12 @@ def _less_work(sound: Sequence[Run], measure: str, curve: Sequence[Run], other: 
         ratios.append(float(np.interp(math.log(bits), log_bits, log_work)) - math.log(work))
     if not ratios:
         return ""
-    mean, margin = Mean.of(ratios).mean, Mean.of(ratios).margin_95
-    low_high = (
-        "" if margin is None else f" (95 % interval {math.exp(mean - margin):.2f} to {math.exp(mean + margin):.2f})"
-    )
-    at = f"{_label(sound[0].arm, measure)} at {Mean.of(_values(sound, measure)).mean:.4f} bits per byte"
-    return (
-        f"{at}: {math.exp(mean):.2f} times less work than {_label(curve[0].arm, other)}{low_high}, {len(ratios)} pairs."
-    )
+    found, margin = Mean.of(ratios), Mean.of(ratios).margin_95
+    low, high = (math.exp(found.mean + sign * (margin or 0.0)) for sign in (-1, 1))
+    interval = "" if margin is None else f"95 % interval {low:.2f} to {high:.2f}, "
+    strength = f"{_label(sound[0].arm, measure)} at {Mean.of(_values(sound, measure)).mean:.4f} bits per byte"
+    times = f"{_label(curve[0].arm, other)} needs {math.exp(found.mean):.2f} times its work for as much"
+    return f"{strength}: {times}, {interval}{found.count} pairs."
 
 
 def _label(arm: str, measure: str) -> str:
@@ -176,7 +175,7 @@ def table(found: Sequence[Comparison]) -> Iterator[str]:
     last = [row for row in found if row.share == shares[-1]]
     yield from (*costs.lines([row for row in last if row.measure == PLAIN], title="cost of a run"), "")
     yield from (*strengths.legend(), *costs.legend())
-    for verdict in filter(None, (*(row.verdict for row in last), *(row.less_work for row in found))):
+    for verdict in filter(None, (*(row.verdict for row in last), *(row.work_of_first for row in found))):
         yield from wrapped(verdict)
 
 

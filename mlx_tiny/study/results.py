@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlx_tiny.errors import TinyError
-from mlx_tiny.files import make_folder, remove_leftovers
+from mlx_tiny.files import make_folder, remove_leftovers, require_writable
 from mlx_tiny.records import Record, read, write
 from mlx_tiny.study.arms import Arm
 from mlx_tiny.study.comparison import Comparison, compare
@@ -40,6 +40,7 @@ class Results:
     def __init__(self, path: Path, arms: Sequence[Arm]) -> None:
         self.path, self.arms, self.runs = path, list(arms), list[Run]()
         make_folder(path.parent)
+        require_writable(path)
         remove_leftovers(path.parent, path.name)
         if path.exists():
             found = read(path, StudyFile, "results of the study")

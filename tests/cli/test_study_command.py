@@ -70,6 +70,8 @@ def test_a_file_is_a_study(runs: list[Sequence[str]], place: Path) -> None:
         (("--vary", "layers=1,2", "--seeds", "x"), 1, "Cannot read the seeds"),
         (("--vary", "layers=1,2", "--seed", "1"), 1, "The study itself gives --seed"),
         (("--seeds", "3"), 2, "Name what to compare"),
+        (("--vary", "layers=1", "--vary", "layers=2"), 2, "names a setting twice"),
+        (("--vary", "layers=1,2", "--output", "."), 1, "is a folder"),
         (("--vary", "layers=1,2", "--halve", "--shares", "0.5"), 2, "chooses the shares"),
     ],
 )

@@ -83,7 +83,7 @@ def test_rounds_of_a_search_are_compared_apart() -> None:
     assert found[1].means[PLAIN].mean == 2.0 and "0.5 of budget" in "\n".join(table(found))
 
 
-def test_less_work_for_the_same_strength() -> None:
+def test_the_work_of_the_first_arm_for_the_same_strength() -> None:
     made = [
         fake_run(arm, seed, (times * share) ** -0.1 + 0.001 * seed, share=share, figures={"flops": 1e12 * share})
         for arm, times in ((BASE, 1), (OTHER, 3))
@@ -91,8 +91,11 @@ def test_less_work_for_the_same_strength() -> None:
         for share in (0.1, 1)
     ]
     early, late = (row for row in compare([BASE, OTHER], made) if row.arm == "other")
-    assert "other at 1.1284 bits per byte: 3.00 times less work than base (95 % interval" in early.less_work
-    assert late.less_work == "", "the first arm never was as strong"
+    assert (
+        "other at 1.1284 bits per byte: base needs 3.00 times its work for as much, 95 % interval"
+        in early.work_of_first
+    )
+    assert late.work_of_first == "", "the first arm never was as strong"
 
 
 @pytest.mark.parametrize("shares", [(1,), (0.1, 1)])
