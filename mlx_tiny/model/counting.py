@@ -44,6 +44,10 @@ class Contexts(NamedTuple):
     """[n] Its count as an n-gram's context, smoothed as the order asks."""
     followers: Floats
     """[n] Number of different tokens that followed it."""
+    shorter_seen: Floats
+    """[n] As `seen`, of the context without its first token; 0 where there is none."""
+    shorter_followers: Floats
+    """[n] As `followers`, of the context without its first token; 0 where there is none."""
 
 
 def counting_bytes(tokens: int) -> int:
@@ -127,7 +131,7 @@ class KneserNey:
     def read(self, tokens: Tokens) -> tuple[Floats, Contexts]:
         """The results of `nats` and of `context_features` together."""
         probabilities = np.full(len(tokens), 1 / self.vocabulary_size)
-        known = Contexts(np.ones(len(tokens)), np.zeros(len(tokens)), np.zeros(len(tokens)))
+        known = Contexts(np.ones(len(tokens)), *np.zeros((4, len(tokens))))
         for order, (table, contexts, identities) in enumerate(self._look_up(tokens), 1):
             places = np.flatnonzero(contexts != _UNKNOWN)
             probabilities[places] *= table.rest[contexts[places]]
@@ -135,6 +139,7 @@ class KneserNey:
             probabilities[found] += table.share[identities[found]]
             places = places[table.followers[contexts[places]] > 0]
             known.order[places] = order
+            known.shorter_seen[places], known.shorter_followers[places] = known.seen[places], known.followers[places]
             known.seen[places] = table.seen[contexts[places]]
             known.followers[places] = table.followers[contexts[places]]
         nats: Floats = -np.log(probabilities[1:])
@@ -152,12 +157,12 @@ class KneserNey:
         """The results of `distribution` and, for this one context, of `context_features` together."""
         tokens = np.array([*context[max(0, len(context) + 1 - self.orders) :], self.bos], np.uint16)
         probabilities = np.full(self.vocabulary_size, 1 / self.vocabulary_size)
-        known = (1.0, 0.0, 0.0)
+        known = (1.0, *[0.0] * 4)
         for order, (table, contexts, _) in enumerate(self._look_up(tokens), 1):
             place = int(contexts[-1])
             if place == _UNKNOWN or not table.followers[place]:
                 break
-            known = (order, table.seen[place], table.followers[place])
+            known = (order, table.seen[place], table.followers[place], *known[1:3])
             probabilities *= table.rest[place]
             first = place * self.vocabulary_size
             followed = slice(*np.searchsorted(table.keys, [first, first + self.vocabulary_size]))

@@ -17,11 +17,14 @@ from mlx_tiny.model.counting import ORDERS, Contexts, Floats, KneserNey, Tokens
 
 PRIOR_SHARE = 0.5
 """The weight of counting where there is no text to fit it on: at most one bit per token worse than the better part."""
-_FEATURES = ORDERS + 4
-"""The longest known order (one of `ORDERS`), logarithms of two counts, and entropy and largest log-probability."""
-_PULL = 1.0
+FEATURES = ORDERS + 14
+"""Which order is the longest known; the logarithms of four counts, squared too, and times the model's entropy; this
+entropy, and the model's largest log-probability."""
+_SCALE = 4.0
+"""All features but the order are divided by it, so that they are about as large as 1."""
+_PULL = 0.3
 """Nats per square of a weight's distance from its start, so that few tokens change little."""
-_PRIOR_TOKENS = 4.0
+_PRIOR_TOKENS = 10.0
 """Tokens that the prior counts for when the constant weight is chosen, half of them for each part."""
 _BISECTIONS, _MOST_STEPS, _MOST_HALVINGS = 40, 50, 30
 _LEAST_GAIN = 1e-7
@@ -49,12 +52,12 @@ class Gate:
     def constant(share: float = PRIOR_SHARE) -> Gate:
         """The same weight of counting, between 0 and 1, everywhere."""
         logit = float(np.log(share) - np.log1p(-share))
-        return Gate((logit,) * ORDERS + (0.0,) * (_FEATURES - ORDERS))
+        return Gate((logit,) * ORDERS + (0.0,) * (FEATURES - ORDERS))
 
     def __post_init__(self) -> None:
-        if len(self.weights) != _FEATURES or not np.isfinite(self.weights).all():
+        if len(self.weights) != FEATURES or not np.isfinite(self.weights).all():
             raise TinyError(
-                "The weights of the gate do not fit", expected=f"{_FEATURES} finite numbers", got=self.weights
+                "The weights of the gate do not fit", expected=f"{FEATURES} finite numbers", got=self.weights
             )
 
     def logits(self, features: Floats) -> Floats:
@@ -167,7 +170,7 @@ def _descended(start: Gate, features: Floats, model_nats: Floats, counted_nats: 
         # The loss is not convex; without the second part of its curvature, the bound of expectation maximisation is.
         bound = share * (1 - share)
         for curvature in (bound - posterior * (1 - posterior), bound):
-            hessian = (features * curvature[:, None]).T @ features + 2 * _PULL * np.eye(_FEATURES)
+            hessian = (features * curvature[:, None]).T @ features + 2 * _PULL * np.eye(FEATURES)
             if np.linalg.eigvalsh(hessian)[0] > 0:
                 break
         step = np.linalg.solve(hessian, gradient)
@@ -192,7 +195,8 @@ def _read(grams: KneserNey, tokens: Tokens, predictions: Predictions) -> tuple[F
 def _features(known: Contexts, entropy: Floats, top: Floats) -> Floats:
     """[n, F]"""
     orders = known.order[:, None] == np.arange(1, ORDERS + 1)
-    return np.column_stack([orders, np.log1p(known.seen), np.log1p(known.followers), entropy, top])
+    counts, entropy, top = np.log1p(known[1:]).T / _SCALE, entropy / _SCALE, top / _SCALE
+    return np.column_stack([orders, counts, counts**2, counts * entropy[:, None], entropy, top])
 
 
 def _mixed(logits: Floats, model_nats: Floats, counted_nats: Floats) -> Floats:

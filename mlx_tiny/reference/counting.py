@@ -12,8 +12,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-Known = tuple[int, float, int]
-"""Of the longest context that a token followed: its length and 1, what the counts add up to, and different tokens."""
+Known = tuple[int, list[int]]
+"""The length and 1 of the longest context that a token followed; and what its counts add up to and how many different
+tokens followed, and both of the context without its first token."""
+
+
+_OTHERS = 14
+"""Features beside the order: four counts, their squares, their products with the entropy; the entropy, and the top.
+
+Of the counts the logarithm is taken, and all but the products are divided by 4.
+"""
 
 
 class Counting:
@@ -55,7 +63,7 @@ class Counting:
         recent = tuple(tokens[max(0, len(tokens) + 1 - self.orders) :])
         if self.bos in recent:
             recent = recent[len(recent) - 1 - recent[::-1].index(self.bos) :]
-        probabilities, known = np.full(self.vocabulary_size, 1 / self.vocabulary_size), (1, 0.0, 0)
+        probabilities, known = np.full(self.vocabulary_size, 1 / self.vocabulary_size), (1, [0] * 4)
         for length in range(len(recent) + 1):
             followers = self._followers.get(recent[len(recent) - length :])
             if not followers:
@@ -65,7 +73,7 @@ class Counting:
             probabilities = probabilities * sum(lost.values()) / total
             for token, count in followers.items():
                 probabilities[token] += (count - lost[token]) / total
-            known = length + 1, float(total), len(followers)
+            known = length + 1, [total, len(followers), *known[1][:2]]
         return probabilities, known
 
 
@@ -83,13 +91,17 @@ def share_of_counting(gate: Sequence[float], known: Known, entropy: float, top: 
     """The weight of counting in the mixture, from 0 to 1.
 
     Args:
-        gate: a number for each order, and one for each of the other features.
+        gate: a number for each order, and for each of the other features.
         entropy, top: entropy and largest log-probability of the model's distribution, in nats.
     """
-    order, seen, followers = known
-    *by_order, of_seen, of_followers, of_entropy, of_top = gate
-    logit = by_order[order - 1] + of_seen * math.log1p(seen) + of_followers * math.log1p(followers)
-    return 1 / (1 + math.exp(-(logit + of_entropy * entropy + of_top * top)))
+    order, counts = known
+    by_order, others = gate[:-_OTHERS], gate[-_OTHERS:]
+    entropy, top = entropy / 4, top / 4
+    logit = by_order[order - 1] + others[-2] * entropy + others[-1] * top
+    for place, count in enumerate(counts):
+        feature = math.log1p(count) / 4
+        logit += feature * (others[place] + others[4 + place] * feature + others[8 + place] * entropy)
+    return 1 / (1 + math.exp(-logit))
 
 
 def mixed_distribution(

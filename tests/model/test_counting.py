@@ -32,7 +32,9 @@ def test_equals_the_reference(learned: list[list[int]], other: list[list[int]], 
     found = [counting.distribution(tokens[:end].tolist()) for end in range(1, len(tokens))]
     nats = [-math.log(after[token]) for (after, _), token in zip(found, tokens[1:], strict=True)]
     np.testing.assert_allclose(grams.nats(tokens), nats, rtol=1e-5, atol=1e-6)
-    np.testing.assert_array_equal(np.transpose(grams.context_features(tokens)), [known for _, known in found])
+    np.testing.assert_array_equal(
+        np.transpose(grams.context_features(tokens)), [(order, *counts) for _, (order, counts) in found]
+    )
     assert grams.total_nats(tokens, piece=3) == pytest.approx(sum(nats), rel=1e-5)
 
 
@@ -64,6 +66,7 @@ def test_the_longest_context_that_a_token_followed() -> None:
     # After BOS; BOS 1; BOS 1 2; 1, of which "2 1" is new; BOS; 3.
     assert known.order.tolist() == [2, 3, 4, 2, 2, 2]
     assert known.followers.tolist() == [2, 1, 2, 1, 2, 1]
+    assert known.shorter_followers[1:3].tolist() == [1, 2], "of 1 after BOS and alone, and of 1 2 so"
 
 
 @pytest.mark.parametrize("tokens", [[], [BOS, SIZE]])

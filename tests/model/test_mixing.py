@@ -10,9 +10,9 @@ from test_counting import BOS, SIZE, TEXTS, joined
 
 from mlx_tiny.errors import TinyError
 from mlx_tiny.model.counting import KneserNey
-from mlx_tiny.model.mixing import PRIOR_SHARE, Gate, Mixed, Predictions, fit, gathered
+from mlx_tiny.model.mixing import FEATURES, PRIOR_SHARE, Gate, Mixed, Predictions, fit, gathered
 
-GATE = Gate(tuple(np.random.default_rng(0).standard_normal(10)))
+GATE = Gate(tuple(np.random.default_rng(0).standard_normal(FEATURES) / 9))
 
 
 def log_softmax(scores: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ import pytest
 from tiny_run import MODEL, create_run, tiny_config, tiny_corpus
 
 from mlx_tiny.errors import TinyError
-from mlx_tiny.model.mixing import Gate
+from mlx_tiny.model.mixing import FEATURES, Gate
 from mlx_tiny.records import Progress
 from mlx_tiny.training import counting_file
 from mlx_tiny.training.checkpoint import RunFolder
@@ -21,7 +21,7 @@ from mlx_tiny.training.counting_file import counting_path, discard_counting, loa
 from mlx_tiny.training.step import fresh_state
 from mlx_tiny.training.trained import load_model
 
-GATE = Gate(tuple(np.float32(np.arange(10) / 7).tolist()))
+GATE = Gate(tuple(np.float32(np.arange(FEATURES) / 7).tolist()))
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from tiny_run import story
 from mlx_tiny.config import DataConfig, ModelConfig, RunConfig, TrainConfig
 from mlx_tiny.data.prepare import prepare
 from mlx_tiny.model.counting import KneserNey
-from mlx_tiny.model.mixing import Gate, Mixed
+from mlx_tiny.model.mixing import FEATURES, Gate, Mixed
 from mlx_tiny.training.evaluate import BATCH_TOKENS, Evaluation, combined, evaluate, fingerprint, tokens_at_once
 
 CONFIG = ModelConfig(
@@ -66,7 +66,7 @@ def test_it_is_the_naive_loop(count: int) -> None:
 
 def mixture(tokens: np.ndarray) -> Mixed:
     """Counts of a text, with a gate for which every feature matters."""
-    gate = Gate(tuple(np.random.default_rng(0).standard_normal(10)))
+    gate = Gate(tuple(np.random.default_rng(0).standard_normal(FEATURES) / 9))
     return Mixed(KneserNey(tokens, CONFIG.vocabulary_size, bos=int(tokens[0])), gate)
 
 

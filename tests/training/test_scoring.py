@@ -11,7 +11,7 @@ from numpy_model import random_parameters, to_mlx
 from tiny_run import MODEL, story, tiny_config, tiny_corpus
 
 from mlx_tiny.model.counting import KneserNey
-from mlx_tiny.model.mixing import Gate, Mixed
+from mlx_tiny.model.mixing import FEATURES, Gate, Mixed
 from mlx_tiny.training import scoring
 from mlx_tiny.training.evaluate import evaluate_texts
 from mlx_tiny.training.scoring import score_texts
@@ -44,7 +44,7 @@ def test_a_score_is_the_evaluation_of_the_document_alone(
 def test_with_counting_a_score_is_that_of_the_mixture(tmp_path: Path) -> None:
     corpus = tiny_corpus(tiny_config(tmp_path))
     grams = KneserNey(np.array(corpus.train), corpus.tokenizer.size, corpus.tokenizer.bos)
-    mixed = Mixed(grams, Gate(tuple(np.random.default_rng(0).standard_normal(10))))
+    mixed = Mixed(grams, Gate(tuple(np.random.default_rng(0).standard_normal(FEATURES) / 9)))
     for text, score in zip(TEXTS, score_texts(PARAMETERS, MODEL, corpus.tokenizer, TEXTS, mixed=mixed), strict=True):
         if text:
             alone, _ = evaluate_texts(PARAMETERS, MODEL, corpus.tokenizer, [text], mixed=mixed)

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from mlx_tiny.config import Sampling
-from mlx_tiny.model import counting, generate, mixing
-from mlx_tiny.model.mixing import Gate
+from mlx_tiny.model import counting, mixing
+from mlx_tiny.model.mixing import FEATURES, Gate
 from mlx_tiny.validate import strength
 from mlx_tiny.validate.strength import Counted, Trained
 from mlx_tiny.validate.table import FAILED, OK, Row
@@ -30,7 +30,7 @@ def trained(tokens: int = 300) -> Trained:
 
 def counted(tokens: int = 300) -> Trained:
     """The same, mixed with counting of other text; the newline begins a document."""
-    gate = Gate((-1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 0.1, -0.2, 0.3, 0.2))
+    gate = Gate(tuple(np.random.default_rng(0).standard_normal(FEATURES) / 9))
     return replace(trained(tokens), counted=Counted(story_bytes(2000, seed=2), gate, 10))
 
 
@@ -62,7 +62,7 @@ def other_discounts(patch: pytest.MonkeyPatch) -> None:
 
 
 def counting_forgotten(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(generate.Reader, "_with_counting", lambda _, scores_V: scores_V)
+    patch.setattr(mixing.Gate, "logits", lambda self, features: np.full(len(features), -20.0))
 
 
 def gate_without_entropy(patch: pytest.MonkeyPatch) -> None:
