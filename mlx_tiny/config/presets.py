@@ -100,6 +100,8 @@ _SIZES = (
     _size("medium", layers=8, width=384, head_width=64, vocabulary=4096, context=512, batch=16),
     _size("large", layers=10, width=512, head_width=64, vocabulary=4096, context=512, batch=32),
 )
+# For `auto`, named LAYERSxWIDTH: from `tiny` to `mini` the matrices grow sixfold, between others about twice.
+_BETWEEN = (_size("3x96", layers=3, width=96, head_width=32, vocabulary=2048, context=128, batch=16),)
 # The numbers are those that were best for `mini` after 600,000 tokens of TinyStories (benchmarks/LOG.md).
 RECIPES = {
     recipe.name: recipe
@@ -144,7 +146,11 @@ _EVENTS = Preset(
 PRESETS = {
     preset.name: preset
     for preset in (
-        *(Preset(f"{recipe.name}-{size.name}", recipe, size) for recipe in RECIPES.values() for size in _SIZES),
+        *(
+            Preset(f"{recipe.name}-{size.name}", recipe, size)
+            for recipe in RECIPES.values()
+            for size in (*_SIZES, *_BETWEEN)
+        ),
         _EVENTS,
     )
 }
@@ -175,8 +181,13 @@ def usual(name: str) -> RunConfig:
 
 
 def ladder(recipe: str) -> tuple[Preset, ...]:
-    """What `auto` chooses from, in the order of the cost per token: the presets of a recipe, and sizes between them."""
-    return presets_of(recipe)
+    """What `auto` chooses from: the presets of a recipe, and sizes between them; the smallest first."""
+
+    def matrix(preset: Preset) -> int:
+        model = preset.config().model
+        return model.layers * model.width**2
+
+    return tuple(sorted((preset for preset in PRESETS.values() if preset.recipe.name == recipe), key=matrix))
 
 
 def is_portable(name: str) -> bool:
@@ -186,7 +197,7 @@ def is_portable(name: str) -> bool:
 
 def presets_of(recipe: str) -> tuple[Preset, ...]:
     """The presets of a recipe, in the order of their cost per token."""
-    return tuple(preset for preset in PRESETS.values() if preset.recipe.name == recipe)
+    return tuple(preset for preset in PRESETS.values() if preset.recipe.name == recipe and preset.size in _SIZES)
 
 
 def preset_called(text: str) -> Preset:

@@ -107,7 +107,7 @@ def test_five_minutes_on_a_machine_of_8_gigabytes_take_less_than_one(
     config = sparing(preset.config())
     assert config is not None and 1e8 < estimate(config).bytes < 1e9
     # What fits anyway is trained as it is on a machine with more memory.
-    assert (config == preset.config()) == (preset.size.name in {"tiny", "mini", "small"})
+    assert (config == preset.config()) == (preset.size.name in {"tiny", "3x96", "mini", "small"})
 
 
 def test_auto_computes_a_batch_in_parts_where_that_takes_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
