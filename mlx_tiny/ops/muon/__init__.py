@@ -11,6 +11,7 @@ import mlx.core as mx
 
 from mlx_tiny.errors import TinyError
 from mlx_tiny.ops.muon import case, product_case
+from mlx_tiny.ops.muon.gram import orthogonalize_through_gram
 from mlx_tiny.ops.muon.layout import Layout
 from mlx_tiny.ops.muon.metal import (
     BLOCKS,
@@ -162,6 +163,7 @@ NEWTON_SCHULZ = Operation(
     summary="Newton-Schulz iterations",
     implementations={
         "plain": Implementation(orthogonalize_plainly),
+        "cpu": Implementation(orthogonalize_through_gram, device="cpu"),
         "metal": Implementation(_orthogonalize_on_metal, device="metal"),
     },
     proof=case.NEWTON_SCHULZ,
@@ -174,6 +176,9 @@ MUON = Operation(
     summary="Muon's update",
     implementations={
         "plain": Implementation(functools.partial(update, pack=pack_plainly, orthogonalize=orthogonalize_plainly)),
+        "cpu": Implementation(
+            functools.partial(update, pack=pack_plainly, orthogonalize=orthogonalize_through_gram), device="cpu"
+        ),
         "metal": Implementation(
             functools.partial(update, pack=pack_on_metal, orthogonalize=_orthogonalize_on_metal),
             _for_kernels,
@@ -181,6 +186,7 @@ MUON = Operation(
         ),
     },
     rules=(
+        Rule("cpu", "fewer multiply-adds where a side is twice the other", lambda s: s.kind == "cpu"),
         Rule("plain", "the kernels need Metal", lambda s: s.kind != "metal"),
         Rule("plain", f"the kernels support up to {MOST_PARAMETERS} parameters", lambda s: _for_kernels(s) is not None),
         Rule(

@@ -16,6 +16,9 @@ from mlx_tiny.errors import TinyError
 from mlx_tiny.linux.lanes import over_lanes
 from mlx_tiny.ops.muon.layout import Layout
 
+Polynomials = Sequence[tuple[float, float, float]]
+Iterate = Callable[[mx.array, Polynomials], mx.array]
+
 # Jordan et al. 2024, "Muon": the same quintic at every step, steep at zero; singular values end in about [0.7, 1.2].
 _QUINTIC = (3.4445, -4.7750, 2.0315)
 
@@ -101,6 +104,7 @@ def orthogonalize(
     steps: int = 5,
     coefficients: str = "polar_express",
     partials_NP2: mx.array | None = None,
+    iterate: Iterate | None = None,
 ) -> mx.array:
     """Replace the singular values of every matrix of a bank by values near 1.
 
@@ -124,9 +128,17 @@ def orthogonalize(
     transposed = bank_NRC.shape[1] > bank_NRC.shape[2]
     x = bank_NRC.swapaxes(1, 2) if transposed else bank_NRC
     x = _normalized(x, partials_NP2, _SAFETY[coefficients])
-    for a, b, c in polynomials:
-        x = mx.addmm(x, polynomial(x, b, c), x, alpha=1.0, beta=a)
+    x = iterate(x, polynomials) if iterate else one_by_one(x, polynomials, polynomial)
     return x.swapaxes(1, 2) if transposed else x
+
+
+def one_by_one(
+    x_NRC: mx.array, polynomials: Polynomials, polynomial: Callable[[mx.array, float, float], mx.array]
+) -> mx.array:
+    """X <- a X + (b A + c A A) X with A = X X^T, once for each a, b, c."""
+    for a, b, c in polynomials:
+        x_NRC = mx.addmm(x_NRC, polynomial(x_NRC, b, c), x_NRC, alpha=1.0, beta=a)
+    return x_NRC
 
 
 def orthogonalize_plainly(
@@ -135,12 +147,18 @@ def orthogonalize_plainly(
     steps: int = 5,
     coefficients: str = "polar_express",
     partials_NP2: mx.array | None = None,
+    iterate: Iterate | None = None,
 ) -> mx.array:
     """`orthogonalize` in plain MLX; each lane computes some of the matrices, which are independent."""
 
     def share(bank_NRC: mx.array, partials_NP2: mx.array | None = None) -> mx.array:
         return orthogonalize(
-            bank_NRC, polynomial_plainly, steps=steps, coefficients=coefficients, partials_NP2=partials_NP2
+            bank_NRC,
+            polynomial_plainly,
+            steps=steps,
+            coefficients=coefficients,
+            partials_NP2=partials_NP2,
+            iterate=iterate,
         )
 
     return over_lanes(share, bank_NRC, *([] if partials_NP2 is None else [partials_NP2]))
@@ -184,7 +202,7 @@ def _normalized(x: mx.array, partials_NP2: mx.array | None, safety: float) -> mx
     return (x / largest / mx.maximum(safety * norm, _SMALLEST)).astype(x.dtype)
 
 
-def _polynomials(coefficients: str, steps: int) -> list[tuple[float, float, float]]:
+def _polynomials(coefficients: str, steps: int) -> Polynomials:
     if coefficients == "quintic":
         return [_QUINTIC] * steps
     if coefficients == "polar_express":
