@@ -96,7 +96,7 @@ class Description:
 
     def assembled(self) -> list[Arm]:
         """The arms; the others are compared with the first."""
-        budget, settings = self.budget or TrainConfig.budget, [*self.vary.items()]
+        budget = self.budget or TrainConfig.budget
         grid = [list(zip(self.vary, values, strict=True)) for values in itertools.product(*self.vary.values())]
         found = list[Arm]()
         for (name, given), values in itertools.product((self.arms or {"": {}}).items(), grid):
@@ -107,7 +107,7 @@ class Description:
             found.append(Arm(label or "train", given.get("budget") or budget, options, given.get("command")))
         names = [arm.name for arm in found]
         if not found or len(set(names)) < len(names):
-            raise TinyError("The study has no arms, or two of one name", got=settings or "none")
+            raise TinyError("The study has no arms, or two of one name", got=", ".join(names) or "none")
         return found
 
 
