@@ -69,8 +69,8 @@ class Taps:
             array = changed(name, array, self.place)
         return self.tap(self.prefix + name, array)
 
-    def of_layer(self, index: int, layer: Parameters) -> Taps:
-        place = self.place._replace(parameters={**self.place.parameters, **layer})
+    def of_layer(self, index: int, layer: Parameters, embedded_BTD: mx.array) -> Taps:
+        place = self.place._replace(parameters={**self.place.parameters, **layer}, embedded=embedded_BTD)
         return Taps(self.tap, f"layer.{index}.", place, self.changed)
 
 
@@ -119,10 +119,10 @@ def hidden_states(
     def normalize(x_BTD: mx.array) -> mx.array:
         return parts.norm(x_BTD) if parts.norm else normalized(x_BTD, config, implementations)
 
-    x_BTD = taps("embedded", normalize(embed(parameters, token_BT, dtype)))
+    x_BTD = embedded_BTD = taps("embedded", normalize(embed(parameters, token_BT, dtype)))
     grown: Cache = []
     for index, layer in enumerate(layers):
-        own = taps.of_layer(index, layer)
+        own = taps.of_layer(index, layer, embedded_BTD)
         # Split instead of indexed, because the gradient of indexing would be a sum of two padded arrays.
         scale, second_scale = mx.split(layer["residual_scale"], 2)
         if parts.attention:

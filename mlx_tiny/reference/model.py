@@ -119,9 +119,10 @@ def logits(
     results = Results(config, Place(whole, token_BT, config.norm_epsilon), record)
     # Exact angles, rounded once; MPS has no float64.
     cosine, sine = (table.to(dtype).to(token_BT.device) for table in rotation_tables(config, token_BT.shape[1]))
-    x_BTD = results("embedded", normalize(weights["embedding"][token_BT], config.norm_epsilon))
+    x_BTD = embedded_BTD = results("embedded", normalize(weights["embedding"][token_BT], config.norm_epsilon))
     for index, layer in enumerate(layers_of(weights, config)):
-        x_BTD = apply_layer(layer, config, x_BTD, (cosine, sine), attention, results.of_layer(index, layer))
+        own = results.of_layer(index, layer, embedded_BTD)
+        x_BTD = apply_layer(layer, config, x_BTD, (cosine, sine), attention, own)
     x_BTD = results("normalized", normalize(x_BTD, config.norm_epsilon))
     head_VD = weights["embedding"] if config.tied else weights["head"]
     return results("logits", _widened(x_BTD @ head_VD.T))

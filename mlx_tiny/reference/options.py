@@ -45,6 +45,8 @@ class Place:
     """Integers [B, T]."""
     epsilon: float
     """Of norms."""
+    embedded: Tensor | None = None
+    """The input of the first layer [B, T, D], in layers only."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,18 @@ def add_row_of_pair(x_BTD: Tensor, place: Place, rows: float) -> Tensor:
     return x_BTD + place.weights["bigram_gain"] * place.weights["bigram_embedding"][pair_BT % int(rows)]
 
 
+def skip_shares(config: ModelConfig, _: float) -> dict[str, Parameter]:
+    """A share per layer and channel that starts at zero."""
+    everywhere = tuple(range(config.layers))
+    return {"input_skip_share": Parameter((config.layers, config.width), "scalar_rate", layers=everywhere)}
+
+
+def add_input(x_BTD: Tensor, place: Place, _: float) -> Tensor:
+    """The result of a layer, plus the share of the first layer's input."""
+    assert place.embedded is not None
+    return x_BTD + place.weights["input_skip_share"] * place.embedded
+
+
 def share(config: ModelConfig, _: float) -> dict[str, Parameter]:
     """A share per channel that starts at zero."""
     return {"smear_share": Parameter((config.width,), "scalar_rate")}
@@ -115,6 +129,7 @@ def previous_tokens(place: Place) -> Tensor:
 
 OPTIONS = {
     "bigram_embedding": Option(bigram_table, {"embedded": add_row_of_pair}),
+    "input_skip": Option(skip_shares, {"after_mlp": add_input}),
     "logit_soft_cap": Option(changes={"logits": cap}),
     "smear": Option(share, {"embedded": add_previous}),
     "value_embeddings": Option(value_tables, {"attention.value": add_to_values}),
@@ -152,7 +167,7 @@ class Results:
             self.kept[self.prefix + name] = array
         return array
 
-    def of_layer(self, index: int, layer: Mapping[str, Tensor]) -> Results:
+    def of_layer(self, index: int, layer: Mapping[str, Tensor], embedded_BTD: Tensor) -> Results:
         """The same for a layer, with its number in front of the names."""
-        place = replace(self.place, weights={**self.place.weights, **layer})
+        place = replace(self.place, weights={**self.place.weights, **layer}, embedded=embedded_BTD)
         return Results(self.config, place, self.kept, f"layer.{index}.")

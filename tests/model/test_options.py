@@ -24,7 +24,13 @@ from mlx_tiny.ops.implementations import decide
 from mlx_tiny.ops.operation import Device
 from mlx_tiny.training.step import step_implementations
 
-OPTIONS = {"bigram_embedding": "40", "logit_soft_cap": "2", "smear": "1", "value_embeddings": "1"}
+OPTIONS = {
+    "bigram_embedding": "40",
+    "input_skip": "1",
+    "logit_soft_cap": "2",
+    "smear": "1",
+    "value_embeddings": "1",
+}
 """Each option with a value at which it shows in a model of two layers whose weights are random."""
 MODELS = {
     **{name: replace(SMALL, key_value_heads=2, options=f"{name}={value}") for name, value in OPTIONS.items()},

@@ -31,6 +31,8 @@ class Place(NamedTuple):
     previous: mx.array
     """The token before each, integers [B, T]; V where there is none, as at the beginning of a window."""
     config: ModelConfig
+    embedded: mx.array | None = None
+    """The input of the first layer [B, T, D], in layers only."""
 
 
 Change = Callable[[mx.array, Place, float], mx.array]
