@@ -236,6 +236,8 @@ class FinalRecord(Record, Account):
     tokens: int
     seconds: float
     final_bits_per_byte: float
+    with_counting_bits_per_byte: float | None = None
+    """Under the mixture with counting."""
 
 
 MetricsRecord = StepRecord | EvaluationRecord | FinalRecord

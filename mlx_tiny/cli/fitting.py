@@ -15,8 +15,11 @@ _PARTS = 4
 """So many of the largest are told by name."""
 
 
-def require_memory(config: RunConfig) -> None:
+def require_memory(config: RunConfig, counted_tokens: int = 0) -> None:
     """Refuse a run that does not fit in the memory that this process may use.
+
+    Args:
+        counted_tokens: see `estimate`.
 
     Raises:
         TinyError: it does not; the remedy names what would fit.
@@ -24,17 +27,21 @@ def require_memory(config: RunConfig) -> None:
     from mlx_tiny.machine.memory import require
     from mlx_tiny.training.memory import estimate
 
-    require("Training with these settings", estimate(config).bytes, lambda most_bytes: _remedy(config, most_bytes))
+    require(
+        "Training with these settings",
+        estimate(config, counted_tokens).bytes,
+        lambda most_bytes: _remedy(config, most_bytes),
+    )
 
 
-def expected_memory(config: RunConfig) -> tuple[int, list[str]]:
+def expected_memory(config: RunConfig, counted_tokens: int) -> tuple[int, list[str]]:
     """The peak that is expected of a run in this process, and lines for its header."""
     from mlx_tiny.machine.memory import free_bytes
     from mlx_tiny.tools.processes import peak_memory_bytes
     from mlx_tiny.training.memory import estimate
 
     so_far = peak_memory_bytes()
-    parts = estimate(config)
+    parts = estimate(config, counted_tokens)
     expected = max(parts.bytes, so_far)
     words = _largest(parts)
     lines = [f"memory: about {format_bytes(parts.bytes)} at the peak ({words})"]

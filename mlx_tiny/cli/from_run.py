@@ -53,19 +53,19 @@ def begin(path: Path, source_path: Path, flags: dict[str, Any]) -> None:
     schema = None if "schema" in asked["data"] else schema_of(tokenizer)
     if schema is not None:
         asked["data"]["schema"] = source.config.data.schema
-    text = session.own_text(asked["data"], schema)
+    text = session.own_source(asked["data"], schema)
     config, reason = _planned(source, asked)
     text = text or resolve_data(config.data, schema)
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, sources=text.names))
     say(f"data: {text.description}")
     with contextlib.closing(CompilingAhead(config)) as ahead:
-        corpus, prepare_s = session.prepared(config, text, tokenizer)
+        corpus, preparation = session.prepared(config, text, tokenizer)
         require_sequence(corpus.parts, config.model.context)
         old = cached_text(source)
         _say_what_is_measured(source, old)
         start = origin.begin(source, parameters, config, corpus, old)
         run = RunFolder.create(path, config, session.identity(corpus), source.tokenizer_model, start)
-        session.train(run, corpus, reason, asked, prepare_s, ahead, resume=True)
+        session.train(run, corpus, reason, asked, preparation, ahead, resume=True)
 
 
 def _planned(source: RunFolder, asked: dict[str, dict[str, Any]]) -> tuple[RunConfig, str]:

@@ -43,7 +43,7 @@ def header(run: RunFolder, corpus: Corpus, reason: str, asked: Asked, machine: l
         f"preset: {config.train.preset} ({reason})",
         f"model: {format_count(parameter_count(model))} parameters, vocabulary {model.vocabulary_size:,}, "
         f"{format_flops(training_flops_per_token(model))} per token; {_portability(model)}",
-        f"tokens: {_amounts(corpus)}",
+        f"tokens: {_amounts(corpus, config)}",
         f"budget: {_budget(config.train.budget)}",
         f"settings: {changed}; all are in {run.path / 'config.json'}",
         *machine,
@@ -80,10 +80,14 @@ def _budget(text: str) -> str:
     return text + beside * (Budget(text).quantity == "seconds")
 
 
-def _amounts(corpus: Corpus) -> str:
+def _amounts(corpus: Corpus, config: RunConfig) -> str:
     """How many tokens there are, of all texts together."""
+    from mlx_tiny.training.counts import split
+
     texts = [part.corpus for part in corpus.parts]
-    train, valid = (sum(len(getattr(text, split)) for text in texts) for split in ("train", "valid"))
+    train, valid = (sum(len(getattr(text, name)) for text in texts) for name in ("train", "valid"))
     per_token = sum(text.valid_bytes for text in texts) / (valid - len(texts))
     events = [f", {text.bytes_per_event:.1f} bytes per event" for text in texts if text.bytes_per_event]
-    return f"{train:,} for training, {valid:,} for validation; {per_token:.2f} bytes per token{''.join(events)}"
+    kept = sum(len(split(part, config).kept) for part in corpus.parts)
+    part = f", {kept:,} of them only to learn how far to trust counting," if kept else ","
+    return f"{train:,} for training{part} {valid:,} for validation; {per_token:.2f} bytes per token{''.join(events)}"

@@ -44,7 +44,7 @@ def command(as_json: bool, **flags: Any) -> None:
     from mlx_tiny.training.budget import Budget
 
     asked = {section: user_settings(flags, section) for section in SECTIONS}
-    source = session.own_text(asked["data"]) or resolve_data(DataConfig(**asked["data"]))
+    source = session.own_source(asked["data"]) or resolve_data(DataConfig(**asked["data"]))
     name = preset_for(asked["train"].get("preset", TrainConfig.preset), asked["data"])
     budget = Budget(asked["train"].get("budget", TrainConfig.budget))
     speeds = Speeds(session.backend_kind(asked["train"].get("backend", TrainConfig.backend)))

@@ -65,9 +65,9 @@ def resume(path: Path, run_path: Path | None, flags: dict[str, Any], *, best: bo
     for line in (f"data: {run.corpus.description}, as it was when the run was started", *lines):
         say(line)
     with contextlib.closing(CompilingAhead(run.config)) as ahead:
-        corpus, prepare_s = session.reopened(run)
+        corpus, preparation = session.reopened(run)
         given = {"train": {name: value for name, value in asked.items() if value is not None}}
-        session.train(run, corpus, "as the run was started", given, prepare_s, ahead, resume=True)
+        session.train(run, corpus, "as the run was started", given, preparation, ahead, resume=True)
 
 
 def _changes(run: RunFolder, asked: dict[str, Any]) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def _new_budget(run: RunFolder, old: str, progress: Progress) -> list[str]:
     from mlx_tiny.optim.schedule import rate_multiplier
 
     schedule = run.config.schedule
-    account = _account(run.config.train.budget, progress)
+    account = _account(run, run.config.train.budget, progress)
     if account.exhausted(account.spent / max(1, progress.step)):
         raise TinyError(
             f"The run at {run.path} has spent {account.describe_spent()} already, and is left as it is",
@@ -101,7 +101,7 @@ def _new_budget(run: RunFolder, old: str, progress: Progress) -> list[str]:
             got=account.text,
             remedy="Name a larger budget, or start a new run",
         )
-    was = rate_multiplier(schedule, _account(old, progress).fraction)
+    was = rate_multiplier(schedule, _account(run, old, progress).fraction)
     now = rate_multiplier(schedule, account.fraction)
     rises = ": it rises again" if now > was else ""
     falls = 1 - schedule.cooldown
@@ -112,17 +112,19 @@ def _new_budget(run: RunFolder, old: str, progress: Progress) -> list[str]:
     ]
 
 
-def _account(budget: str, progress: Progress) -> Budget:
-    from mlx_tiny.training.budget import Budget
+def _account(run: RunFolder, budget: str, progress: Progress) -> Budget:
+    from mlx_tiny.training.counts import account
 
-    return Budget(budget, progress.tokens, progress.flops, progress.seconds, spent_steps=progress.step)
+    train = dataclasses.replace(run.config.train, budget=budget)
+    return account(train, progress)
 
 
 def _report_of_the_end(run: RunFolder, progress: Progress) -> Report | None:
     """The report of a run that has spent its budget and lacks nothing, else None."""
     from mlx_tiny.report.report import describes, read_report
+    from mlx_tiny.training.counting_file import load_counting
 
-    if not _account(run.config.train.budget, progress).equals(progress.spent_budget):
+    if not _account(run, run.config.train.budget, progress).equals(progress.spent_budget):
         return None
     with contextlib.suppress(TinyError):  # what is damaged or missing is written again
         run.load_weights()
@@ -130,6 +132,8 @@ def _report_of_the_end(run: RunFolder, progress: Progress) -> Report | None:
         if not run.has_ended() or report.interrupted or report.continued:
             return None
         if describes(report, run):
+            if run.config.train.counting and load_counting(run) is None:
+                return None
             return report
         say(f"warning: the report in {run.path} is not that of its weights: both are written again")
     return None

@@ -8,7 +8,7 @@ import functools
 import sys
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -34,16 +34,25 @@ if TYPE_CHECKING:
     from mlx_tiny.tools.signals import Interruption
     from mlx_tiny.training.backend import Backend
     from mlx_tiny.training.checkpoint import RunFolder
+    from mlx_tiny.training.counted import Counted
     from mlx_tiny.training.outcome import Outcome
 
 SECTIONS = ("train", "data", "model", "optimizer", "schedule")
 _FINAL_SAMPLES, _FINAL_SAMPLE_TOKENS = 3, 200
 
 
+class Preparation(NamedTuple):
+    """What is known of the preparation of data."""
+
+    seconds: float
+    counted: list[Counted | None]
+    """The strength of counting alone on each text."""
+
+
 def prepared(
     config: RunConfig, source: Source | Mixture, tokenizer: Tokenizer | None = None, *, exact_vocabulary: bool = False
-) -> tuple[Corpus, float]:
-    """The prepared data of a run, of which the essence is said, and the seconds that this took.
+) -> tuple[Corpus, Preparation]:
+    """The prepared data of a run, of which the essence is said.
 
     Args:
         tokenizer: of the run that it starts from, if it does.
@@ -64,15 +73,15 @@ def prepared(
     )
 
 
-def reopened(run: RunFolder) -> tuple[Corpus, float]:
-    """The prepared data of a run that goes on, of which the essence is said, and the seconds that this took."""
+def reopened(run: RunFolder) -> tuple[Corpus, Preparation]:
+    """The prepared data of a run that goes on, of which the essence is said."""
     from mlx_tiny.training.own_text import own_text
 
     return _shown(lambda progress: own_text(run, progress, say), run.inherited_tokenizer())
 
 
-def _shown(make: Callable[[Progress], Corpus], tokenizer: Tokenizer | None) -> tuple[Corpus, float]:
-    """What `make` gives, with its progress, what it contains, and the seconds that it took."""
+def _shown(make: Callable[[Progress], Corpus], tokenizer: Tokenizer | None) -> tuple[Corpus, Preparation]:
+    """What `make` gives, with its progress, and what it contains."""
     from mlx_tiny.cli.display import PreparationProgress
     from mlx_tiny.data.summary import summary
     from mlx_tiny.training.counted import COUNTING, counting_alone, described
@@ -95,7 +104,7 @@ def _shown(make: Callable[[Progress], Corpus], tokenizer: Tokenizer | None) -> t
             f"warning: the tokenizer of the other run has no symbol for the roles {', '.join(unknown)}: their markers "
             f"are spelled out, and generation does not stop at them"
         )
-    return corpus, time.monotonic() - started
+    return corpus, Preparation(time.monotonic() - started, counted)
 
 
 def identity(corpus: Corpus) -> TextOfRun:
@@ -106,7 +115,7 @@ def identity(corpus: Corpus) -> TextOfRun:
     return TextOfRun(corpus.key, corpus.tokenizer.hash, corpus.description, single)
 
 
-def own_text(asked: dict[str, Any], schema: Schema | None = None) -> Source | Mixture | None:
+def own_source(asked: dict[str, Any], schema: Schema | None = None) -> Source | Mixture | None:
     """The user's own text, looked at before the machine is measured; None where the text is not the user's alone.
 
     Args:
@@ -190,7 +199,7 @@ def train(
     corpus: Corpus,
     reason: str,
     asked: Asked,
-    prepare_s: float,
+    preparation: Preparation,
     ahead: CompilingAhead,
     *,
     resume: bool,
@@ -200,7 +209,7 @@ def train(
     Args:
         reason: for the preset.
         asked: the user's settings of this session.
-        prepare_s: seconds that the data took.
+        preparation: of the data.
         ahead: the processes that compile for this session.
 
     Raises:
@@ -250,7 +259,7 @@ def train(
             other_cores = others.cores()
         if is_busy(start.state.other_cores) or is_busy(other_cores):
             start = dataclasses.replace(start, peak_flops_per_s=max(peak, start.backend.matmul_peak()))
-        _report(run, corpus, start, outcome, interruption, prepare_s, other_cores)
+        _report(run, corpus, start, outcome, interruption, preparation, other_cores)
         interruption.end_if_requested()
 
 
@@ -260,6 +269,7 @@ def _start(run: RunFolder, corpus: Corpus, reason: str, asked: Asked, ahead: Com
     from mlx_tiny.cli.header import header
     from mlx_tiny.machine.load import best_look
     from mlx_tiny.machine.state import state
+    from mlx_tiny.training.counts import counted_tokens
 
     waiting = time.monotonic()
     with Waiting("compiling the kernels of a step, once on this machine", lambda: f"{ahead.compiled} so far"):
@@ -270,7 +280,7 @@ def _start(run: RunFolder, corpus: Corpus, reason: str, asked: Asked, ahead: Com
         at_start = state()
         peak, other_cores = best_look(backend.matmul_peak)
         at_start = dataclasses.replace(at_start, other_cores=other_cores)
-        memory_bytes, memory = expected_memory(run.config)
+        memory_bytes, memory = expected_memory(run.config, counted_tokens(corpus, run.config))
         machine = [f"machine: {format_flops(peak, '/s')} in matrix products; {backend.description}", *memory, *notes]
         lines = header(run, corpus, reason, asked, machine, at_start)
     return _Start(backend, peak, at_start, memory_bytes, compile_s, lines)
@@ -282,17 +292,20 @@ def _report(
     start: _Start,
     outcome: Outcome,
     interruption: Interruption,
-    prepare_s: float,
+    preparation: Preparation,
     other_cores: float | None,
 ) -> None:
     backend = start.backend
     with Waiting("the report"):
-        from mlx_tiny.report import report
+        from mlx_tiny.report import report, texts
         from mlx_tiny.tools.processes import again
         from mlx_tiny.tools.tables import block
         from mlx_tiny.training.counted import COUNTING
 
-        sample = functools.partial(backend.sample, outcome.state, corpus.tokenizer, max_tokens=_FINAL_SAMPLE_TOKENS)
+        mixed = outcome.fitted and outcome.fitted.mixed
+        sample = functools.partial(
+            backend.sample, outcome.state, corpus.tokenizer, max_tokens=_FINAL_SAMPLE_TOKENS, mixed=mixed
+        )
         count = 1 if outcome.interrupted else _FINAL_SAMPLES
         samples = [interruption.surely(functools.partial(sample, seed=seed)) for seed in range(count)]
         session = report.Session(
@@ -300,11 +313,12 @@ def _report(
             backend.implementations,
             start.peak_flops_per_s,
             backend.peak_memory_bytes(),
-            prepare_s,
+            preparation.seconds,
             samples,
             start.state,
             other_cores,
             start.expected_memory_bytes,
+            preparation.counted,
         )
         old: list[TextStrength] = []
         with interruption.cut():
@@ -315,13 +329,15 @@ def _report(
     show(f"\nA text that the trained model has written:\n\n{samples[0].strip()}\n")
     if built.interrupted:
         show(f"Everything is saved. To continue: {again('train', '--resume', str(run.path))}\n")
-    for line in report.table_of_texts(built):
+    for line in texts.table_of_texts(built):
         say(line)
     if report.beaten(built):
         say(
-            f"The model is weaker so far than {COUNTING}: {built.bits_per_byte:.4f} against "
+            f"The model alone is weaker so far than {COUNTING}: {built.bits_per_byte:.4f} against "
             f"{built.counting_bits_per_byte:.4f} bits per byte. A larger budget trains it further."
         )
+    if mixture := report.with_counting(built):
+        say(f"Model and counting together reach {mixture}: that is what the run gives, and --plain is the model alone.")
     show(block(report.summary(built, run.path)))
 
 

@@ -115,10 +115,11 @@ def _start(path: Path, flags: dict[str, Any]) -> None:
         from mlx_tiny.data.prepared import require_sequence
         from mlx_tiny.linux.warmup import CompilingAhead
         from mlx_tiny.training.checkpoint import RunFolder
+        from mlx_tiny.training.counts import counted_tokens
 
         RunFolder.require_free(path)  # before the data is prepared in vain
         asked = {section: user_settings(flags, section) for section in SECTIONS}
-        source = session.own_text(asked["data"])
+        source = session.own_source(asked["data"])
     with Waiting("measuring the machine"):
         config, reason = _planned(asked, source or resolve_data(DataConfig(**asked["data"])))
         source = source or resolve_data(config.data)
@@ -127,13 +128,14 @@ def _start(path: Path, flags: dict[str, Any]) -> None:
     say(f"data: {source.description}")
     with contextlib.closing(CompilingAhead(config)) as ahead:
         exact = "vocabulary_size" in asked["data"]
-        corpus, prepare_s = session.prepared(config, source, exact_vocabulary=exact)
+        corpus, preparation = session.prepared(config, source, exact_vocabulary=exact)
         model = dataclasses.replace(config.model, vocabulary_size=corpus.tokenizer.size)
         config = dataclasses.replace(config, model=model)
         require_sequence(corpus.parts, config.model.context)
-        require_memory(config)  # once more, because the vocabulary is known only now, and no folder is left behind
+        # Once more, because the vocabulary is known only now, and no folder is left behind.
+        require_memory(config, counted_tokens(corpus, config))
         run = RunFolder.create(path, config, session.identity(corpus), corpus.directory / "tokenizer.model")
-        session.train(run, corpus, reason, asked, prepare_s, ahead, resume=False)
+        session.train(run, corpus, reason, asked, preparation, ahead, resume=False)
 
 
 def _planned(asked: dict[str, dict[str, Any]], source: Source | Mixture) -> tuple[RunConfig, str]:

@@ -26,6 +26,10 @@ _PULL = 0.3
 """Nats per square of a weight's distance from its start, so that few tokens change little."""
 _PRIOR_TOKENS = 10.0
 """Tokens that the prior counts for when the constant weight is chosen, half of them for each part."""
+_NEARLY_0 = 1e-6
+"""The weight of what adds nothing."""
+_COST_OF_PRIOR = 1.0
+"""Nats; half of what the prior costs where all tokens are for one of the parts."""
 _BISECTIONS, _MOST_STEPS, _MOST_HALVINGS = 40, 50, 30
 _LEAST_GAIN = 1e-7
 """Nats per token; a step that gains less is the last one."""
@@ -124,9 +128,10 @@ def gathered(parts: Iterable[Predictions]) -> Predictions:
 
 
 def fit(grams: KneserNey, tokens: Tokens, predictions: Predictions) -> Gate:
-    """The gate under which a text is likeliest; on it, it is at least as good as the constant from which it starts.
+    """The gate under which a text is likeliest; on it, it is as good as the constant from which it starts, or better.
 
-    That is the best constant weight, which the prior draws towards a half where there are few tokens.
+    That is the best constant weight, which the prior draws towards a half where there are few tokens. It keeps model
+    or counting alone where that is better by what the prior costs, as one of them adds nothing to the other then.
 
     Args:
         grams: of other text, or the gate would trust counting too much.
@@ -136,7 +141,12 @@ def fit(grams: KneserNey, tokens: Tokens, predictions: Predictions) -> Gate:
         return Gate.constant()
     counted, features = _read(grams, tokens, predictions)
     start = Gate.constant(_best_constant(predictions.nats, counted))
-    return _descended(start, features, predictions.nats, counted)
+    found = _descended(start, features, predictions.nats, counted)
+    nats = float(_mixed(found.logits(features), predictions.nats, counted).sum())
+    for alone, share in ((predictions.nats, _NEARLY_0), (counted, 1 - _NEARLY_0)):
+        if float(alone.sum()) < nats - _COST_OF_PRIOR:
+            return Gate.constant(share)
+    return found
 
 
 def _best_constant(model_nats: Floats, counted_nats: Floats) -> float:

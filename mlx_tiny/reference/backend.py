@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,6 +30,12 @@ class Run(Protocol):
     def weights(self) -> Path: ...
     def checkpoint(self, name: str) -> Path: ...
     def identity(self) -> str: ...
+
+
+class Mixture(Protocol):
+    """Counting, with which a model is mixed."""
+
+    def log_probabilities(self, context: Sequence[int], scores_V: np.ndarray) -> np.ndarray: ...
 
 
 class Tokenizer(Protocol):
@@ -148,7 +154,9 @@ class TorchBackend:
             attention=self._attention,
         )
 
-    def sample(self, state: TrainingState, tokenizer: Tokenizer, *, max_tokens: int, seed: int) -> str:
+    def sample(
+        self, state: TrainingState, tokenizer: Tokenizer, *, max_tokens: int, seed: int, mixed: Mixture | None = None
+    ) -> str:
         standard = Sampling()
         drawn = generate_tokens(
             state.parameters,
@@ -159,6 +167,7 @@ class TorchBackend:
             top_p=standard.top_p,
             seed=seed,
             stop=tokenizer.bos,
+            mixture=None if mixed is None else _probabilities(mixed),
         )
         return tokenizer.decode(list(drawn))
 
@@ -187,3 +196,8 @@ class TorchBackend:
 
     def peak_memory_bytes(self) -> int:
         return held_bytes(self.device)
+
+
+def _probabilities(mixed: Mixture) -> Callable[[list[int], np.ndarray], np.ndarray]:
+    """What `generate_tokens` asks of a mixture."""
+    return lambda window, scores_V: np.exp(mixed.log_probabilities(window, scores_V))

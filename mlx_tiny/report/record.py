@@ -32,6 +32,8 @@ class TextStrength:
     """Those of them that are in the training text of this run."""
     sources: tuple[str, ...] = ()
     """What the user named: files, or a corpus."""
+    with_counting_bits_per_byte: float | None = None
+    """Of the mixture with counting; None for other texts, and in runs without it."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,12 @@ class Report(Record):
     """Whether nothing was held out, so that the model had learned the text on which it was measured."""
     counting_bits_per_byte: float | None = None
     """Of an n-gram that counts the same training text, on the whole validation text; None where nothing is held out."""
+    with_counting_bits_per_byte: float | None = None
+    """Of the mixture of the model with counting, on what the model alone was measured on; None in runs without it."""
+    counting_share: float | None = None
+    """Mean weight of counting in that mixture."""
+    gate_tokens: int | None = None
+    """Kept tokens on which that weight was learned; with 0, it is a half everywhere."""
     weights_checksum: str | None = None
     """Of the weights that the report describes; None in older reports."""
     weights_step: int | None = None

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mlx_tiny.data.labels import label, labels
 from mlx_tiny.data.mixture import Corpus
 from mlx_tiny.errors import TinyError, one_line, printable
 from mlx_tiny.files import atomic_write
@@ -22,13 +21,14 @@ from mlx_tiny.model.parameters import (
 )
 from mlx_tiny.records import EvaluationRecord, StepRecord, read_sealed, to_plain, write_sealed
 from mlx_tiny.report.record import Report, TextStrength
+from mlx_tiny.report.texts import learned_texts, number, rows_of_texts, texts_of, weighted
 from mlx_tiny.study.plan import expectation_of
 from mlx_tiny.tools import plots
-from mlx_tiny.tools.tables import Column, Table, readable
+from mlx_tiny.tools.tables import readable
 from mlx_tiny.training.checkpoint import RunFolder
-from mlx_tiny.training.counted import counting_alone
+from mlx_tiny.training.counted import Counted
+from mlx_tiny.training.counts import split
 from mlx_tiny.training.evaluate import fingerprint
-from mlx_tiny.training.origin import doubts
 from mlx_tiny.training.outcome import Outcome
 from mlx_tiny.units import format_bytes, format_count, format_flops, format_seconds
 
@@ -49,6 +49,8 @@ class Session:
     other_cores: float | None
     """Cores that other programs used while the session trained."""
     expected_memory_bytes: int
+    counted: Sequence[Counted | None]
+    """The strength of counting alone on each text."""
 
 
 def build(
@@ -63,9 +65,9 @@ def build(
     machine = describe()
     training_s = outcome.phases.get("training", 0.0)
     achieved = progress.flops / training_s if training_s else 0.0
-    shares, unique = [part.share for part in corpus.parts], sum(len(part.corpus.train) for part in corpus.parts)
-    floor = _weighted(shares, [part.corpus.floor_bits_per_byte for part in corpus.parts])
-    counted = [counting_alone(part.corpus) for part in corpus.parts]
+    shares = [part.share for part in corpus.parts]
+    floor = weighted(shares, [part.corpus.floor_bits_per_byte for part in corpus.parts])
+    fitted, unique = outcome.fitted, sum(len(split(part, run.config).learned) for part in corpus.parts)
     return Report(
         bits_per_byte=evaluation.bits_per_byte,
         bits_per_event=None if corpus.bytes_per_event is None else evaluation.bits_per_byte * corpus.bytes_per_event,
@@ -73,7 +75,10 @@ def build(
         excess_bits_per_byte=evaluation.bits_per_byte - floor
         if floor is not None and outcome.evaluated_whole
         else None,
-        counting_bits_per_byte=_weighted(shares, [each.bits_per_byte if each else None for each in counted]),
+        counting_bits_per_byte=weighted(shares, [each.bits_per_byte if each else None for each in session.counted]),
+        with_counting_bits_per_byte=evaluation.with_counting_bits_per_byte,
+        counting_share=fitted and fitted.share,
+        gate_tokens=fitted and fitted.kept_tokens,
         perplexity_per_token=evaluation.perplexity,
         evaluated_tokens=evaluation.tokens,
         evaluated_whole_file=outcome.evaluated_whole,
@@ -110,32 +115,9 @@ def build(
         samples=session.samples,
         config=run.config,
         origin=run.origin,
-        texts=_texts(run, corpus, outcome, old),
+        texts=texts_of(run, corpus, outcome, old),
         expected=None if outcome.interrupted or run.origin else expectation_of(run.config, progress.tokens, unique),
     )
-
-
-def _texts(run: RunFolder, corpus: Corpus, outcome: Outcome, old: Sequence[TextStrength]) -> list[TextStrength]:
-    if len(corpus.parts) == 1 and (run.origin is None or outcome.interrupted):
-        return []
-    before = {} if run.origin is None or outcome.interrupted else run.origin.before
-    own = []
-    for part, evaluation in zip(corpus.parts, outcome.parts, strict=True):
-        mark = fingerprint(part.corpus.valid_text_hash)
-        epochs = part.share * outcome.progress.tokens / len(part.corpus.train)
-        strength = evaluation.bits_per_byte, before.get(mark), part.corpus.floor_bits_per_byte
-        text = part.corpus
-        own.append(
-            TextStrength(text.description, part.share, epochs, *strength, mark, sources=text.record.settings.sources)
-        )
-    known = {text.fingerprint for text in own}
-    return [*own, *(text for text in old if text.fingerprint not in known)]
-
-
-def _weighted(shares: Sequence[float], values: Sequence[float | None]) -> float | None:
-    """The mean of the values with these weights, or None where one is missing."""
-    found = [share * value for share, value in zip(shares, values, strict=True) if value is not None]
-    return sum(found) if found and len(found) == len(values) else None
 
 
 def summary(report: Report, path: Path) -> dict[str, str]:
@@ -143,10 +125,12 @@ def summary(report: Report, path: Path) -> dict[str, str]:
     lines = {
         "bits_per_byte": f"{report.bits_per_byte:.4f}",
         "expected": report.expected.describe() if report.expected else "",
-        "bits_per_event": _number(report.bits_per_event, ".3f"),
-        "entropy_floor": _number(report.entropy_floor_bits_per_byte, ".4f"),
-        "excess": _number(report.excess_bits_per_byte, ".4f"),
-        "counting_alone": _number(report.counting_bits_per_byte, ".4f"),
+        "bits_per_event": number(report.bits_per_event, ".3f"),
+        "entropy_floor": number(report.entropy_floor_bits_per_byte, ".4f"),
+        "excess": number(report.excess_bits_per_byte, ".4f"),
+        "counting_alone": number(report.counting_bits_per_byte, ".4f"),
+        "with_counting": number(report.with_counting_bits_per_byte, ".4f"),
+        "counting_share": number(report.counting_share, ".3f"),
         "perplexity_per_token": f"{report.perplexity_per_token:.3f}",
         "parameters": format_count(report.parameters),
         "multiply_adds_per_token": format_count(report.multiply_adds_per_token),
@@ -154,7 +138,7 @@ def summary(report: Report, path: Path) -> dict[str, str]:
         "epochs": f"{report.epochs:.2f}",
         "flops": f"{report.flops:.3g}",
         "tokens_per_s": f"{report.tokens_per_s:.0f}",
-        "utilisation": _number(report.utilisation, ".1%"),
+        "utilisation": number(report.utilisation, ".1%"),
         "other_programs_cores": _other_programs(report),
         "peak_memory": format_bytes(report.peak_memory_bytes),
         "expected_memory": _bytes(report.expected_memory_bytes),
@@ -190,12 +174,12 @@ def _interruption(report: Report) -> str:
 
 def _before_and_after(report: Report) -> dict[str, str]:
     own = [text for text in report.texts if text.share is not None]
-    before = _weighted([text.share or 0.0 for text in own], [text.before for text in own])
-    lines = {"bits_per_byte_before": _number(before, ".4f")}
+    before = weighted([text.share or 0.0 for text in own], [text.before for text in own])
+    lines = {"bits_per_byte_before": number(before, ".4f")}
     old = [text for text in report.texts if text.share is None]
     if len(old) == 1:
         lines["old_text_bits_per_byte"] = f"{old[0].bits_per_byte:.4f}"
-        lines["old_text_bits_per_byte_before"] = _number(old[0].before, ".4f")
+        lines["old_text_bits_per_byte_before"] = number(old[0].before, ".4f")
     return lines
 
 
@@ -239,22 +223,28 @@ def beaten(report: Report) -> bool:
     return report.counting_bits_per_byte is not None and report.counting_bits_per_byte < report.bits_per_byte
 
 
+def with_counting(report: Report) -> str:
+    """Strength of the mixture with counting, and how much of it that is; empty where the run has none."""
+    if report.with_counting_bits_per_byte is None or report.counting_share is None:
+        return ""
+    part = "mostly counting" if report.counting_share > 0.5 else "mostly the model"
+    learned = f"learned on {report.gate_tokens:,} tokens" if report.gate_tokens else "too little text to learn it"
+    return f"{report.with_counting_bits_per_byte:.4f} ({part}: mean weight {report.counting_share:.2f}, {learned})"
+
+
 def _bytes(count: int | None) -> str:
     return "" if count is None else format_bytes(count)
-
-
-def _number(value: float | None, form: str) -> str:
-    return "" if value is None else format(value, form)
 
 
 def _markdown(report: Report) -> str:
     strength = {
         "bits per byte": f"{report.bits_per_byte:.4f}",
         "expected by the law": report.expected.describe() if report.expected else "",
-        "bits per event": _number(report.bits_per_event, ".3f"),
-        "entropy floor of the text": _number(report.entropy_floor_bits_per_byte, ".4f"),
-        "excess over the floor": _number(report.excess_bits_per_byte, ".4f"),
-        "counting alone": _number(report.counting_bits_per_byte, ".4f") + ", stronger than the model" * beaten(report),
+        "bits per event": number(report.bits_per_event, ".3f"),
+        "entropy floor of the text": number(report.entropy_floor_bits_per_byte, ".4f"),
+        "excess over the floor": number(report.excess_bits_per_byte, ".4f"),
+        "counting alone": number(report.counting_bits_per_byte, ".4f") + ", stronger than the model" * beaten(report),
+        "with counting": with_counting(report),
         "perplexity per token": f"{report.perplexity_per_token:.3f}",
         "measured on": f"{report.evaluated_tokens:,} validation tokens"
         + ("" if report.evaluated_whole_file else " (the file's beginning)")
@@ -271,7 +261,7 @@ def _markdown(report: Report) -> str:
         "tokens": f"{report.tokens:,} ({report.epochs:.2f} epochs) in {report.steps:,} steps",
         "model FLOPs": f"{report.flops:.4g}",
         "tokens/s": f"{report.tokens_per_s:,.0f}",
-        "model FLOPs utilisation": _number(report.utilisation, ".1%")
+        "model FLOPs utilisation": number(report.utilisation, ".1%")
         + f" of {format_flops(report.peak_flops_per_s, '/s')} measured",
         "cores taken by other programs": _other_programs(report),
         "peak memory": format_bytes(report.peak_memory_bytes),
@@ -286,12 +276,12 @@ def _markdown(report: Report) -> str:
     machine = {**report.machine.lines(), "backend": report.backend}
     if report.state_at_start is not None:
         machine |= readable({"state at the start": to_plain(report.state_at_start)})
-    parts = [f"# A language model from {one_line(_learned(report))}", ""]
+    parts = [f"# A language model from {one_line(learned_texts(report))}", ""]
     if report.continued:
         parts += [f"**The run has gone on since step {report.steps:,}, of which this report is.**", ""]
     for title, rows in (
         ("Strength", strength),
-        *([("Texts", _rows_of_texts(report))] if report.texts or report.origin else []),
+        *([("Texts", rows_of_texts(report))] if report.texts or report.origin else []),
         ("Cost", cost),
         ("Size", size),
         ("Time in each phase", phases),
@@ -308,73 +298,6 @@ def _markdown(report: Report) -> str:
 
 def _cell(text: str) -> str:
     return one_line(text).replace("|", "\\|")
-
-
-def _rows_of_texts(report: Report) -> dict[str, str]:
-    """A row per text: its bits per byte, its share, and the bits per byte of the weights that the run started from."""
-    rows = {}
-    if report.origin is not None:
-        rows["started from"] = f"{report.origin.run}, step {report.origin.step}"
-        rows["validation text"] = " ".join(doubts(report.origin))
-    for name, text in zip(labels([text.sources for text in report.texts]), report.texts, strict=True):
-        rows[f"bits per byte on {name}"] = _describe_strength(text)
-    origin, measured = report.origin, {text.fingerprint for text in report.texts}
-    if origin and not report.interrupted and not (origin.texts and measured.issuperset(origin.texts)):
-        rows[f"bits per byte on {label(origin.sources)}"] = "not measured: the text is not in the cache"
-    return rows
-
-
-def table_of_texts(report: Report) -> Iterator[str]:
-    """Strength on each of several texts, before and after, as a table in plain text; nothing of a single text."""
-    if not report.texts:
-        return
-    trained_on = Column[tuple[str, TextStrength]](
-        "trained on", lambda row: _trained_on(row[1]), "validation documents that are training text of this run"
-    )
-    table = Table[tuple[str, TextStrength]](
-        lambda row: row[0],
-        [
-            Column("bits per byte", lambda row: f"{row[1].bits_per_byte:.4f}"),
-            Column("before", lambda row: _number(row[1].before, ".4f")),
-            Column("change", lambda row: _number(_change(row[1]), "+.4f"), "a rise is what is forgotten"),
-            Column("share", lambda row: _number(row[1].share, ".3g"), "of the training sequences"),
-            Column("epochs", lambda row: "" if row[1].share is None else f"{row[1].epochs:.2f}"),
-            Column("floor", lambda row: _number(row[1].entropy_floor_bits_per_byte, ".4f"), "entropy of the text"),
-            *([trained_on] if any(text.learned_documents for text in report.texts) else []),
-        ],
-    )
-    yield from table.lines(list(zip(labels([text.sources for text in report.texts]), report.texts, strict=True)))
-    yield from table.legend()
-
-
-def _change(text: TextStrength) -> float | None:
-    return None if text.before is None else text.bits_per_byte - text.before
-
-
-def _learned(report: Report) -> str:
-    """The names of the texts that the model was trained on."""
-    learned = [text.sources for text in report.texts if text.share is not None]
-    return " and ".join(labels(learned)) or label(report.config.data.sources)
-
-
-def _describe_strength(text: TextStrength) -> str:
-    """Strength on one text in a line, such as "1.2345 (before: 2.3456, -1.1111; 0.3 of the sequences)"."""
-    notes = []
-    if text.before is not None:
-        notes.append(f"before: {text.before:.4f}, {text.bits_per_byte - text.before:+.4f}")
-    if text.entropy_floor_bits_per_byte is not None:
-        notes.append(f"entropy floor {text.entropy_floor_bits_per_byte:.4f}")
-    if text.share is not None:
-        notes.append(f"{text.share:.3g} of the sequences, {text.epochs:.2f} epochs")
-    elif text.learned_documents:
-        notes.append(f"trained on {_trained_on(text)} validation documents")
-    else:
-        notes.append("not trained on")
-    return f"{text.bits_per_byte:.4f} ({'; '.join(notes)})"
-
-
-def _trained_on(text: TextStrength) -> str:
-    return f"{text.learned_documents:,} of the {text.documents:,}" if text.learned_documents else ""
 
 
 def _plot(run: RunFolder, path: Path) -> None:

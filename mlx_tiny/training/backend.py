@@ -82,8 +82,10 @@ class Backend(Protocol):
     ) -> Iterator[Iterable[NDArray[np.float64]]]:
         """What `Predictions` consists of, for the same tokens in their order, some at a time."""
 
-    def sample(self, state: Any, tokenizer: Tokenizer, *, max_tokens: int, seed: int) -> str:
-        """A text from its beginning to its end or `max_tokens`."""
+    def sample(
+        self, state: Any, tokenizer: Tokenizer, *, max_tokens: int, seed: int, mixed: Mixed | None = None
+    ) -> str:
+        """A text from its beginning to its end or `max_tokens`; of the mixture with counting if given."""
 
     def all_finite(self, state: Any) -> bool:
         """Whether no weight or moment is NaN or infinite."""
@@ -183,7 +185,9 @@ class MlxBackend:
             asked=train.implementation,
         )
 
-    def sample(self, state: TrainingState, tokenizer: Tokenizer, *, max_tokens: int, seed: int) -> str:
+    def sample(
+        self, state: TrainingState, tokenizer: Tokenizer, *, max_tokens: int, seed: int, mixed: Mixed | None = None
+    ) -> str:
         return sample_text(
             state.parameters,
             self.config.model,
@@ -191,6 +195,7 @@ class MlxBackend:
             max_tokens=max_tokens,
             seed=seed,
             asked=beyond_training(self.config.train.implementation),
+            mixed=mixed,
         )
 
     def all_finite(self, state: TrainingState) -> bool:

@@ -14,6 +14,7 @@ from mlx_tiny.files import make_folder, require_ordinary, require_writable
 from mlx_tiny.records import Progress, from_plain
 from mlx_tiny.training.backend import Backend, State
 from mlx_tiny.training.checkpoint import RunFolder
+from mlx_tiny.training.counts import split
 from mlx_tiny.training.watch import LossWatch
 
 _REPORTS = ("report.json", "report.md", "loss.png")
@@ -103,7 +104,8 @@ def _require_not_begun(run: RunFolder) -> None:
 
 def stream_of(corpus: Corpus, config: RunConfig) -> BatchStream | MixedStream:
     """The batches of a run, from its beginning on."""
-    texts, shares = [part.corpus.train for part in corpus.parts], [part.share for part in corpus.parts]
+    texts = [split(part, config).learned for part in corpus.parts]
+    shares = [part.share for part in corpus.parts]
     asked: dict[str, Any] = {
         "batch_size": config.train.batch_size,
         "context": config.model.context,

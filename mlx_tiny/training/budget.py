@@ -30,6 +30,8 @@ class Budget:
     """Seconds that earlier sessions of the run took; the property `seconds` adds those of this session."""
     clock: Callable[[], float] = time.monotonic
     spent_steps: int = 0
+    aside_s: float = 0.0
+    """Of a budget in seconds, at its end: for what follows the last step."""
     _started_at: float | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -75,16 +77,20 @@ class Budget:
 
     @property
     def fraction(self) -> float:
-        """The fraction of the budget that is spent, 0 to about 1."""
-        return self.spent / self.amount
+        """The fraction of the budget for steps that is spent, 0 to about 1."""
+        return self.spent / self._for_steps
 
     def middle_of_step(self, step_cost: float) -> float:
         """The fraction spent in the middle of the next step, which costs `step_cost` in the unit of the budget."""
-        return (self.spent + step_cost / 2) / self.amount
+        return (self.spent + step_cost / 2) / self._for_steps
 
     def exhausted(self, step_cost: float) -> bool:
         """Whether stopping now is closer to the budget than another step: the middle of that would lie beyond it."""
         return self.middle_of_step(step_cost) >= 1
+
+    @property
+    def _for_steps(self) -> float:
+        return self.amount - self.aside_s
 
     def equals(self, text: str | None) -> bool:
         """Whether `text` is the same amount, perhaps written in another way, as "300s" and "5m" are."""

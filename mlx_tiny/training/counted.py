@@ -7,14 +7,13 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mlx_tiny.data.documents import Progress
 from mlx_tiny.data.prepare import silent
 from mlx_tiny.data.prepared import PreparedCorpus
 from mlx_tiny.errors import TinyError
 from mlx_tiny.files import hash_text
-from mlx_tiny.model.counting import KneserNey
+from mlx_tiny.model.counting import KneserNey, Tokens
 from mlx_tiny.records import Record, read_sealed, write_sealed
 from mlx_tiny.units import format_count
 
@@ -52,10 +51,10 @@ def counting_alone(text: PreparedCorpus, progress: Progress = silent) -> Counted
         if found.text == hashed:
             return found
     progress("count", 0, 1)
-    sample = _sample(text.train, text.tokenizer.bos)
-    grams = KneserNey(sample, text.tokenizer.size, text.tokenizer.bos)
+    tokens = sample(text.train, text.tokenizer.bos, MOST_TOKENS)
+    grams = KneserNey(tokens, text.tokenizer.size, text.tokenizer.bos)
     bits_per_byte = grams.total_nats(text.valid) / math.log(2) / text.valid_bytes
-    counted = Counted(bits_per_byte, grams.orders, len(sample), hashed)
+    counted = Counted(bits_per_byte, grams.orders, len(tokens), hashed)
     with contextlib.suppress(TinyError):  # a cache that cannot be written: it is counted again next time
         write_sealed(path, counted)
     progress("count", 1, 1)
@@ -68,16 +67,17 @@ def described(counted: Counted, text: PreparedCorpus) -> str:
     return f"{counted.orders}-gram{part * (counted.tokens < len(text.train))}"
 
 
-def _sample(tokens: NDArray[np.uint16], bos: int) -> NDArray[np.uint16]:
-    """All tokens of a training file; of a long one, whole documents from all over it, at most `MOST_TOKENS` tokens."""
-    if len(tokens) <= MOST_TOKENS:
+def sample(tokens: Tokens, bos: int, most: int) -> Tokens:
+    """All tokens of a training file; of a long one, whole documents from all over it, at most so many tokens."""
+    if len(tokens) <= most:
         return np.asarray(tokens)
     starts = np.linspace(0, len(tokens), _STRETCHES, endpoint=False).astype(np.int64)
-    stretches = [np.asarray(tokens[start : start + MOST_TOKENS // _STRETCHES]) for start in starts]
+    length = max(1, most // _STRETCHES)
+    stretches = [np.asarray(tokens[start : start + length]) for start in starts]
     return np.concatenate([_whole_documents(stretch, bos) for stretch in stretches])
 
 
-def _whole_documents(tokens: NDArray[np.uint16], bos: int) -> NDArray[np.uint16]:
+def _whole_documents(tokens: Tokens, bos: int) -> Tokens:
     """From the first BOS to before the last one; everything where there are not two."""
     begins = np.flatnonzero(tokens == bos)
     return tokens[begins[0] : begins[-1]] if len(begins) > 1 else tokens

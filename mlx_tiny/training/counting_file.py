@@ -18,6 +18,7 @@ from mlx_tiny.files import explained
 from mlx_tiny.machine.memory import require
 from mlx_tiny.model.counting import KneserNey, Tokens, counting_bytes
 from mlx_tiny.model.mixing import Gate, Mixed
+from mlx_tiny.tools.processes import again
 from mlx_tiny.training.arrays import open_arrays, require_identity, require_whole, save_arrays
 from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.device_errors import DeviceError
@@ -72,6 +73,8 @@ def read_counting(run: RunFolder, tell: Callable[[str], None] = lambda _: None) 
     """The tokens and the gate of `load_counting`, which see for arguments and errors."""
     path, size = counting_path(run), run.config.model.vocabulary_size
     if not path.exists():
+        if run.config.train.counting and run.has_ended():
+            tell(f"warning: {path} is missing ({again('train', '--resume', str(run.path))} writes it again)")
         return None
     if not run.has_ended():
         tell("Counting belongs to the finished model: the weights of the last checkpoint are used without it.")

@@ -15,6 +15,13 @@ from mlx_tiny.training.arrays import OTHER_VERSION
 # Settings that may change when a run is resumed.
 _HOW_OFTEN = ("evaluations", "evaluation_tokens", "checkpoints", "samples")
 _BY_WHAT = ("backend", "implementation", "compile")
+# Settings that the first runs of this format did not have, and the value that means what these did.
+_LATER = (
+    ("train", "counting", False),
+    ("train", "order", "cut"),
+    ("train", "short_sequences", 0.0),
+    ("train", "small_batches", 0.0),
+)
 _SEALED = ("corpus", "origin")
 
 
@@ -35,6 +42,9 @@ class Described:
         config = to_plain(self.config)
         for name in (*_HOW_OFTEN, *_BY_WHAT, "budget"):
             config["train"].pop(name)
+        for section, name, before in _LATER:
+            if config[section][name] == before:
+                config[section].pop(name)
         origin = [] if self.origin is None else [self.origin.weights]
         parts = self.corpus.tokenizer, self.corpus.key, *origin
         return hash_text(plain_text(config), *parts)[:16]
@@ -60,6 +70,10 @@ def read_described(path: Path) -> Described:
             got=version,
             remedy=OTHER_VERSION,
         )
+    config = values.get("config")
+    for section, name, before in _LATER:
+        if isinstance(config, dict) and isinstance(settings := config.get(section), dict):
+            settings.setdefault(name, before)
     described = from_plain(Described, values, what)
     if found not in (None, seal(_sealed(values))):  # runs of older versions have no seal
         raise TinyError(

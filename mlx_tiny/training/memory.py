@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from mlx_tiny.config import RunConfig
 from mlx_tiny.linux.lanes import lanes, on_cpu
 from mlx_tiny.machine.buffers import cache_limit_bytes
+from mlx_tiny.model.counting import TABLES_SHARE, counting_bytes
 from mlx_tiny.model.memory import (
     FLOAT_BYTES,
     PROCESS_BYTES,
@@ -44,11 +45,17 @@ class Estimate:
         return round(sum(self.parts.values()))
 
 
-def estimate(config: RunConfig) -> Estimate:
-    """The memory that training takes on this machine, by part."""
+def estimate(config: RunConfig, counted_tokens: int = 0) -> Estimate:
+    """The memory that training takes on this machine, by part.
+
+    Args:
+        counted_tokens: of the training text, where that is known.
+    """
     torch = config.train.backend == "torch"
-    arrays = _largest(_at_the_head(config), _at_the_update(config))
-    state = _state(config)
+    tables = counting_bytes(counted_tokens) * TABLES_SHARE
+    building = {"building n-grams": counting_bytes(counted_tokens) - tables}
+    arrays = _largest(_at_the_head(config), _at_the_update(config), building)
+    state = {**_state(config), "n-grams": tables}
     held = sum(state.values()) + sum(arrays.values())
     if torch or on_cpu():
         kept = {"holes in the heap": _HOLES * _largest_array(config)}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from mlx_tiny.records import Progress
 from mlx_tiny.training.backend import State
+from mlx_tiny.training.counts import Fitted
 from mlx_tiny.training.evaluate import Evaluation
 
 
@@ -29,3 +30,5 @@ class Outcome:
     """`last`, or `best` where an earlier checkpoint was better on the same validation tokens."""
     weights_step: int
     """The step after which the weights were these."""
+    fitted: Fitted | None = None
+    """Counting with its gate; None where the run does not count."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -10,15 +12,18 @@ from typing import Any, NamedTuple, cast
 
 from mlx_tiny.data.mixture import Corpus
 from mlx_tiny.errors import TinyError
+from mlx_tiny.model.mixing import Mixed
 from mlx_tiny.model.parameters import training_flops_per_token
 from mlx_tiny.optim.schedule import muon_momentum, rate_multiplier
 from mlx_tiny.records import EvaluationRecord, FinalRecord, Progress, StepRecord, from_plain
 from mlx_tiny.tools.signals import Interruption
 from mlx_tiny.training.backend import Backend, MlxBackend, State, evaluate_text
 from mlx_tiny.training.beginning import begin, require_data_of, stream_of
-from mlx_tiny.training.budget import Budget, Milestones
+from mlx_tiny.training.budget import Milestones
 from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.clock import Clock
+from mlx_tiny.training.counting_file import save_counting
+from mlx_tiny.training.counts import FORWARD_SHARE, Counting, Fitted, account
 from mlx_tiny.training.device_errors import device_errors_explained
 from mlx_tiny.training.evaluate import Evaluation, combined
 from mlx_tiny.training.growth import batch_at, stages
@@ -84,9 +89,8 @@ class Trainer:
         self.stream.seek(progress.sequences)
         self.clock = Clock()
         self.phases = Phases(self.clock, progress.phases, self._tell_gap)
-        self.budget = Budget(
-            self.config.train.budget, progress.tokens, progress.flops, progress.seconds, self.clock, progress.step
-        )
+        self.budget = account(self.config.train, progress, self.clock)
+        self.counting: Counting | None = None
         self._ended = self.budget.equals(progress.spent_budget)
         self.step_number, self.best = progress.step, progress.best_bits_per_byte
         self.restarts = max(progress.restarts, restarts)
@@ -115,6 +119,12 @@ class Trainer:
         with self.interruption.answering(), self.clock.watched(), explained:
             with self.phases.phase(_COMPILING):
                 self._warm_up()
+            self.budget.start()
+            if self.config.train.counting:
+                self.listener.wait("counting")
+                with self.phases.phase("counting"):
+                    self.counting = Counting(self.corpus, self.config, self.clock)
+                self.budget.aside_s += self.counting.again_s
             try:
                 self.interruption.hold("the run is saved and reported")
                 self._spend()
@@ -139,7 +149,6 @@ class Trainer:
         self.stream.seek(position)
 
     def _spend(self) -> None:
-        self.budget.start()
         self._last_settled = self.budget.seconds
         train = self.config.train
         fraction = self.budget.fraction
@@ -186,8 +195,7 @@ class Trainer:
         now = self.budget.seconds
         self._recent.append((oldest.tokens, now - self._last_settled))
         self._last_settled = now
-        tokens, seconds = map(sum, zip(*self._recent, strict=True))
-        self._step_s = seconds / len(self._recent)
+        self._step_s = sum(seconds for _, seconds in self._recent) / len(self._recent)
         record = StepRecord(
             step=oldest.step,
             loss=value,
@@ -196,10 +204,15 @@ class Trainer:
             seconds=now,
             fraction=oldest.fraction,
             multiplier=oldest.multiplier,
-            tokens_per_s=tokens / max(seconds, 1e-9),
+            tokens_per_s=self._tokens_per_s,
         )
         self.run.metrics.append(record)
         self.listener.step(record)
+
+    @property
+    def _tokens_per_s(self) -> float:
+        """Over the last few steps."""
+        return sum(tokens for tokens, _ in self._recent) / max(sum(seconds for _, seconds in self._recent), 1e-9)
 
     def _drain(self) -> None:
         with self.phases.phase("training"):
@@ -227,14 +240,16 @@ class Trainer:
             self.best = bits_per_byte
             self._checkpoint("best")
 
-    def _evaluate(self, state: State, limit_tokens: int | None) -> tuple[Evaluation, tuple[Evaluation, ...]]:
+    def _evaluate(
+        self, state: State, limit_tokens: int | None, mixed: Mixed | None = None
+    ) -> tuple[Evaluation, tuple[Evaluation, ...]]:
         """Strength on the whole data, and on each of its texts, which have their shares of a limit."""
         parts, context = self.corpus.parts, self.config.model.context
         with self._pause("evaluation" if limit_tokens else "final evaluation"):
             limits = [limit_tokens and max(context, round(part.share * limit_tokens)) for part in parts]
             found = self.interruption.surely(
                 lambda: tuple(
-                    evaluate_text(self.backend, state, part.corpus, limit)
+                    evaluate_text(self.backend, state, part.corpus, limit, mixed)
                     for part, limit in zip(parts, limits, strict=True)
                 )
             )
@@ -274,6 +289,7 @@ class Trainer:
         self.listener.sample(fraction, text)
 
     def _finish(self) -> Outcome:
+        fitted = self._fit_in_time()
         self.listener.wait("the final evaluation")
         self._ended = not self.interruption.requested
         progress = self._checkpoint("last")
@@ -282,19 +298,49 @@ class Trainer:
             limited = self._evaluate(state, self.config.train.evaluation_tokens)[0].bits_per_byte
             if limited > self.best:
                 state, source, step = self._best_or(state)
-        evaluation, parts, whole = self._final_evaluation(state)
+        if fitted is None or source != "last":
+            fitted = self._fit(state)
+        evaluation, parts, whole = self._final_evaluation(state, fitted and fitted.mixed)
         account = progress.step, progress.tokens, progress.seconds
-        self.run.metrics.append(FinalRecord(*account, evaluation.bits_per_byte))
+        strength = evaluation.bits_per_byte, evaluation.with_counting_bits_per_byte
+        self.run.metrics.append(FinalRecord(*account, *strength))
         self.backend.save_weights(self.run, state, progress.step)
+        if fitted is not None:
+            save_counting(self.run, fitted.counted, fitted.mixed.gate)
         interrupted, phases = self.interruption.name, dict(self.phases.seconds)
-        return Outcome(state, progress, evaluation, parts, whole, interrupted, phases, source, step)
+        return Outcome(state, progress, evaluation, parts, whole, interrupted, phases, source, step, fitted)
 
-    def _final_evaluation(self, state: State) -> tuple[Evaluation, tuple[Evaluation, ...], bool]:
+    def _fit_in_time(self) -> Fitted | None:
+        """Counting with a gate for the last weights, fitted in the time set aside; None where that is not to be."""
+        counting = self.counting
+        with self.interruption.cut():
+            if counting and self.budget.aside_s and not (self._ended or self.interruption.requested):
+                return self._fit(self.state, FORWARD_SHARE * (self.budget.aside_s - counting.again_s))
+        return None
+
+    def _fit(self, state: State, seconds: float | None = None) -> Fitted | None:
+        """Counting with a gate for these weights; None where the run does not count.
+
+        Args:
+            seconds: that the predictions may take; by default they are those of all kept tokens, or of few after an
+                interruption.
+        """
+        if (counting := self.counting) is None:
+            return None
+        limit = self.config.train.evaluation_tokens if self.interruption.requested else math.inf
+        with self._pause("gate"):
+            until = math.inf if seconds is None else self.clock() + seconds
+            if seconds is not None:  # a forward pass takes a third of a step
+                limit = round(3 * self._tokens_per_s * seconds)
+            predict = functools.partial(self.backend.predictions, state, limit_tokens=None)
+            return self.interruption.surely(lambda: counting.fit(predict, limit, lambda: self.clock() >= until))
+
+    def _final_evaluation(self, state: State, mixed: Mixed | None) -> tuple[Evaluation, tuple[Evaluation, ...], bool]:
         """Strength on the whole data, or on its beginning where a signal has come or comes meanwhile; and which."""
         if not self.interruption.requested:
             with self.interruption.cut():
-                return *self._evaluate(state, None), True
-        return *self._evaluate(state, self.config.train.evaluation_tokens), False
+                return *self._evaluate(state, None, mixed), True
+        return *self._evaluate(state, self.config.train.evaluation_tokens, mixed), False
 
     def _best_or(self, last: State) -> tuple[State, str, int]:
         """The best checkpoint and its step, or the last weights if the best checkpoint is missing or damaged."""

@@ -19,12 +19,13 @@ from mlx_tiny.data.prepared import PreparedCorpus
 from mlx_tiny.machine.state import State
 from mlx_tiny.model.parameters import parameter_count, parameters_by_group, training_flops_per_token
 from mlx_tiny.records import EvaluationRecord, StepRecord, read_sealed
-from mlx_tiny.report import report
+from mlx_tiny.report import report, texts
 from mlx_tiny.report.record import Report
 from mlx_tiny.study.law import Expectation
 from mlx_tiny.tools import plots
 from mlx_tiny.training.checkpoint import RunFolder
-from mlx_tiny.training.counted import counting_alone
+from mlx_tiny.training.counted import Counted
+from mlx_tiny.training.counts import split
 from mlx_tiny.training.outcome import Outcome
 
 STEPS = 12
@@ -39,6 +40,7 @@ SESSION = report.Session(
     state_at_start=State("battery at 9 %", None, None),
     other_cores=None,
     expected_memory_bytes=111_000_000,
+    counted=[Counted(0.5, 6, 1000, "")],
 )
 
 
@@ -70,7 +72,9 @@ def test_the_numbers_are_the_runs_and_fit_together(ended: Ended) -> None:
     assert built.bits_per_byte == evaluation.nats / math.log(2) / evaluation.bytes
     assert built.perplexity_per_token == pytest.approx(math.exp(evaluation.nats / evaluation.tokens))
     assert built.evaluated_tokens == len(ended.corpus.valid) - 1
-    assert built.epochs == pytest.approx(STEPS * STEP_TOKENS / len(ended.corpus.train))
+    assert built.epochs == pytest.approx(
+        STEPS * STEP_TOKENS / len(split(ended.corpus.parts[0], ended.run.config).learned)
+    )
     assert built.flops == pytest.approx(STEPS * STEP_TOKENS * training_flops_per_token(model))
     assert built.tokens_per_s == pytest.approx(built.tokens / built.seconds)
     assert built.phases_s == {"prepare data": 0.5, **ended.outcome.phases}
@@ -106,7 +110,7 @@ def test_a_known_entropy_gives_floor_and_excess(ended: Ended) -> None:
 
 def test_counting_alone_is_told_beside_the_model(ended: Ended) -> None:
     built = ended.report()
-    assert built.counting_bits_per_byte == counting_alone(ended.corpus).bits_per_byte
+    assert built.counting_bits_per_byte == 0.5
     assert report.summary(built, ended.run.path)["counting_alone"] == f"{built.counting_bits_per_byte:.4f}"
     for strength, weaker in ((9.0, True), (0.1, False)):
         other = dataclasses.replace(built, bits_per_byte=strength)
@@ -169,13 +173,13 @@ def test_several_texts_are_a_table_with_what_is_forgotten(ended: Ended) -> None:
     own = report.TextStrength("own text", 1.0, 2.5, 1.25, 2.0, None, "f", sources=("/a/new.txt",))
     old = dataclasses.replace(own, sources=("/b/old.txt",), share=None, bits_per_byte=2.5)
     built = dataclasses.replace(ended.report(), texts=[own, old])
-    heading, new, forgotten, *_ = report.table_of_texts(built)
+    heading, new, forgotten, *_ = texts.table_of_texts(built)
     assert heading.split() == ["bits", "per", "byte", "before", "change", "share", "epochs"]
     assert new.split() == ["new.txt", "1.2500", "2.0000", "-0.7500", "1", "2.50"]
     assert forgotten.split() == ["old.txt", "2.5000", "2.0000", "+0.5000"]
     text = report._markdown(built)
     assert text.startswith("# A language model from new.txt\n") and "| bits per byte on old.txt | 2.5000" in text
-    assert list(report.table_of_texts(ended.report())) == []
+    assert list(texts.table_of_texts(ended.report())) == []
 
 
 def test_the_markdown_has_every_section_and_whole_tables(ended: Ended) -> None:

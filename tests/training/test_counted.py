@@ -88,7 +88,7 @@ def test_a_long_text_is_counted_in_whole_documents_from_all_over(
     monkeypatch.setattr(counted, "MOST_TOKENS", most)
     monkeypatch.setattr(counted, "_STRETCHES", 4)
     documents = {tuple(map(int, part)) for part in np.split(corpus.train, np.flatnonzero(corpus.train == bos))}
-    sample = counted._sample(corpus.train, bos)
+    sample = counted.sample(corpus.train, bos, most)
     parts = [tuple(map(int, part)) for part in np.split(sample, np.flatnonzero(sample == bos)) if len(part)]
     assert len(sample) <= most and len(parts) > 4 and documents.issuperset(parts)
     found = counting_alone(corpus)

@@ -132,7 +132,7 @@ def test_a_second_interruption_ends_at_once(tmp_path: Path, monkeypatch: pytest.
 
 def test_an_interrupted_final_evaluation_is_made_on_the_beginning(tmp_path: Path) -> None:
     """The budget is spent then, so that the next session only evaluates."""
-    run = create_run(tmp_path / "run", tiny_config(tmp_path, budget=tokens(5), evaluations=1))
+    run = create_run(tmp_path / "run", tiny_config(tmp_path, budget=tokens(5), evaluations=1, counting=False))
     session, seen = tiny_trainer(run), list[int]()
     sound = session.backend.evaluate
 

@@ -61,14 +61,15 @@ def test_the_loss_falls_and_everything_is_reported(tmp_path: Path) -> None:
     *records, final = run.metrics.read()
     assert records[:15] == recorder.steps[:15] and [r for r in records if r.kind == "step"] == recorder.steps
     assert [r for r in records if r.kind == "evaluation"] == recorder.evaluations
-    end = outcome.progress
-    assert final == FinalRecord(60, 60 * STEP_TOKENS, end.seconds, outcome.evaluation.bits_per_byte)
+    end, strength = outcome.progress, outcome.evaluation
+    strengths = strength.bits_per_byte, strength.with_counting_bits_per_byte
+    assert final == FinalRecord(60, 60 * STEP_TOKENS, end.seconds, *strengths)
     assert bits(run.load_weights()) == bits(outcome.state.parameters)
     assert not [path for path in run.path.rglob(".*")]
 
 
 def test_the_final_evaluation_takes_the_whole_validation_file(tmp_path: Path) -> None:
-    config = tiny_config(tmp_path, budget=tokens(6))
+    config = tiny_config(tmp_path, budget=tokens(6), counting=False)
     _, outcome, _ = train_whole(tmp_path / "run", config)
     corpus = tiny_corpus(config)
     whole = evaluate(outcome.state.parameters, config.model, corpus.valid, corpus.valid_bytes)
@@ -114,7 +115,8 @@ def test_a_budget_of_time_ends_in_time(tmp_path: Path, monkeypatch: pytest.Monke
             moment += pause_s
 
     monkeypatch.setattr(trainer, "Clock", lambda: Clock(lambda: moment))
-    run, recorder = create_run(tmp_path / "run", tiny_config(tmp_path, budget="1s", evaluations=3, samples=1)), Taking()
+    config = tiny_config(tmp_path, budget="1s", evaluations=3, samples=1, counting=False)
+    run, recorder = create_run(tmp_path / "run", config), Taking()
     outcome = tiny_trainer(run, recorder).train()
     assert outcome.progress.seconds == pytest.approx(1, abs=step_s)
     assert len(recorder.steps) == pytest.approx((1 - 3 * pause_s) / step_s, abs=1)
@@ -135,7 +137,8 @@ def test_rates_are_those_in_the_middle_of_a_step(budget: str, tmp_path: Path, mo
     monkeypatch.setattr(MlxBackend, "start", step)
     monkeypatch.setattr(MlxBackend, "wait", step)
     rates = {"warmup": 0.5, "cooldown": 0.5}
-    run, recorder = create_run(tmp_path / "run", tiny_config(tmp_path, budget=budget, schedule=rates)), Recorder()
+    config, recorder = tiny_config(tmp_path, budget=budget, schedule=rates, counting=False), Recorder()
+    run = create_run(tmp_path / "run", config)
     tiny_trainer(run, recorder).train()
     multipliers = [report.multiplier for report in recorder.steps]
     assert multipliers[0] == pytest.approx(0.05), "not 0, or the step would be lost"
@@ -339,6 +342,7 @@ def test_each_phase_is_timed(tmp_path: Path) -> None:
     began = time.monotonic()
     _, outcome, _ = train_whole(tmp_path / "run", tiny_config(tmp_path, samples=1))
     expected = {"compile and warm up", "data", "training", "evaluation", "checkpoints", "samples", "final evaluation"}
+    expected |= {"counting", "gate"}
     assert outcome.phases.keys() - {"gaps"} == expected  # on a busy machine there are gaps
     assert all(seconds > 0 for seconds in outcome.phases.values())
     assert sum(outcome.phases.values()) < time.monotonic() - began
