@@ -126,7 +126,7 @@ def _work_of_first(sound: Sequence[Run], measure: str, curve: Sequence[Run], oth
     interval = "" if margin is None else f"95 % interval {low:.2f} to {high:.2f}, "
     strength = f"{_label(sound[0].arm, measure)} at {Mean.of(_values(sound, measure)).mean:.4f} bits per byte"
     times = f"{_label(curve[0].arm, other)} needs {math.exp(found.mean):.2f} times its work for as much"
-    return f"{strength}: {times}, {interval}{found.count} pairs."
+    return f"{strength}: {times}, {interval}pairs: {found.count}."
 
 
 def _label(arm: str, measure: str) -> str:

@@ -83,7 +83,7 @@ def carry_out(
     done = {(run.arm, run.seed) for run in results.runs if run.share == share}
     missing = [(arm, seed) for arm, seed in _order(arms, seeds) if (arm.name, seed) not in done]
     if missing:
-        tell(f"runs: {len(missing)}, of {len(arms)} arms and {len(seeds)} seeds{_at(share)}")
+        tell(f"runs: {len(missing)} (arms: {len(arms)}, seeds: {len(seeds)}){_at(share)}")
     took_s = 0.0
     for number, (arm, seed) in enumerate(missing, 1):
         run = perform(arm, seed, share, results.path)
