@@ -49,7 +49,7 @@ def command(as_json: bool, **flags: Any) -> None:
     budget = Budget(asked["train"].get("budget", TrainConfig.budget))
     speeds = Speeds(session.backend_kind(asked["train"].get("backend", TrainConfig.backend)))
     plan = Plan.of(name, budget, asked, Text.of(source), speeds)
-    with Waiting("measuring the machine"):
+    with Waiting("measuring the machine, for which steps are compiled"):
         plan.measure()
         chosen = None if name in PRESETS else plan.choose()
     candidates = [plan.candidate(size) for size in plan.sizes]

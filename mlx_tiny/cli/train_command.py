@@ -120,7 +120,7 @@ def _start(path: Path, flags: dict[str, Any]) -> None:
         RunFolder.require_free(path)  # before the data is prepared in vain
         asked = {section: user_settings(flags, section) for section in SECTIONS}
         source = session.own_source(asked["data"])
-    with Waiting("measuring the machine"):
+    with Waiting("measuring the machine, for which steps are compiled"):
         config, reason = _planned(asked, source or resolve_data(DataConfig(**asked["data"])))
         source = source or resolve_data(config.data)
     # So that a resumed run uses the same data even if TinyStories has been downloaded in between.

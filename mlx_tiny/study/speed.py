@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import statistics
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,7 +13,6 @@ import numpy as np
 
 from mlx_tiny.config import RunConfig
 from mlx_tiny.linux.warmup import CompilingAhead
-from mlx_tiny.machine.load import best_look
 from mlx_tiny.model.parameters import training_flops_per_token
 from mlx_tiny.training.backend import Backend, MlxBackend
 
@@ -50,14 +50,12 @@ def measured_tokens_per_s(config: RunConfig, make_backend: Callable[[RunConfig],
     seconds(1)  # compiles
     together = max(1, min(_MOST_TOGETHER, int(_TOGETHER_S / seconds(1))))
 
-    def look() -> float:
-        durations: list[float] = []
-        started = time.monotonic()
-        while not durations or time.monotonic() - started < _MEASURED_SECONDS:
-            durations.append(seconds(together))
-        return config.train.batch_size * config.model.context / min(durations)
-
-    return best_look(look)[0]
+    durations: list[float] = []
+    started = time.monotonic()
+    while not durations or time.monotonic() - started < _MEASURED_SECONDS:
+        durations.append(seconds(together))
+    # The median, because other programs that slow these steps down will do the same to those of the run.
+    return config.train.batch_size * config.model.context / statistics.median(durations)
 
 
 def pauses_s(config: RunConfig, tokens_per_s: float) -> float:
