@@ -17,10 +17,11 @@ from mlx_tiny.data.find import NAMED
 from mlx_tiny.errors import TinyError
 from mlx_tiny.machine.memory import little_bytes
 from mlx_tiny.model.parameters import matrix_parameters, parameter_count, training_flops_per_token
-from mlx_tiny.records import to_plain
+from mlx_tiny.records import Progress, to_plain
 from mlx_tiny.study.law import Expectation, Law, known_laws, law_for
 from mlx_tiny.study.speed import Speeds, pauses_s
 from mlx_tiny.training.budget import Budget
+from mlx_tiny.training.counts import account
 from mlx_tiny.training.memory import estimate, fitting_micro_batches
 from mlx_tiny.units import format_count
 
@@ -319,7 +320,9 @@ def expected_tokens(budget: Budget, config: RunConfig, tokens_per_s: Callable[[R
     if budget.quantity == "flops":
         return budget.amount / training_flops_per_token(config.model)
     speed = tokens_per_s(config)
-    return speed * max(_LEAST_STEPPING * budget.amount, budget.amount - pauses_s(config, speed))
+    for_counting_s = account(replace(config.train, budget=budget.text), Progress()).aside_s
+    training_s = budget.amount - for_counting_s - pauses_s(config, speed)
+    return speed * max(_LEAST_STEPPING * budget.amount, training_s)
 
 
 def sparing(config: RunConfig, *, in_parts: bool = True) -> RunConfig | None:

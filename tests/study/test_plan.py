@@ -72,7 +72,7 @@ def test_a_larger_budget_buys_a_larger_model(unit: str, recipe: str) -> None:
 
 
 @pytest.mark.usefixtures("machine")
-@pytest.mark.parametrize("text", ["2Tflop", "100s", "4000s"])
+@pytest.mark.parametrize("text", ["2Tflop", "50s", "99s"])
 def test_the_strongest_size_within_the_budget_is_taken(text: str) -> None:
     budget, reached = Budget(text), {}
     for preset in ladder(STRONGEST):
@@ -80,7 +80,9 @@ def test_the_strongest_size_within_the_budget_is_taken(text: str) -> None:
         flops = budget.amount
         if budget.quantity == "seconds":
             tokens_per_s = MEASURED_FLOPS_PER_S / training_flops_per_token(config.model)
-            flops = MEASURED_FLOPS_PER_S * max(0.2 * budget.amount, budget.amount - pauses_s(config, tokens_per_s))
+            flops = MEASURED_FLOPS_PER_S * max(
+                0.2 * budget.amount, 0.96 * budget.amount - pauses_s(config, tokens_per_s)
+            )
         tokens = flops / training_flops_per_token(config.model)
         reached[preset.name] = SURFACE.bits_per_byte(matrix_parameters(config.model), tokens)
     assert choose("auto", budget).preset.name == min(reached, key=lambda name: reached[name])
