@@ -24,6 +24,8 @@ _SCALE = 4.0
 """All features but the order are divided by it, so that they are about as large as 1."""
 _PULL = 0.3
 """Nats per square of a weight's distance from its start, so that few tokens change little."""
+_LEAST_TOKENS = 100
+"""With 20 tokens a gate was worse than a constant, and with 100 a little better."""
 _PRIOR_TOKENS = 10.0
 """Tokens that the prior counts for when the constant weight is chosen, half of them for each part."""
 _NEARLY_0 = 1e-6
@@ -135,13 +137,14 @@ def fit(grams: KneserNey, tokens: Tokens, predictions: Predictions) -> Gate:
 
     Args:
         grams: of other text, or the gate would trust counting too much.
-        tokens, predictions: as for `Mixed.nats`; with no predictions the gate is the constant `PRIOR_SHARE`.
+        tokens, predictions: as for `Mixed.nats`; few predictions give a constant, and none gives `PRIOR_SHARE`.
     """
     if not len(predictions.nats):
         return Gate.constant()
     counted, features = _read(grams, tokens, predictions)
     start = Gate.constant(_best_constant(predictions.nats, counted))
-    found = _descended(start, features, predictions.nats, counted)
+    few = len(predictions.nats) < _LEAST_TOKENS
+    found = start if few else _descended(start, features, predictions.nats, counted)
     nats = float(_mixed(found.logits(features), predictions.nats, counted).sum())
     for alone, share in ((predictions.nats, _NEARLY_0), (counted, 1 - _NEARLY_0)):
         if float(alone.sum()) < nats - _COST_OF_PRIOR:
