@@ -9,21 +9,21 @@ from __future__ import annotations
 import fnmatch
 import itertools
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
 
 from benchmarks.command_line import start
-from mlx_tiny.config import RunConfig
-from mlx_tiny.config.presets import RECIPES, STRONGEST, Recipe, preset_called
+from mlx_tiny.config.presets import RECIPES, STRONGEST
 from mlx_tiny.errors import TinyError
 from mlx_tiny.model.parameters import matrix_parameters
-from mlx_tiny.records import read, read_sealed, to_plain, write
+from mlx_tiny.records import read, read_sealed, write
 from mlx_tiny.report.record import Report
 from mlx_tiny.study.law import LAWS, Law, Laws, MeasuredRun, Surface
-from mlx_tiny.study.plan import decisive
+from mlx_tiny.study.plan import of_recipe
 from mlx_tiny.tools.tables import Column, Table
 from mlx_tiny.units import format_count
 
@@ -108,7 +108,13 @@ def _descend(
     return at, now
 
 
-def law(text: str, recipe: Recipe, runs: Sequence[MeasuredRun], floor: float | None = None) -> Law:
+def law(
+    text: str,
+    recipe: str,
+    settings: dict[str, dict[str, Any]],
+    runs: Sequence[MeasuredRun],
+    floor: float | None = None,
+) -> Law:
     """The law of these runs, with its uncertainty."""
     fitted, random = fit(runs, floor), np.random.default_rng(0)
     resampled: list[Surface] = []
@@ -119,20 +125,19 @@ def law(text: str, recipe: Recipe, runs: Sequence[MeasuredRun], floor: float | N
     off = [np.log(fitted.bits_per_byte(run.parameters, run.effective_tokens) / run.bits_per_byte) for run in runs]
     free = max(1, len(runs) - 5)
     scatter = float(np.sqrt(np.sum(np.square(off)) / free))
-    return Law(text, recipe.name, to_plain(recipe.settings), fitted, resampled, scatter, list(runs))
+    return Law(text, recipe, settings, fitted, resampled, scatter, list(runs))
 
 
-def measured(folder: Path, recipe: str) -> tuple[MeasuredRun, float | None]:
-    """What a finished run reached, and the entropy of its text, where that is known.
+def measured(folder: Path) -> tuple[MeasuredRun, Report]:
+    """What a finished run reached, and its report.
 
     Raises:
-        TinyError: no report, a damaged one, or one of a run that was interrupted or had other settings than the recipe.
+        TinyError: no report, a damaged one, or one of a run that was interrupted.
     """
     report = read_sealed(folder / "report.json", Report, "report of the run")
     if report.interrupted or not report.evaluated_whole_file:
         raise TinyError(f"The run at {folder} was interrupted", remedy="Leave it out")
     config = report.config
-    _require_recipe(config, recipe, folder)
     run = MeasuredRun(
         size=f"{config.model.layers}x{config.model.width}",
         parameters=matrix_parameters(config.model),
@@ -141,23 +146,27 @@ def measured(folder: Path, recipe: str) -> tuple[MeasuredRun, float | None]:
         seed=config.train.seed,
         bits_per_byte=report.bits_per_byte,
     )
-    return run, report.entropy_floor_bits_per_byte
+    return run, report
 
 
-def _require_recipe(config: RunConfig, recipe: str, folder: Path) -> None:
-    """Refuse a run that is not, but for its size, as the presets of the recipe are."""
-    model = config.model
-    names = ("layers", "width", "heads", "key_value_heads", "head_width", "hidden")
-    size = {"model": {name: getattr(model, name) for name in names}, "data": {"vocabulary_size": model.vocabulary_size}}
-    usual = decisive(preset_called(f"{recipe}-mini").config(size))
-    for section, settings in decisive(config).items():
-        for name, value in settings.items():
-            if value != usual[section][name]:
-                raise TinyError(
-                    f"The run at {folder} is not one of the recipe {recipe}",
-                    expected=f"{name} {usual[section][name]}",
-                    got=value,
-                )
+def common_settings(reports: Mapping[Path, Report]) -> dict[str, dict[str, object]]:
+    """The settings of the recipe of all runs, by their folders.
+
+    Raises:
+        TinyError: one has other settings than the first.
+    """
+    settings = {folder: of_recipe(report.config) for folder, report in reports.items()}
+    first = next(iter(settings.values()))
+    for folder, own in settings.items():
+        for section, values in own.items():
+            for name, value in values.items():
+                if value != first[section][name]:
+                    raise TinyError(
+                        f"The run at {folder} is not of the recipe of the first",
+                        expected=f"{name} {first[section][name]}",
+                        got=value,
+                    )
+    return first
 
 
 def lines(found: Law, held_out: Sequence[MeasuredRun]) -> Iterator[str]:
@@ -196,11 +205,13 @@ def lines(found: Law, held_out: Sequence[MeasuredRun]) -> Iterator[str]:
 )
 def command(folders: tuple[Path, ...], text: str, recipe: str, hold_out: str, output: Path) -> None:
     """Fit the law to finished runs, and say how well it predicts those that are held out."""
-    found = [(fnmatch.fnmatch(folder.name, hold_out), *measured(folder, recipe)) for folder in folders]
-    floors = {floor for _, _, floor in found if floor is not None}
-    floor = statistics.fmean(floors) if floors else None
-    fitted = law(text, RECIPES[recipe], [run for held, run, _ in found if not held], floor)
-    click.echo("\n".join(lines(fitted, [run for held, run, _ in found if held])))
+    found = {folder: measured(folder) for folder in folders}
+    held_out = [run for folder, (run, _) in found.items() if fnmatch.fnmatch(folder.name, hold_out)]
+    runs = [run for run, _ in found.values() if run not in held_out]
+    floors = [r.entropy_floor_bits_per_byte for _, r in found.values() if r.entropy_floor_bits_per_byte is not None]
+    settings = common_settings({folder: report for folder, (_, report) in found.items()})
+    fitted = law(text, recipe, settings, runs, statistics.fmean(floors) if floors else None)
+    click.echo("\n".join(lines(fitted, held_out)))
     others = [other for other in _known(output) if (other.text, other.recipe) != (text, recipe)]
     write(output, Laws([*others, fitted]))
 

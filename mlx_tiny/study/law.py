@@ -97,7 +97,7 @@ class Law:
     """The name of the corpus."""
     recipe: str
     settings: dict[str, dict[str, Any]]
-    """Those of the recipe when it was fitted; of a recipe that has changed since, the law knows only the shape."""
+    """Of all runs, those of a size aside; of a recipe that has changed since, the law knows only the shape."""
     fitted: Surface
     resampled: list[Surface]
     """Fitted to runs that were drawn from all runs with replacement: how uncertain the surface is."""

@@ -43,6 +43,10 @@ _LEAST_STEPPING = 0.2
 """Share of a budget that goes to steps even where pauses seem to take all of it: they come only after steps."""
 
 _OF_TEXT = {"vocabulary_size", "tokenizer", "stories_scale", "stories_dependency"}
+_OF_SIZE = {
+    *("layers", "width", "heads", "key_value_heads", "head_width", "hidden", "context", "batch_size"),
+    "vocabulary_size",
+}
 _INDIFFERENT = {
     *("budget", "preset", "micro_batches", "backend", "implementation", "compile", "seed"),
     *("evaluations", "evaluation_tokens", "checkpoints", "samples", "counting"),
@@ -260,8 +264,24 @@ def _sized(preset: Preset, asked: Settings) -> Sized:
 def is_of_the_law(law: Law, config: RunConfig) -> bool:
     """Whether a configuration is, in what decides its strength, a preset of the recipe that the law was fitted to."""
     preset = PRESETS.get(config.train.preset)
-    known = preset is not None and (preset.recipe.name, to_plain(preset.recipe.settings)) == (law.recipe, law.settings)
-    return preset is not None and known and decisive(config) == decisive(preset.config())
+    if preset is None or preset.recipe.name != law.recipe or decisive(config) != decisive(preset.config()):
+        return False
+    # Settings that are newer than the law had their defaults.
+    usual = of_recipe(RunConfig())
+    return of_recipe(config) == {name: {**values, **law.settings.get(name, {})} for name, values in usual.items()}
+
+
+def of_recipe(config: RunConfig) -> dict[str, dict[str, object]]:
+    """Of the settings that decide the strength, those that are the same for all sizes of a recipe."""
+    values = {
+        section: {name: value for name, value in settings.items() if name not in _OF_SIZE}
+        for section, settings in decisive(config).items()
+    }
+    options = config.model.chosen_options()
+    values["model"]["options"] = {
+        name: "layers" if value == config.model.layers else value for name, value in sorted(options.items())
+    }
+    return values
 
 
 def decisive(config: RunConfig) -> dict[str, dict[str, object]]:

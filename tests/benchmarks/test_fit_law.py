@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from benchmarks import fit_law
-from mlx_tiny.config.presets import RECIPES, STRONGEST, preset_called
+from mlx_tiny.config.presets import STRONGEST, preset_called
 from mlx_tiny.errors import TinyError
 from mlx_tiny.records import read
 from mlx_tiny.study.law import Laws, MeasuredRun, Surface
@@ -55,7 +57,7 @@ def test_a_known_floor_is_kept() -> None:
 
 def test_the_interval_holds_runs_that_were_not_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fit_law, "_RESAMPLED", 10)
-    found = fit_law.law("stories", RECIPES[STRONGEST], grid(0.004), None)
+    found = fit_law.law("stories", STRONGEST, {}, grid(0.004))
     random = np.random.default_rng(1)
     new = [run(700_000, tokens, 0.004 * random.standard_normal()) for tokens in (100_000, 200_000, 400_000, 800_000)]
     expectations = [found.expected(each.parameters, each.tokens) for each in new]
@@ -76,7 +78,8 @@ def test_the_command_predicts_what_is_held_out_and_keeps_other_laws(
     for name in runs:
         (tmp_path / name).mkdir()
     monkeypatch.setattr(fit_law, "_RESAMPLED", 2)
-    monkeypatch.setattr(fit_law, "measured", lambda folder, _: (runs[folder.name], None))
+    report = SimpleNamespace(entropy_floor_bits_per_byte=None, config=preset_called("mini").config())
+    monkeypatch.setattr(fit_law, "measured", lambda folder: (runs[folder.name], report))
     output, folders = tmp_path / "laws.json", [str(tmp_path / name) for name in runs]
     for text in ("stories", "tinystories", "stories"):
         options = ["--text", text, "--hold-out", "*-600000", "--output", str(output)]
@@ -87,9 +90,12 @@ def test_the_command_predicts_what_is_held_out_and_keeps_other_laws(
     assert [(each.text, len(each.runs)) for each in laws] == [("tinystories", 16), ("stories", 16)]
 
 
-def test_only_runs_of_the_recipe_are_fitted(tmp_path: Path) -> None:
-    for asked in ({}, {"model": {"layers": 3, "width": 96, "heads": 3, "key_value_heads": 3, "head_width": 32}}):
-        fit_law._require_recipe(preset_called("mini").config({**asked, "train": {"seed": 3}}), STRONGEST, tmp_path)
-    with pytest.raises(TinyError, match="matrix_rate"):
-        changed = preset_called("mini").config({"optimizer": {"matrix_rate": 0.5}})
-        fit_law._require_recipe(changed, STRONGEST, tmp_path)
+def test_only_runs_of_one_recipe_are_fitted_together() -> None:
+    def reports(**asked: dict[str, Any]) -> dict[Path, Any]:
+        configs = {"tiny": preset_called("tiny").config(), "mini": preset_called("mini").config(asked)}
+        return {Path(name): SimpleNamespace(config=config) for name, config in configs.items()}
+
+    settings = fit_law.common_settings(reports(train={"seed": 3}))
+    assert settings["model"]["options"]["value_embeddings"] == "layers"
+    with pytest.raises(TinyError, match=r"mini is not .* matrix_rate 0.02"):
+        fit_law.common_settings(reports(optimizer={"matrix_rate": 0.5}))

@@ -11,11 +11,11 @@ import pytest
 
 from mlx_tiny.cli.train_command import _planned
 from mlx_tiny.config import DataConfig, RunConfig
-from mlx_tiny.config.presets import RECIPES, STRONGEST, ladder
+from mlx_tiny.config.presets import PRESETS, STRONGEST, ladder
 from mlx_tiny.data.generated import StoriesSource
 from mlx_tiny.model.parameters import training_flops_per_token
-from mlx_tiny.records import to_plain
 from mlx_tiny.study import law, plan, speed
+from mlx_tiny.study.plan import of_recipe
 
 from .command_line import call, succeeded
 
@@ -62,7 +62,7 @@ def test_tokens_and_seconds_are_those_of_the_measured_speed() -> None:
 
 @pytest.mark.usefixtures("place")
 def test_bits_per_byte_are_shown_only_of_the_text_of_a_law(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = to_plain(RECIPES[STRONGEST].settings)
+    settings = of_recipe(PRESETS["strongest-mini"].config())
     known = replace(law.law_for("tinystories", STRONGEST), text="stories", settings=settings)
     monkeypatch.setattr(plan, "law_for", lambda *_: known)
     first = planned("--data", "stories")["sizes"][0]["expectation"]

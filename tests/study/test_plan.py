@@ -12,10 +12,9 @@ from mlx_tiny.config import RunConfig
 from mlx_tiny.config.presets import PORTABLE, PRESETS, RECIPES, STRONGEST, Preset, ladder, presets_of
 from mlx_tiny.errors import TinyError
 from mlx_tiny.model.parameters import matrix_parameters, parameter_count, parameter_specs, training_flops_per_token
-from mlx_tiny.records import to_plain
 from mlx_tiny.study import plan, speed
 from mlx_tiny.study.law import Law, MeasuredRun, Surface
-from mlx_tiny.study.plan import Choice, Plan, Text, choose, expectation_of, expected_tokens, text_bytes
+from mlx_tiny.study.plan import Choice, Plan, Text, choose, expectation_of, expected_tokens, of_recipe, text_bytes
 from mlx_tiny.study.speed import Speeds, pauses_s
 from mlx_tiny.training.budget import Budget
 
@@ -28,7 +27,7 @@ LADDERS = {
 }
 SURFACE = Surface(0.5, 12.0, 0.3, 60.0, 0.3)
 RUNS = [MeasuredRun("", parameters, tokens, 10**9, 0, 1.0) for parameters, tokens in ((1, 1), (10**8, 10**9))]
-LAW = Law("tinystories", STRONGEST, to_plain(RECIPES[STRONGEST].settings), SURFACE, [], 0.01, RUNS)
+LAW = Law("tinystories", STRONGEST, of_recipe(PRESETS["strongest-mini"].config()), SURFACE, [], 0.01, RUNS)
 
 
 @pytest.fixture
