@@ -119,7 +119,8 @@ class Trainer:
         with self.interruption.answering(), self.clock.watched(), explained:
             with self.phases.phase(_COMPILING):
                 self._warm_up()
-            self.budget.start()
+            if not self._ended:
+                self.budget.start()
             if self.config.train.counting:
                 self.listener.wait("counting")
                 with self.phases.phase("counting"):

@@ -62,7 +62,15 @@ def test_the_example_prints_a_text_and_two_numbers(example: dict[str, Any]) -> N
 def test_a_run_is_loaded_and_writes_as_the_command_does(example: dict[str, Any]) -> None:
     model = mlx_tiny.load("runs/python")
     sampling: dict[str, Any] = {"top_k": 9, "seed": np.int64(2), "max_tokens": 30}
-    drawn = write_text(model.parameters, model.config, model.tokenizer, "Ann", Sampling(**sampling), stop_texts=["."])
+    drawn = write_text(
+        model.parameters,
+        model.config,
+        model.tokenizer,
+        "Ann",
+        Sampling(**sampling),
+        stop_texts=["."],
+        mixed=model.mixed,
+    )
     text = mlx_tiny.generate(model, "Ann", stop=["."], **sampling)
     assert text == "".join(drawn) == mlx_tiny.generate(example["model"], "Ann", stop=".", **sampling)
     with pytest.raises(TinyError, match="contains no run"):
@@ -163,7 +171,7 @@ def test_documents_are_measured_alike_in_a_file_and_in_memory(example: dict[str,
     whole = mlx_tiny.evaluate(model, texts)
     Path("two.txt").write_text("\n<|endoftext|>\n".join(texts), encoding="utf-8")
     assert mlx_tiny.evaluate(model, "two.txt") == mlx_tiny.evaluate(model, Path("two.txt")) == whole
-    assert whole == evaluate_texts(model.parameters, model.config, model.tokenizer, texts)[0]
+    assert whole == evaluate_texts(model.parameters, model.config, model.tokenizer, texts, mixed=model.mixed)[0]
     scores = list(mlx_tiny.score(model, texts))
     assert scores[1].log_probability == pytest.approx(mlx_tiny.score(model, texts[1]).log_probability, rel=1e-6)
 

@@ -56,6 +56,7 @@ RUN_FILES = {
     "checkpoints/best.safetensors",
     "checkpoints/last.safetensors",
     "weights.safetensors",
+    "counting.safetensors",
     "report.json",
     "report.md",
 }
@@ -180,6 +181,7 @@ def test_given_flags_reach_the_saved_configuration(place: Path, monkeypatch: pyt
             "order": "documents",
             "dtype": "bfloat16",
             "compile": False,
+            "counting": False,
             "micro_batches": 3,
         }
         | {"batch_size": 6, "backend": "torch", "implementation": "plain"},
