@@ -101,9 +101,15 @@ def _at_the_head(config: RunConfig) -> dict[str, float]:
     step = {
         "activations": FLOAT_BYTES * tokens * (model.layers * kept + started_per_token(model)),
         "head": FLOAT_BYTES * tokens * head_copies(compiled) * model.vocabulary_size,
+        # Measured: without compilation, the tables of options are updated while the head's arrays are still there.
+        "AdamW": _adamw_bytes(others) * (train.backend == "mlx" and not train.compile),
         "sums of gradients": FLOAT_BYTES * (matrices + others) * (train.micro_batches > 1),
     }
     return _largest(step, _evaluation(config))
+
+
+def _adamw_bytes(others: int) -> float:
+    return 4 * FLOAT_BYTES * others  # gradients, both new moments, new weights
 
 
 def _largest_array(config: RunConfig) -> float:
@@ -130,6 +136,6 @@ def _at_the_update(config: RunConfig) -> dict[str, float]:
         # New weights and momenta, gradients by layer and together, the look-ahead, the banks, and of the five
         # Newton-Schulz steps those for which MLX has memory before they are needed.
         "Muon": 10 * FLOAT_BYTES * matrices,
-        "AdamW": 4 * FLOAT_BYTES * others,  # gradients, both new moments, new weights
+        "AdamW": _adamw_bytes(others),
         "sums of gradients": FLOAT_BYTES * (matrices + others) * (config.train.micro_batches > 1),
     }

@@ -169,7 +169,7 @@ def test_a_step_can_be_changed_as_a_run_can(asked: dict[str, Any]) -> None:
     shown = json.loads(succeeded(call("bench", "step", "--preset", "tiny", *flags, "--json")).out)
     config, model = asked["config"], asked["config"].model
     assert (config.train.batch_size, config.optimizer.matrix_optimizer) == (6, "adamw")
-    assert (model.layers, model.width, model.heads, model.hidden, model.context) == (3, 96, 4, 256, 128)
+    assert (model.layers, model.width, model.heads, model.hidden, model.context) == (3, 96, 4, 168, 128)
     assert shown["settings"]["changes"]["model"] == {"layers": 3, "width": 96, "heads": 4} and asked["cores"] == []
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import subprocess
 import sys
@@ -24,12 +23,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="peaks of a proc
 
 
 def configured(preset: str, *, train: dict[str, Any] | None = None, **model: Any) -> RunConfig:
-    config = preset_called(preset).config()
-    return dataclasses.replace(
-        config,
-        model=dataclasses.replace(config.model, **model),
-        train=dataclasses.replace(config.train, **(train or {})),
-    )
+    vocabulary = {"vocabulary_size": model.pop("vocabulary_size")} if "vocabulary_size" in model else {}
+    return preset_called(preset).config({"data": vocabulary, "model": model, "train": train or {}})
 
 
 UNCOMPILED = {"compile": False}
@@ -44,7 +39,7 @@ SLOW = {
     "medium with 2 of its 8 layers": configured("medium", layers=2, train={"batch_size": 4}),
     "large with 1 of its 10 layers": configured("large", layers=1, train={"batch_size": 2}),
     "parts": configured("base", train={"micro_batches": 16}),
-    "swiglu": configured("mini", activation="swiglu"),
+    "squared ReLU": configured("mini", activation="relu2"),
     "long": configured("mini", context=1024, train={"batch_size": 2}),
     "large vocabulary": configured("mini", vocabulary_size=8192),
     "bfloat16": configured("mini", train={"dtype": "bfloat16"}),
