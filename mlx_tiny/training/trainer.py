@@ -139,6 +139,8 @@ class Trainer:
         self.listener.wait("the first step")
         for fraction in stages(self.config):
             self._dropped_step(fraction)
+        if self.config.train.counting:  # the predictions that the gate is fitted on have other shapes
+            next(iter(self.backend.predictions(self.state, self.corpus.parts[0].corpus.valid, None)))
         if self.budget.quantity == "seconds":  # the rate of the first step depends on how long it will take
             began = self.clock()
             self._dropped_step(self.budget.fraction)
