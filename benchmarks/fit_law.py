@@ -33,7 +33,8 @@ _HUBER = 3e-3
 # take 0.25, worth as much as a run that is off by one Huber constant.
 _USUAL_EXPONENT, _EXPONENT_STD = 0.35, 0.25
 _RESAMPLED = 40
-_LEAST_RUNS = 8
+_LEAST_RUNS = 6
+"""One more than there are constants."""
 _ROUNDS = 200
 
 

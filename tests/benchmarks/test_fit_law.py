@@ -65,7 +65,7 @@ def test_the_interval_holds_runs_that_were_not_fitted(monkeypatch: pytest.Monkey
     assert all(e.high / e.low < 1.05 for e in expectations)
 
 
-@pytest.mark.parametrize("runs", [grid()[:7], grid()[:5] * 2, [run(n, 75_000) for n in SIZES] * 3])
+@pytest.mark.parametrize("runs", [grid()[:5], grid()[:5] * 2, [run(n, 75_000) for n in SIZES] * 3])
 def test_too_few_runs_are_refused(runs: list[MeasuredRun]) -> None:
     with pytest.raises(TinyError, match="Too few runs"):
         fit_law.fit(runs)

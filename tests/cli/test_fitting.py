@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from study.planted import LAW
 
 from mlx_tiny.cli.fitting import expected_memory, require_memory
 from mlx_tiny.cli.train_command import _planned
@@ -76,6 +77,12 @@ def test_the_micro_batches_of_the_remedy_fit() -> None:
     assert fitting_micro_batches(config, 1e8) is None
 
 
+@pytest.fixture
+def law(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlx_tiny.study.plan.law_for", lambda *_: LAW)
+
+
+@pytest.mark.usefixtures("law")
 def test_auto_takes_no_preset_that_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     room = estimate(preset_called("small").config()).bytes
     monkeypatch.setattr("mlx_tiny.study.plan.little_bytes", lambda: room)
@@ -87,6 +94,7 @@ def test_auto_takes_no_preset_that_does_not_fit(monkeypatch: pytest.MonkeyPatch)
     assert choose("auto", Budget("5m")).preset.size.name == "tiny"
 
 
+@pytest.mark.usefixtures("law")
 @pytest.mark.parametrize("metal", [False, True], ids=["cpu", "metal"])
 @pytest.mark.parametrize("gigaflops_per_s", [1, 100, 1000, 100_000])
 def test_five_minutes_on_a_machine_of_8_gigabytes_take_less_than_one(
@@ -110,6 +118,7 @@ def test_five_minutes_on_a_machine_of_8_gigabytes_take_less_than_one(
     assert (config == preset.config()) == (preset.size.name in {"tiny", "3x96", "mini", "small"})
 
 
+@pytest.mark.usefixtures("law")
 def test_auto_computes_a_batch_in_parts_where_that_takes_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
     most = 0.7 * estimate(preset_called("portable-base").config()).bytes
     monkeypatch.setattr("mlx_tiny.study.plan.little_bytes", lambda: most)

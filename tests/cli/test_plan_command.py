@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from study.planted import LAW
 
 from mlx_tiny.cli.train_command import _planned
 from mlx_tiny.config import DataConfig, RunConfig
-from mlx_tiny.config.presets import PRESETS, STRONGEST, ladder
+from mlx_tiny.config.presets import STRONGEST, ladder
 from mlx_tiny.data.generated import StoriesSource
 from mlx_tiny.model.parameters import training_flops_per_token
-from mlx_tiny.study import law, plan, speed
-from mlx_tiny.study.plan import of_recipe
+from mlx_tiny.study import plan, speed
 
 from .command_line import call, succeeded
 
@@ -62,9 +62,7 @@ def test_tokens_and_seconds_are_those_of_the_measured_speed() -> None:
 
 @pytest.mark.usefixtures("place")
 def test_bits_per_byte_are_shown_only_of_the_text_of_a_law(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = of_recipe(PRESETS["strongest-mini"].config())
-    known = replace(law.law_for("tinystories", STRONGEST), text="stories", settings=settings)
-    monkeypatch.setattr(plan, "law_for", lambda *_: known)
+    monkeypatch.setattr(plan, "law_for", lambda *_: replace(LAW, text="stories"))
     first = planned("--data", "stories")["sizes"][0]["expectation"]
     assert first["low"] < first["bits_per_byte"] < first["high"]
     assert all(size["expectation"] is None for size in planned("--data", "stories", "--width", "32")["sizes"])

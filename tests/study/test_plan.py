@@ -13,10 +13,10 @@ from mlx_tiny.config.presets import PORTABLE, PRESETS, RECIPES, STRONGEST, Prese
 from mlx_tiny.errors import TinyError
 from mlx_tiny.model.parameters import matrix_parameters, parameter_count, parameter_specs, training_flops_per_token
 from mlx_tiny.study import plan, speed
-from mlx_tiny.study.law import Law, MeasuredRun, Surface
-from mlx_tiny.study.plan import Choice, Plan, Text, choose, expectation_of, expected_tokens, of_recipe, text_bytes
+from mlx_tiny.study.plan import Choice, Plan, Text, choose, expectation_of, expected_tokens, text_bytes
 from mlx_tiny.study.speed import Speeds, pauses_s
 from mlx_tiny.training.budget import Budget
+from study.planted import LAW, SURFACE
 
 MEASURED_FLOPS_PER_S = 50e9
 NAMES = [preset.name for preset in presets_of(STRONGEST)]
@@ -25,9 +25,6 @@ LADDERS = {
     "tokens": [f"{100 * 2**k}ktok" for k in range(16)],
     "flops": [f"{10 * 2**k}Gflop" for k in range(30)],
 }
-SURFACE = Surface(0.5, 12.0, 0.3, 60.0, 0.3)
-RUNS = [MeasuredRun("", parameters, tokens, 10**9, 0, 1.0) for parameters, tokens in ((1, 1), (10**8, 10**9))]
-LAW = Law("tinystories", STRONGEST, of_recipe(PRESETS["strongest-mini"].config()), SURFACE, [], 0.01, RUNS)
 
 
 @pytest.fixture
