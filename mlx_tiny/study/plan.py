@@ -23,6 +23,7 @@ from mlx_tiny.study.speed import Speeds, pauses_s
 from mlx_tiny.training.budget import Budget
 from mlx_tiny.training.counts import account
 from mlx_tiny.training.memory import estimate, fitting_micro_batches
+from mlx_tiny.training.pauses import SHARE as PAUSES_SHARE
 from mlx_tiny.units import format_count
 
 if TYPE_CHECKING:
@@ -39,8 +40,6 @@ _FIRST_MEASURED = "mini"
 _STEPS, _SHARE, _MORE_S = 4, 0.02, 1.0
 _QUICK_S = 4.0
 """A table has the speed of each size measured that takes no longer."""
-_LEAST_STEPPING = 0.2
-"""Share of a budget that goes to steps even where pauses seem to take all of it: they come only after steps."""
 
 _OF_TEXT = {"vocabulary_size", "tokenizer", "stories_scale", "stories_dependency"}
 _OF_SIZE = {
@@ -341,8 +340,7 @@ def expected_tokens(budget: Budget, config: RunConfig, tokens_per_s: Callable[[R
         return budget.amount / training_flops_per_token(config.model)
     speed = tokens_per_s(config)
     for_counting_s = account(replace(config.train, budget=budget.text), Progress()).aside_s
-    training_s = budget.amount - for_counting_s - pauses_s(config, speed)
-    return speed * max(_LEAST_STEPPING * budget.amount, training_s)
+    return speed * (budget.amount - for_counting_s - min(PAUSES_SHARE * budget.amount, pauses_s(config, speed)))
 
 
 def sparing(config: RunConfig, *, in_parts: bool = True) -> RunConfig | None:

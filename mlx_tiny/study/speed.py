@@ -15,13 +15,11 @@ from mlx_tiny.config import RunConfig
 from mlx_tiny.linux.warmup import CompilingAhead
 from mlx_tiny.model.parameters import training_flops_per_token
 from mlx_tiny.training.backend import Backend, MlxBackend
+from mlx_tiny.training.pauses import estimated_s
 
 _MEASURED_SECONDS = 0.7
 # A GPU is kept busy as in a run, by steps that are started together; slow steps are waited for one by one.
 _TOGETHER_S, _MOST_TOGETHER = 0.1, 8
-# Measured on two cores: a token takes a third as long without its backward pass, and 30 times as long to write, in a
-# sample of 60 tokens.
-_EVALUATED_FASTER, _WRITTEN_SLOWER, _SAMPLE_TOKENS = 3, 30, 60
 
 
 def measured_tokens_per_s(config: RunConfig, make_backend: Callable[[RunConfig], Backend] = MlxBackend) -> float:
@@ -59,14 +57,13 @@ def measured_tokens_per_s(config: RunConfig, make_backend: Callable[[RunConfig],
 
 
 def pauses_s(config: RunConfig, tokens_per_s: float) -> float:
-    """Seconds of a budget, about, in which a run evaluates and writes samples instead of taking steps.
+    """Seconds, about, in which a run evaluates and writes samples instead of taking steps, if it leaves none out.
 
     Args:
         tokens_per_s: of training.
     """
-    train = config.train
-    evaluated = (train.evaluations - 1) * train.evaluation_tokens / _EVALUATED_FASTER
-    return (evaluated + train.samples * _SAMPLE_TOKENS * _WRITTEN_SLOWER) / tokens_per_s
+    each = estimated_s(config.train, 1 / tokens_per_s)
+    return (config.train.evaluations - 1) * each["evaluation"] + config.train.samples * each["samples"]
 
 
 class _Measured(NamedTuple):

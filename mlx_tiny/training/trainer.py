@@ -29,12 +29,12 @@ from mlx_tiny.training.evaluate import Evaluation, combined
 from mlx_tiny.training.growth import batch_at, stages
 from mlx_tiny.training.listener import Listener, Unhurried
 from mlx_tiny.training.outcome import Outcome
+from mlx_tiny.training.pauses import EVALUATED_FASTER, SAMPLE_TOKENS, Pauses, estimated_s
 from mlx_tiny.training.phases import Phases
 from mlx_tiny.training.watch import Diverged, LossWatch
 
 # Steps that are started before the loss of the first one is read, so that the device need not wait for the host.
 _PIPELINE_DEPTH = 2
-_SAMPLE_TOKENS = 60
 _COMPILING = "compile and warm up"
 
 
@@ -90,6 +90,7 @@ class Trainer:
         self.clock = Clock()
         self.phases = Phases(self.clock, progress.phases, self._tell_gap)
         self.budget = account(self.config.train, progress, self.clock)
+        self.pauses = Pauses(self.budget, progress)
         self.counting: Counting | None = None
         self._ended = self.budget.equals(progress.spent_budget)
         self.step_number, self.best = progress.step, progress.best_bits_per_byte
@@ -141,6 +142,8 @@ class Trainer:
             self._dropped_step(fraction)
         if self.config.train.counting:  # the predictions that the gate is fitted on have other shapes
             next(iter(self.backend.predictions(self.state, self.corpus.parts[0].corpus.valid, None)))
+        if self.config.train.samples:
+            self.backend.sample(self.state, self.corpus.tokenizer, max_tokens=2, seed=0)
         if self.budget.quantity == "seconds":  # the rate of the first step depends on how long it will take
             began = self.clock()
             self._dropped_step(self.budget.fraction)
@@ -161,13 +164,24 @@ class Trainer:
         while not (self._is_spent() or self.interruption.requested):
             self._one_step()
             fraction = self.budget.fraction
-            if evaluations.due(fraction):
-                self._evaluate_beginning(fraction)
+            if evaluations.due(fraction) and self._may_pause("evaluation"):
+                with self.pauses.taking("evaluation"):
+                    self._evaluate_beginning(fraction)
             if checkpoints.due(fraction):
                 self._checkpoint("last")
-            if samples.due(fraction):
-                self._sample(fraction)
+            if samples.due(fraction) and self._may_pause("samples"):
+                with self.pauses.taking("samples"):
+                    self._sample(fraction)
         self._drain()
+        if left_out := self.pauses.described():
+            self.listener.message(left_out)
+
+    def _may_pause(self, name: str) -> bool:
+        """Whether there is time for an evaluation or a sample; all steps that were started are done then."""
+        s_per_token = self._step_s / self._cost[0]
+        if allowed := self.pauses.allow(name, estimated_s(self.config.train, s_per_token)[name]):
+            self._drain()
+        return allowed
 
     def _one_step(self) -> None:
         with self.phases.phase("data"):
@@ -287,7 +301,7 @@ class Trainer:
     def _sample(self, fraction: float) -> None:
         with self._pause("samples"):
             text = self.interruption.surely(
-                lambda: self.backend.sample(self.state, self.corpus.tokenizer, max_tokens=_SAMPLE_TOKENS, seed=0)
+                lambda: self.backend.sample(self.state, self.corpus.tokenizer, max_tokens=SAMPLE_TOKENS, seed=0)
             )
         self.listener.sample(fraction, text)
 
@@ -333,8 +347,8 @@ class Trainer:
         limit = self.config.train.evaluation_tokens if self.interruption.requested else math.inf
         with self._pause("gate"):
             until = math.inf if seconds is None else self.clock() + seconds
-            if seconds is not None:  # a forward pass takes a third of a step
-                limit = round(3 * self._tokens_per_s * seconds)
+            if seconds is not None:
+                limit = round(EVALUATED_FASTER * self._tokens_per_s * seconds)
             predict = functools.partial(self.backend.predictions, state, limit_tokens=None)
             return self.interruption.surely(lambda: counting.fit(predict, limit, lambda: self.clock() >= until))
 

@@ -76,9 +76,8 @@ def test_the_strongest_size_within_the_budget_is_taken(text: str) -> None:
         flops = budget.amount
         if budget.quantity == "seconds":
             tokens_per_s = MEASURED_FLOPS_PER_S / training_flops_per_token(config.model)
-            flops = MEASURED_FLOPS_PER_S * max(
-                0.2 * budget.amount, 0.96 * budget.amount - pauses_s(config, tokens_per_s)
-            )
+            pauses = min(0.04 * budget.amount, pauses_s(config, tokens_per_s))
+            flops = MEASURED_FLOPS_PER_S * (0.96 * budget.amount - pauses)
         tokens = flops / training_flops_per_token(config.model)
         reached[preset.name] = SURFACE.bits_per_byte(matrix_parameters(config.model), tokens)
     assert choose("auto", budget).preset.name == min(reached, key=lambda name: reached[name])
