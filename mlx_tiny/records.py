@@ -203,7 +203,7 @@ class StepRecord(Record, Account):
     seconds: float
     """Time on the budget's clock when the step was finished."""
     fraction: float
-    """Fraction of the budget in the middle of the step, which decided its learning rate."""
+    """Fraction of the budget that decided the learning rate: in the middle of the step, or at its beginning."""
     multiplier: float
     tokens_per_s: float
     """Over the last few steps."""

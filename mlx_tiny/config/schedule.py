@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from mlx_tiny.config.checks import require, require_representable
 
+MIDDLE, BEGINNING = MOMENTS = ("middle", "beginning")
+
 
 @dataclass(frozen=True)
 class ScheduleConfig:
@@ -17,9 +19,13 @@ class ScheduleConfig:
     """Fraction of the budget, at its end, over which the learning rate falls linearly."""
     floor: float = 0.0
     """Learning rate at the end, relative to the peak."""
+    rate_at: str = MIDDLE
+    """Where in a step its learning rate and momentum are taken: `middle`, or `beginning`, where the first step of a
+    warm-up has rate 0."""
 
     def __post_init__(self) -> None:
         for name in ("warmup", "cooldown", "floor"):
             require(0 <= getattr(self, name) <= 1, name, "0 to 1", getattr(self, name))
         require(self.warmup + self.cooldown <= 1, "warmup + cooldown", "at most 1", self.warmup + self.cooldown)
+        require(self.rate_at in MOMENTS, "rate_at", " or ".join(MOMENTS), self.rate_at)
         require_representable(self)

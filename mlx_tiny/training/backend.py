@@ -141,7 +141,9 @@ class MlxBackend:
 
     @functools.cached_property
     def description(self) -> str:
-        return f"mlx {version('mlx')} on {device()}, {len(lanes())} lanes; {prepare().reason}"
+        # Rounded otherwise than the plain iterations, which older versions took here.
+        gram = ", Newton-Schulz on Gram matrices" if self.implementations["muon"] == "cpu" else ""
+        return f"mlx {version('mlx')} on {device()}, {len(lanes())} lanes{gram}; {prepare().reason}"
 
     @property
     def implementations(self) -> dict[str, str]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import Any, NamedTuple, cast
 
+from mlx_tiny.config.schedule import BEGINNING
 from mlx_tiny.data.mixture import Corpus
 from mlx_tiny.errors import TinyError
 from mlx_tiny.model.mixing import Mixed
@@ -187,7 +188,8 @@ class Trainer:
         with self.phases.phase("data"):
             batch = batch_at(self.stream, self.config, self.budget.fraction)
         self._cost = tokens, flops = self._cost_of(batch.shape[0], batch.shape[1] - 1)
-        fraction = self.budget.middle_of_step(self._cost_of_stopping_later())
+        at_beginning = self.config.schedule.rate_at == BEGINNING
+        fraction = self.budget.middle_of_step(0.0 if at_beginning else self._cost_of_stopping_later())
         multiplier = rate_multiplier(self.config.schedule, fraction)
         with self.phases.phase("training"):
             self.state, loss = self.step(self.state, batch, multiplier, muon_momentum(self.config.optimizer, fraction))

@@ -174,7 +174,7 @@ def test_given_flags_reach_the_saved_configuration(place: Path, monkeypatch: pyt
         "model": {"activation": "swiglu", "context": 40, "width": 48, "heads": 6, "key_value_heads": 3, "layers": 1}
         | {"rope_base": 500.0, "head_width": 8, "hidden": 96, "tied": True, "options": "idea=15"},
         "optimizer": {"matrix_optimizer": "adamw", "coefficients": "quintic", "newton_schulz_steps": 3},
-        "schedule": {"warmup": 0.1, "cooldown": 0.2, "floor": 0.05},
+        "schedule": {"warmup": 0.1, "cooldown": 0.2, "floor": 0.05, "rate_at": "beginning"},
         "train": {
             "budget": "1e9flop",
             "preset": "strongest-mini",

@@ -49,6 +49,7 @@ REJECTED: list[tuple[Any, str, list[Any]]] = [
     (TrainConfig, "backend", ["jax", "MLX", ""]),
     *((TrainConfig, name, [-0.1, 1.1]) for name in ("short_sequences", "small_batches")),
     (TrainConfig, "order", ["random", ""]),
+    (ScheduleConfig, "rate_at", ["end", ""]),
     *((ModelConfig, name, [10**9]) for name in ("context", "layers", "width", "heads", "key_value_heads", "hidden")),
     *((TrainConfig, name, [10**9]) for name in ("batch_size", "evaluations", "checkpoints", "samples")),
     (ModelConfig, "options", ["logit_soft_cap", "=15", "logit_soft_cap=", "logit_soft_cap=inf", "a=1,a=1", "a=b"]),
@@ -63,6 +64,7 @@ REJECTED += [
 BESIDE_SCHEMA: list[dict[str, Any]] = [{"text_column": "title"}, {"documents": "lines"}, {"tokenizer": "bytes"}]
 # Any value of the type will do: text, paths, seeds, switches.
 FREE = {
+    "counting",
     "schema",
     "text_column",
     "header",
