@@ -116,7 +116,13 @@ def require_known_options(arms: Sequence[Arm]) -> None:
 
     for arm in arms:
         if arm.command is None:
-            train.make_context("mlx-tiny train", shlex.split(arm.options))
+            words = shlex.split(arm.options)
+            helps = {
+                name for option in train.get_params(click.Context(train)) if option.is_eager for name in option.opts
+            }
+            if asked := helps.intersection(words):
+                raise click.UsageError(f"A run of a study cannot have {', '.join(sorted(asked))}")
+            train.make_context("mlx-tiny train", words)
 
 
 def _default_output(file: Path | None, arms: Sequence[Arm]) -> Path:

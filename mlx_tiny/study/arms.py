@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ _OF_THE_STUDY = ("--budget", "--seed", "--run", "--resume", "--resume-from")
 _PLACES = ("{seed}", "{budget}", "{output}")
 _UNITS = {"seconds": "s", "tokens": "tok", "flops": "flop", "steps": "steps"}
 _KEYS, _KEYS_OF_AN_ARM = ("budget", "seeds", "options", "arms", "vary"), ("budget", "options", "command")
-_MOST_BYTES = 1 << 20
+_MOST_BYTES, _MOST_ARMS, _MOST_SEEDS = 1 << 20, 1000, 10_000
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,8 @@ class Description:
     def assembled(self) -> list[Arm]:
         """The arms; the others are compared with the first."""
         budget = self.budget or TrainConfig.budget
+        if (count := math.prod(map(len, self.vary.values())) * max(1, len(self.arms))) > _MOST_ARMS:
+            raise TinyError("The study has too many arms", expected=f"at most {_MOST_ARMS}", got=count)
         grid = [list(zip(self.vary, values, strict=True)) for values in itertools.product(*self.vary.values())]
         found = list[Arm]()
         for (name, given), values in itertools.product((self.arms or {"": {}}).items(), grid):
@@ -114,11 +117,15 @@ class Description:
 def parse_seeds(text: str) -> list[int]:
     """The seeds of "5", which is 0 to 4, or of "0,3,7"; "7," is the seed 7 alone."""
     parts = [part.strip() for part in text.removesuffix(",").split(",")]
-    if all(part.isdecimal() for part in parts) and len(set(map(int, parts))) == len(parts):
-        seeds = list(map(int, parts)) if "," in text else list(range(int(parts[0])))
-        if seeds:
-            return seeds
-    raise TinyError(f"Cannot read the seeds {text!r}", expected="their number, or different ones such as 0,3,7")
+    # A seed has 64 bits.
+    if all(part.isdecimal() and len(part) < 20 for part in parts) and len(set(map(int, parts))) == len(parts):
+        seeds = list(map(int, parts)) if "," in text else range(int(parts[0]))
+        if 0 < len(seeds) <= _MOST_SEEDS:
+            return list(seeds)
+    raise TinyError(
+        f"Cannot read the seeds {text[:80]!r}",
+        expected=f"their number, at most {_MOST_SEEDS}, or different ones such as 0,3,7",
+    )
 
 
 def parse_shares(text: str) -> list[float]:
@@ -155,7 +162,7 @@ def read_description(path: Path) -> Description:
     for name, given in (("study", {key: values[key] for key in _KEYS[:3] if key in values}), *arms.items()):
         for key, value in given.items():
             if not isinstance(value, str):
-                raise TinyError(f"{key} of {name} in the {what} is not a text", got=value)
+                raise TinyError(f"{key} of {name} in the {what} is not a text", got=_shown(value))
     vary = _mapping(values.get("vary", {}), f"vary of the {what}")
     for name, found in vary.items():
         if not isinstance(found, list) or not found or not all(isinstance(value, str) for value in found):
@@ -165,10 +172,15 @@ def read_description(path: Path) -> Description:
 
 def _mapping(value: Any, what: str, known: tuple[str, ...] | None = None) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise TinyError(f"The {what} is malformed", expected="names with values", got=value or "nothing")
+        raise TinyError(f"The {what} is malformed", expected="names with values", got=_shown(value))
     if known is not None and (unknown := [key for key in value if key not in known]):
         raise TinyError(f"Unknown key {unknown[0]!r} in the {what}", expected=f"one of {', '.join(known)}")
     return value
+
+
+def _shown(value: Any) -> str:
+    """A value of a file for an error; of a list not its parts, which may be the same ones millions of times."""
+    return (value or "nothing") if isinstance(value, str) else "a list" if isinstance(value, list) else "names"
 
 
 def _loaded(path: Path) -> Any:
@@ -189,3 +201,5 @@ def _loaded(path: Path) -> Any:
         mark = getattr(error, "problem_mark", None)
         place = f"Line {mark.line + 1} of {path}" if mark else f"The study file {path}"
         raise TinyError(f"{place} is not valid YAML: {getattr(error, 'problem', None) or error}") from None
+    except RecursionError:
+        raise TinyError(f"The study file {path} is not valid YAML: lists within lists without end") from None

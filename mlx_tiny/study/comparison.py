@@ -95,7 +95,7 @@ def _comparison(measure: str, own: Sequence[Run], of_base: Sequence[Run] | None,
         means={figure: Mean.of(values) for figure in FIGURES if (values := _values(sound, figure))},
         difference=difference,
         relative=relative,
-        p_value=None if difference is None else difference.p_value,
+        p_value=None if difference is None or difference.std == 0 != difference.mean else difference.p_value,
         verdict=words,
         work_of_first=_work_of_first(sound, measure, [run for run in curve if other in run.figures], other),
     )
@@ -139,9 +139,15 @@ def _values(runs: Sequence[Run], figure: str) -> list[float]:
 
 def _verdict(name: str, base: str, difference: Mean, relative: float) -> str:
     """What the difference of an arm to the first one shows, in words."""
+    if difference.mean == 0 == (difference.std or 0):
+        return f"{name} and {base} are equal in every run (pairs: {difference.count}): they may differ in nothing."
     size = f"{abs(difference.mean):.4f} bits per byte ({abs(relative):.1%}) {'lower' if relative < 0 else 'higher'}"
     if difference.p_value is None or difference.margin_95 is None:
         return f"{name} is {size} than {base} in the only pair; the spread is unknown."
+    if difference.std == 0:
+        return (
+            f"{name} is {size} than {base} in each of {difference.count} pairs: no seed changes it, so none tests it."
+        )
     low, high = difference.mean - difference.margin_95, difference.mean + difference.margin_95
     evidence = f"95 % interval {low:+.4f} to {high:+.4f}, p = {_p_text(difference.p_value)}, {difference.count} pairs"
     if difference.p_value >= SIGNIFICANT:

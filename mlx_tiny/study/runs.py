@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import math
 import shutil
 import time
 from dataclasses import dataclass
@@ -34,6 +33,8 @@ FIGURES = (
     "peak_memory_bytes",
 )
 """What is kept of the report of a run, or of the JSON file of another program, which needs only the first."""
+_MOST = 1e30
+"""No figure is larger: that many FLOPs are the largest budget."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def perform(arm: Arm, seed: int, share: float, beside: Path) -> Run:
         other_cores=others.cores(),
         figures={} if failure else {name: values[name] for name in FIGURES if _is_number(values.get(name))},
         failure=failure,
-        samples=[] if failure else [text for text in values.get("samples", []) if isinstance(text, str)],
+        samples=[] if failure else _texts(values.get("samples")),
         machine=describe(mlx=False),
     )
 
@@ -98,9 +99,13 @@ def perform(arm: Arm, seed: int, share: float, beside: Path) -> Run:
 def _require_strength(values: dict[str, Any], arm: Arm) -> None:
     if not _is_number(values.get(PLAIN)):
         raise TinyError(
-            f"The output of {arm.name} has no strength", expected=f"a number {PLAIN}", got=values.get(PLAIN)
+            f"The output of {arm.name} has no strength", expected=f"a number {PLAIN} above 0", got=values.get(PLAIN)
         )
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= _MOST
+
+
+def _texts(value: Any) -> list[str]:
+    return [text for text in value if isinstance(text, str)] if isinstance(value, list) else []

@@ -38,7 +38,7 @@ def test_a_setting_is_varied_and_the_study_goes_on(runs: list[Sequence[str]], pl
     assert len(runs) == 6, "the runs of the first seed are kept"
     (path,) = place.glob("studies/*-256tok.json")
     assert json.loads(path.read_text()) == second
-    base, other, failed = second["comparisons"]
+    base, other, failed = (row for row in second["comparisons"] if row["measure"] == "bits_per_byte")
     assert (base["seeds"], other["difference"]["count"], failed["failed"]) == (2, 2, 2)
     found = {(run["arm"], run["seed"]): run["figures"] for run in second["runs"]}
     assert found["matrix-rate=0.01", 0]["tokens"] == 256
@@ -70,6 +70,7 @@ def test_a_file_is_a_study(runs: list[Sequence[str]], place: Path) -> None:
         (("--vary", "layers=1,2", "--seeds", "x"), 1, "Cannot read the seeds"),
         (("--vary", "layers=1,2", "--seed", "1"), 1, "The study itself gives --seed"),
         (("--seeds", "3"), 2, "Name what to compare"),
+        (("--vary", "layers=1,2", "--help-all"), 2, "cannot have --help-all"),
         (("--vary", "layers=1", "--vary", "layers=2"), 2, "names a setting twice"),
         (("--vary", "layers=1,2", "--output", "."), 1, "is a folder"),
         (("--vary", "layers=1,2", "--halve", "--shares", "0.5"), 2, "chooses the shares"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,12 @@ def test_a_run_is_one_command(tmp_path: Path) -> None:
         ('arms: {a: "\'"}', "cannot be told apart"),
         ("budget: 5kJ", "joules"),
         ("vary: {rate: [1, 1]}", "two of one name"),
+        ("budget: " + "[" * 5000, "not valid YAML"),
+        (
+            "budget: [&a [x], " + "".join(f"&{b} [{','.join(['*' + a] * 99)}]," for a, b in pairwise("abcdefgh")) + "]",
+            "list",
+        ),
+        ("vary: {a: &a [0, 1, 2, 3, 4, 5, 6, 7, 8, 9], b: *a, c: *a, d: *a}", "too many arms"),
     ],
 )
 def test_what_is_no_study_is_refused(tmp_path: Path, text: str, words: str) -> None:
@@ -92,7 +99,7 @@ def test_what_is_no_study_is_refused(tmp_path: Path, text: str, words: str) -> N
 
 def test_seeds_and_settings_are_read() -> None:
     assert parse_seeds("3") == [0, 1, 2] and parse_seeds("3, 1,20") == [3, 1, 20] and parse_seeds("7,") == [7]
-    for wrong in ("", "0", "1,1", "1;2", "-1", "a", ","):
+    for wrong in ("", "0", "1,1", "1;2", "-1", "a", ",", "10001", "9" * 5000):
         with pytest.raises(TinyError, match="seeds"):
             parse_seeds(wrong)
     assert parse_shares("1,0.1") == [0.1, 1]

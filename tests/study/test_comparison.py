@@ -43,7 +43,9 @@ def test_differences_are_those_of_equal_seeds() -> None:
         ((-0.10, -0.11, -0.12), r"other is stronger than base: 0.1100 .*\(13.7%\) lower, .*fewer than 5"),
         ((0.10, 0.11, 0.12, 0.11, 0.11), r"other is weaker than base: 0.1100 .* p = 4e-06, 5 pairs\.$"),
         ((-0.10, 0.11, -0.12), "other and base are not distinguishable"),
-        ((0.0, 0.0), "not distinguishable: 0.0000 .* p = 1.000"),
+        ((0.0,), "equal in every run"),
+        ((0.0, 0.0), "equal in every run"),
+        ((-0.125, -0.125), "lower than base in each of 2 pairs"),
     ],
 )
 def test_verdict(differences: tuple[float, ...], expected: str) -> None:

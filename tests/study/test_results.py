@@ -99,7 +99,10 @@ import beside, json, pathlib, sys
 seed, budget, output = sys.argv[1:]
 if seed == "1":
     raise SystemExit("it went wrong")
-figures = {"bits_per_byte": float("nan") if seed == "2" else 0.9, "tokens": 5, "other": 7, "samples": ["Once"]}
+strength = {"2": float("nan"), "3": 0, "4": -1, "5": 1e308, "6": True}.get(seed, 0.9)
+figures = {"bits_per_byte": strength, "tokens": 5, "other": 7, "samples": ["Once"]}
+if seed == "7":
+    figures.update(tokens=10**400, flops=0, samples=None)
 pathlib.Path(output).write_text(json.dumps(figures))
 """
 
@@ -112,6 +115,10 @@ def test_another_program_is_an_arm_and_a_crash_is_a_result(tmp_path: Path) -> No
     assert sound.figures == {"bits_per_byte": 0.9, "tokens": 5} and sound.failure is None and sound.samples == ["Once"]
     assert crashed.figures == {} and "it went wrong" in (crashed.failure or "")
     assert weak.figures == {} and "NaN" in (weak.failure or "")
+    for seed in range(3, 7):
+        assert "no strength" in (perform(arm, seed, 1, tmp_path / "study.json").failure or "")
+    odd = perform(arm, 7, 1, tmp_path / "study.json")
+    assert odd.figures == {"bits_per_byte": 0.9} and odd.samples == [] and odd.failure is None
     missing = perform(
         Arm("none", "1Mtok", "", "no-such-program {seed} {budget} {output}"), 0, 1, tmp_path / "study.json"
     )
