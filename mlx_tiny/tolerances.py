@@ -140,6 +140,12 @@ TABLE: dict[tuple[str, str], Bounds] = {
     ("stage gradient", "bfloat16"): Bounds(12 * _BFLOAT16, 0.0, "as the stage, and differences of equal terms"),
     ("stage sum", "float32"): Bounds(15e-6, 0.0, "as the gradient, of a sum's terms, most of which cancel"),
     ("stage sum", "bfloat16"): Bounds(12 * _BFLOAT16, 0.0, "as the gradient, of a sum's terms, most of which cancel"),
+    ("sum over rows", "float32"): Bounds(
+        16 * _FLOAT32,
+        0.0,
+        "a multiple of the sum of absolute terms, of which 65,000 nearly cancel; measured are 2 units",
+    ),
+    ("sum over rows", "bfloat16"): Bounds(_BFLOAT16 / 4, 0.0, "as in float32, of terms that are rounded to 8 bits"),
     ("both sides", "float32"): Bounds(5e-6, 0.0, "both in float32: the errors of attention and products twice"),
     ("both sides' gradient", "float32"): Bounds(15e-6, 0.0, "as the output, three times as many operations"),
     ("formula", "float64"): Bounds(1e-10, 1e-12, "the same formula in float64, added up in another order"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mlx_tiny.cli.options import UserPath
+from mlx_tiny.cli.options import UserPath, plain_option
 from mlx_tiny.cli.output import say, show
 from mlx_tiny.errors import CheckFailed, TinyError
 from mlx_tiny.records import to_json
@@ -33,13 +33,14 @@ _SHOWN_STEPS = (1, 10, 50, 100, 200)
     "--kernels", is_flag=True, help="Check only the Metal kernels, against formulas in float64; needs no PyTorch."
 )
 @click.option("--self-test", is_flag=True, help="Plant faults in the code one at a time, and check that each is found.")
+@plain_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
     "--plot",
     type=UserPath(dir_okay=False),
     help="Draw the loss of both trainings to this PNG file; needs matplotlib.",
 )
-def command(run: Path | None, kernels: bool, self_test: bool, as_json: bool, plot: Path | None) -> None:
+def command(run: Path | None, kernels: bool, self_test: bool, plain: bool, as_json: bool, plot: Path | None) -> None:
     """Check this machine's results against a PyTorch reference, and print the error of each.
 
     It checks operations, whole models, optimizers, a short training, evaluation and generation. With RUN, the folder of
@@ -53,6 +54,8 @@ def command(run: Path | None, kernels: bool, self_test: bool, as_json: bool, plo
     """
     if kernels + self_test + (run is not None or plot is not None) > 1:
         raise click.UsageError("--kernels and --self-test cannot be combined with each other, RUN or --plot")
+    if plain and run is None:
+        raise click.UsageError("--plain goes with RUN")
     # Before MLX multiplies, so that float32 products are not rounded to TF32, as they would be on an M5.
     os.environ.setdefault("MLX_ENABLE_TF32", "0")
     if kernels:
@@ -62,7 +65,7 @@ def command(run: Path | None, kernels: bool, self_test: bool, as_json: bool, plo
         _prepare_torch()
         _self_test(as_json)
     else:
-        _validate(run, as_json, plot)
+        _validate(run, plain, as_json, plot)
 
 
 def _kernels_alone(as_json: bool) -> None:
@@ -110,7 +113,7 @@ def _prepare_torch() -> None:
     require_torch("mlx-tiny validate")
 
 
-def _validate(run_path: Path | None, as_json: bool, plot: Path | None) -> None:
+def _validate(run_path: Path | None, plain: bool, as_json: bool, plot: Path | None) -> None:
     from mlx_tiny.files import require_writable
     from mlx_tiny.tools.plots import require_matplotlib
     from mlx_tiny.training.checkpoint import RunFolder
@@ -125,7 +128,7 @@ def _validate(run_path: Path | None, as_json: bool, plot: Path | None) -> None:
     from mlx_tiny.validate.trajectory import Training
 
     began, training = time.monotonic(), Training()
-    run = suite.open_run(folder, say) if folder is not None else None
+    run = suite.open_run(folder, say, plain=plain) if folder is not None else None
     machine = _machine()
     if not as_json:
         for line in machine.values():

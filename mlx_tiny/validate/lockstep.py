@@ -7,7 +7,7 @@ only the stage that contains it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -39,10 +39,17 @@ class ReferenceRun:
     """Intermediate results in the order of computation, the last of them `logits`."""
     slopes: Arrays
     """Gradients of the mean loss with respect to `values`."""
+    rows: dict[int, Array]
+    """By layer with value embeddings: the rows of the tokens, [B, T, G K]."""
 
     @property
     def loss(self) -> Array:
         return np.asarray(self.losses.mean())
+
+    def row_terms(self, layer: int) -> float:
+        """Sum of the absolute terms in the gradient of a gain of value embeddings, most of which cancel."""
+        rows = self.rows[layer]
+        return float(np.abs(self.slopes[f"layer.{layer}.attention.value"].reshape(rows.shape) * rows).sum())
 
     def stream_terms(self, layer: int) -> float:
         """Sum of the absolute terms in the gradient of a residual scale, the larger one of the layer's two.
@@ -72,6 +79,10 @@ def run_reference(weights: Parameters, config: ModelConfig, batch: np.ndarray) -
         {name: to_float64(gradient) for name, gradient in zip(leaves, found, strict=False)},
         {name: to_float64(value) for name, value in record.items()},
         {name: to_float64(slope) for name, slope in zip(record, found[len(leaves) :], strict=True)},
+        {
+            layer: to_float64(weights["value_embedding"][index])[batch[:, :-1]]
+            for index, layer in enumerate(_layers_with(config, "value_embedding"))
+        },
     )
 
 
@@ -142,10 +153,21 @@ def in_lockstep(
 
 def gradient_bounds(name: str, operation: str, dtype: str, expected_run: ReferenceRun, layers: Iterable[int]) -> Bounds:
     """Bounds for the gradient of a parameter in these layers, by the entry `operation` of the table."""
-    if name != "residual_scale":
+    sums = {
+        "residual_scale": ("stage sum", expected_run.stream_terms),
+        "value_embedding_gain": ("sum over rows", expected_run.row_terms),
+    }
+    if name not in sums:
         return bounds(operation, dtype)
-    allowed = bounds("stage sum", dtype)
-    return Bounds(0.0, allowed.relative * max(map(expected_run.stream_terms, layers)), allowed.reason)
+    entry, terms = sums[name]
+    allowed = bounds(entry, dtype)
+    return Bounds(0.0, allowed.relative * max(map(terms, layers)), allowed.reason)
+
+
+def _layers_with(config: ModelConfig, name: str) -> Sequence[int]:
+    """The layers that have this parameter."""
+    spec = parameter_specs(config).get(name)
+    return spec.layers if spec else ()
 
 
 def _meet() -> Callable[..., Any]:

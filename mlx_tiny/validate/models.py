@@ -134,7 +134,7 @@ def _logits(case: ModelCase, dtype: str) -> list[Result]:
 
 def _step(case: ModelCase, dtype: str) -> list[Result]:
     """Loss and gradients of a training step, computed from the whole batch and from two parts of it."""
-    results, layers = list[Result](), range(case.config.model.layers)
+    results, specs = list[Result](), parameter_specs(case.config.model)
     for parts in (1, 2):
         train = replace(case.config.train, dtype=dtype, batch_size=len(case.batch), micro_batches=parts)
         step = TrainingStep(replace(case.config, train=train), compiled=False)
@@ -146,7 +146,7 @@ def _step(case: ModelCase, dtype: str) -> list[Result]:
                 f"gradient of {name}{how}",
                 to_float64(gradients[name]),
                 expected,
-                gradient_bounds(name, "model gradient", dtype, case.expected_run, layers),
+                gradient_bounds(name, "model gradient", dtype, case.expected_run, specs[name].layers),
             )
             for name, expected in case.expected_run.gradients.items()
         ]

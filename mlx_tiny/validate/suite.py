@@ -53,10 +53,11 @@ class Run:
     """Reads the same weights by the reference's own code."""
 
 
-def open_run(folder: RunFolder, tell: Callable[[str], None] = lambda _: None) -> Run:
+def open_run(folder: RunFolder, tell: Callable[[str], None] = lambda _: None, *, plain: bool = False) -> Run:
     """A run's weights, a batch of its training data, and the beginning of its validation data.
 
     Args:
+        plain: the model alone, without the run's counting.
         tell: called with a line where the weights are not those of a finished run.
 
     Raises:
@@ -74,8 +75,14 @@ def open_run(folder: RunFolder, tell: Callable[[str], None] = lambda _: None) ->
     train = replace(config.train, backend="mlx", implementation="auto")
     return Run(
         ModelCase(folder.path.resolve().name, replace(config, train=train), weights, batch),
-        Trained(config.model, weights, tokens, (len(tokens) - 1) * corpus.bytes_per_token, _counted(folder)),
-        functools.partial(_read_by_reference, folder),
+        Trained(
+            config.model,
+            weights,
+            tokens,
+            (len(tokens) - 1) * corpus.bytes_per_token,
+            None if plain else _counted(folder),
+        ),
+        functools.partial(_read_by_reference, folder, plain),
     )
 
 
@@ -88,9 +95,10 @@ def _counted(folder: RunFolder) -> Counted | None:
     return Counted(tokens[:_COUNTED_TOKENS], gate, folder.load_tokenizer().bos)
 
 
-def _read_by_reference(folder: RunFolder) -> dict[str, Tensor]:
+def _read_by_reference(folder: RunFolder, plain: bool) -> dict[str, Tensor]:
     if folder.has_ended():
-        counting = read_arrays(counting_path(folder))[0] if counting_path(folder).exists() else {}
+        counted = not plain and counting_path(folder).exists()
+        counting = read_arrays(counting_path(folder))[0] if counted else {}
         weights = load_weights(folder.weights, folder.config.model)
         return weights | {f"counting.{name}": torch.from_numpy(array.astype(float)) for name, array in counting.items()}
     return load_checkpoint(folder.checkpoint("last"), folder.config, folder.identity())[0].parameters

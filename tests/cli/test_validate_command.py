@@ -25,7 +25,7 @@ from mlx_tiny.ops.registry import everything
 from mlx_tiny.tolerances import Bounds
 from mlx_tiny.tools import plots
 from mlx_tiny.training.checkpoint import RunFolder
-from mlx_tiny.training.counting_file import discard_counting
+from mlx_tiny.training.counting_file import counting_path, discard_counting
 from mlx_tiny.validate import kernels
 from mlx_tiny.validate.table import Comparison
 
@@ -88,6 +88,11 @@ ALONE = [("--kernels", "--self-test"), ("--kernels", "r"), ("--self-test", "r"),
 @pytest.mark.parametrize("arguments", ALONE, ids=" ".join)
 def test_kernels_and_self_test_cannot_be_combined(arguments: tuple[str, ...]) -> None:
     case = Case(("validate", *arguments), ("--kernels and --self-test cannot be combined",), USAGE)
+    assert_explained(call(*case.arguments), case)
+
+
+def test_plain_goes_with_a_run() -> None:
+    case = Case(("validate", "--plain"), ("--plain goes with RUN",), USAGE)
     assert_explained(call(*case.arguments), case)
 
 
@@ -246,6 +251,16 @@ def test_weights_that_mlx_misreads_are_found(
         found = suite.open_run(RunFolder(run))
         row = next(q for q in suite.comparisons(found, Training()) if q.operation == "weights as read").row()
         assert row.passed == (not wrong) and (not wrong or row.result == "head")
+
+
+@pytest.mark.torch
+@pytest.mark.usefixtures("attention_only")
+def test_a_run_with_a_damaged_file_of_counting_is_checked_alone(trained: Path, place: Path) -> None:
+    run = copied(trained, place)
+    counting_path(RunFolder(run)).write_bytes(b"no counting")
+    case = Case(("validate", str(run)), ("file of counting", "--plain"), USER)
+    assert_explained(call(*case.arguments), case)
+    succeeded(call("validate", run, "--plain"))
 
 
 @pytest.mark.torch

@@ -121,3 +121,17 @@ def test_the_reference_passes_once() -> None:
     passage = run_reference(subject.weights, CONFIG.model, subject.batch)
     np.testing.assert_array_equal(passage.losses, subject.expected_run.losses)
     assert passage.loss == pytest.approx(passage.losses.mean()) and passage.losses.shape == (2, 19)
+
+
+@pytest.mark.parametrize("off", [0.0, 1e-2])
+def test_the_gradient_of_a_gain_is_a_sum_of_terms_that_cancel(off: float) -> None:
+    """Its error is measured by the terms: they are 1,900 times their sum in a layer of `base`."""
+    config = replace(CONFIG, model=replace(CONFIG.model, options="value_embeddings=1"))
+    subject = models.fresh_case("gains", config)
+    expected = run_reference(subject.weights, config.model, subject.batch)
+    gradient = expected.gradients["value_embedding_gain"]
+    gradient *= 1 + off
+    found = in_lockstep(subject.weights, config.model, subject.batch, expected, dtype="float32")
+    assert failing(found) == ["gradient of layer.1.value_embedding_gain"] * bool(off)
+    terms = expected.rows[1] * expected.slopes["layer.1.attention.value"].reshape(expected.rows[1].shape)
+    assert terms.sum() * (1 + off) == pytest.approx(gradient[0, 0])
