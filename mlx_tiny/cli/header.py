@@ -89,5 +89,5 @@ def _amounts(corpus: Corpus, config: RunConfig) -> str:
     per_token = sum(text.valid_bytes for text in texts) / (valid - len(texts))
     events = [f", {text.bytes_per_event:.1f} bytes per event" for text in texts if text.bytes_per_event]
     kept = sum(len(split(part, config).kept) for part in corpus.parts)
-    part = f", {kept:,} of them only to learn how far to trust counting," if kept else ","
+    part = f", {kept:,} of them counted but not trained on," if kept else ","
     return f"{train:,} for training{part} {valid:,} for validation; {per_token:.2f} bytes per token{''.join(events)}"

@@ -37,7 +37,7 @@ class TrainConfig:
     on half."""
     counting: bool = True
     """Count the training text too, and mix the model with that in evaluation and generation; a part of the text, at
-    most 2 %, is kept out of both to learn how far to trust counting, which is done within the budget."""
+    most 2 %, is not trained on, to learn how far to trust counting, which is done within the budget."""
     dtype: str = "float32"
     """Type of activations and matrix products, `float32` or `bfloat16`; weights and optimizer state are float32."""
     backend: str = "mlx"

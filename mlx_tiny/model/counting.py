@@ -11,6 +11,7 @@ tokens, order 6 was at most 0.1 % worse than the best order up to 8.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -65,12 +66,15 @@ class KneserNey:
         vocabulary_size: V; all tokens are below it.
         bos: the token that begins documents.
         orders: the highest order; it is lower where no document is that long.
+        kept_tokens: at the end, beginning with BOS, for `without_kept`.
 
     Raises:
         TinyError: there are no tokens, or one is not below V.
     """
 
-    def __init__(self, tokens: Tokens, vocabulary_size: int, bos: int, orders: int = ORDERS) -> None:
+    def __init__(
+        self, tokens: Tokens, vocabulary_size: int, bos: int, orders: int = ORDERS, kept_tokens: int = 0
+    ) -> None:
         if not len(tokens) or int(tokens.max()) >= vocabulary_size:
             raise TinyError(
                 "The tokens cannot be counted",
@@ -80,6 +84,7 @@ class KneserNey:
         self.vocabulary_size, self.bos = vocabulary_size, bos
         self._tables: list[_Table] = []
         reach = _reach(tokens, bos)
+        kept = _Kept(reach[len(tokens) - kept_tokens :], vocabulary_size) if kept_tokens else None
         contexts: Integers = np.zeros(len(tokens), np.int32)
         identities: Integers = contexts
         below: _Grams | None = None
@@ -96,9 +101,26 @@ class KneserNey:
                 self._tables.append(below.smoothed(different, vocabulary_size))
             identities = np.full(len(tokens), _UNKNOWN, np.int32)
             identities[whole] = grams.identities
+            if kept:
+                kept.see(identities[-kept_tokens:], grams.counts)
+                if below is not None:
+                    kept.lower(self._tables[-1], different)
             contexts, below = _shifted(identities), grams
         assert below is not None
         self._tables.append(below.smoothed(below.counts, vocabulary_size))
+        self._without_kept: list[_Table] = []
+        if kept:
+            kept.highest(self._tables[-1], below.counts)
+            self._without_kept = kept.tables
+
+    def without_kept(self) -> KneserNey:
+        """The same without the counts of the kept tokens; it knows no n-grams but theirs, so it can only read them.
+
+        It is as if the other tokens alone had been counted, but for the discounts, which are those of all.
+        """
+        other = copy.copy(self)
+        other._tables = self._without_kept
+        return other
 
     @property
     def orders(self) -> int:
@@ -202,6 +224,90 @@ class _Table:
         """Identities of n-grams, `_UNKNOWN` where they are not in the table."""
         places = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
         return np.where(self.keys[places] == keys, places, _UNKNOWN)
+
+
+class _Kept:
+    """The n-grams of the kept tokens, by order; identities are numbers among them in the tables that are made.
+
+    Args:
+        reach: of these tokens.
+    """
+
+    def __init__(self, reach: Integers, vocabulary_size: int) -> None:
+        self.tables: list[_Table] = []
+        self._reach, self._vocabulary_size = reach, vocabulary_size
+        self._seen: list[_KeptGrams] = []
+
+    def see(self, identities: Integers, counts: Integers) -> None:
+        """Note the n-grams of the next order.
+
+        Args:
+            identities: [kept] those that end at each of the tokens.
+            counts: of all n-grams of the text.
+        """
+        # What ends at the first BOS belongs to the text before, but for its use as a context.
+        ends = np.flatnonzero(identities != _UNKNOWN)
+        ends = ends if not self._seen else ends[ends > 0]
+        found, places = np.unique(identities[ends], return_inverse=True)
+        places_of_ends = np.full(len(identities), _UNKNOWN)
+        places_of_ends[ends] = places
+        left = counts[found] - np.bincount(places[ends > 0], minlength=len(found))
+        self._seen.append(_KeptGrams(found, places_of_ends, left))
+
+    def lower(self, table: _Table, counts: Integers) -> None:
+        """Make the table of the order below the last one that was seen.
+
+        Args:
+            table: with the kept tokens.
+            counts: how many different tokens stand before each n-gram of the text.
+        """
+        here, above = self._seen[-2:]
+        gone, first = np.unique(above.places[above.places != _UNKNOWN], return_index=True)
+        ends = np.flatnonzero(above.places != _UNKNOWN)[first]
+        lost = here.places[ends[above.left[gone] == 0]]
+        alone = here.places[1:][self._reach[1:] == len(self._seen) - 2]
+        left = counts[here.found] - np.bincount(np.concatenate([lost, alone]), minlength=len(here.found))
+        self._add(len(self._seen) - 2, table, counts, left)
+
+    def highest(self, table: _Table, counts: Integers) -> None:
+        """Make the table of the last order that was seen; see `lower`."""
+        self._add(len(self._seen) - 1, table, counts, self._seen[-1].left)
+
+    def _add(self, index: int, table: _Table, counts: Integers, left: Integers) -> None:
+        here = self._seen[index]
+        if not len(here.found):  # no kept document is that long
+            return
+        known, context = np.zeros(1, np.int64), np.zeros(len(here.found), np.int64)
+        if index:
+            known, ends = self._seen[index - 1].found, np.flatnonzero(here.places != _UNKNOWN)
+            context[here.places[ends]] = self._seen[index - 1].places[ends - 1]
+        discounts, before = _discounts(counts), counts[here.found]
+        share = left - discounts[np.minimum(left, _MOST_DISCOUNTED)]
+        less = before - discounts[np.minimum(before, _MOST_DISCOUNTED)] - share
+
+        def without(values: Floats, lost: Floats | Integers) -> Floats:
+            found: Floats = values[known] - np.bincount(context, lost, len(known))
+            return found
+
+        total = without(table.seen.astype(np.float64), before - left)
+        shares = without(table.seen * (1.0 - table.rest.astype(np.float64)), less)
+        rest = np.ones(len(known))
+        np.divide(total - shares, total, out=rest, where=total > 0)
+        followers = without(table.followers.astype(np.float64), left == 0).astype(np.int32)
+        share = np.where(left > 0, share / np.maximum(total[context], 1), 0).astype(np.float32)
+        keys = context * self._vocabulary_size + table.keys[here.found] % self._vocabulary_size
+        self.tables.append(_Table(keys, share, rest.astype(np.float32), total.astype(np.float32), followers))
+
+
+class _KeptGrams(NamedTuple):
+    """The n-grams of one order that kept tokens have."""
+
+    found: Integers
+    """Their identities among all of the text, ascending."""
+    places: Integers
+    """[kept] The place in `found` of the one that ends at each token, or `_UNKNOWN`."""
+    left: Integers
+    """How often each is in the text without the kept tokens."""
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,11 @@
 """The part that counting has in a run: which training text is counted, and which is kept to fit the gate on.
 
-The gate is fitted on text that is neither trained on nor counted: what model and counting know by heart says nothing
-about how far to trust each of them.
+The gate is fitted on text that is not trained on, as if it were not counted either: what model and counting know by
+heart says nothing about how far to trust each of them.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -19,7 +18,7 @@ from mlx_tiny.config import RunConfig, TrainConfig
 from mlx_tiny.data.mixture import Corpus
 from mlx_tiny.data.prepared import Part
 from mlx_tiny.model.counting import Floats, KneserNey, Tokens
-from mlx_tiny.model.mixing import PRIOR_SHARE, Mixed, Predictions, fit, gathered
+from mlx_tiny.model.mixing import PRIOR_SHARE, Gate, Mixed, Predictions, fit, gathered
 from mlx_tiny.records import Progress
 from mlx_tiny.training.budget import Budget
 from mlx_tiny.training.counted import MOST_TOKENS, sample
@@ -35,11 +34,11 @@ _FIT_SHARE, _MOST_FIT_S = 0.04, 4.0
 """Of a budget in seconds, for the gate."""
 FORWARD_SHARE = 0.6
 """Of these seconds, for the predictions of the model; the rest is for counting's and for the fit."""
-_COUNTED_PER_S = 1_000_000
-"""Tokens; counting takes at most half of a budget in seconds."""
-_SHORT_S, _SHORT_SHARE = 30.0, 0.2
-"""In budgets in seconds up to this, counting is most of the result: what was kept is counted too in the end, where that
-takes at most this share of the budget. In longer ones the model needs the time more, unless it is little."""
+_COUNTED_SHARE = 0.6
+"""Of a budget in seconds, at most: in a short one, counting is most of the result."""
+_TRIED_TOKENS, _SLOWER = 65_536, 2.2
+"""How fast counting is here, is measured on so many tokens; each of some millions takes so many times as long, because
+their tables fit in no cache (1.9 to 2.4 measured)."""
 
 _NONE = Predictions(*(np.zeros(0) for _ in Predictions._fields))
 
@@ -52,7 +51,7 @@ class Split(NamedTuple):
     learned: Tokens
     """What is trained on and counted."""
     kept: Tokens
-    """What the gate is fitted on, beginning with BOS; empty where the text is too short."""
+    """What is only counted, and the gate fitted on as if it were not; begins with BOS, or is empty for a short text."""
 
 
 def split(part: Part, config: RunConfig) -> Split:
@@ -106,18 +105,22 @@ class Counting:
         self._shares, self._bos = [part.share for part in corpus.parts], corpus.tokenizer.bos
         self._vocabulary_size = config.model.vocabulary_size
         budget = account(config.train, Progress())
-        seconds = budget.amount if budget.quantity == "seconds" else math.inf
-        most = min(MOST_TOKENS, seconds / 2 * _COUNTED_PER_S)
-        began = clock()
-        self._counted = self._joined(
-            sample(each.learned, self._bos, max(1, int(share * most)))
+        most = MOST_TOKENS
+        if budget.quantity == "seconds":
+            most = min(most, int(_COUNTED_SHARE * budget.amount * self._counted_per_s(clock)))
+        kept = self._joined(each.kept for each in self._splits if len(each.kept))
+        learned = (
+            sample(each.learned, self._bos, max(1, int(share * (most - len(kept)))))
             for each, share in zip(self._splits, self._shares, strict=True)
         )
-        self._grams = self._count(self._counted)
-        took_s = clock() - began
-        self._again = took_s <= (_SHORT_SHARE * seconds if seconds <= _SHORT_S else budget.aside_s / 4 or math.inf)
-        self.again_s = took_s if self._again and seconds < math.inf else 0.0
-        """Of a budget in seconds, for counting once more in the end."""
+        self._counted = self._joined([*learned, kept] if len(kept) else learned)
+        self._grams = KneserNey(self._counted, self._vocabulary_size, self._bos, kept_tokens=len(kept))
+
+    def _counted_per_s(self, clock: Callable[[], float]) -> float:
+        """Tokens, of a large text."""
+        tokens, began = np.asarray(self._splits[0].learned[:_TRIED_TOKENS]), clock()
+        KneserNey(tokens, self._vocabulary_size, self._bos)
+        return len(tokens) / max(clock() - began, 1e-9) / _SLOWER
 
     def fit(self, predict: Predict, limit_tokens: float, ended: Callable[[], bool]) -> Fitted:
         """Fit the gate to a model.
@@ -139,16 +142,12 @@ class Counting:
                 break
         said = gathered(parts)
         tokens = tokens[: len(said.nats) + 1]
-        gate = fit(self._grams, tokens, said)
-        share = float(Mixed(self._grams, gate).shares(tokens, said).mean()) if len(said.nats) else PRIOR_SHARE
-        counted, grams = self._counted, self._grams
-        if self._again:
-            counted = self._joined([counted, *(each.kept for each in self._splits if len(each.kept))])
-            grams = self._count(counted)
-        return Fitted(Mixed(grams, gate), counted, len(said.nats), share)
-
-    def _count(self, tokens: Tokens) -> KneserNey:
-        return KneserNey(tokens, self._vocabulary_size, self._bos)
+        gate, share = Gate.constant(), PRIOR_SHARE
+        if len(said.nats):
+            unaware = self._grams.without_kept()
+            gate = fit(unaware, tokens, said)
+            share = float(Mixed(unaware, gate).shares(tokens, said).mean())
+        return Fitted(Mixed(self._grams, gate), self._counted, len(said.nats), share)
 
     def _joined(self, texts: Iterable[Tokens]) -> Tokens:
         """Texts as one; a BOS that ends one is the beginning of the next."""

@@ -127,7 +127,6 @@ class Trainer:
                 self.listener.wait("counting")
                 with self.phases.phase("counting"):
                     self.counting = Counting(self.corpus, self.config, self.clock)
-                self.budget.aside_s += self.counting.again_s
             try:
                 self.interruption.hold("the run is saved and reported")
                 self._spend()
@@ -331,10 +330,9 @@ class Trainer:
 
     def _fit_in_time(self) -> Fitted | None:
         """Counting with a gate for the last weights, fitted in the time set aside; None where that is not to be."""
-        counting = self.counting
         with self.interruption.cut():
-            if counting and self.budget.aside_s and not (self._ended or self.interruption.requested):
-                return self._fit(self.state, FORWARD_SHARE * (self.budget.aside_s - counting.again_s))
+            if self.counting and self.budget.aside_s and not (self._ended or self.interruption.requested):
+                return self._fit(self.state, FORWARD_SHARE * self.budget.aside_s)
         return None
 
     def _fit(self, state: State, seconds: float | None = None) -> Fitted | None:

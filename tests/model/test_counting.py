@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlx_tiny.errors import TinyError
+from mlx_tiny.model import counting
 from mlx_tiny.model.counting import KneserNey
 from mlx_tiny.reference.counting import Counting
 
@@ -27,9 +28,9 @@ TEXTS = st.lists(st.lists(st.integers(1, SIZE - 1), min_size=1, max_size=12), mi
 @given(TEXTS, TEXTS, st.integers(1, 4))
 def test_equals_the_reference(learned: list[list[int]], other: list[list[int]], orders: int) -> None:
     grams = KneserNey(joined(learned), SIZE, BOS, orders)
-    counting, tokens = Counting(joined(learned).tolist(), SIZE, BOS, orders), joined(other)
-    assert counting.orders == grams.orders
-    found = [counting.distribution(tokens[:end].tolist()) for end in range(1, len(tokens))]
+    reference, tokens = Counting(joined(learned).tolist(), SIZE, BOS, orders), joined(other)
+    assert reference.orders == grams.orders
+    found = [reference.distribution(tokens[:end].tolist()) for end in range(1, len(tokens))]
     nats = [-math.log(after[token]) for (after, _), token in zip(found, tokens[1:], strict=True)]
     np.testing.assert_allclose(grams.nats(tokens), nats, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(
@@ -44,6 +45,32 @@ def test_probabilities_add_up_to_one(learned: list[list[int]], context: list[int
     grams = KneserNey(joined(learned), SIZE, BOS)
     ends = [grams.nats(np.array([BOS, *context, token], np.uint16))[-1] for token in range(SIZE)]
     assert sum(np.exp(-np.array(ends))) == pytest.approx(1, abs=1e-6)
+
+
+@settings(max_examples=100, deadline=None)
+@given(TEXTS, TEXTS, st.integers(1, 6))
+def test_without_kept_tokens_it_is_as_if_they_had_not_been_counted(
+    learned: list[list[int]], kept: list[list[int]], orders: int
+) -> None:
+    both, tokens = KneserNey(joined(learned + kept), SIZE, BOS, orders, len(joined(kept))), joined(kept)
+    used = iter([counting._discounts(counts) for counts in smoothed_counts(joined(learned + kept), orders)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(counting, "_discounts", lambda _: next(used))
+        alone = KneserNey(joined(learned), SIZE, BOS, orders)
+    np.testing.assert_array_equal(both.nats(tokens), KneserNey(joined(learned + kept), SIZE, BOS, orders).nats(tokens))
+    found = both.without_kept()
+    np.testing.assert_allclose(found.nats(tokens), alone.nats(tokens), rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(found.context_features(tokens), alone.context_features(tokens))
+
+
+def smoothed_counts(tokens: np.ndarray, orders: int) -> list[np.ndarray]:
+    """The counts from which the discounts of each order are taken."""
+    found: list[np.ndarray] = []
+    with pytest.MonkeyPatch.context() as patch:
+        sound = counting._discounts
+        patch.setattr(counting, "_discounts", lambda counts: (found.append(counts), sound(counts))[1])
+        KneserNey(tokens, SIZE, BOS, orders)
+    return found
 
 
 def test_order_is_that_of_the_longest_document() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import signal
 from dataclasses import replace
@@ -171,6 +172,20 @@ def test_a_signal_while_the_gate_is_fitted_loses_nothing(tmp_path: Path, monkeyp
     outcome = tiny_trainer(run).train()
     assert outcome.interrupted == "SIGTERM" and len(calls) == 2
     assert load_counting(run) is not None and run.load_checkpoint("last")[1].step == outcome.progress.step
+
+
+def test_a_slow_machine_counts_fewer_tokens_in_time(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path, budget="2s")
+    corpus = tiny_corpus(config)
+
+    def counted(piece_s: float) -> int:
+        moments = itertools.count(0.0, piece_s)
+        session = counts.Counting(corpus, config, lambda: next(moments))
+        return len(session.fit(lambda _: iter(()), 0.0, lambda: True).counted)
+
+    learned = len(split(corpus.parts[0], config).learned)
+    assert counted(0.01) == len(corpus.train)
+    assert counted(2.0) == pytest.approx(0.6 * learned / 2.2, rel=0.1)
 
 
 def test_each_text_of_a_mixture_is_counted_and_kept(tmp_path: Path) -> None:
