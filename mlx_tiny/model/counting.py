@@ -93,11 +93,9 @@ class KneserNey:
             number = len(below.keys) if below else 1
             grams = _Grams.of(contexts[whole], tokens[whole], vocabulary_size, number)
             if below is not None:
-                # How many different tokens stand before an n-gram; what begins with BOS has none, and is counted.
-                followed = np.zeros(len(grams.keys), np.int32)
-                followed[grams.identities] = identities[whole]
                 alone = identities[reach == order - 2]
-                different = np.bincount(np.concatenate([followed, alone]), minlength=len(below.keys))
+                different = grams.different_before(identities[whole], alone, len(below.keys))
+                del alone
                 self._tables.append(below.smoothed(different, vocabulary_size))
             identities = np.full(len(tokens), _UNKNOWN, np.int32)
             identities[whole] = grams.identities
@@ -248,10 +246,10 @@ class _Kept:
         # What ends at the first BOS belongs to the text before, but for its use as a context.
         ends = np.flatnonzero(identities != _UNKNOWN)
         ends = ends if not self._seen else ends[ends > 0]
-        found, places = np.unique(identities[ends], return_inverse=True)
+        found, places = np.unique(identities[ends].astype(np.int64), return_inverse=True)
         places_of_ends = np.full(len(identities), _UNKNOWN)
         places_of_ends[ends] = places
-        left = counts[found] - np.bincount(places[ends > 0], minlength=len(found))
+        left: Integers = np.asarray(counts[found] - np.bincount(places[ends > 0], minlength=len(found)), np.int64)
         self._seen.append(_KeptGrams(found, places_of_ends, left))
 
     def lower(self, table: _Table, counts: Integers) -> None:
@@ -277,7 +275,8 @@ class _Kept:
         here = self._seen[index]
         if not len(here.found):  # no kept document is that long
             return
-        known, context = np.zeros(1, np.int64), np.zeros(len(here.found), np.int64)
+        known: Integers = np.zeros(1, np.int64)
+        context = np.zeros(len(here.found), np.int64)
         if index:
             known, ends = self._seen[index - 1].found, np.flatnonzero(here.places != _UNKNOWN)
             context[here.places[ends]] = self._seen[index - 1].places[ends - 1]
@@ -294,9 +293,10 @@ class _Kept:
         rest = np.ones(len(known))
         np.divide(total - shares, total, out=rest, where=total > 0)
         followers = without(table.followers.astype(np.float64), left == 0).astype(np.int32)
-        share = np.where(left > 0, share / np.maximum(total[context], 1), 0).astype(np.float32)
+        share = np.where(left > 0, share / np.maximum(total[context], 1), 0.0)
         keys = context * self._vocabulary_size + table.keys[here.found] % self._vocabulary_size
-        self.tables.append(_Table(keys, share, rest.astype(np.float32), total.astype(np.float32), followers))
+        single = np.float32
+        self.tables.append(_Table(keys, share.astype(single), rest.astype(single), total.astype(single), followers))
 
 
 class _KeptGrams(NamedTuple):
@@ -326,13 +326,28 @@ class _Grams:
         """The n-grams of these contexts, numbered below `number`, and of the tokens after them."""
         # In parts of 16 bits, which numpy sorts by radix: three times as fast as whole keys.
         halves = (contexts & 0xFFFF).astype(np.uint16), (contexts >> 16).astype(np.uint16)
-        order = np.lexsort((tokens, *halves))
-        keys = contexts[order].astype(np.int64) * vocabulary_size + tokens[order]
+        order = np.lexsort((tokens, *halves)).astype(np.int32)
+        del halves
+        keys = contexts[order].astype(np.int64)
+        keys *= vocabulary_size
+        keys += tokens[order]
         begins = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
-        counts = np.diff(begins, append=len(keys))
+        counts = np.diff(begins, append=len(keys)).astype(np.int32)
         identities = np.empty(len(keys), np.int32)
         identities[order] = np.repeat(np.arange(len(begins), dtype=np.int32), counts)
         return _Grams(keys[begins], identities, counts, number)
+
+    def different_before(self, suffixes: Integers, alone: Integers, number: int) -> Integers:
+        """How many different tokens stand before each of the n-grams of the order below.
+
+        Args:
+            suffixes: for each of `identities`, that of the n-gram without its first token.
+            alone: those that begin with BOS, which no token stands before: they are counted.
+            number: of n-grams of the order below.
+        """
+        suffix = np.zeros(len(self.keys), np.int32)
+        suffix[self.identities] = suffixes
+        return (np.bincount(suffix, minlength=number) + np.bincount(alone, minlength=number)).astype(np.int32)
 
     def smoothed(self, counts: Integers, vocabulary_size: int) -> _Table:
         """The table with discounted `counts`."""
@@ -342,8 +357,8 @@ class _Grams:
         rest = np.ones(self.contexts)
         np.divide(total - np.bincount(context, kept, self.contexts), total, out=rest, where=total > 0)
         followers = np.bincount(context, minlength=self.contexts).astype(np.int32)
-        share = (kept / total[context]).astype(np.float32)
-        return _Table(self.keys, share, rest.astype(np.float32), total.astype(np.float32), followers)
+        kept /= total[context]
+        return _Table(self.keys, kept.astype(np.float32), rest.astype(np.float32), total.astype(np.float32), followers)
 
 
 def _discounts(counts: Integers) -> Floats:
