@@ -185,7 +185,8 @@ def test_a_slow_machine_counts_fewer_tokens_in_time(tmp_path: Path) -> None:
 
     learned = len(split(corpus.parts[0], config).learned)
     assert counted(0.01) == len(corpus.train)
-    assert counted(2.0) == pytest.approx(0.7 * learned / 2.2, rel=0.1)
+    asked = 0.7 * learned / 2.2
+    assert 0.7 * asked < counted(2.0) <= asked, "whole documents"
 
 
 def test_each_text_of_a_mixture_is_counted_and_kept(tmp_path: Path) -> None:
