@@ -27,6 +27,7 @@ import mlx.core as mx
 from mlx_tiny.errors import TinyError, first_line
 from mlx_tiny.files import (
     atomic_folder,
+    atomic_write,
     cache_home,
     discard_folder,
     folder_aside,
@@ -172,6 +173,36 @@ def count_of(process: int) -> int:
     assert _session is not None
     found = _session.folder.parent.glob(f".*-{process}.*/mlx/*/cpu/lib*.so")
     return sum(not path.is_symlink() for path in found)
+
+
+def note_needed(key: str) -> None:
+    """Note that what `key` names needs the libraries that this process has loaded.
+
+    Raises:
+        TinyError, OSError: the note cannot be written.
+    """
+    if (path := _note(key)) is not None:
+        assert _session is not None
+        names = sorted(library.name for library in _session.libraries.glob("lib*.so") if _is_loaded(library))
+        make_folder(path.parent)
+        with atomic_write(path, "w") as file:
+            file.write("\n".join(names))
+
+
+def has_needed(key: str) -> bool:
+    """Whether it was noted what `key` needs, and MLX has all of it in this process."""
+    give_private_folder()
+    path = _note(key)
+    if path is None or not path.exists():
+        return False
+    assert _session is not None
+    return all((_session.libraries / name).exists() for name in path.read_text().splitlines())
+
+
+def _note(key: str) -> Path | None:
+    """The file of a note, beside the kept sets; None where nothing can be kept."""
+    store = _session.store if _session else None
+    return None if store is None else store.with_name(f"{store.name}.needed") / hash_text(key)[:32]
 
 
 def why_not_kept() -> str | None:

@@ -9,21 +9,28 @@ from __future__ import annotations
 
 import contextlib
 
+from mlx_tiny import __version__
 from mlx_tiny.config import RunConfig
 from mlx_tiny.linux import kernels
-from mlx_tiny.linux.lanes import decide_compilation, on_cpu
+from mlx_tiny.linux.lanes import decide_compilation, lanes, on_cpu
 from mlx_tiny.records import to_plain
 from mlx_tiny.tools.processes import Child
 
 PARTS = ("gradients", "update")
-# If so many kernels are kept, a step was compiled here before; a step of another model needs few new ones.
-_WARM = 30
+
+
+def key(config: RunConfig, part: str) -> str:
+    """What the kernels of a part of the step depend on, as text."""
+    train = config.train
+    shapes = train.batch_size, train.micro_batches, train.dtype, train.implementation, len(lanes())
+    return repr((__version__, part, config.model, config.optimizer, *shapes))
 
 
 class CompilingAhead:
     """The processes that compile for a run; call `wait` before the first step, and `close` in any case.
 
-    There are no processes where nothing is to be compiled, or where MLX has its kernels from an earlier run.
+    There are no processes where nothing is to be compiled, or where MLX has all kernels of such a step from an earlier
+    run. Another model or optimizer, or another length of sequences, has up to a quarter of kernels of its own.
 
     Args:
         config: of the run.
@@ -34,9 +41,10 @@ class CompilingAhead:
         if config.train.backend != "mlx" or not on_cpu() or not decide_compilation(config.train.compile)[0]:
             return
         with contextlib.suppress(OSError):  # no room for processes: the first step will compile
-            if kernels.count() >= _WARM or kernels.why_not_kept() is not None:
+            missing = [part for part in PARTS if not kernels.has_needed(key(config, part))]
+            if kernels.why_not_kept() is not None:
                 return
-            for part in PARTS:
+            for part in missing:
                 child = Child("mlx_tiny.training.precompile", part, answers=False)
                 self._children.append(child)
                 child.send(to_plain(config))

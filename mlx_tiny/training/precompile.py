@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 from mlx_tiny.config import RunConfig
+from mlx_tiny.errors import TinyError
 from mlx_tiny.records import from_plain
 
 
@@ -17,7 +18,7 @@ def _compile(part: str, values: dict[str, Any]) -> None:
     import mlx.core as mx
     import numpy as np
 
-    from mlx_tiny.linux import kernels
+    from mlx_tiny.linux import kernels, warmup
     from mlx_tiny.model.generate import Reader
     from mlx_tiny.training.step import TrainingStep
 
@@ -36,6 +37,8 @@ def _compile(part: str, values: dict[str, Any]) -> None:
         reader = Reader(state.parameters, config.model)
         reader.read([0])
         mx.eval(reader.read_next(0) if config.model.context > 1 else ())
+    with contextlib.suppress(OSError, TinyError):  # such as a full disk
+        kernels.note_needed(warmup.key(config, part))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -23,6 +24,8 @@ compiles = pytest.mark.skipif(
     reason="MLX compiles no CPU graphs here",
 )
 COLD = """
+import contextlib
+from dataclasses import replace
 import numpy as np
 import mlx.core as mx
 from test_warmup import CONFIG, is_busy
@@ -38,6 +41,12 @@ step = TrainingStep(CONFIG, compiled=True)
 state, loss = step(step.initial_state(), np.zeros((4, CONFIG.model.context + 1), dtype=np.int32), 1.0, 0.9)
 mx.eval(loss, state.arrays())
 print(made - before, kernels.count() - made)
+with contextlib.closing(CompilingAhead(replace(CONFIG, model=replace(CONFIG.model, width=48)))) as other:
+    assert is_busy(other)
+assert not is_busy(CompilingAhead(CONFIG))
+next(path for path in kernels._session.libraries.glob("lib*.so") if path.is_symlink()).unlink()
+with contextlib.closing(CompilingAhead(CONFIG)) as other:
+    assert is_busy(other)
 """
 
 
@@ -110,7 +119,10 @@ def test_closing_ends_the_processes() -> None:
 @compiles
 @pytest.mark.usefixtures("home")
 def test_nothing_is_compiled_where_kernels_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "count", lambda: warmup._WARM)
+    monkeypatch.setattr(kernels, "has_needed", lambda key: key == warmup.key(CONFIG, "update"))
+    with contextlib.closing(CompilingAhead(CONFIG)) as ahead:
+        assert [child.process.args[-1] for child in ahead._children] == ["gradients"]
+    monkeypatch.setattr(kernels, "has_needed", lambda _: True)
     assert not is_busy(CompilingAhead(CONFIG))
 
 
