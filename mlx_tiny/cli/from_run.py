@@ -99,8 +99,9 @@ def _require_same_model(source: RunFolder, asked: dict[str, dict[str, Any]]) -> 
     config = source.config
     wanted = [("model", name, value) for name, value in asked["model"].items()]
     wanted += [("data", name, value) for name, value in asked["data"].items() if name in _OF_TOKENIZER]
-    if (preset := asked["train"].get("preset", config.train.preset)) != config.train.preset:
-        wanted.append(("train", "preset", whole_name(preset)))
+    if asked["train"].get("preset", config.train.preset) != config.train.preset:
+        asked["train"]["preset"] = whole_name(asked["train"]["preset"])
+        wanted.append(("train", "preset", asked["train"]["preset"]))
     for section, name, value in wanted:
         has = getattr(getattr(config, section), name)
         if value != has:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from mlx_tiny.config.checks import require
 from mlx_tiny.config.data import TOKENIZERS, DataConfig
 from mlx_tiny.config.model import ModelConfig
 from mlx_tiny.config.optimizer import OptimizerConfig
@@ -40,3 +41,18 @@ class RunConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        train, context = self.train, self.model.context
+        require(
+            not train.short_sequences or context % 4 == 0,
+            "short_sequences",
+            f"0, because 4 does not divide the context ({context})",
+            train.short_sequences,
+        )
+        require(
+            not train.small_batches or train.batch_size > train.micro_batches,
+            "small_batches",
+            "0 where each part of a batch is one sequence already",
+            train.small_batches,
+        )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,7 +21,7 @@ def batch_at(stream: BatchStream | MixedStream, config: RunConfig, fraction: flo
     train, context = config.train, config.model.context
     unit = train.micro_batches
     sequences = max(unit, train.batch_size // _divisor(train.small_batches, fraction) // unit * unit)
-    length = context // math.gcd(context, _divisor(train.short_sequences, fraction))
+    length = context // _divisor(train.short_sequences, fraction)
     columns = np.arange(0, context, length)[:, None] + np.arange(length + 1)
     return stream.take(sequences)[:, columns].reshape(-1, length + 1)
 

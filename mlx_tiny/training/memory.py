@@ -73,7 +73,8 @@ def estimate_of_loading(config: RunConfig) -> Estimate:
 def fitting_micro_batches(config: RunConfig, most_bytes: float) -> int | None:
     """The least number of micro-batches with which training takes at most so many bytes; None where none does."""
     size, now = config.train.batch_size, config.train.micro_batches
-    for count in (count for count in range(now + 1, size + 1) if size % count == 0):
+    most = size // 2 if config.train.small_batches else size
+    for count in (count for count in range(now + 1, most + 1) if size % count == 0):
         if estimate(replace(config, train=replace(config.train, micro_batches=count))).bytes <= most_bytes:
             return count
     return None

@@ -104,8 +104,9 @@ def test_a_flag_that_contradicts_the_model_is_refused(source: Path, place: Path,
 
 def test_a_text_that_is_gone_is_said_and_given_rates_are_taken(source: Path, place: Path) -> None:
     shutil.rmtree(place / "home")
-    said = begin(source, "--matrix-rate", "0.5", "--layers", "2", "--batch-size", "2")
+    said = begin(source, "--matrix-rate", "0.5", "--layers", "2", "--batch-size", "2", "--preset", "tiny")
     report = read_report(place / "new")
+    assert report["config"]["train"]["preset"] == "strongest-tiny"
     assert "is not known whether" in said and "is not known whether" in (place / "new/report.md").read_text()
     assert "is not in the cache" in said and "is not in the cache" in (place / "new/report.md").read_text()
     assert [text["text"] for text in report["texts"]] == [report["data"]]

@@ -21,6 +21,7 @@ from tiny_run import (
 
 from mlx_tiny.config import ModelConfig, RunConfig, TrainConfig
 from mlx_tiny.data.batches import BatchStream
+from mlx_tiny.errors import TinyError
 from mlx_tiny.model.parameters import training_flops_per_token
 from mlx_tiny.training.growth import batch_at, stages
 
@@ -47,7 +48,9 @@ def test_batches_grow_in_three_stages(fraction: float, short: tuple[int, int], s
     assert stages(config_of()) == [0.0]
 
 
-@given(context=st.integers(1, 40), batch_size=st.integers(1, 9), fraction=st.floats(0, 1))
+@given(
+    context=st.integers(1, 10).map(lambda number: 4 * number), batch_size=st.integers(1, 9), fraction=st.floats(0, 1)
+)
 def test_short_sequences_predict_the_same_tokens(context: int, batch_size: int, fraction: float) -> None:
     whole, cut = config_of(context, batch_size), config_of(context, batch_size, short_sequences=0.6)
     expected, got = batch_at(stream_of(whole), whole, fraction), batch_at(stream_of(cut), cut, fraction)
@@ -55,12 +58,26 @@ def test_short_sequences_predict_the_same_tokens(context: int, batch_size: int, 
     assert np.array_equal(got[:, :-1].ravel(), expected[:, :-1].ravel())
 
 
-@pytest.mark.parametrize(("batch_size", "micro_batches"), [(1, 1), (3, 1), (6, 3), (6, 2), (16, 4)])
+@pytest.mark.parametrize(("batch_size", "micro_batches"), [(2, 1), (3, 1), (6, 3), (6, 2), (16, 4)])
 def test_a_small_batch_can_be_computed_in_the_parts_of_a_whole_one(batch_size: int, micro_batches: int) -> None:
     config = config_of(batch_size=batch_size, micro_batches=micro_batches, small_batches=0.5)
     sizes = [len(batch_at(stream_of(config), config, fraction)) for fraction in (0, 0.25, 0.5)]
     assert sizes == sorted(sizes) and sizes[-1] == batch_size
     assert all(size >= micro_batches and size % micro_batches == 0 for size in sizes)
+
+
+@pytest.mark.parametrize(
+    ("shape", "growing"),
+    [
+        ({"context": 63}, {"short_sequences": 0.5}),
+        ({"context": 2}, {"short_sequences": 1.0}),
+        ({"batch_size": 1}, {"small_batches": 0.5}),
+        ({"batch_size": 4}, {"small_batches": 0.5, "micro_batches": 4}),
+    ],
+)
+def test_growth_that_would_do_nothing_is_refused(shape: dict[str, int], growing: dict[str, Any]) -> None:
+    with pytest.raises(TinyError, match=next(iter(growing))):
+        config_of(**shape, **growing)
 
 
 def test_the_account_is_charged_with_what_each_step_took(tmp_path: Path) -> None:
