@@ -178,10 +178,14 @@ def token_predictions(
 
     Negative log-likelihood of each target, entropy of its distribution, and log-probability of the likeliest token.
     """
-    log_BTV, _ = logits(parameters, config, token_BT, implementations, dtype=dtype)
-    log_BTV = log_BTV - mx.logsumexp(log_BTV, axis=-1, keepdims=True)
-    nats_BT = -mx.take_along_axis(log_BTV, target_BT[..., None], axis=-1)[..., 0]
-    return mx.stack([nats_BT, -mx.sum(mx.exp(log_BTV) * log_BTV, axis=-1), mx.max(log_BTV, axis=-1)])
+    scores_BTV, _ = logits(parameters, config, token_BT, implementations, dtype=dtype)
+    scores_BTV = scores_BTV - mx.max(scores_BTV, axis=-1, keepdims=True)
+    shares_BTV = mx.exp(scores_BTV)
+    total_BT = mx.sum(shares_BTV, axis=-1)
+    log_total_BT = mx.log(total_BT)
+    nats_BT = log_total_BT - mx.take_along_axis(scores_BTV, target_BT[..., None], axis=-1)[..., 0]
+    entropy_BT = log_total_BT - mx.sum(shares_BTV * scores_BTV, axis=-1) / total_BT
+    return mx.stack([nats_BT, entropy_BT, -log_total_BT])
 
 
 def as_computed(implementations: Implementations, config: ModelConfig, asked: str) -> Implementations:
