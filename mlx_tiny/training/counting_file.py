@@ -94,5 +94,5 @@ def read_counting(run: RunFolder, tell: Callable[[str], None] = lambda _: None) 
     except DeviceError:
         raise
     except TinyError as error:
-        remedy = f"{_WITHOUT}, or restore the file from a copy"
+        remedy = f"{_WITHOUT}, or write the file again: {again('train', '--resume', str(run.path))}"
         raise TinyError(error.failed, expected=error.expected, got=error.got, remedy=remedy) from error

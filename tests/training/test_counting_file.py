@@ -109,5 +109,5 @@ def test_what_does_not_belong_to_the_weights_is_refused(
     damage(run)
     with pytest.raises(TinyError, match=word) as refused:
         load_model(run.path)
-    assert "--plain" in str(refused.value)
+    assert "--plain" in str(refused.value) and "--resume" in str(refused.value)
     assert load_model(run.path, plain=True).mixed is None
