@@ -109,8 +109,11 @@ class Backend(Protocol):
 def evaluate_text(
     backend: Backend, state: Any, text: PreparedCorpus, limit_tokens: int | None, mixed: Mixed | None = None
 ) -> Evaluation:
-    """Strength on the validation text, or on about so many tokens from its beginning; also with counting if given."""
-    if mixed is not None:
+    """Strength on the validation text, or on about so many tokens from its beginning; also with counting if given.
+
+    Where nothing is held out, counting knows the text by heart, and the strength with it would say nothing.
+    """
+    if mixed is not None and not text.record.found.trained_on_validation:
         said = (Predictions(*part) for part in backend.predictions(state, text.valid, limit_tokens))
         found = evaluation_with_counting(mixed, text.valid, text.valid_bytes, said)
         require_finite(math.isfinite(found.nats))

@@ -208,3 +208,9 @@ def test_each_text_of_a_mixture_is_counted_and_kept(tmp_path: Path) -> None:
     whole = np.concatenate([splits[0].kept[:250], splits[1].kept[1:750]])
     assert 0.8 * len(whole) < len(read[0]) <= 1000 and boundaries > 10 and fitted.kept_tokens == len(read[0]) - 1
     assert len(fitted.counted) == sum(len(part.corpus.train) for part in corpus.parts) - 1
+
+
+def test_text_that_is_counted_is_not_measured_with_counting(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path, budget=tokens(5))
+    run, outcome, _ = train_whole(tmp_path / "run", replace(config, data=replace(config.data, held_out=0)))
+    assert outcome.evaluation.with_counting_bits_per_byte is None and load_counting(run) is not None
