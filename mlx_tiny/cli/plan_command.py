@@ -48,7 +48,7 @@ def command(as_json: bool, **flags: Any) -> None:
     name = preset_for(asked["train"].get("preset", TrainConfig.preset), asked["data"])
     budget = Budget(asked["train"].get("budget", TrainConfig.budget))
     speeds = Speeds(session.backend_kind(asked["train"].get("backend", TrainConfig.backend)))
-    plan = Plan.of(name, budget, asked, Text.of(source), speeds)
+    plan = Plan.of(name, budget, asked, Text.of(source, asked["data"].get("train_bytes")), speeds)
     with Waiting("measuring the machine, for which steps are compiled"):
         plan.measure()
         chosen = None if name in PRESETS else plan.choose()

@@ -14,7 +14,7 @@ from mlx_tiny.cli.options import UserPath
 from mlx_tiny.cli.output import say, show
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from mlx_tiny.study.arms import Arm
     from mlx_tiny.study.results import Results
@@ -69,7 +69,7 @@ def command(
     from mlx_tiny.records import to_json
     from mlx_tiny.study.arms import Description, parse_seeds, parse_shares, parse_vary, read_description
     from mlx_tiny.study.comparison import draw, table
-    from mlx_tiny.study.results import Results, carry_out
+    from mlx_tiny.study.results import Results, alone, carry_out
     from mlx_tiny.study.results import halve as search
     from mlx_tiny.tools.plots import require_matplotlib
 
@@ -90,11 +90,12 @@ def command(
     described = dataclasses.replace(described, budget=budget or described.budget, options=options, vary=settings)
     arms, numbers = described.assembled(), parse_seeds(seeds or described.seeds or "5")
     require_known_options(arms)
-    results = Results(output or _default_output(file, arms), arms)
-    say(f"writing: {results.path}; the same command continues the study")
-    for what in repeat:
-        say(f"repeated: {results.forget(_REPEATED[what])} {what} runs")
-    with keep_awake():
+    path = output or _default_output(file, arms)
+    with alone(path), keep_awake():
+        results = Results(path, arms)
+        say(f"writing: {path}; the same command continues the study")
+        for what in repeat:
+            say(f"repeated: {results.forget(_REPEATED[what])} {what} runs")
         if halve:
             search(results, arms, numbers, say)
         else:
@@ -133,6 +134,19 @@ def _default_output(file: Path | None, arms: Sequence[Arm]) -> Path:
     return Path("studies") / (re.sub(r"[^\w.-]", "_", f"{name}-{arms[0].budget}") + ".json")
 
 
+def _unlike(results: Results) -> Iterator[str]:
+    """What differs where only the seed or the settings of an arm are meant to."""
+    if len(budgets := {arm.budget: arm.name for arm in results.arms}) > 1:
+        shown = ", ".join(f"{budget} ({name})" for budget, name in budgets.items())
+        yield f"the arms have different budgets: {shown}"
+    if len({run.text for run in results.runs} - {None}) > 1:
+        yield "the runs are not all measured on the same text, and only those that are make pairs"
+    for arm, share in dict.fromkeys((run.arm, run.share) for run in results.runs):
+        runs = [run for run in results.runs if (run.arm, run.share) == (arm, share)]
+        if len({run.figures.get("parameters") for run in runs if run.failure is None}) > 1:
+            yield f"the models of {arm} differ in size; name it, as --preset mini"
+
+
 def _say_doubts(results: Results) -> None:
     """What makes the results less certain than the table looks.
 
@@ -144,6 +158,8 @@ def _say_doubts(results: Results) -> None:
     failed = [run for run in results.runs if run.failure is not None]
     for run in failed:
         say(f"failed: {run.arm}, seed {run.seed}: {run.failure}")
+    for line in _unlike(results):
+        say(f"warning: {line}")
     disturbed = sum(run.disturbed for run in results.runs)
     if disturbed:
         say(f"warning: other programs slowed {disturbed} runs down; --repeat disturbed does these again")

@@ -148,7 +148,7 @@ def _planned(asked: dict[str, dict[str, Any]], source: Source | Mixture) -> tupl
     budget = Budget(asked["train"].get("budget", standard.budget))
     speeds = Speeds(session.backend_kind(asked["train"].get("backend", standard.backend)))
     name = preset_for(asked["train"].get("preset", standard.preset), asked["data"])
-    choice = choose(name, budget, asked, Text.of(source), speeds)
+    choice = choose(name, budget, asked, Text.of(source, asked["data"].get("train_bytes")), speeds)
     config = choice.config
     if choice.tokens is not None and "train_bytes" not in asked["data"]:
         config = dataclasses.replace(

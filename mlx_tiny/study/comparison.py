@@ -49,8 +49,8 @@ class Comparison:
     means: dict[str, Mean]
     """Of the figures over all runs that did not fail."""
     difference: Mean | None
-    """In bits per byte to the first arm, over the seeds that both have; to the plain strength of one that is not mixed
-    with counting. None for the first arm."""
+    """In bits per byte to the first arm, over the seeds that both have on the same text; to the plain strength of one
+    that is not mixed with counting. None for the first arm."""
     relative: float | None
     """The difference divided by the mean of the first arm over the same seeds."""
     p_value: float | None
@@ -75,11 +75,18 @@ def compare(arms: Sequence[Arm], runs: Sequence[Run]) -> list[Comparison]:
 def _comparison(measure: str, own: Sequence[Run], of_base: Sequence[Run] | None, curve: Sequence[Run]) -> Comparison:
     sound = [run for run in own if measure in run.figures]
     other = measure if any(measure in run.figures for run in of_base or ()) else PLAIN
-    theirs = {run.seed: run.figures[other] for run in of_base or () if other in run.figures}
-    pairs = [(run.figures[measure], theirs[run.seed]) for run in sound if run.seed in theirs]
+    theirs = {run.seed: run for run in of_base or () if other in run.figures}
+    both = [(run, theirs[run.seed]) for run in sound if run.seed in theirs]
+    pairs = [
+        (run.figures[measure], first.figures[other])
+        for run, first in both
+        if run.text == first.text or None in (run.text, first.text)
+    ]
     difference, relative, words = None, None, ""
     if of_base is not None:
-        words = f"{_label(own[0].arm, measure)} has no seed in common with the first arm."
+        words = (
+            f"{_label(own[0].arm, measure)} has no seed in common with the first arm{' on the same text' * bool(both)}."
+        )
     if of_base and pairs:
         first, second = zip(*pairs, strict=True)
         difference = Mean.of_differences(first, second)

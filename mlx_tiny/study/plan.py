@@ -63,10 +63,10 @@ class Text:
     """Of the training text, about; infinite where as much is prepared as a run can read."""
 
     @staticmethod
-    def of(source: Source | Mixture) -> Text:
-        """What is known of a source."""
+    def of(source: Source | Mixture, train_bytes: float | None = None) -> Text:
+        """What is known of a source, of which the user wants so many bytes, if it has a name."""
         if len(source.names) == 1 and source.names[0] in NAMED:
-            return Text(source.names[0])
+            return Text(source.names[0], train_bytes or math.inf)
         return Text(size_bytes=getattr(source, "size_bytes", 0) or math.inf)
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from mlx_tiny.records import Record, read, write
 from mlx_tiny.study.arms import Arm
 from mlx_tiny.study.comparison import Comparison, compare
 from mlx_tiny.study.runs import PLAIN, Run, perform
+from mlx_tiny.tools.locks import locked
 from mlx_tiny.units import format_count, format_seconds
 
 
@@ -26,6 +28,19 @@ class StudyFile(Record):
     """The others are compared with the first."""
     comparisons: list[Comparison]
     runs: list[Run]
+
+
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Keep other studies from a file of results inside the block.
+
+    Raises:
+        TinyError: another process is at work on it, or it cannot be written.
+    """
+    make_folder(path.parent)
+    require_writable(path)
+    with locked(path.with_name(f".{path.name}.lock"), f"Another study is writing {path}"):
+        yield
 
 
 class Results:

@@ -56,6 +56,8 @@ class Run:
     """The last lines of its output, where it failed."""
     samples: list[str]
     machine: Machine
+    text: str | None = None
+    """Fingerprint of the text that its strength was measured on; None where another program does not tell."""
 
     @property
     def disturbed(self) -> bool:
@@ -93,6 +95,7 @@ def perform(arm: Arm, seed: int, share: float, beside: Path) -> Run:
         failure=failure,
         samples=[] if failure else _texts(values.get("samples")),
         machine=describe(mlx=False),
+        text=text if isinstance(text := values.get("evaluation_fingerprint"), str) else None,
     )
 
 

@@ -16,7 +16,6 @@ batches from both, sample texts from seeds of their own. So these two integers a
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import filecmp
 import itertools
 import os
@@ -46,6 +45,7 @@ from mlx_tiny.records import (
     progress_from_json,
     to_json,
 )
+from mlx_tiny.tools.locks import locked
 from mlx_tiny.tools.processes import again
 from mlx_tiny.training.arrays import (
     model_arrays,
@@ -335,18 +335,8 @@ class RunFolder:
             TinyError: another process is training it.
         """
         # The folder itself, because a file that is replaced would take its lock along.
-        with explained(self.path):
-            descriptor = os.open(self.path, os.O_RDONLY)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise TinyError(
-                    f"Another process is training the run at {self.path}", remedy="Wait for it, or stop it"
-                ) from None
+        with locked(self.path, f"Another process is training the run at {self.path}"):
             yield
-        finally:
-            os.close(descriptor)
 
     def remove_leftovers(self) -> None:
         """Delete the incomplete files of sessions that were killed."""

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from mlx_tiny.study.results import alone
+
 from .command_line import FEW_PAUSES, TINY, Finished, call, run_here, strict, succeeded
 
 
@@ -86,3 +88,25 @@ def test_a_wrong_study_is_refused_before_it_begins(
 def test_a_study_without_a_result_is_an_error(runs: list[Sequence[str]]) -> None:
     finished = study("--vary", "matrix-rate=-1", "--seeds", "1")
     assert finished.code == 1 and "Every run of the study failed" in finished.err
+
+
+def test_a_text_that_changes_makes_no_pairs_and_budgets_of_arms_are_told(
+    runs: list[Sequence[str]], place: Path
+) -> None:
+    words = ("--vary", "matrix-rate=0.01,0.02", "--seeds")
+    succeeded(study(*words, "1"))
+    (place / "notes.txt").write_text("".join(f"{n} apples and {n * n} pears\n" for n in range(900)))
+    told = succeeded(study(*words, "2")).err
+    assert len(runs) == 4 and "not all measured on the same text" in told
+    (path,) = place.glob("studies/*-256tok.json")
+    texts = {(run["arm"], run["seed"]): run["text"] for run in json.loads(path.read_text())["runs"]}
+    assert len(set(texts.values())) == 2 and texts["matrix-rate=0.01", 1] == texts["matrix-rate=0.02", 1] is not None
+    (place / "two.yaml").write_text("seeds: 1\narms: {a: , b: {budget: 128tok}}\n")
+    told = succeeded(call("study", "two.yaml", "--data", "notes.txt", *TINY, *FEW_PAUSES, "--budget", "256tok")).err
+    assert "different budgets: 256tok (a), 128tok (b)" in told
+
+
+def test_two_studies_do_not_write_one_file(runs: list[Sequence[str]], place: Path) -> None:
+    with alone(place / "study.json"):
+        second = study("--vary", "layers=1,2", "--output", "study.json")
+    assert second.code == 1 and "Another study is writing study.json" in second.err and not runs

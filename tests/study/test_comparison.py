@@ -54,6 +54,17 @@ def test_verdict(differences: tuple[float, ...], expected: str) -> None:
     assert re.search(expected, found[-1].verdict)
 
 
+def test_runs_that_were_measured_on_different_texts_are_no_pairs() -> None:
+    texts = {BASE.name: ("a", "b", "b", None), OTHER.name: ("a", "a", "b", "b")}
+    made = runs(base=(0.8, 0.1, 0.8, 0.8), other=(0.7, 0.7, 0.6, 0.5))
+    marked = [dataclasses.replace(run, text=texts[run.arm][run.seed]) for run in made]
+    found = compare([BASE, OTHER], marked)[-1]
+    assert found.difference is not None and found.difference.count == 3
+    assert found.difference.mean == pytest.approx(-0.2)
+    none = compare([BASE, OTHER], [run for run in marked if run.seed == 1])[-1]
+    assert none.difference is None and "no seed in common with the first arm on the same text" in none.verdict
+
+
 def test_with_counting_is_a_row_of_its_own() -> None:
     both = [fake_run(OTHER, seed, 0.9, figures={COUNTING: bits}) for seed, bits in enumerate((0.7, 0.71))]
     plain = [fake_run(BASE, seed, 1.0) for seed in range(2)]

@@ -8,8 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from mlx_tiny.config import RunConfig
+from mlx_tiny.config import DataConfig, RunConfig
 from mlx_tiny.config.presets import PORTABLE, PRESETS, RECIPES, STRONGEST, Preset, ladder, presets_of
+from mlx_tiny.data.mixture import resolve_data
 from mlx_tiny.errors import TinyError
 from mlx_tiny.model.parameters import matrix_parameters, parameter_count, parameter_specs, training_flops_per_token
 from mlx_tiny.study import plan, speed
@@ -116,6 +117,8 @@ def test_text_that_is_read_again_and_again_is_worth_a_smaller_number_of_tokens()
 
     assert expected(Text(size_bytes=1e6)) > expected(Text()) + 0.01
     assert Text(size_bytes=math.inf).unique_tokens == math.inf
+    stories = resolve_data(DataConfig(sources=("stories",)))
+    assert Text.of(stories) == Text("stories") and Text.of(stories, 1_000_000) == Text("stories", 1e6)
 
 
 @pytest.mark.usefixtures("machine")
