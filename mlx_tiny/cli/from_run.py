@@ -63,6 +63,11 @@ def begin(path: Path, source_path: Path, flags: dict[str, Any]) -> None:
         require_sequence(corpus.parts, config.model.context)
         old = cached_text(source)
         _say_what_is_measured(source, old)
+        if config.train.counting and _knows_kept_text(source, corpus):
+            say(
+                f"warning: {source.path} was trained on the text on which this run learns how far to trust counting, "
+                f"so that the model is trusted too much"
+            )
         start = origin.begin(source, parameters, config, corpus, old)
         run = RunFolder.create(path, config, session.identity(corpus), source.tokenizer_model, start)
         session.train(run, corpus, reason, asked, preparation, ahead, resume=True)
@@ -121,3 +126,11 @@ def _say_what_is_measured(source: RunFolder, old: Corpus | None) -> None:
             f"The text of {source.path} ({source.corpus.description or 'unknown'}) is not in the cache any more, "
             f"so that what is forgotten of it is not measured."
         )
+
+
+def _knows_kept_text(source: RunFolder, corpus: Corpus) -> bool:
+    """Whether the model was trained on the same text in a run that kept nothing, or that may have kept nothing."""
+    from mlx_tiny.training.origin import learned_keys
+
+    last, *earlier = learned_keys(source)
+    return corpus.key in earlier or (corpus.key == last and not source.config.train.counting)

@@ -78,6 +78,14 @@ def test_another_split_of_the_same_text_is_warned_of(source: Path, place: Path) 
     assert len(learned_texts(RunFolder(place / "less"))) == 3, "its own text and those of both runs before"
 
 
+def test_text_that_the_gate_should_not_know_is_warned_of(source: Path, place: Path) -> None:
+    flags, warned = ("--data", source.parent / "notes.txt", *BUDGET, "--run"), []
+    for run, new, more in ((source, "one", ["--no-counting"]), (place / "one", "two", []), (source, "three", [])):
+        said = succeeded(call("train", "--from", run, *flags, new, *more)).err
+        warned.append("trusted too much" in said)
+    assert warned == [False, True, False]
+
+
 @pytest.mark.parametrize("steps", [0, 5])
 def test_a_crash_changes_nothing_even_without_the_other_run(source: Path, place: Path, steps: int) -> None:
     begin(source, run="whole")
