@@ -26,8 +26,8 @@ from mlx_tiny.training.counted import MOST_TOKENS, sample
 _MOST_KEPT_TOKENS = 16_384
 """Enough for ten weights, and little enough to be missed by neither model nor counting."""
 _KEPT_SHARE = 0.02
-_LEAST_FIT_TOKENS = 1024
-"""They are taken whatever the time: fewer would not tell which of model and counting is the better one."""
+_LEAST_FIT_TOKENS = 4096
+"""They are taken whatever the time: with 1024, stories were 0.0002 bits per byte worse than with 3072 after 10 s."""
 _LEAST_KEPT_TOKENS = 256
 """Fewer say less than the prior of the gate, and a text that is so short needs all of them."""
 _FIT_SHARE, _MOST_FIT_S = 0.04, 4.0
