@@ -53,8 +53,9 @@ def estimate(config: RunConfig, counted_tokens: int = 0) -> Estimate:
     """
     torch = config.train.backend == "torch"
     tables = counting_bytes(counted_tokens) * TABLES_SHARE
+    # Measured: what counting has freed is not where the arrays of steps fit in, and the warm-up's are still there.
     building = {"building n-grams": counting_bytes(counted_tokens) - tables}
-    arrays = _largest(_at_the_head(config), _at_the_update(config), building)
+    arrays = {**_largest(_at_the_head(config), _at_the_update(config)), **building}
     state = {**_state(config), "n-grams": tables}
     held = sum(state.values()) + sum(arrays.values())
     if torch or on_cpu():
