@@ -189,7 +189,8 @@ def test_a_slow_machine_counts_fewer_tokens_in_time(tmp_path: Path) -> None:
     assert 0.7 * asked < counted(2.0) <= asked, "whole documents"
 
 
-def test_each_text_of_a_mixture_is_counted_and_kept(tmp_path: Path) -> None:
+def test_each_text_of_a_mixture_is_counted_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counts, "_LEAST_FIT_TOKENS", 100)
     config = tiny_config(tmp_path)
     (tmp_path / "sums.txt").write_text("\n<|endoftext|>\n".join(f"{n} + {n} = {2 * n}." for n in range(4000)))
     (stories,) = config.data.sources
