@@ -86,7 +86,8 @@ def test_every_implementation_and_competitor_that_can_run_here_is_right(dtype: s
     assert by_mlx == {"norm", "qk_norm_rope", "attention", "cross_entropy", "adamw"}
     assert all({"plain"} | ({TORCH} if why_no_torch() is None else set()) <= names for names in found.values())
     cpu = {name for name, implementations in found.items() if "cpu" in implementations}
-    assert cpu == (set(BOTH_WAYS) if runtime.on_cpu() and dtype == "float32" else set())
+    both_ways = set(BOTH_WAYS) if dtype == "float32" else set()
+    assert cpu == (both_ways | {"newton_schulz"} if runtime.on_cpu() else set())
 
 
 def test_a_compiled_operation_is_right() -> None:
