@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from mlx_tiny.config import RunConfig, TrainConfig
-from mlx_tiny.config.presets import EVENTS, PRESETS, Preset, Settings, ladder, whole_name
+from mlx_tiny.config.presets import AUTO, EVENTS, PRESETS, Preset, Settings, ladder, whole_name
 from mlx_tiny.data.find import NAMED
 from mlx_tiny.errors import TinyError
 from mlx_tiny.machine.memory import little_bytes
@@ -145,11 +145,15 @@ class Plan:
         """The plan for the recipe of a preset's whole name.
 
         Raises:
-            TinyError: it has only one size.
+            TinyError: it has only one size, or one is to be chosen for a budget in steps.
         """
         recipe, _, size = name.rpartition("-")
         if not recipe:
             raise TinyError(f"The preset {size} has only one size, so that there is nothing to plan")
+        if size == AUTO and budget.quantity == "steps":
+            raise TinyError(
+                "A budget in steps does not decide the size of the model", remedy="Name it, as --preset mini"
+            )
         return Plan(recipe, budget, asked, text, speeds)
 
     def candidate(self, size: Sized) -> Candidate:
@@ -178,15 +182,7 @@ class Plan:
         return all(candidate.expectation.bits_per_byte <= other.bits_per_byte for other in reached)
 
     def choose(self) -> Candidate:
-        """The best of the sizes that fit; for a budget in seconds, some speeds are measured.
-
-        Raises:
-            TinyError: the budget is in steps.
-        """
-        if self.budget.quantity == "steps":
-            raise TinyError(
-                "A budget in steps does not decide the size of the model", remedy="Name it, as --preset mini"
-            )
+        """The best of the sizes that fit; for a budget in seconds, some speeds are measured."""
         fitting = [size for size in self.sizes if size.fits] or self.sizes[:1]
         if self.budget.quantity != "seconds":
             return self.best(fitting)
@@ -232,7 +228,7 @@ class Plan:
         if self.budget.quantity == "seconds":
             measured = "a measured" if self.speeds.is_measured(best.size.config) else "about"
             how += f" at {measured} {self.speeds.tokens_per_s(best.size.config):,.0f} tokens/s"
-        parts = [f"{how}: about {best.tokens / 1e6:.2g}M tokens", self.strength(best)]
+        parts = [f"{how}: about {format_count(best.tokens)} tokens", self.strength(best)]
         at_all = self.best(self.sizes)
         if at_all.size is not best.size:
             parts.append(f"{at_all.size.preset.name} would take too much of the memory")

@@ -17,6 +17,7 @@ from mlx_tiny.study import plan, speed
 from mlx_tiny.study.plan import Choice, Plan, Text, choose, expectation_of, expected_tokens, text_bytes
 from mlx_tiny.study.speed import Speeds, pauses_s
 from mlx_tiny.training.budget import Budget
+from mlx_tiny.units import format_count
 from study.planted import LAW, SURFACE
 
 MEASURED_FLOPS_PER_S = 50e9
@@ -123,13 +124,17 @@ def test_text_that_is_read_again_and_again_is_worth_a_smaller_number_of_tokens()
 
 @pytest.mark.usefixtures("machine")
 @pytest.mark.parametrize(
-    ("text", "words"), [("5m", "5m00s of wall-clock time at a measured"), ("20Mtok", "20M tokens: about 20M tokens")]
+    ("text", "words"),
+    [
+        ("5m", "5m00s of wall-clock time at a measured"),
+        ("20Mtok", "20M tokens: about 20M tokens"),
+        ("1tok", "1 tokens: about 1 tokens"),
+    ],
 )
 def test_the_reason_has_the_numbers(text: str, words: str) -> None:
     choice = choose("auto", Budget(text), text=Text("tinystories"))
     assert choice.reason.startswith(words)
-    assert f"about {choice.tokens / 1e6:.2g}M tokens" in choice.reason
-    assert choice.tokens is not None
+    assert choice.tokens is not None and f"about {format_count(choice.tokens)} tokens" in choice.reason
     expected = LAW.expected(matrix_parameters(choice.config.model), choice.tokens)
     assert expected.describe() in choice.reason
 
@@ -177,6 +182,8 @@ def test_a_budget_in_steps_needs_a_named_preset() -> None:
     mini = choose("mini", Budget("500steps")).preset
     with pytest.raises(TinyError, match="Name it"):
         choose("auto", Budget("500steps"))
+    with pytest.raises(TinyError, match="in steps"):  # before the machine is measured
+        Plan.of("portable-auto", Budget("500steps"), {}, Text(), Speeds())
     assert expected_tokens(Budget("500steps"), mini.config(), lambda _: 0.0) == 500 * 8 * 256
 
 
