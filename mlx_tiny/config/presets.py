@@ -139,6 +139,8 @@ _EVENTS = Preset(
         {
             "model": {"tied": True},
             "optimizer": {"embedding_rate": 0.05, "matrix_decay": 0.5, "adamw_decay": 0.5},
+            # With it bits per event fall (0.57 to 0.54, 400 histories), but so does the hit rate at 10 (0.31 to 0.27).
+            "train": {"counting": False},
         },
     ),
     _size(EVENTS, layers=2, width=64, head_width=32, vocabulary=8192, context=48, batch=32),

@@ -36,8 +36,8 @@ class TrainConfig:
     """Fraction of the budget, at its beginning, in which a batch has fewer sequences: first a quarter, from the middle
     on half."""
     counting: bool = True
-    """Count the training text too, and mix the model with that in evaluation and generation; a part of the text, at
-    most 2 %, is not trained on, to learn how far to trust counting, which is done within the budget."""
+    """Count the training text too, and mix the model with that in evaluation and generation; a part of the text, 2 %
+    or, of a short one, at most 10 %, is not trained on, to learn how far to trust counting. All is in the budget."""
     dtype: str = "float32"
     """Type of activations and matrix products, `float32` or `bfloat16`; weights and optimizer state are float32."""
     backend: str = "mlx"
