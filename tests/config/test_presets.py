@@ -79,3 +79,11 @@ def test_what_follows_from_a_setting_follows_from_the_users(asked: dict[str, Any
 def test_every_recipe_has_all_sizes() -> None:
     sizes = [preset.size for preset in presets_of(STRONGEST)]
     assert all([preset.size for preset in presets_of(recipe)] == sizes for recipe in RECIPES)
+
+
+def test_an_embedding_that_is_the_head_too_does_not_get_the_rate_for_one_that_is_not() -> None:
+    tied = {"model": {"tied": True}}
+    asked = {**tied, "optimizer": {"embedding_rate": 0.3}}
+    rates = [preset_called("tiny").config(settings).optimizer.embedding_rate for settings in ({}, tied, asked)]
+    assert rates == [RECIPES[STRONGEST].settings["optimizer"]["embedding_rate"], 0.2, 0.3]
+    assert preset_called("events").config(tied) == preset_called("events").config()
