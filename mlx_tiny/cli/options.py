@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import click
 
+from mlx_tiny.cli.output import show
 from mlx_tiny.config import DataConfig, ModelConfig, OptimizerConfig, Sampling, ScheduleConfig, TrainConfig
 from mlx_tiny.config.presets import RECIPES, presets_of
 from mlx_tiny.files import expanded
@@ -99,7 +100,7 @@ def _show_whole_help(ctx: click.Context, _: click.Parameter, asked: bool) -> Non
     """What `--help-all` does."""
     if asked and not ctx.resilient_parsing:
         ctx.meta[_WHOLE_HELP] = True
-        click.echo(ctx.get_help(), color=ctx.color)
+        show(ctx.get_help())
         ctx.exit()
 
 

@@ -150,7 +150,13 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
 
 def files_below(folder: Path) -> dict[str, bytes]:
     """Contents of all files in a folder, hidden ones too, by their path in it."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    found = {}
+    for path in folder.rglob("*"):
+        # What a compiler that was ended leaves is removed a moment later.
+        with contextlib.suppress(FileNotFoundError):
+            if path.is_file():
+                found[str(path.relative_to(folder))] = path.read_bytes()
+    return found
 
 
 @contextlib.contextmanager
