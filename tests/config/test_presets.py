@@ -84,6 +84,7 @@ def test_every_recipe_has_all_sizes() -> None:
 def test_an_embedding_that_is_the_head_too_does_not_get_the_rate_for_one_that_is_not() -> None:
     tied = {"model": {"tied": True}}
     asked = {**tied, "optimizer": {"embedding_rate": 0.3}}
-    rates = [preset_called("tiny").config(settings).optimizer.embedding_rate for settings in ({}, tied, asked)]
+    every: tuple[dict[str, Any], ...] = {}, tied, asked
+    rates = [preset_called("tiny").config(settings).optimizer.embedding_rate for settings in every]
     assert rates == [RECIPES[STRONGEST].settings["optimizer"]["embedding_rate"], 0.2, 0.3]
     assert preset_called("events").config(tied) == preset_called("events").config()
