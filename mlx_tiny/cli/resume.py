@@ -122,7 +122,7 @@ def _account(run: RunFolder, budget: str, progress: Progress) -> Budget:
 def _report_of_the_end(run: RunFolder, progress: Progress) -> Report | None:
     """The report of a run that has spent its budget and lacks nothing, else None."""
     from mlx_tiny.report.report import describes, read_report
-    from mlx_tiny.training.counting_file import load_counting
+    from mlx_tiny.training.counting_file import read_counting
 
     if not _account(run, run.config.train.budget, progress).equals(progress.spent_budget):
         return None
@@ -132,7 +132,7 @@ def _report_of_the_end(run: RunFolder, progress: Progress) -> Report | None:
         if not run.has_ended() or report.interrupted or report.continued:
             return None
         if describes(report, run):
-            if run.config.train.counting and load_counting(run) is None:
+            if run.config.train.counting and read_counting(run) is None:
                 return None
             return report
         say(f"warning: the report in {run.path} is not that of its weights: both are written again")

@@ -14,7 +14,6 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_tiny.errors import TinyError
-from mlx_tiny.files import explained
 from mlx_tiny.machine.memory import require
 from mlx_tiny.model.counting import KneserNey, Tokens, counting_bytes
 from mlx_tiny.model.mixing import Gate, Mixed
@@ -43,12 +42,6 @@ def save_counting(run: RunFolder, tokens: Tokens, gate: Gate) -> None:
     arrays = {"tokens": mx.array(np.asarray(tokens)), "gate": mx.array(gate.weights, mx.float32)}
     texts = {"identity": run.identity(), "weights": run.weights_checksum() or ""}
     save_arrays(counting_path(run), arrays, texts)
-
-
-def discard_counting(run: RunFolder) -> None:
-    """Delete the file of counting, where there is one, as the run has no mixture any more."""
-    with explained(run.path):
-        counting_path(run).unlink(missing_ok=True)
 
 
 def load_counting(run: RunFolder, tell: Callable[[str], None] = lambda _: None) -> Mixed | None:

@@ -12,7 +12,7 @@ import pytest
 from mlx_tiny.data.sources import FileSource
 from mlx_tiny.data.tokenizer import load_tokenizer
 from mlx_tiny.training.checkpoint import RunFolder
-from mlx_tiny.training.counting_file import discard_counting
+from mlx_tiny.training.counting_file import counting_path
 from mlx_tiny.training.evaluate import evaluate
 from mlx_tiny.training.trained import load_model
 
@@ -114,7 +114,7 @@ def test_a_text_is_read_by_the_settings_of_the_run(trained: Path, place: Path) -
     config["config"]["data"]["documents"] = "whole"
     (run / "config.json").write_text(json.dumps(config))
     original = RunFolder(trained)
-    discard_counting(RunFolder(run))
+    counting_path(RunFolder(run)).unlink()
     RunFolder(run).save_weights(original.load_weights(), original.weights_step() or 0)
     for command in ("eval", "score", "predict"):
         assert "documents whole" in succeeded(call(command, run, "lines.txt")).err

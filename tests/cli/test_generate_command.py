@@ -17,7 +17,7 @@ from mlx_tiny.model import writing
 from mlx_tiny.model.generate import generate_tokens
 from mlx_tiny.model.writing import write_text
 from mlx_tiny.training.checkpoint import RunFolder
-from mlx_tiny.training.counting_file import discard_counting, load_counting
+from mlx_tiny.training.counting_file import counting_path, load_counting
 
 from .command_line import call, files_below, succeeded, text_of
 
@@ -185,7 +185,7 @@ def test_weights_that_are_not_finite_are_named(trained: Path, place: Path) -> No
     shutil.copytree(trained, place / "copy")
     run = RunFolder(place / "copy")
     parameters = run.load_weights()
-    discard_counting(run)
+    counting_path(run).unlink()
     (place / "notes.txt").write_text("Once upon a time.\n")
     for factor in (float("nan"), 1e38):  # with the second one, the weights are finite, and what they give is not
         head = mx.where(parameters["head"] == 0, 1.0, parameters["head"])

@@ -25,7 +25,7 @@ from mlx_tiny.ops.registry import everything
 from mlx_tiny.tolerances import Bounds
 from mlx_tiny.tools import plots
 from mlx_tiny.training.checkpoint import RunFolder
-from mlx_tiny.training.counting_file import counting_path, discard_counting
+from mlx_tiny.training.counting_file import counting_path
 from mlx_tiny.validate import kernels
 from mlx_tiny.validate.table import Comparison
 
@@ -235,7 +235,7 @@ def test_weights_that_mlx_misreads_are_found(
     from mlx_tiny.validate.trajectory import Training
 
     run = copied(trained, place)
-    discard_counting(RunFolder(run))
+    counting_path(RunFolder(run)).unlink()
     if not weights:
         (run / "weights.safetensors").unlink()
     genuine = mx.load

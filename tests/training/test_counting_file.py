@@ -17,7 +17,7 @@ from mlx_tiny.model.mixing import FEATURES, Gate
 from mlx_tiny.records import Progress
 from mlx_tiny.training import counting_file
 from mlx_tiny.training.checkpoint import RunFolder
-from mlx_tiny.training.counting_file import counting_path, discard_counting, load_counting, save_counting
+from mlx_tiny.training.counting_file import counting_path, load_counting, save_counting
 from mlx_tiny.training.step import fresh_state
 from mlx_tiny.training.trained import load_model
 
@@ -52,8 +52,7 @@ def test_what_was_written_is_read(run: RunFolder, finished: Path, monkeypatch: p
 
 
 def test_a_run_without_counting_is_as_before(run: RunFolder) -> None:
-    discard_counting(run)
-    discard_counting(run)
+    counting_path(run).unlink()
     assert load_counting(run) is None and load_model(run.path).mixed is None
 
 
