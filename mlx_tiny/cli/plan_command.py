@@ -50,11 +50,12 @@ def command(as_json: bool, **flags: Any) -> None:
     speeds = Speeds(session.backend_kind(asked["train"].get("backend", TrainConfig.backend)))
     plan = Plan.of(name, budget, asked, Text.of(source, asked["data"].get("train_bytes")), speeds)
     with Waiting("measuring the machine, for which steps are compiled"):
-        plan.measure()
+        # Before the other sizes are measured for the table, as `mlx-tiny train` chooses without having measured them.
         chosen = None if name in PRESETS else plan.choose()
+        taken = name if chosen is None else chosen.size.preset.name
+        reason = "as asked" if chosen is None else plan.reason(chosen)
+        plan.measure()
     candidates = [plan.candidate(size) for size in plan.sizes]
-    taken = name if chosen is None else chosen.size.preset.name
-    reason = "as asked" if chosen is None else plan.reason(chosen)
     if as_json:
         sizes = [_as_plain(plan, candidate) for candidate in candidates]
         show(to_json({"budget": budget.text, "preset": taken, "reason": reason, "sizes": sizes}))
