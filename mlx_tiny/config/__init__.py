@@ -13,7 +13,7 @@ from mlx_tiny.config.model import ModelConfig
 from mlx_tiny.config.optimizer import OptimizerConfig
 from mlx_tiny.config.sampling import Sampling
 from mlx_tiny.config.schedule import ScheduleConfig
-from mlx_tiny.config.train import BACKENDS, DTYPES, TrainConfig
+from mlx_tiny.config.train import BACKENDS, DTYPES, GROWTH, TrainConfig
 
 __all__ = [
     "BACKENDS",
@@ -45,9 +45,9 @@ class RunConfig:
     def __post_init__(self) -> None:
         train, context = self.train, self.model.context
         require(
-            not train.short_sequences or context % 4 == 0,
+            not train.short_sequences or context % max(GROWTH) == 0,
             "short_sequences",
-            f"0, because 4 does not divide the context ({context})",
+            f"0, because {max(GROWTH)} does not divide the context ({context})",
             train.short_sequences,
         )
         require(

@@ -9,6 +9,8 @@ from mlx_tiny.config.checks import require, require_representable
 DTYPES = ("float32", "bfloat16")
 BACKENDS = ("mlx", "torch")
 ORDERS = ("cut", "documents")
+GROWTH = (4, 2)
+"""What a sequence or a batch is divided by, in the first and second half of the time in which it is smaller."""
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlx_tiny.config import RunConfig
+from mlx_tiny.config.train import GROWTH
 from mlx_tiny.data.batches import BatchStream, MixedStream
-
-_PARTS = (4, 2)
-"""What a sequence or a batch is divided by, in the first and second half of the time in which it is smaller."""
 
 
 def batch_at(stream: BatchStream | MixedStream, config: RunConfig, fraction: float) -> NDArray[np.int32]:
@@ -29,9 +27,9 @@ def batch_at(stream: BatchStream | MixedStream, config: RunConfig, fraction: flo
 def stages(config: RunConfig) -> list[float]:
     """The fractions of the budget from which on batches have another shape."""
     shares = config.train.short_sequences, config.train.small_batches
-    return sorted({0.0, *(share * k / len(_PARTS) for share in shares if share for k in range(1, len(_PARTS) + 1))})
+    return sorted({0.0, *(share * k / len(GROWTH) for share in shares if share for k in range(1, len(GROWTH) + 1))})
 
 
 def _divisor(share: float, fraction: float) -> int:
-    """1 after the first `share` of the budget, and before that the part of `_PARTS` whose turn it is."""
-    return 1 if fraction >= share else _PARTS[int(fraction / share * len(_PARTS))]
+    """1 after the first `share` of the budget, and before that the part of `GROWTH` whose turn it is."""
+    return 1 if fraction >= share else GROWTH[int(fraction / share * len(GROWTH))]
