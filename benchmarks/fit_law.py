@@ -28,7 +28,7 @@ from mlx_tiny.tools.tables import Column, Table
 from mlx_tiny.units import format_count
 
 _HUBER = 3e-3
-"""Residuals beyond it count linearly. Two seeds of a run differ by about a thousandth."""
+"""Residuals beyond it count linearly, so that a run that luck has made better or worse does not bend the law."""
 # A weak belief, for the directions that few runs say nothing about: exponents of 0.35, as in arXiv 2203.15556, give or
 # take 0.25, worth as much as a run that is off by one Huber constant.
 _USUAL_EXPONENT, _EXPONENT_STD = 0.35, 0.25

@@ -109,7 +109,8 @@ _SIZES = (
 )
 # For `auto`, named LAYERSxWIDTH: from `tiny` to `mini` the matrices grow sixfold, between others about twice.
 _BETWEEN = (_size("3x96", layers=3, width=96, head_width=32, vocabulary=2048, context=128, batch=16),)
-# The numbers are those that were best for `mini` after 600,000 tokens of TinyStories (benchmarks/LOG.md).
+# Tried one at a time, in single runs of `mini` of up to 600,000 tokens of TinyStories (benchmarks/LOG.md).
+# The embedding rate of `strongest` is between two that were tried, 0.4 and 0.8; `portable` has the lower one of these.
 RECIPES = {
     recipe.name: recipe
     for recipe in (

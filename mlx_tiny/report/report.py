@@ -227,9 +227,10 @@ def with_counting(report: Report) -> str:
     """Strength of the mixture with counting, and how much of it that is; empty where the run has none."""
     if report.with_counting_bits_per_byte is None or report.counting_share is None:
         return ""
-    part = "mostly counting" if report.counting_share > 0.5 else "mostly the model"
+    share = report.counting_share
+    part = "as much of each" if share == 0.5 else "mostly counting" if share > 0.5 else "mostly the model"
     learned = f"learned on {report.gate_tokens:,} tokens" if report.gate_tokens else "too little text to learn it"
-    return f"{report.with_counting_bits_per_byte:.4f} ({part}: mean weight {report.counting_share:.2f}, {learned})"
+    return f"{report.with_counting_bits_per_byte:.4f} ({part}: mean weight {share:.2f}, {learned})"
 
 
 def _bytes(count: int | None) -> str:
