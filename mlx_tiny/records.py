@@ -226,6 +226,20 @@ class EvaluationRecord(Record, Account):
 
 
 @dataclass(frozen=True)
+class SampleRecord(Record, Account):
+    """A text that the model alone wrote during the run, a line of `metrics.jsonl`."""
+
+    kind = "sample"
+    version = 1
+
+    step: int
+    tokens: int
+    seconds: float
+    fraction: float
+    text: str
+
+
+@dataclass(frozen=True)
 class FinalRecord(Record, Account):
     """The evaluation that ends a run, the last line of `metrics.jsonl`."""
 
@@ -240,11 +254,9 @@ class FinalRecord(Record, Account):
     """Under the mixture with counting."""
 
 
-MetricsRecord = StepRecord | EvaluationRecord | FinalRecord
+MetricsRecord = StepRecord | EvaluationRecord | SampleRecord | FinalRecord
 _METRICS: dict[str, type[MetricsRecord]] = {
-    StepRecord.kind: StepRecord,
-    EvaluationRecord.kind: EvaluationRecord,
-    FinalRecord.kind: FinalRecord,
+    each.kind: each for each in (StepRecord, EvaluationRecord, SampleRecord, FinalRecord)
 }
 
 

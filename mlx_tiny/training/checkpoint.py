@@ -2,7 +2,7 @@
 
     RUN/config.json                      all settings, hashes of the tokenizer and the data, and the run it started from
         tokenizer.model
-        metrics.jsonl                    one line per step or evaluation; metrics.jsonl.damaged has those that are none
+        metrics.jsonl                    one line per step, evaluation or sample; metrics.jsonl.damaged has damaged ones
         checkpoints/last.safetensors     weights, optimizer, position in the data, account: `--resume` reads it
         checkpoints/best.safetensors     the same, from where the validation loss was lowest; `--resume-from best` makes
                                          it the last one, and keeps that as last.safetensors.replaced, the weights too

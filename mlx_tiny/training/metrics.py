@@ -1,4 +1,4 @@
-"""The file `metrics.jsonl` of a run: one line per step or evaluation."""
+"""The file `metrics.jsonl` of a run: one line per step, evaluation or sample."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from mlx_tiny.errors import TinyError
 from mlx_tiny.model.mixing import Mixed
 from mlx_tiny.model.parameters import training_flops_per_token
 from mlx_tiny.optim.schedule import muon_momentum, rate_multiplier
-from mlx_tiny.records import EvaluationRecord, FinalRecord, Progress, StepRecord, from_plain
+from mlx_tiny.records import EvaluationRecord, FinalRecord, Progress, SampleRecord, StepRecord, from_plain
 from mlx_tiny.tools.signals import Interruption
 from mlx_tiny.training.backend import Backend, MlxBackend, State, evaluate_text
 from mlx_tiny.training.beginning import begin, require_data_of, stream_of
@@ -304,6 +304,8 @@ class Trainer:
             text = self.interruption.surely(
                 lambda: self.backend.sample(self.state, self.corpus.tokenizer, max_tokens=SAMPLE_TOKENS, seed=0)
             )
+        spent = self.budget.spent_tokens, self.budget.seconds
+        self.run.metrics.append(SampleRecord(self.step_number, *spent, fraction, text))
         self.listener.sample(fraction, text)
 
     def _finish(self) -> Outcome:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mlx_tiny.errors import TinyError
-from mlx_tiny.records import EvaluationRecord, FinalRecord, StepRecord, to_json, to_plain
+from mlx_tiny.records import EvaluationRecord, FinalRecord, SampleRecord, StepRecord, to_json, to_plain
 from mlx_tiny.training.metrics import MetricsFile
 
 
@@ -32,10 +32,12 @@ def test_metrics_forget_what_comes_after_a_step(metrics: MetricsFile) -> None:
     for step in range(1, 6):
         metrics.append(step_record(step))
     check = EvaluationRecord(5, 640, 0.5, 0.25, 2.0)
+    sample = SampleRecord(5, 640, 0.5, 0.25, "Ann\n\x1b ran.")
     metrics.append(check)
+    metrics.append(sample)
     metrics.append(FinalRecord(5, 640, 0.5, 2.0))
     metrics.rewind(5)
-    assert metrics.read()[5:] == [check]
+    assert metrics.read()[5:] == [check, sample]
     metrics.rewind(3)
     assert metrics.read() == [step_record(step) for step in (1, 2, 3)]
     metrics.rewind(-1)

@@ -27,7 +27,7 @@ from tiny_run import (
 
 from mlx_tiny.errors import TinyError
 from mlx_tiny.model.parameters import training_flops_per_token
-from mlx_tiny.records import FinalRecord
+from mlx_tiny.records import FinalRecord, SampleRecord
 from mlx_tiny.training import trainer
 from mlx_tiny.training.arrays import all_finite
 from mlx_tiny.training.backend import MlxBackend
@@ -47,6 +47,10 @@ def test_the_loss_falls_and_everything_is_reported(tmp_path: Path) -> None:
     values = [check.validation_bits_per_byte for check in recorder.evaluations]
     assert values == sorted(values, reverse=True)
     assert [fraction for fraction, _ in recorder.samples] == [pytest.approx(20 / 60), pytest.approx(40 / 60)]
+    kept = [record for record in run.metrics.read() if isinstance(record, SampleRecord)]
+    assert [(record.step, record.text) for record in kept] == [
+        (step, text) for step, (_, text) in zip((20, 40), recorder.samples, strict=True)
+    ]
     assert (outcome.interrupted, outcome.evaluated_whole, outcome.weights_from) == (None, True, "last")
 
     assert [report.step for report in recorder.steps] == list(range(1, 61))
