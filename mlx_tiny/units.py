@@ -89,8 +89,8 @@ def format_duration(seconds: float) -> str:
 
 
 def format_bytes(count: float) -> str:
-    """Decimal bytes: 1_500_000_000 -> "1.50GB"."""
-    return format_count(count, "B")
+    """Decimal bytes: 1_500_000_000 -> "1.50 GB"."""
+    return format_count(count, "B", space=" ")
 
 
 def _three_digits(value: float) -> str:

@@ -85,8 +85,8 @@ def test_durations(seconds: float, text: str) -> None:
 
 
 def test_bytes_are_decimal() -> None:
-    assert format_bytes(1_500_000_000) == "1.50GB"
-    assert format_bytes(12) == "12B"
+    assert format_bytes(1_500_000_000) == "1.50 GB"
+    assert format_bytes(12) == "12 B"
 
 
 @given(st.floats(1, 1e12), st.sampled_from(["tok", "flop", "J"]))

@@ -22,8 +22,8 @@ def test_a_block_for_each_measurement_and_a_line_for_each_implementation() -> No
         )
     )
     assert [line for line in lines if line and not line.startswith(" ")] == [
-        "attention, forward, micro (B4 T40), float32: 1 MFLOP, 100kB, 10.0 FLOP/byte; at",
-        "attention, forward and backward, micro (B4 T40), float32: 1 MFLOP, 100kB, 10.0",
+        "attention, forward, micro (B4 T40), float32: 1 MFLOP, 100 kB, 10.0 FLOP/byte; at",
+        "attention, forward and backward, micro (B4 T40), float32: 1 MFLOP, 100 kB, 10.0",
     ]
     calm, metal, overloaded = (line.split() for line in lines if line.startswith(("  plain", "  metal")))
     assert calm[:5] == ["plain", "2", "ms", "±8%", "2.00±0.50"] and "5%" in calm

@@ -42,7 +42,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_table_on_the_terminal() -> None:
     finished = succeeded(call(*KERNELS))
     lines = finished.out.splitlines()
-    assert lines[0].startswith("machine: ") and "\npeaks: 100 GFLOP/s float32; memory 10GB/s" in finished.out
+    assert lines[0].startswith("machine: ") and "\npeaks: 100 GFLOP/s float32; memory 10 GB/s" in finished.out
     assert (
         "adamw, update, strongest-tiny (" in finished.out and "at least" in finished.out and "(memory)" in finished.out
     )

@@ -102,7 +102,7 @@ def test_standard_input_is_shown(place: Path) -> None:
     out = succeeded(call("data", "show", "-", *SMALL, "--suffix", ".csv", stdin=rows)).out
     assert "column 'text'" in out and "taken for" not in out
     out = succeeded(call("data", "show", "notes.txt", "--validation", "-", *SMALL, stdin="Once.")).out
-    assert "1 (5B) for validation" in out
+    assert "1 (5 B) for validation" in out
 
 
 def test_a_run_on_standard_input_can_be_resumed(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -153,7 +153,7 @@ def test_the_parts_of_the_memory_add_up(so_far: int, monkeypatch: pytest.MonkeyP
     total = estimate(config).bytes
     expected, (line, *_) = expected_memory(config, 0)
     told, _, parts = line.partition(" (")
-    sizes = [float(number) * 1e6 for number in re.findall(r"([0-9.]+)MB", parts)]
+    sizes = [float(number) * 1e6 for number in re.findall(r"([0-9.]+) MB", parts)]
     assert sum(sizes) == pytest.approx(total, rel=0.005) and format_bytes(total) in told
     assert expected == max(total, so_far) and format_bytes(expected) in told
 

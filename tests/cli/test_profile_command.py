@@ -110,7 +110,7 @@ def test_the_table(asked: dict[str, Any]) -> None:
         "270 launches if it ran on a GPU"
     )
     rows = {line[2:12].strip(): line.split() for line in lines if line.startswith(("  attention", "  data"))}
-    assert rows["attention"][1:] == "2 ms 40.0% 50% 1M 7 1.9 ms 2.1 ms 1MB".split()
+    assert rows["attention"][1:] == "2 ms 40.0% 50% 1M 7 1.9 ms 2.1 ms 1 MB".split()
     assert rows["data"][1:] == "10 us 0.2% - - - - - -".split()
     assert "the parts add up to 102% of the step" in lines
     assert "data: 0.20% of a step, within the 1% allowed" in lines

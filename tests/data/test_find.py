@@ -304,7 +304,7 @@ class TestOthers:
     def test_a_stream_without_an_end_does_not_fill_the_disk(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("mlx_tiny.data.names._MOST_BYTES", 3 << 20)
         endless = types.SimpleNamespace(read=lambda size: b"a b\n" * (size // 4))
-        with pytest.raises(TinyError, match=r"at most 3.15MB.*Save it to a file"):
+        with pytest.raises(TinyError, match=r"at most 3.15 MB.*Save it to a file"):
             keep_stream(cast(BinaryIO, endless))
         folder = keep_stream(io.BytesIO(b"Once.\n")).parent
         assert [path.stat().st_size for path in folder.iterdir()] == [6]

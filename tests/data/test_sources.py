@@ -344,10 +344,10 @@ class TestResolve:
         text_file(["One"], "stories/a.txt")
         monkeypatch.chdir(tmp_path)
         source = resolve(DataConfig(sources=("stories",)))
-        assert source.description.startswith("stories: generated, 40MB")
+        assert source.description.startswith("stories: generated, 40 MB")
         assert "./stories" in source.findings(Seen()).left_out[0]
         described = resolve(DataConfig(sources=("./stories",))).description
-        assert described.startswith("own text: ./stories (1 file, 18B; txt, ")
+        assert described.startswith("own text: ./stories (1 file, 18 B; txt, ")
 
     def test_auto_without_a_cache_means_stories(self) -> None:
         assert isinstance(resolve(DataConfig()), StoriesSource)

@@ -77,7 +77,7 @@ def test_only_what_is_needed_is_fetched_and_once(fake: Hub, home: Path) -> None:
     assert fake.asked < 4 * 33
     asked, probes = fake.asked, fake.probes
     assert texts(config(105, 50)) == (train[:10], valid[:5])
-    assert resolve(config(105, 50)).description == "TinyStories V2 (the first 105B, from the cache)"
+    assert resolve(config(105, 50)).description == "TinyStories V2 (the first 105 B, from the cache)"
     assert (fake.asked, fake.probes) == (asked, probes)
 
 
@@ -105,7 +105,7 @@ def test_auto_takes_what_the_cache_holds_and_never_asks(fake: Hub) -> None:
         assert isinstance(resolve(config(train, source="auto")), TinyStoriesSource)
     assert fake.probes == probes
     described = resolve(config(500, source="auto")).description
-    assert described == "TinyStories V2 (the first 100B, which is all that the cache has; 500B were asked for)"
+    assert described == "TinyStories V2 (the first 100 B, which is all that the cache has; 500 B were asked for)"
 
 
 def test_out_of_reach(fake: Hub) -> None:
@@ -115,7 +115,7 @@ def test_out_of_reach(fake: Hub) -> None:
     fake.reachable = True
     texts(config(100))
     fake.reachable = False
-    assert "500B were asked for; the hub does not answer (no network)" in resolve(config(500)).description
+    assert "500 B were asked for; the hub does not answer (no network)" in resolve(config(500)).description
     assert len(texts(config(500))[0]) == 10
 
 

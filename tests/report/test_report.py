@@ -161,8 +161,8 @@ def test_the_summary_is_lines_of_a_key_and_a_word(ended: Ended) -> None:
     assert shown["bits_per_byte"] == f"{built.bits_per_byte:.4f}" and shown["tokens"] == "1.54k"
     assert (
         shown["epochs"] == f"{built.epochs:.2f}"
-        and shown["peak_memory"] == "123MB"
-        and shown["expected_memory"] == "111MB"
+        and shown["peak_memory"] == "123 MB"
+        and shown["expected_memory"] == "111 MB"
         and shown["run"] == str(ended.run.path)
     )
     assert "entropy_floor" not in shown and "excess" not in shown
@@ -191,7 +191,7 @@ def test_the_markdown_has_every_section_and_whole_tables(ended: Ended) -> None:
         f"| bits per byte | {ended.outcome.evaluation.bits_per_byte:.4f} |",
         "| budget | 1536tok |",
         f"| tokens | 1,536 ({1536 / len(ended.corpus.train):.2f} epochs) in 12 steps |",
-        "| peak memory | 123MB |",
+        "| peak memory | 123 MB |",
         f"| all parameters | {parameter_count(ended.run.config.model):,} |",
         "| prepare data | 0.50s |",
         f"| cores | {ended.report().machine.cores} |",
