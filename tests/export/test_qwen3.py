@@ -11,6 +11,8 @@ import pytest
 from numpy_model import Arrays, attention, logits, normalized, random_parameters, turned
 
 from mlx_tiny.config import ModelConfig
+from mlx_tiny.errors import TinyError
+from mlx_tiny.export.qwen3 import folded
 
 # The norms' epsilon meets a stream of another scale, so the two differ by about epsilon and no more.
 LARGEST_DIFFERENCE = 2e-5
@@ -27,39 +29,13 @@ CONFIG = ModelConfig(
 )
 
 
-def folded(parameters: Arrays, c: ModelConfig) -> Arrays:
-    """The parameters with the names of qwen3, with the residual scales folded into the output projections."""
-    query_rows, key_rows = c.heads * c.head_width, c.key_value_heads * c.head_width
-    weights = {
-        "embed_tokens": normalized(parameters["embedding"], c.norm_epsilon),
-        "lm_head": parameters["embedding" if c.tied else "head"],
-    }
-    # Ours is `scale` times qwen3's stream; a norm takes the size of it away and leaves the sign.
-    scale = 1.0
-    for layer in range(c.layers):
-        ours = {name: array[layer] for name, array in parameters.items() if name not in ("embedding", "head")}
-        prefix = f"layers.{layer}."
-        weights[prefix + "input_layernorm"] = np.full(c.width, np.sign(scale))
-        parts = np.split(ours["query_key_value"], [query_rows, query_rows + key_rows])
-        for name, part in zip(("q_proj", "k_proj", "v_proj"), parts, strict=True):
-            weights[prefix + name] = part
-        weights[prefix + "q_norm"], weights[prefix + "k_norm"] = ours["query_norm_weight"], ours["key_norm_weight"]
-        scale *= ours["residual_scale"][0]
-        weights[prefix + "o_proj"] = ours["attention_output"] / scale
-        weights[prefix + "post_attention_layernorm"] = np.full(c.width, np.sign(scale))
-        weights[prefix + "gate_proj"], weights[prefix + "up_proj"] = np.split(ours["mlp_input"], 2)
-        scale *= ours["residual_scale"][1]
-        weights[prefix + "down_proj"] = ours["mlp_output"] / scale
-    weights["norm"] = np.full(c.width, np.sign(scale))
-    return weights
-
-
 def qwen3_logits(weights: Arrays, c: ModelConfig, tokens: np.ndarray) -> np.ndarray:
     """Logits [T, V] of the forward pass of qwen3."""
     T, K = len(tokens), c.head_width
-    x = weights["embed_tokens"][tokens]
+    names = {name.removeprefix("model.").removesuffix(".weight"): array for name, array in weights.items()}
+    x = names["embed_tokens"][tokens]
     for layer in range(c.layers):
-        own = {name.split(".")[2]: array for name, array in weights.items() if name.startswith(f"layers.{layer}.")}
+        own = {name.split(".")[-1]: array for name, array in names.items() if name.startswith(f"layers.{layer}.")}
         h = normalized(x, c.norm_epsilon) * own["input_layernorm"]
         query, key, value = ((h @ own[name].T).reshape(T, -1, K) for name in ("q_proj", "k_proj", "v_proj"))
         query = turned(normalized(query, c.norm_epsilon) * own["q_norm"], c.rope_base)
@@ -68,7 +44,7 @@ def qwen3_logits(weights: Arrays, c: ModelConfig, tokens: np.ndarray) -> np.ndar
         h = normalized(x, c.norm_epsilon) * own["post_attention_layernorm"]
         gate = h @ own["gate_proj"].T
         x = x + (gate / (1 + np.exp(-gate)) * (h @ own["up_proj"].T)) @ own["down_proj"].T
-    return (normalized(x, c.norm_epsilon) * weights["norm"]) @ weights["lm_head"].T
+    return (normalized(x, c.norm_epsilon) * names["norm"]) @ names["lm_head"].T
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -87,3 +63,10 @@ def test_without_the_folding_they_differ() -> None:
     tokens = np.arange(CONFIG.context)
     difference = np.abs(logits(parameters, CONFIG, tokens) - qwen3_logits(weights, CONFIG, tokens)).max()
     assert difference > 100 * LARGEST_DIFFERENCE
+
+
+def test_a_residual_scale_of_zero_is_refused() -> None:
+    parameters = random_parameters(CONFIG)
+    parameters["residual_scale"][1, 0] = 0
+    with pytest.raises(TinyError, match="residual scale of layer 1"):
+        folded(parameters, CONFIG)

@@ -1,0 +1,54 @@
+"""Writes a model as a folder in the form of Hugging Face, which transformers, mlx-lm and others read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mlx.core as mx
+
+from mlx_tiny.errors import TinyError
+from mlx_tiny.export import custom
+from mlx_tiny.export.model import Contents, Export
+from mlx_tiny.export.qwen3 import Weights, folded, qwen3_config
+from mlx_tiny.export.tokenizer_json import tokenizer_files
+from mlx_tiny.files import write_json
+from mlx_tiny.training.arrays import all_finite
+
+WEIGHTS = "model.safetensors"
+
+
+def write_hf(export: Export, path: Path) -> None:
+    """Write the files into the empty folder `path`."""
+    _write(export, path, "hf", {"format": "pt"})
+
+
+def write_mlx(export: Export, path: Path) -> None:
+    """Write the files into the empty folder `path`, as `mlx_lm.convert` would."""
+    _write(export, path, "mlx", {"format": "mlx"})
+
+
+def _write(export: Export, path: Path, target: str, metadata: dict[str, str]) -> None:
+    model = export.model
+    tokens = {"bos_token_id": model.tokenizer.bos, "eos_token_id": model.tokenizer.bos}
+    contents = custom.contents(export, target) if export.custom_code else _qwen3(export)
+    # The files first, so that a tokenizer that cannot be represented is refused before weights are written.
+    for name, text in {**tokenizer_files(model.tokenizer, model.config.context), **contents.files}.items():
+        (path / name).write_text(text, encoding="utf-8")
+    write_json(path / "config.json", {**contents.config, **tokens, "torch_dtype": export.dtype})
+    write_json(path / "generation_config.json", {**tokens, "pad_token_id": model.tokenizer.bos, "do_sample": True})
+    arrays = in_dtype(contents.weights, export.dtype)
+    with open(path / WEIGHTS, "wb") as file:
+        mx.save_safetensors(file, arrays, metadata)
+
+
+def _qwen3(export: Export) -> Contents:
+    model = export.model
+    return Contents(folded(model.parameters, model.config), qwen3_config(model.config))
+
+
+def in_dtype(weights: Weights, dtype: str) -> dict[str, mx.array]:
+    """Weights as arrays of a dtype; TinyError where one is too large for it."""
+    arrays = {name: mx.array(array).astype(getattr(mx, dtype)) for name, array in weights.items()}
+    if not all_finite(arrays.values()):
+        raise TinyError(f"A weight is too large for {dtype}", remedy="Export with --dtype bfloat16 or float32")
+    return arrays
