@@ -58,7 +58,7 @@ OWNERS = {
     "sentencepiece": ("data/tokenizers/byte_pair.py",),
     "click": ("cli/", "__main__.py"),
     "tqdm": ("cli/",),
-    "torch": ("reference/", "validate/", "bench/", "ops/"),
+    "torch": ("reference/", "validate/", "bench/", "ops/", "export/"),
     "datasets": ("data/",),
     "pyarrow": ("data/",),
     "yaml": ("data/events/schema.py", "study/arms.py"),
