@@ -14,7 +14,7 @@ from mlx_tiny.config import RunConfig, Sampling
 from mlx_tiny.errors import TinyError
 from mlx_tiny.records import Progress
 from mlx_tiny.reference.checkpoint import load_checkpoint, save_checkpoint, save_weights
-from mlx_tiny.reference.evaluate import evaluate, predictions
+from mlx_tiny.reference.evaluate import predictions, token_nats
 from mlx_tiny.reference.generate import generate_tokens
 from mlx_tiny.reference.step import TrainingState, initial_state, training_step
 from mlx_tiny.tools.processes import peak_memory_bytes
@@ -132,17 +132,15 @@ class TorchBackend:
         elif self.device.type == "mps":
             torch.mps.synchronize()
 
-    def evaluate(self, state: TrainingState, tokens: np.ndarray, limit_tokens: int | None) -> tuple[float, int]:
-        result = evaluate(
+    def token_nats(self, state: TrainingState, tokens: np.ndarray, limit_tokens: int | None) -> Iterator[np.ndarray]:
+        return token_nats(
             state.parameters,
             self.config.model,
             tokens,
-            text_bytes=1.0,
             limit_tokens=limit_tokens,
             dtype=self._dtype,
             attention=self._attention,
         )
-        return result.nats, result.tokens
 
     def predictions(self, state: TrainingState, tokens: np.ndarray, limit_tokens: int | None) -> Iterator[np.ndarray]:
         return predictions(

@@ -56,16 +56,37 @@ def evaluate(
     Raises:
         TinyError: fewer than two tokens.
     """
-    parts = _windows(config.context, tokens, limit_tokens, batch_tokens)
     nats, count = 0.0, 0
+    for part in token_nats(
+        parameters,
+        config,
+        tokens,
+        limit_tokens=limit_tokens,
+        batch_tokens=batch_tokens,
+        dtype=dtype,
+        attention=attention,
+    ):
+        nats, count = nats + float(part.sum()), count + len(part)
+    return Evaluation(nats, count, count * text_bytes / (len(tokens) - 1))
+
+
+def token_nats(
+    parameters: Parameters,
+    config: ModelConfig,
+    tokens: np.ndarray,
+    *,
+    limit_tokens: int | None = None,
+    batch_tokens: int = 4096,
+    dtype: torch.dtype | None = None,
+    attention: str = "plain",
+) -> Iterator[np.ndarray]:
+    """Negative log-likelihoods of the tokens of `evaluate`, which see for arguments, some at a time: float64 [n]."""
     device = parameters["embedding"].device
-    with torch.inference_mode():
-        for part in parts:
+    for part in _windows(config.context, tokens, limit_tokens, batch_tokens):
+        with torch.inference_mode():
             input_BT, target_BT = torch.from_numpy(part).to(device)
             losses_BT = token_losses(parameters, config, input_BT, target_BT, dtype=dtype, attention=attention)
-            nats += float(losses_BT.cpu().double().sum())
-            count += losses_BT.numel()
-    return Evaluation(nats, count, count * text_bytes / (len(tokens) - 1))
+        yield losses_BT.flatten().cpu().double().numpy()
 
 
 def predictions(

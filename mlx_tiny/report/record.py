@@ -115,3 +115,10 @@ class Report(Record):
     """Peak memory as it was estimated before the first step of the last session; None in older reports."""
     expected: Expectation | None = None
     """What the law says of so many tokens; None where no law is about such a run, and after an interruption."""
+    interval_bits_per_byte: list[float] | None = None
+    """Of `bits_per_byte`, lower and upper end: where it would be with 95 % on other texts like these; the noise of the
+    seed is not in it. None after an interruption, of few documents, and in older reports."""
+    interval_with_counting_bits_per_byte: list[float] | None = None
+    """The same of `with_counting_bits_per_byte`."""
+    interval_by: str | None = None
+    """How the intervals were made."""

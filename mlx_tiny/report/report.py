@@ -20,6 +20,7 @@ from mlx_tiny.model.parameters import (
     training_flops_per_token,
 )
 from mlx_tiny.records import EvaluationRecord, StepRecord, read_sealed, to_plain, write_sealed
+from mlx_tiny.report.noise import interval_of, intervals
 from mlx_tiny.report.record import Report, TextStrength
 from mlx_tiny.report.texts import learned_texts, number, rows_of_texts, texts_of, weighted
 from mlx_tiny.study.plan import expectation_of
@@ -117,6 +118,7 @@ def build(
         origin=run.origin,
         texts=texts_of(run, corpus, outcome, old),
         expected=None if outcome.interrupted or run.origin else expectation_of(run.config, progress.tokens, unique),
+        **intervals(corpus, outcome),
     )
 
 
@@ -246,6 +248,7 @@ def _markdown(report: Report) -> str:
         "excess over the floor": number(report.excess_bits_per_byte, ".4f"),
         "counting alone": number(report.counting_bits_per_byte, ".4f") + ", stronger than the model" * beaten(report),
         "with counting": with_counting(report),
+        "interval of 95 %": interval_of(report),
         "perplexity per token": f"{report.perplexity_per_token:.3f}",
         "measured on": f"{report.evaluated_tokens:,} validation tokens"
         + ("" if report.evaluated_whole_file else " (the file's beginning)")

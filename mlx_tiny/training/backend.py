@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import version
 from typing import Any, Protocol
@@ -20,6 +19,7 @@ from mlx_tiny.linux import kernels
 from mlx_tiny.linux.lanes import decide_compilation, lanes, prepare
 from mlx_tiny.machine.description import device
 from mlx_tiny.machine.peaks import matmul_peak
+from mlx_tiny.model.counting import Floats
 from mlx_tiny.model.mixing import Mixed, Predictions
 from mlx_tiny.model.writing import sample_text
 from mlx_tiny.ops.implementations import beyond_training
@@ -28,13 +28,8 @@ from mlx_tiny.records import Progress
 from mlx_tiny.tools.processes import peak_memory_bytes
 from mlx_tiny.training.arrays import all_finite
 from mlx_tiny.training.checkpoint import RunFolder
-from mlx_tiny.training.evaluate import (
-    Evaluation,
-    evaluate,
-    evaluation_with_counting,
-    predictions,
-    tokens_at_once,
-)
+from mlx_tiny.training.documents import blocks_of
+from mlx_tiny.training.evaluate import Evaluation, both_nats, predictions, token_nats, tokens_at_once
 from mlx_tiny.training.step import TrainingState, TrainingStep
 
 
@@ -74,8 +69,9 @@ class Backend(Protocol):
     def synchronize(self) -> None:
         """Wait until all work is done, and raise the error of the device where some of it failed."""
 
-    def evaluate(self, state: Any, tokens: np.ndarray, limit_tokens: int | None) -> tuple[float, int]:
-        """Nats and number of predicted tokens of a validation file or of its beginning, as `evaluate.py` describes."""
+    def token_nats(self, state: Any, tokens: np.ndarray, limit_tokens: int | None) -> Iterator[Floats]:
+        """Negative log-likelihoods of the tokens of a validation file or of its beginning, in their order, some at a
+        time, as `evaluate.py` describes."""
 
     def predictions(
         self, state: Any, tokens: np.ndarray, limit_tokens: int | None
@@ -113,14 +109,21 @@ def evaluate_text(
 
     Where nothing is held out, counting knows the text by heart, and the strength with it would say nothing.
     """
+    parts: Iterable[tuple[Floats, ...]]
     if mixed is not None and not text.record.found.trained_on_validation:
         said = (Predictions(*part) for part in backend.predictions(state, text.valid, limit_tokens))
-        found = evaluation_with_counting(mixed, text.valid, text.valid_bytes, said)
-        require_finite(math.isfinite(found.nats))
-        return found
-    nats, tokens = backend.evaluate(state, text.valid, limit_tokens)
-    require_finite(math.isfinite(nats))
-    return Evaluation(nats, tokens, tokens * text.valid_bytes / (len(text.valid) - 1))
+        parts = both_nats(mixed, text.valid, said)
+    else:
+        parts = ((part,) for part in backend.token_nats(state, text.valid, limit_tokens))
+    nats, *with_counting = (np.concatenate(values) for values in zip(*parts, strict=True))
+    require_finite(bool(np.isfinite(nats).all()))
+    return Evaluation(
+        float(nats.sum()),
+        len(nats),
+        len(nats) * text.valid_bytes / (len(text.valid) - 1),
+        float(with_counting[0].sum()) if with_counting else None,
+        blocks_of(text.valid, text.tokenizer, nats, *with_counting),
+    )
 
 
 class MlxBackend:
@@ -164,31 +167,21 @@ class MlxBackend:
     def synchronize(self) -> None:
         mx.synchronize()
 
-    def evaluate(self, state: TrainingState, tokens: np.ndarray, limit_tokens: int | None) -> tuple[float, int]:
-        train, model = self.config.train, self.config.model
-        result = evaluate(
-            state.parameters,
-            model,
-            tokens,
-            1.0,
-            limit_tokens=limit_tokens,
-            batch_tokens=tokens_at_once(self.config),
-            dtype=getattr(mx, train.dtype),
-            asked=train.implementation,
-        )
-        return result.nats, result.tokens
+    def token_nats(self, state: TrainingState, tokens: np.ndarray, limit_tokens: int | None) -> Iterator[Floats]:
+        return token_nats(state.parameters, self.config.model, tokens, limit_tokens=limit_tokens, **self._how)
 
     def predictions(self, state: TrainingState, tokens: np.ndarray, limit_tokens: int | None) -> Iterator[Predictions]:
+        return predictions(state.parameters, self.config.model, tokens, limit_tokens=limit_tokens, **self._how)
+
+    @property
+    def _how(self) -> dict[str, Any]:
+        """How this run evaluates."""
         train = self.config.train
-        return predictions(
-            state.parameters,
-            self.config.model,
-            tokens,
-            limit_tokens=limit_tokens,
-            batch_tokens=tokens_at_once(self.config),
-            dtype=getattr(mx, train.dtype),
-            asked=train.implementation,
-        )
+        return {
+            "batch_tokens": tokens_at_once(self.config),
+            "dtype": getattr(mx, train.dtype),
+            "asked": train.implementation,
+        }
 
     def sample(
         self, state: TrainingState, tokenizer: Tokenizer, *, max_tokens: int, seed: int, mixed: Mixed | None = None

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import mlx.core as mx
 import numpy as np
@@ -19,6 +19,7 @@ import numpy as np
 from mlx_tiny.config import ModelConfig, RunConfig
 from mlx_tiny.data.batches import ValidationWindows, validation_windows
 from mlx_tiny.data.documents import DocumentHash
+from mlx_tiny.data.prepared import Part
 from mlx_tiny.data.tokenizer import Tokenizer
 from mlx_tiny.errors import TinyError
 from mlx_tiny.files import hash_text
@@ -31,6 +32,7 @@ from mlx_tiny.model.parameters import Parameters
 from mlx_tiny.ops.implementations import AUTO, decide
 from mlx_tiny.ops.operation import dtype_name
 from mlx_tiny.training.device_errors import evaluated
+from mlx_tiny.training.documents import Blocks, DocumentsOfText
 
 PROTOCOL = "all documents, BOS before each and at the end, consecutive windows of the model's context, float64 sum, v2"
 """Name of the protocol; a change of the protocol changes the name."""
@@ -51,6 +53,8 @@ class Evaluation:
     """UTF-8 bytes of the text that these tokens encode."""
     with_counting_nats: float | None = None
     """The total under the mixture of the model with counting; None where there is none."""
+    blocks: Blocks | None = field(default=None, compare=False, repr=False)
+    """The totals by document; None of a mixture of texts, and of texts that are not those of a run."""
 
     @property
     def bits_per_byte(self) -> float:
@@ -86,6 +90,15 @@ def combined(shares: Sequence[float], evaluations: Sequence[Evaluation]) -> Eval
     mixed = [each.with_counting_nats for each in evaluations if each.with_counting_nats is not None]
     whole = mean(mixed) if len(mixed) == len(evaluations) else None
     return Evaluation(mean(each.nats for each in evaluations), tokens, scale * sum(shares), whole)
+
+
+def documents_of_run(parts: Sequence[Part], evaluations: Sequence[Evaluation]) -> list[DocumentsOfText]:
+    """Strength by document on each text of a run, from evaluations of whole validation texts."""
+    return [
+        DocumentsOfText(fingerprint(part.corpus.valid_text_hash), part.share, each.blocks)
+        for part, each in zip(parts, evaluations, strict=True)
+        if each.blocks is not None
+    ]
 
 
 def tokens_at_once(config: RunConfig) -> int:
@@ -133,14 +146,32 @@ def evaluate(
             asked=asked,
         )
         return evaluation_with_counting(mixed, tokens, text_bytes, said)
-    windows = validation_windows(tokens, config.context, limit_tokens)
-    total = 0.0
-    for part, losses_BT in window_losses(
-        parameters, config, windows, _rows(config, batch_tokens), dtype=dtype, asked=asked
+    total, count = 0.0, 0
+    for nats in token_nats(
+        parameters, config, tokens, limit_tokens=limit_tokens, batch_tokens=batch_tokens, dtype=dtype, asked=asked
     ):
-        total += float(np.sum(losses_BT * windows.mask[part]))
-    count = int(windows.mask.sum())
+        total, count = total + float(nats.sum()), count + len(nats)
     return Evaluation(total, count, count * text_bytes / (len(tokens) - 1))
+
+
+def token_nats(
+    parameters: Parameters,
+    config: ModelConfig,
+    tokens: np.ndarray,
+    *,
+    limit_tokens: int | None = None,
+    batch_tokens: int = BATCH_TOKENS,
+    dtype: mx.Dtype = mx.float32,
+    asked: str = AUTO,
+) -> Iterator[Floats]:
+    """Negative log-likelihood of each token after the first, in their order, some windows at a time.
+
+    See `evaluate` for the arguments.
+    """
+    windows = validation_windows(tokens, config.context, limit_tokens)
+    rows = _rows(config, batch_tokens)
+    for part, losses_BT in window_losses(parameters, config, windows, rows, dtype=dtype, asked=asked):
+        yield losses_BT[windows.mask[part]]
 
 
 def predictions(
@@ -170,19 +201,30 @@ def evaluation_with_counting(
 ) -> Evaluation:
     """Strength of a model alone and of its mixture with counting.
 
-    Counting reads the last tokens before each, wherever the windows of the model begin.
-
     Args:
         tokens, text_bytes: as for `evaluate`.
         said: predictions of the first tokens after the first one, in their order.
     """
-    nats = with_counting = 0.0
+    nats, with_counting, count = 0.0, 0.0, 0
+    for alone, together in both_nats(mixed, tokens, said):
+        nats, with_counting = nats + float(alone.sum()), with_counting + float(together.sum())
+        count += len(alone)
+    return Evaluation(nats, count, count * text_bytes / (len(tokens) - 1), with_counting)
+
+
+def both_nats(mixed: Mixed, tokens: np.ndarray, said: Iterable[Predictions]) -> Iterator[tuple[Floats, Floats]]:
+    """Negative log-likelihoods of each token under a model alone and under its mixture with counting.
+
+    Counting reads the last tokens before each, wherever the windows of the model begin.
+
+    Args:
+        tokens: as for `evaluate`.
+        said: predictions of the first tokens after the first one, in their order.
+    """
     end = 1
     for part in said:
         begin, end = max(0, end - mixed.grams.orders), end + len(part.nats)
-        nats += float(part.nats.sum())
-        with_counting += float(mixed.nats(np.asarray(tokens[begin:end]), part).sum())
-    return Evaluation(nats, end - 1, (end - 1) * text_bytes / (len(tokens) - 1), with_counting)
+        yield part.nats, mixed.nats(np.asarray(tokens[begin:end]), part)
 
 
 def _rows(config: ModelConfig, batch_tokens: int) -> int:

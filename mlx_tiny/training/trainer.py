@@ -26,7 +26,8 @@ from mlx_tiny.training.clock import Clock
 from mlx_tiny.training.counting_file import save_counting
 from mlx_tiny.training.counts import FORWARD_SHARE, Counting, Fitted, account
 from mlx_tiny.training.device_errors import device_errors_explained
-from mlx_tiny.training.evaluate import Evaluation, combined
+from mlx_tiny.training.documents import save_documents
+from mlx_tiny.training.evaluate import Evaluation, combined, documents_of_run
 from mlx_tiny.training.growth import batch_at, stages
 from mlx_tiny.training.listener import Listener, Unhurried
 from mlx_tiny.training.outcome import Outcome
@@ -327,6 +328,8 @@ class Trainer:
         self.backend.save_weights(self.run, state, progress.step)
         if fitted is not None:
             save_counting(self.run, fitted.counted, fitted.mixed.gate)
+        if whole:
+            save_documents(self.run, documents_of_run(self.corpus.parts, parts))
         interrupted, phases = self.interruption.name, dict(self.phases.seconds)
         return Outcome(state, progress, evaluation, parts, whole, interrupted, phases, source, step, fitted)
 

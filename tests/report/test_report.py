@@ -84,6 +84,17 @@ def test_the_numbers_are_the_runs_and_fit_together(ended: Ended) -> None:
     assert built.config == ended.run.config and built.data == ended.corpus.description
 
 
+def test_the_interval_of_the_text_is_told_and_not_claimed_of_its_beginning(ended: Ended) -> None:
+    built = ended.report()
+    low, high = built.interval_bits_per_byte or []
+    assert low < built.bits_per_byte < high
+    low_mixed, high_mixed = built.interval_with_counting_bits_per_byte or []
+    assert low_mixed < (built.with_counting_bits_per_byte or 0) < high_mixed
+    text = report._markdown(built)
+    assert f"{low:.4f} to {high:.4f}" in text and f"over {ended.corpus.record.valid.documents} documents" in text
+    assert ended.report(interrupted="SIGINT", evaluated_whole=False).interval_bits_per_byte is None
+
+
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("activation", ["relu2", "swiglu"])
 def test_parameters_by_group_add_up(tied: bool, activation: str) -> None:

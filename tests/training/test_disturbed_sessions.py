@@ -134,7 +134,7 @@ def test_an_interrupted_final_evaluation_is_made_on_the_beginning(tmp_path: Path
     """The budget is spent then, so that the next session only evaluates."""
     run = create_run(tmp_path / "run", tiny_config(tmp_path, budget=tokens(5), evaluations=1, counting=False))
     session, seen = tiny_trainer(run), list[int]()
-    sound = session.backend.evaluate
+    sound = session.backend.token_nats
 
     def evaluate(*arguments):
         seen.append(len(arguments[1]))
@@ -142,7 +142,7 @@ def test_an_interrupted_final_evaluation_is_made_on_the_beginning(tmp_path: Path
             signal.raise_signal(signal.SIGTERM)
         return sound(*arguments)
 
-    session.backend.evaluate = evaluate  # type: ignore[method-assign]
+    session.backend.token_nats = evaluate  # type: ignore[method-assign]
     outcome = session.train()
     assert (outcome.interrupted, outcome.evaluated_whole, outcome.progress.step) == ("SIGTERM", False, 5)
     assert outcome.evaluation.tokens == session.config.train.evaluation_tokens
