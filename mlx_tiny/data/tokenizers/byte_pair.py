@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -77,6 +78,28 @@ class BytePairTokenizer(PieceTokenizer):
         """
         return cls(_train(_bounded(texts, sample_bytes), vocabulary_size, list(roles)))
 
+    def merges(self) -> list[tuple[str, str]]:
+        """The two parts of each merged piece, in the order in which they are merged wherever they are neighbours.
+
+        sentencepiece merges any two neighbours whose text is a piece, the piece of the best score first, and of these
+        the leftmost. Two neighbours are, also in the midst of a text, what the better pieces make of their own text. So
+        each piece is merged of the same two parts everywhere, or never; what never is merged is left out here.
+
+        Raises:
+            ValueError: two pieces have the same score, or a part is not a piece.
+        """
+        first = self._byte_ids[-1] + 1
+        texts = [piece.decode() for piece in self.piece_bytes[first:]]
+        scores = {text: self._processor.get_score(first + i) for i, text in enumerate(texts) if len(text) > 1}
+        falling = sorted(scores, key=scores.__getitem__, reverse=True)
+        if len(set(scores.values())) < len(scores):
+            raise ValueError("two pieces of the same score")
+        ranks = {text: rank for rank, text in enumerate(falling)}
+        found = [parts for text in falling if (parts := _merged_last(text, ranks))]
+        if not {part for parts in found for part in parts} <= set(texts):
+            raise ValueError("a part of a piece that is not a piece")
+        return found
+
     def _encode_plain(self, text: str) -> bytes:
         # No token crosses the start of a word with the spaces before it, so each can be encoded, and cached, alone.
         first, *words = _WORD_START.split(text) if "  " in text else text.split(" ")
@@ -106,6 +129,17 @@ class _WordCache(dict[str, bytes]):
         if len(word) <= 64:
             self[word] = encoded
         return encoded
+
+
+def _merged_last(piece: str, ranks: dict[str, int]) -> tuple[str, str] | None:
+    """The two parts that are left of a piece when all better pieces are merged in it; None if there are more."""
+    parts, own = list(piece), ranks[piece]
+    while len(parts) > 2:
+        rank, at = min((ranks.get(left + right, own), i) for i, (left, right) in enumerate(pairwise(parts)))
+        if rank >= own:
+            return None
+        parts[at : at + 2] = [parts[at] + parts[at + 1]]
+    return parts[0], parts[1]
 
 
 def _load_processor(model: bytes) -> SentencePieceProcessor:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import functools
+import random
+import re
 import subprocess
 import sys
 
@@ -89,6 +92,34 @@ def test_runs_of_spaces_are_encoded_as_sentencepiece_encodes_the_whole(of_code: 
 def test_runs_of_spaces_are_tokens(stories: list[str]) -> None:
     trained = BytePairTokenizer.train(CODE * 20, 420)
     assert [trained.piece_bytes[index] for index in trained.encode("        a")] == [b" " * 8, b"a"]
+
+
+@given(text=st.text("ab ", max_size=30))
+@settings(max_examples=100, deadline=None)
+def test_each_piece_is_merged_of_the_same_two_parts(text: str) -> None:
+    trained, merges = periodic()
+    parts = [part for word in re.findall(" +[^ ]*|[^ ]+", text) for part in merged(word, merges)]
+    assert [part.encode() for part in parts] == [trained.piece_bytes[index] for index in trained.encode(text)]
+
+
+@functools.cache
+def periodic() -> tuple[BytePairTokenizer, list[tuple[str, str]]]:
+    """A tokenizer of repetitions, in which a piece is the text of several pairs of pieces; and its merges."""
+    chance = random.Random(0)
+    trained = BytePairTokenizer.train(["".join(chance.choices("aab ", k=200)) for _ in range(100)], 400)
+    return trained, trained.merges()
+
+
+def merged(word: str, merges: list[tuple[str, str]]) -> list[str]:
+    """The parts of a word after all merges, one after the other, from the left."""
+    parts = list(word)
+    for left, right in merges:
+        place = 0
+        while place < len(parts) - 1:
+            if parts[place] == left and parts[place + 1] == right:
+                parts[place : place + 2] = [left + right]
+            place += 1
+    return parts
 
 
 def test_large_alphabets_leave_room_for_merges() -> None:
