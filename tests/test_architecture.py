@@ -61,7 +61,7 @@ OWNERS = {
     "torch": ("reference/", "validate/", "bench/", "ops/", "export/"),
     "datasets": ("data/",),
     "pyarrow": ("data/",),
-    "yaml": ("data/events/schema.py", "study/arms.py"),
+    "yaml": ("data/events/schema.py", "tools/yaml.py"),
     "matplotlib": ("tools/plots.py",),
 }
 """The only files that may import a package; a name that ends in a slash is a folder."""

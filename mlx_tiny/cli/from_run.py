@@ -12,6 +12,7 @@ from mlx_tiny.cli import session
 from mlx_tiny.cli.options import flag_name, user_settings
 from mlx_tiny.cli.output import say
 from mlx_tiny.config import DataConfig, RunConfig
+from mlx_tiny.config.optimizer import without_dial
 from mlx_tiny.errors import TinyError
 from mlx_tiny.records import from_plain, to_plain
 
@@ -87,7 +88,8 @@ def _planned(source: RunFolder, asked: dict[str, dict[str, Any]]) -> tuple[RunCo
     values["train"] = {**to_plain(standard.train), **{name: values["train"][name] for name in _OF_STEP}}
     values["schedule"] = to_plain(standard.schedule)
     for section, settings in asked.items():
-        values[section].update(settings)
+        own = without_dial(settings, values[section]) if section == "optimizer" else settings
+        values[section].update(own)
     config = from_plain(RunConfig, values)
     session.require_possible(config)
     make_backend = session.backend_kind(config.train.backend)

@@ -13,10 +13,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
+from click.types import StringParamType
 
-from mlx_tiny.cli.output import show
+from mlx_tiny.cli.groups import GroupedOption
 from mlx_tiny.config import DataConfig, ModelConfig, OptimizerConfig, Sampling, ScheduleConfig, TrainConfig
-from mlx_tiny.config.presets import RECIPES, presets_of
+from mlx_tiny.config.optimizer import LEARNING_RATE
+from mlx_tiny.config.presets import PRESETS, RECIPES, presets_of, sizes_in_words, whole_name
+from mlx_tiny.errors import TinyError
 from mlx_tiny.files import expanded
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -31,14 +35,20 @@ SECTIONS: dict[str, type] = {
 """The settings of a run."""
 _KINDS = {**SECTIONS, "sampling": Sampling}
 
-# Fields whose flag has another name, or two, and fields without a flag.
+_GROUP_OF_SECTION = {"train": "Run"}
+_OTHER_GROUPS = {
+    **dict.fromkeys([("train", "preset"), ("train", "counting")], "Model"),
+    **dict.fromkeys(
+        [("train", name) for name in ("evaluations", "evaluation_tokens", "checkpoints", "samples")], "Output"
+    ),
+}
+
+# Fields whose flag has another name, or two (that of mlx-lm), and fields without a flag.
 _RENAMED = {("data", "sources"): "data", ("data", "seed"): "data-seed"}
-_ALIASES = {("sampling", "temperature"): ["--temp"]}
+_ALIASES = {("sampling", "temperature"): ["--temp"], ("model", "context"): ["--max-seq-length"]}
 _WITHOUT_FLAG = {("model", "vocabulary_size")}
 _TYPES: dict[str, Any] = {"int": int, "float": float, "str": str, "str | None": str, "tuple[str, ...]": str}
 
-
-_WHOLE_HELP = "mlx_tiny.cli.options.whole_help"
 
 READING = ("text_column", "documents", "header", "suffix", "include")
 """The settings of the section `data` that say how files become documents."""
@@ -78,58 +88,28 @@ class UserPath(click.Path):
         return expanded(str(super().convert(value, param, ctx)))
 
 
-class CommandWithSections(click.Command):
-    """A command whose help lists the settings of each section under a heading of its own."""
+class PresetName(StringParamType):
+    """The name of a preset, completed by the shell."""
 
-    first: frozenset[str] = frozenset()
-    """Keyword arguments of the options that `--help` shows, and not only `--help-all`; empty for all."""
+    name = "preset"
 
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        groups: dict[str, list[tuple[str, str]]] = {}
-        for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
-            shown = not self.first or parameter.is_eager or parameter.name in self.first or _WHOLE_HELP in ctx.meta
-            if record is not None and shown:
-                groups.setdefault(_heading(parameter.name or ""), []).append(record)
-        for heading, records in groups.items():
-            with formatter.section(heading):
-                formatter.write_dl(records)
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            whole_name(value)
+        except TinyError as error:
+            self.fail(str(error).rstrip("."), param, ctx)
+        return value
 
-
-def _show_whole_help(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
-    """What `--help-all` does."""
-    if asked and not ctx.resilient_parsing:
-        ctx.meta[_WHOLE_HELP] = True
-        show(ctx.get_help())
-        ctx.exit()
-
-
-help_all_option = click.option(
-    "--help-all",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=_show_whole_help,
-    help="Show all options; --help shows the first ones to know.",
-)
-
-
-def _heading(parameter: str) -> str:
-    """What the help text calls the section of this keyword argument, as the header of a run does."""
-    for section, kind in _KINDS.items():
-        if parameter in {_parameter(section, field.name) for field in dataclasses.fields(kind)}:
-            return section.capitalize()
-    return "Options"
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        names = {part for name in PRESETS for part in (name, name.rpartition("-")[2])} | {"auto", *RECIPES}
+        return [CompletionItem(name) for name in sorted(names) if name.startswith(incomplete)]
 
 
 def user_settings(values: dict[str, Any], section: str) -> dict[str, Any]:
     """The settings of `section` that the user gave, from the keyword arguments of a command."""
-    found = {}
-    for field in dataclasses.fields(_KINDS[section]):
-        value = values.get(_parameter(section, field.name))
-        if value is not None and value != ():
-            found[field.name] = value
-    return found
+    names = [field.name for field in dataclasses.fields(_KINDS[section])] + [LEARNING_RATE] * (section == "optimizer")
+    given = {name: values.get(_parameter(section, name)) for name in names}
+    return {name: value for name, value in given.items() if value is not None and value != ()}
 
 
 def has_flag(section: str, field: str) -> bool:
@@ -149,14 +129,23 @@ def _parameter(section: str, field: str) -> str:
 
 def _option(section: str, field: dataclasses.Field[Any]) -> Callable[[F], F]:
     names = [_parameter(section, field.name), flag_name(section, field.name), *_ALIASES.get((section, field.name), [])]
-    help_text = f"{_documentation(_KINDS[section])[field.name]} [default: {shown_default(section, field)}]"
+    documentation = _documentation(_KINDS[section])[field.name]
+    options: dict[str, Any] = {
+        "cls": GroupedOption,
+        "group": _OTHER_GROUPS.get((section, field.name), _GROUP_OF_SECTION.get(section, section.capitalize())),
+        "default": None,
+    }
     if str(field.type) in ("bool", "bool | None"):
         names[1] += f"/--no{names[1][1:]}"
-        return click.option(*names, default=None, help=help_text)
-    repeatable = str(field.type).startswith("tuple")
-    return click.option(
-        *names, type=_TYPES[str(field.type)], default=None, multiple=repeatable, show_default=False, help=help_text
-    )
+    elif (section, field.name) == ("train", "preset"):
+        options["type"] = PresetName()
+        documentation += f" Sizes, as layers x width: {sizes_in_words()}."
+    else:
+        choices = getattr(_KINDS[section], "choices", {}).get(field.name)
+        options["type"] = click.Choice(choices) if choices else _TYPES[str(field.type)]
+        options["multiple"] = str(field.type).startswith("tuple")
+    help_text = f"{documentation} [default: {shown_default(section, field)}]"
+    return click.option(*names, help=help_text, **options)
 
 
 def shown_default(section: str, field: dataclasses.Field[Any]) -> str:

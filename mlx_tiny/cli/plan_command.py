@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlx_tiny.cli import session
-from mlx_tiny.cli.options import CommandWithSections, config_options, help_all_option, user_settings
+from mlx_tiny.cli.dials import CommandWithDials, dial_options
+from mlx_tiny.cli.groups import help_all_option
+from mlx_tiny.cli.options import config_options, user_settings
 from mlx_tiny.cli.output import say, show
 from mlx_tiny.cli.session import SECTIONS
 from mlx_tiny.config import DataConfig, TrainConfig
@@ -17,12 +19,13 @@ if TYPE_CHECKING:
     from mlx_tiny.study.plan import Candidate, Plan
 
 
-class _PlanCommand(CommandWithSections):
+class _PlanCommand(CommandWithDials):
     first = frozenset({"data_sources", "train_budget", "train_preset", "train_backend", "as_json"})
 
 
 @click.command(cls=_PlanCommand)
 @help_all_option
+@dial_options
 @config_options(*SECTIONS)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(as_json: bool, **flags: Any) -> None:

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlx_tiny.cli import from_run, session
-from mlx_tiny.cli.options import CommandWithSections, UserPath, config_options, help_all_option, user_settings
+from mlx_tiny.cli.dials import CommandWithDials, dial_options
+from mlx_tiny.cli.groups import GroupedOption, help_all_option
+from mlx_tiny.cli.options import UserPath, config_options, user_settings
 from mlx_tiny.cli.output import say
 from mlx_tiny.cli.resume import resume
 from mlx_tiny.cli.session import SECTIONS
@@ -25,13 +27,13 @@ if TYPE_CHECKING:
     from mlx_tiny.data.sources import Source
 
 
-class _TrainCommand(CommandWithSections):
+class _TrainCommand(CommandWithDials):
     allow_extra_args = True
     first = frozenset(
         {
             *("run_path", "resume_path", "from_path"),
-            *("data_sources", "data_validation", "data_schema"),
-            *("train_budget", "train_preset", "train_counting", "train_seed"),
+            *("data_sources", "data_validation"),
+            *("train_budget", "train_preset", "train_seed"),
         }
     )
 
@@ -52,11 +54,20 @@ def _meant(words: list[str]) -> str:
 
 
 @click.command(cls=_TrainCommand)
-@click.option("--run", "run_path", type=UserPath(), help="Folder for the results. [default: runs/DATE-TIME]")
+@click.option(
+    "--run",
+    "run_path",
+    type=UserPath(),
+    cls=GroupedOption,
+    group="Output",
+    help="Folder for the results. [default: runs/DATE-TIME]",
+)
 @click.option(
     "--resume",
     "resume_path",
     type=UserPath(),
+    cls=GroupedOption,
+    group="Run",
     help="Continue the run in this folder, up to --budget in all.",
 )
 @click.option(
@@ -64,15 +75,21 @@ def _meant(words: list[str]) -> str:
     type=click.Choice(["last", "best"]),
     default="last",
     show_default=True,
+    cls=GroupedOption,
+    group="Run",
     help="Checkpoint that --resume continues: `best` goes back to the lowest validation loss.",
 )
 @click.option(
     "--from",
+    "--model",
     "from_path",
     type=UserPath(),
+    cls=GroupedOption,
+    group="Run",
     help="Start a new run from the weights and the tokenizer of the run in this folder.",
 )
 @help_all_option
+@dial_options
 @config_options(*SECTIONS)
 def command(
     run_path: Path | None, resume_path: Path | None, resume_from: str, from_path: Path | None, **flags: Any

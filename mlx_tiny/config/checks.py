@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import Any
 
 from mlx_tiny.errors import TinyError
 
@@ -34,6 +35,12 @@ def require(condition: bool, name: str, expected: str, got: object) -> None:
     """Raise an error that names the setting, unless the condition holds."""
     if not condition:
         raise TinyError(f"The setting {name} is out of range", expected=expected, got=repr(got))
+
+
+def require_choices(config: Any) -> None:
+    """Refuse values that are none of the `choices` of a dataclass."""
+    for name, allowed in config.choices.items():
+        require(getattr(config, name) in allowed, name, " or ".join(allowed), getattr(config, name))
 
 
 def require_representable(config: object) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from mlx_tiny.config.checks import require, require_representable
+from mlx_tiny.config.checks import require, require_choices, require_representable
 
 TOKENIZERS = ("bpe", "bytes", "characters")
 SMALLEST_VOCABULARY, LARGEST_VOCABULARY = 260, 32768
@@ -13,6 +14,8 @@ SMALLEST_VOCABULARY, LARGEST_VOCABULARY = 260, 32768
 @dataclass(frozen=True)
 class DataConfig:
     """Which text the model learns, and how it becomes tokens."""
+
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {"tokenizer": TOKENIZERS}
 
     sources: tuple[str, ...] = ("auto",)
     """Training text: `stories` (generated), `tinystories` (downloaded once), or files of your own, named by a path, a
@@ -61,7 +64,7 @@ class DataConfig:
             f"{SMALLEST_VOCABULARY} to {LARGEST_VOCABULARY}",
             size,
         )
-        require(self.tokenizer in TOKENIZERS, "tokenizer", " or ".join(TOKENIZERS), self.tokenizer)
+        require_choices(self)
         unnamed = self.schema is None or self.tokenizer == "bpe"
         require(unnamed, "tokenizer", "none beside a schema, which makes the tokens from cells", self.tokenizer)
         for name, unset in (("text_column", None), ("documents", "auto")):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
-from mlx_tiny.config.checks import require, require_representable
+from mlx_tiny.config.checks import require, require_choices, require_representable
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     """Shape of the transformer."""
+
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {"activation": ("relu2", "swiglu")}
 
     vocabulary_size: int = 2048
     """Tokens in the vocabulary, as the data has it."""
@@ -56,7 +59,7 @@ class ModelConfig:
             self.key_value_heads,
         )
         require(self.head_width % 2 == 0, "head_width", "an even number (rotary pairs)", self.head_width)
-        require(self.activation in ("relu2", "swiglu"), "activation", "relu2 or swiglu", self.activation)
+        require_choices(self)
         require(1 < self.rope_base < math.inf, "rope_base", "above 1, finite", self.rope_base)
         require(0 < self.norm_epsilon < math.inf, "norm_epsilon", "above 0, finite", self.norm_epsilon)
         require_representable(self)

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from mlx_tiny.config.checks import require, require_representable
+from mlx_tiny.config.checks import require, require_choices, require_representable
+
+LEARNING_RATE = "learning_rate"
+"""A dial for all rates together, on the scale that users of AdamW know; see `without_dial`."""
+_RATES = ("matrix_rate", "matrix_adamw_rate", "embedding_rate", "head_rate", "scalar_rate")
 
 
 @dataclass(frozen=True)
 class OptimizerConfig:
     """Learning rates at their peak, and the constants of Muon and AdamW."""
+
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {
+        "matrix_optimizer": ("muon", "adamw"),
+        "coefficients": ("quintic", "polar_express"),
+    }
 
     matrix_optimizer: str = "muon"
     """Optimizer of the matrices of the layers, `muon` or `adamw`; all other parameters are trained by AdamW."""
@@ -48,10 +59,8 @@ class OptimizerConfig:
     """Largest norm of all gradients together; larger ones are scaled down to it. 0 turns this off."""
 
     def __post_init__(self) -> None:
-        choices = {"matrix_optimizer": ("muon", "adamw"), "coefficients": ("quintic", "polar_express")}
-        for name, allowed in choices.items():
-            require(getattr(self, name) in allowed, name, " or ".join(allowed), getattr(self, name))
-        for name in ("matrix_rate", "matrix_adamw_rate", "embedding_rate", "head_rate", "scalar_rate"):
+        require_choices(self)
+        for name in _RATES:
             require(0 < getattr(self, name) < math.inf, name, "above 0, finite", getattr(self, name))
         for name in ("momentum", "momentum_start", "momentum_warmup", "adam_beta1", "adam_beta2"):
             require(0 <= getattr(self, name) < 1, name, "0 to below 1", getattr(self, name))
@@ -60,3 +69,24 @@ class OptimizerConfig:
         require(0 < self.adam_epsilon < math.inf, "adam_epsilon", "above 0, finite", self.adam_epsilon)
         require(1 <= self.newton_schulz_steps <= 10, "newton_schulz_steps", "1 to 10", self.newton_schulz_steps)
         require_representable(self)
+
+
+def without_dial(asked: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """The user's settings of the optimizer, with `learning_rate` as the rates that it stands for.
+
+    It becomes the rate of matrices under AdamW, and all other rates change by the same factor. A rate that the user
+    names too is as named.
+
+    Args:
+        before: the settings without those of the user.
+
+    Raises:
+        TinyError: `learning_rate` is out of range.
+    """
+    own = dict(asked)
+    if (rate := own.pop(LEARNING_RATE, None)) is None:
+        return own
+    require(0 < rate < math.inf, LEARNING_RATE, "above 0, finite", rate)
+    factor = rate / before["matrix_adamw_rate"]
+    rates = {name: float(f"{factor * before[name]:.6g}") for name in _RATES}
+    return {**rates, "matrix_adamw_rate": rate, **own}

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlx_tiny.config import RunConfig
+from mlx_tiny.config.optimizer import without_dial
 from mlx_tiny.errors import TinyError
 from mlx_tiny.records import from_plain, to_plain
 
@@ -66,19 +67,19 @@ class Preset:
         asked = asked or {}
         values = to_plain(RunConfig())
         for section, settings in values.items():
-            settings.update({**self.decided(section), **asked.get(section, {})})
-        model, own = values["model"], asked.get("model", {})
+            settings.update(self.decided(section))
+        own, optimizer = asked.get("model", {}), values["optimizer"]
+        if own.get("tied") and not self.decided("model").get("tied"):
+            # The rates of recipes are for an embedding that is not the head: tied, `tiny` diverged at 0.6 in 3 steps.
+            optimizer["embedding_rate"] = RunConfig().optimizer.embedding_rate
+        asked = {**asked, "optimizer": without_dial(asked.get("optimizer", {}), optimizer)}
+        for section, settings in values.items():
+            settings.update(asked.get(section, {}))
+        model = values["model"]
         if "hidden" not in own and model["activation"] == "swiglu":
             model["hidden"] = max(1, round(2 / 3 * model["hidden"] / _HIDDEN_MULTIPLE)) * _HIDDEN_MULTIPLE
         if "options" not in own:
             model["options"] = model["options"].format(layers=model["layers"])
-        if (
-            own.get("tied")
-            and not self.decided("model").get("tied")
-            and "embedding_rate" not in asked.get("optimizer", {})
-        ):
-            # The rates of recipes are for an embedding that is not the head: tied, `tiny` diverged at 0.6 in 3 steps.
-            values["optimizer"]["embedding_rate"] = RunConfig().optimizer.embedding_rate
         model["vocabulary_size"] = values["data"]["vocabulary_size"]
         values["train"]["preset"] = self.name
         return from_plain(RunConfig, values)
@@ -198,6 +199,12 @@ def ladder(recipe: str) -> tuple[Preset, ...]:
         return model.layers * model.width**2
 
     return tuple(sorted((preset for preset in PRESETS.values() if preset.recipe.name == recipe), key=matrix))
+
+
+def sizes_in_words() -> str:
+    """The sizes that `--preset` takes, with layers and width of their models."""
+    shapes = ((size.name, size.settings["model"]) for size in _SIZES)
+    return ", ".join(f"{name} {shape['layers']}x{shape['width']}" for name, shape in shapes)
 
 
 def is_portable(name: str) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from mlx_tiny.config.checks import require, require_representable
+from mlx_tiny.config.checks import require, require_choices, require_representable
 
 MIDDLE, BEGINNING = MOMENTS = ("middle", "beginning")
 
@@ -12,6 +13,8 @@ MIDDLE, BEGINNING = MOMENTS = ("middle", "beginning")
 @dataclass(frozen=True)
 class ScheduleConfig:
     """The learning rate, relative to its peak, as a function of the fraction of the budget that is spent."""
+
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {"rate_at": MOMENTS}
 
     warmup: float = 0.03
     """Fraction of the budget over which the learning rate rises linearly from 0."""
@@ -27,5 +30,5 @@ class ScheduleConfig:
         for name in ("warmup", "cooldown", "floor"):
             require(0 <= getattr(self, name) <= 1, name, "0 to 1", getattr(self, name))
         require(self.warmup + self.cooldown <= 1, "warmup + cooldown", "at most 1", self.warmup + self.cooldown)
-        require(self.rate_at in MOMENTS, "rate_at", " or ".join(MOMENTS), self.rate_at)
+        require_choices(self)
         require_representable(self)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from mlx_tiny.config.checks import require, require_representable
+from mlx_tiny.config.checks import require, require_choices, require_representable
 
 DTYPES = ("float32", "bfloat16")
 BACKENDS = ("mlx", "torch")
@@ -17,13 +18,15 @@ GROWTH = (4, 2)
 class TrainConfig:
     """One run: what it may spend, how it steps, and how often it evaluates and saves."""
 
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {"order": ORDERS, "dtype": DTYPES, "backend": BACKENDS}
+
     budget: str = "5m"
     """What the run may spend in all, also with `--resume`: seconds (30s, 5m, 1h), tokens (20Mtok, 500ktok), model
     FLOPs (1e15flop) or steps (500steps)."""
     preset: str = "auto"
-    """Size of the model: tiny, mini, small, base, medium or large; `auto` chooses by budget, speed and memory,
-    computes a batch in parts where it would take much memory, and takes the preset `events` where there is a schema.
-    Alone or before it, the recipe: `strongest` (usual) or `portable` (exact in qwen3), as in `portable-mini`."""
+    """Size of the model; `auto` chooses by budget, speed and memory, computes a batch in parts where it would take much
+    memory, and takes the preset `events` where there is a schema. Alone or before it, the recipe: `strongest` (usual)
+    or `portable` (exact in qwen3), as in `portable-mini`."""
     batch_size: int = 16
     """Sequences per step."""
     micro_batches: int = 1
@@ -73,6 +76,5 @@ class TrainConfig:
         )
         for name in ("short_sequences", "small_batches"):
             require(0 <= getattr(self, name) <= 1, name, "0 to 1", getattr(self, name))
-        for name, allowed in {"order": ORDERS, "dtype": DTYPES, "backend": BACKENDS}.items():
-            require(getattr(self, name) in allowed, name, " or ".join(allowed), getattr(self, name))
+        require_choices(self)
         require_representable(self)

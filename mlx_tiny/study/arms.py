@@ -13,7 +13,7 @@ from typing import Any
 
 from mlx_tiny.config import TrainConfig
 from mlx_tiny.errors import TinyError
-from mlx_tiny.files import read_whole
+from mlx_tiny.tools.yaml import read_yaml
 from mlx_tiny.training.budget import Budget
 from mlx_tiny.units import parse_quantity
 
@@ -22,7 +22,7 @@ _OF_THE_STUDY = ("--budget", "--seed", "--run", "--resume", "--resume-from")
 _PLACES = ("{seed}", "{budget}", "{output}")
 _UNITS = {"seconds": "s", "tokens": "tok", "flops": "flop", "steps": "steps"}
 _KEYS, _KEYS_OF_AN_ARM = ("budget", "seeds", "options", "arms", "vary"), ("budget", "options", "command")
-_MOST_BYTES, _MOST_ARMS, _MOST_SEEDS = 1 << 20, 1000, 10_000
+_MOST_ARMS, _MOST_SEEDS = 1000, 10_000
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def read_description(path: Path) -> Description:
         TinyError: it is missing, no YAML, or has other keys or values than a study; the error names the place.
     """
     what = f"study file {path}"
-    values = _mapping(_loaded(path), what, _KEYS)
+    values = _mapping(read_yaml(path, "study file"), what, _KEYS)
     arms = {
         name: {"options": given} if isinstance(given, str) else _mapping(given, f"arm {name!r}", _KEYS_OF_AN_ARM)
         for name, given in _mapping(values.get("arms", {}), f"arms of the {what}").items()
@@ -181,25 +181,3 @@ def _mapping(value: Any, what: str, known: tuple[str, ...] | None = None) -> dic
 def _shown(value: Any) -> str:
     """A value of a file for an error; of a list not its parts, which may be the same ones millions of times."""
     return (value or "nothing") if isinstance(value, str) else "a list" if isinstance(value, list) else "names"
-
-
-def _loaded(path: Path) -> Any:
-    """The values of a YAML file, all of them as text, so that `on`, `1e-3` and `007` stay what they are."""
-    import yaml
-
-    class Loader(yaml.BaseLoader):
-        def construct_mapping(self, node: yaml.Node, deep: bool = False) -> Any:
-            names = [key.value for key, _ in node.value]
-            for name in names:
-                if names.count(name) > 1:
-                    raise yaml.MarkedYAMLError(problem=f"{name!r} occurs twice", problem_mark=node.start_mark)
-            return super().construct_mapping(node, deep)
-
-    try:
-        return yaml.load(read_whole(path, "study file", _MOST_BYTES), Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"Line {mark.line + 1} of {path}" if mark else f"The study file {path}"
-        raise TinyError(f"{place} is not valid YAML: {getattr(error, 'problem', None) or error}") from None
-    except RecursionError:
-        raise TinyError(f"The study file {path} is not valid YAML: lists within lists without end") from None

@@ -55,16 +55,6 @@ def test_a_run_cannot_go_on_without_torch(place: Path, monkeypatch: pytest.Monke
     succeeded(call("train", "--data", "notes.txt", *TINY, *FEW_PAUSES, "--budget", "300tok", "--run", "r"))
     monkeypatch.setitem(sys.modules, "torch", None)
     refused(place, "PyTorch is not installed", arguments=("train", "--resume", "r", "--backend", "torch"))
-    refused(
-        place,
-        "The setting backend is out of range",
-        "Expected mlx or torch, got 'jax'",
-        arguments=("train", "--resume", "r", "--backend", "jax"),
-    )
-
-
-def test_an_unknown_backend_is_refused(place: Path) -> None:
-    refused(place, "Expected mlx or torch, got 'jax'", arguments=(*NOTES, "--backend", "jax"))
 
 
 @pytest.mark.parametrize(

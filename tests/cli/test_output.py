@@ -82,7 +82,7 @@ def test_a_table_and_its_schema_are_printable(place: Path) -> None:
         (("train", "--layers", NASTY * 100_000), USAGE),
         ((*TRAIN, "--data", "absent" + NASTY), USER),
         ((*TRAIN, "--data", "x" * 100_000), USER),
-        ((*TRAIN, "--activation", NASTY * 100_000), USER),
+        ((*TRAIN, "--activation", NASTY * 100_000), USAGE),
         ((*TRAIN, "--data", "wide.csv", "--text-column", NASTY), USER),
         ((*TRAIN, "--data", "wide.csv"), USER),
         (("generate", NASTY), USER),

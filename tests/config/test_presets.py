@@ -81,6 +81,19 @@ def test_every_recipe_has_all_sizes() -> None:
     assert all([preset.size for preset in presets_of(recipe)] == sizes for recipe in RECIPES)
 
 
+def test_one_dial_changes_all_rates_by_the_same_factor() -> None:
+    def rates(**asked: float) -> dict[str, float]:
+        optimizer = preset_called("tiny").config({"optimizer": asked}).optimizer
+        return {name: value for name, value in to_plain(optimizer).items() if name.endswith("_rate")}
+
+    usual = rates()
+    assert rates(learning_rate=usual["matrix_adamw_rate"]) == usual
+    halved = rates(learning_rate=usual["matrix_adamw_rate"] / 2)
+    assert len(halved) == 5 and halved == pytest.approx({name: value / 2 for name, value in usual.items()})
+    assert rates(learning_rate=1e-4)["matrix_adamw_rate"] == 1e-4
+    assert rates(learning_rate=1e-4, head_rate=0.7) == {**rates(learning_rate=1e-4), "head_rate": 0.7}
+
+
 def test_an_embedding_that_is_the_head_too_does_not_get_the_rate_for_one_that_is_not() -> None:
     tied = {"model": {"tied": True}}
     asked = {**tied, "optimizer": {"embedding_rate": 0.3}}
