@@ -84,8 +84,9 @@ def _comparison(measure: str, own: Sequence[Run], of_base: Sequence[Run] | None,
     ]
     difference, relative, words = None, None, ""
     if of_base is not None:
+        first_arm = _label(of_base[0].arm, other) if of_base else "the first"
         words = (
-            f"{_label(own[0].arm, measure)} has no seed in common with the first arm{' on the same text' * bool(both)}."
+            f"{_label(own[0].arm, measure)} has no seed in common with {first_arm}{' on the same text' * bool(both)}."
         )
     if of_base and pairs:
         first, second = zip(*pairs, strict=True)
@@ -167,11 +168,15 @@ def _p_text(value: float) -> str:
     return f"{value:.3f}" if value >= 0.001 else f"{value:.0e}"
 
 
-def table(found: Sequence[Comparison]) -> Iterator[str]:
-    """Strength at each share of the budget, costs and verdicts at the largest share, and the legend."""
+def table(found: Sequence[Comparison], title: str = "arm") -> Iterator[str]:
+    """Strength at each share of the budget, costs and verdicts at the largest share, and the legend.
+
+    Args:
+        title: what is compared.
+    """
     strength: list[Column[Comparison]] = [
         Column("bits per byte", lambda row: _plus_minus(row.means.get(row.measure), "{:.4f}"), "± standard deviation"),
-        Column("difference", _difference, "to the first arm, by pairs of equal seeds, ± half the 95 % interval"),
+        Column("difference", _difference, f"to the first {title}, by pairs of equal seeds, ± half the 95 % interval"),
         Column("p", lambda row: "" if row.p_value is None else _p_text(row.p_value), "two-sided paired t-test"),
         Column("runs", _runs),
         Column("counting", _mean("counting_bits_per_byte", "{:.4f}".format), "bits per byte of counting alone"),
@@ -183,8 +188,8 @@ def table(found: Sequence[Comparison]) -> Iterator[str]:
     strengths, costs = (Table(_row_name, columns, marks=marks, width=width) for columns in (strength, cost))
     shares = sorted({row.share for row in found})
     for share in shares:
-        title = "arm" if share == 1 else f"{share:.3g} of budget"
-        yield from (*strengths.lines([row for row in found if row.share == share], title=title), "")
+        heading = title if share == 1 else f"{share:.3g} of budget"
+        yield from (*strengths.lines([row for row in found if row.share == share], title=heading), "")
     last = [row for row in found if row.share == shares[-1]]
     yield from (*costs.lines([row for row in last if row.measure == PLAIN], title="cost of a run"), "")
     yield from (*strengths.legend(), *costs.legend())

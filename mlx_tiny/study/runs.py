@@ -91,12 +91,17 @@ def perform(arm: Arm, seed: int, share: float, beside: Path) -> Run:
         started=started,
         wall_s=round(time.monotonic() - began, 1),
         other_cores=others.cores(),
-        figures={} if failure else {name: values[name] for name in FIGURES if _is_number(values.get(name))},
+        figures={} if failure else figures_of(values),
         failure=failure,
         samples=[] if failure else _texts(values.get("samples")),
         machine=describe(mlx=False),
         text=text if isinstance(text := values.get("evaluation_fingerprint"), str) else None,
     )
+
+
+def figures_of(values: dict[str, Any]) -> dict[str, float]:
+    """What is kept of the values of a report."""
+    return {name: values[name] for name in FIGURES if _is_number(values.get(name))}
 
 
 def _require_strength(values: dict[str, Any], arm: Arm) -> None:

@@ -62,7 +62,7 @@ def test_runs_that_were_measured_on_different_texts_are_no_pairs() -> None:
     assert found.difference is not None and found.difference.count == 3
     assert found.difference.mean == pytest.approx(-0.2)
     none = compare([BASE, OTHER], [run for run in marked if run.seed == 1])[-1]
-    assert none.difference is None and "no seed in common with the first arm on the same text" in none.verdict
+    assert none.difference is None and "no seed in common with base on the same text" in none.verdict
 
 
 def test_with_counting_is_a_row_of_its_own() -> None:

@@ -1,0 +1,240 @@
+"""Compares runs that exist: the settings in which they differ, their results, and whether that is more than noise.
+
+Runs that differ in nothing but their seed are one side. The sides are compared as the arms of a study are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlx_tiny.config import RunConfig
+from mlx_tiny.config.differences import Difference, differences, is_real
+from mlx_tiny.errors import TinyError
+from mlx_tiny.records import Record, to_plain
+from mlx_tiny.report.record import Report
+from mlx_tiny.report.report import read_report
+from mlx_tiny.study import comparison
+from mlx_tiny.study.arms import Arm
+from mlx_tiny.study.comparison import Comparison
+from mlx_tiny.study.runs import Run, figures_of
+from mlx_tiny.training.checkpoint import RunFolder
+
+
+@dataclass(frozen=True)
+class Reported:
+    """A run that has ended, and its report."""
+
+    run: RunFolder
+    report: Report
+
+    @staticmethod
+    def read(path: Path) -> Reported:
+        """Read the report in the folder of a run.
+
+        Raises:
+            TinyError: there is no run, it is damaged, or it has not spent its budget.
+        """
+        run = RunFolder(path)
+        if not (path / "report.json").exists():
+            raise TinyError(f"The run at {path} has no report", remedy="Resume it until its budget is spent")
+        report = read_report(run)
+        if report.interrupted:
+            raise TinyError(
+                f"The run at {path} was interrupted, and measured on the beginning of its text",
+                remedy="Resume it until its budget is spent",
+            )
+        return Reported(run, report)
+
+    @property
+    def seed(self) -> int:
+        return self.report.config.train.seed
+
+    @property
+    def settings(self) -> tuple[Any, ...]:
+        """Equal for runs that differ in their seed only, or in nothing."""
+        config, origin = self.report.config, self.report.origin
+        facts = [value for _, value in _facts(self.report)]
+        return _with_seed(config, 0), self.run.corpus.key, origin and origin.weights, *facts
+
+
+@dataclass(frozen=True)
+class Side:
+    """Runs of the same settings, each with another seed."""
+
+    name: str
+    runs: list[str]
+    """Their folders."""
+    seeds: list[int]
+
+
+@dataclass(frozen=True)
+class ComparedRuns(Record):
+    """Runs side by side."""
+
+    kind = "comparison"
+    version = 1
+
+    sides: list[Side]
+    """The others are compared with the first."""
+    beside: list[str]
+    """Runs that nobody named: they lie beside one that was named, and differ from it in the seed only."""
+    differences: list[Difference]
+    """Between the sides, with a value for each; with their seeds where nothing else differs."""
+    comparisons: list[Comparison]
+    doubts: list[str]
+    """What makes the results less certain than they look, in sentences."""
+
+
+def compare(paths: Sequence[Path], *, beside: bool = True) -> ComparedRuns:
+    """Compare runs with the first one, or with the runs of its settings.
+
+    Args:
+        paths: folders of at least two runs.
+        beside: take also runs that lie beside these and differ from one of them in the seed only.
+
+    Raises:
+        TinyError: a run is missing, damaged or was interrupted, or they were not measured on the same text.
+    """
+    folders = list({path.resolve(): path for path in paths}.values())
+    if len(folders) < 2:
+        raise TinyError("There is only one run to compare", expected="at least two")
+    return compare_reported([Reported.read(path) for path in folders], beside=beside)
+
+
+def compare_reported(named: Sequence[Reported], *, beside: bool = True) -> ComparedRuns:
+    """`compare` for runs whose reports are read already."""
+    _require_same_text(named)
+    groups, left_out = _sides(named)
+    found = list(_runs_beside(groups, {each.run.path.resolve() for each in named})) if beside else []
+    for number, each in found:
+        groups[number].append(each)
+    names = short_names([group[0].run.path for group in groups])
+    sides = [
+        Side(name, [str(each.run.path) for each in group], [each.seed for each in group])
+        for name, group in zip(names, groups, strict=True)
+    ]
+    arms = [Arm(name, group[0].report.budget) for name, group in zip(names, groups, strict=True)]
+    runs = [_as_of_a_study(name, each) for name, group in zip(names, groups, strict=True) for each in group]
+    return ComparedRuns(
+        sides,
+        [str(each.run.path) for _, each in found],
+        differing([group[0].report for group in groups]),
+        comparison.compare(arms, runs),
+        [*left_out, *_doubts([each for group in groups for each in group])],
+    )
+
+
+def differing(reports: Sequence[Report]) -> list[Difference]:
+    """The settings that differ, and the machines, programs and first weights; seeds only where nothing else does."""
+    configs = [report.config for report in reports]
+    facts = zip(*map(_facts, reports), strict=True)
+    origins = [report.origin and f"{report.origin.run}, step {report.origin.step}" for report in reports]
+    found = [
+        *differences([_with_seed(config, 0) for config in configs]),
+        Difference("run", "started from", tuple(origins)),
+        *(Difference("run", fact[0][0], tuple(value for _, value in fact)) for fact in facts),
+    ]
+    return list(filter(is_real, found)) or differences(configs)
+
+
+def _with_seed(config: RunConfig, seed: int) -> RunConfig:
+    return dataclasses.replace(config, train=dataclasses.replace(config.train, seed=seed))
+
+
+def _facts(report: Report) -> list[tuple[str, Any]]:
+    """On what a run was made."""
+    machine = report.machine
+    versions = [(name, machine.versions.get(name)) for name in ("mlx_tiny", "mlx", "torch")]
+    used = versions if report.config.train.backend == "torch" else versions[:2]
+    return [("chip", machine.chip), ("cores", machine.cores), ("commit", machine.commit), *used]
+
+
+def _require_same_text(named: Sequence[Reported]) -> None:
+    first = named[0].report
+    for each in named[1:]:
+        if each.report.evaluation_fingerprint != first.evaluation_fingerprint:
+            raise TinyError(
+                f"{named[0].run.path} and {each.run.path} were measured on other texts, so that their results say "
+                f"nothing of each other",
+                expected=f"the text {first.evaluation_fingerprint} of {first.data}",
+                got=f"{each.report.evaluation_fingerprint} of {each.report.data}",
+                remedy="Measure both on one text with mlx-tiny eval",
+            )
+
+
+def _sides(named: Sequence[Reported]) -> tuple[list[list[Reported]], list[str]]:
+    """The runs by their settings, one of each seed, and what was left out; each its own side where all are equal."""
+    by_settings: dict[tuple[Any, ...], list[Reported]] = {}
+    for each in named:
+        by_settings.setdefault(each.settings, []).append(each)
+    if len(by_settings) == 1:
+        return [[each] for each in named], []
+    left_out = list[str]()
+    for group in by_settings.values():
+        kept = dict[int, Reported]()
+        for each in group:
+            if kept.setdefault(each.seed, each) is not each:
+                same = kept[each.seed].run.path
+                left_out.append(f"{each.run.path} is left out: it has the settings and the seed of {same}")
+        group[:] = kept.values()
+    return list(by_settings.values()), left_out
+
+
+def _runs_beside(groups: Sequence[list[Reported]], named: set[Path]) -> Iterator[tuple[int, Reported]]:
+    """More seeds of these settings, with the number of their side."""
+    if len({group[0].settings for group in groups}) == 1:
+        return
+    known = {(group[0].settings, each.seed) for group in groups for each in group}
+    numbers = {group[0].settings: number for number, group in enumerate(groups)}
+    text = groups[0][0].report.evaluation_fingerprint
+    for folder in sorted({_folder_of(each.run.path) for group in groups for each in group}):
+        for path in sorted(folder.iterdir()):
+            if path.resolve() in named or not (path / "report.json").exists():
+                continue
+            with contextlib.suppress(TinyError):  # nobody asked for this run
+                each = Reported.read(path)
+                comparable = each.report.evaluation_fingerprint == text and not each.report.continued
+                if comparable and each.settings in numbers and (each.settings, each.seed) not in known:
+                    known.add((each.settings, each.seed))
+                    yield numbers[each.settings], each
+
+
+def _folder_of(path: Path) -> Path:
+    return path.resolve().parent if path.name in ("", "..") else path.parent
+
+
+def short_names(paths: Sequence[Path]) -> list[str]:
+    """A name for each run: that of its folder, or its whole path where several folders are called alike."""
+    names = [path.resolve().name for path in paths]
+    return [name if names.count(name) == 1 else str(path) for name, path in zip(names, paths, strict=True)]
+
+
+def _as_of_a_study(name: str, each: Reported) -> Run:
+    report = each.report
+    return Run(
+        arm=name,
+        seed=each.seed,
+        share=1.0,
+        started="",
+        wall_s=sum(report.phases_s.values()),
+        other_cores=report.machine.state.other_cores,
+        figures=figures_of(to_plain(report)),
+        failure=None,
+        samples=report.samples,
+        machine=report.machine,
+        text=report.evaluation_fingerprint,
+    )
+
+
+def _doubts(all_runs: Sequence[Reported]) -> Iterator[str]:
+    for each in all_runs:
+        path, report = each.run.path, each.report
+        if report.continued:
+            yield f"{path} has gone on since step {report.steps:,}, of which its report and this comparison are"
+        if report.evaluated_training_text:
+            yield f"nothing was held out in {path}: it was measured on text that it had learned"
