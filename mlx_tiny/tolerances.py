@@ -168,6 +168,14 @@ TABLE: dict[tuple[str, str], Bounds] = {
     ("losses", "float32"): Bounds(1e-3, 0.0, "200 steps, in which rounding differences of weights grow"),
     ("end of a run", "float32"): Bounds(5e-3, 0.0, "half a percent, for a run that changes its backend"),
     ("bits per byte", "float32"): Bounds(0.0, 1e-6, "a mean of many losses, whose rounding errors cancel"),
+    ("export", "float32"): Bounds(2e-6, 1e-5, "sums in another order, and an epsilon beside a stream of another scale"),
+    ("export", "float16"): Bounds(16 * _FLOAT16, 0.0, "weights and activations are rounded, through a few layers"),
+    ("export", "bfloat16"): Bounds(16 * _BFLOAT16, 0.0, "weights and activations are rounded, through a few layers"),
+    ("export", "q8_0"): Bounds(0.1, 0.0, "weights in steps of a 127th of the largest in 32"),
+    ("export bits per byte", "float32"): Bounds(0.0, 1e-5, "a mean of many losses, whose rounding errors cancel"),
+    ("export bits per byte", "float16"): Bounds(1e-3, 0.0, "as in float32, with a few per mille for each token"),
+    ("export bits per byte", "bfloat16"): Bounds(1e-2, 0.0, "as in float32, with a few percent for each token"),
+    ("export bits per byte", "q8_0"): Bounds(1e-2, 0.0, "as in float32, with a few percent for each token"),
     ("likeliest token", "float32"): Bounds(
         0.0, 5e-6, "relative to the largest score, as the errors of scores: closer scores count as equal"
     ),

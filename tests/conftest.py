@@ -58,6 +58,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         missing["metal"] = reason
     if importlib.util.find_spec("torch") is None:
         missing["torch"] = "PyTorch is not installed (the extra `reference`)"
+    if absent := [name for name in ("transformers", "mlx_lm", "gguf") if importlib.util.find_spec(name) is None]:
+        missing["export"] = f"{', '.join(absent)} not installed (the extra `export`)"
     for item in items:
         for marker, reason in missing.items():
             if item.get_closest_marker(marker):

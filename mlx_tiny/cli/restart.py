@@ -79,7 +79,7 @@ def go_on(error: DeviceError, interruption: Interruption, *, debug: bool) -> Non
     command = [sys.executable, "-m", "mlx_tiny", *(["--debug"] if debug else []), "train"]
     changes = {**shorter, _COUNTS: f"{continuation.count} {continuation.total}"}
     with contextlib.suppress(OSError), interruption.left_to_the_system():
-        os.execve(command[0], [*command, f"--resume={continuation.run}"], environment(**changes))
+        os.execve(command[0], [*command, f"--resume={continuation.run}", *continuation.flags], environment(**changes))
 
 
 def _length(name: str) -> int:

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import shlex
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,10 @@ from mlx_tiny.cli.options import UserPath, config_options, user_settings
 from mlx_tiny.cli.output import say
 from mlx_tiny.cli.resume import resume
 from mlx_tiny.cli.session import SECTIONS
-from mlx_tiny.config import DataConfig, RunConfig, TrainConfig
+from mlx_tiny.config import DataConfig, ModelConfig, RunConfig, TrainConfig
+from mlx_tiny.config.presets import PORTABLE
 from mlx_tiny.errors import TinyError
+from mlx_tiny.export.target import TARGETS
 from mlx_tiny.tools.waiting import Waiting
 
 if TYPE_CHECKING:
@@ -88,11 +91,24 @@ def _meant(words: list[str]) -> str:
     group="Run",
     help="Start a new run from the weights and the tokenizer of the run in this folder.",
 )
+@click.option(
+    "--export",
+    "targets",
+    type=click.Choice(list(TARGETS)),
+    multiple=True,
+    help="Write the model for other programs at the end, as `mlx-tiny export --to`; may be repeated. Takes the preset "
+    "portable where none is named.",
+)
 @help_all_option
 @dial_options
 @config_options(*SECTIONS)
 def command(
-    run_path: Path | None, resume_path: Path | None, resume_from: str, from_path: Path | None, **flags: Any
+    run_path: Path | None,
+    resume_path: Path | None,
+    resume_from: str,
+    from_path: Path | None,
+    targets: tuple[str, ...],
+    **flags: Any,
 ) -> None:
     """Train a small language model within a budget, and report how good it is.
 
@@ -109,15 +125,57 @@ def command(
     if resume_path is not None:
         if from_path is not None:
             raise click.UsageError("--resume continues a run, and --from starts a new one: name only one of them")
-        resume(resume_path, run_path, flags, best=resume_from == "best")
+        with _exporting(resume_path, targets, resume_path):
+            resume(resume_path, run_path, flags, best=resume_from == "best")
         return
     if resume_from != "last":
         raise click.UsageError("--resume-from goes with --resume")
     path = run_path or new_folder()
     if from_path is not None:
-        from_run.begin(path, from_path, flags)
-    else:
-        _start(path, flags)
+        with _exporting(path, targets, from_path):
+            from_run.begin(path, from_path, flags)
+        return
+    if targets and flags["train_preset"] is None:
+        flags["train_preset"] = PORTABLE
+    with _exporting(path, targets):
+        _start(path, flags, targets)
+
+
+@contextlib.contextmanager
+def _exporting(path: Path, targets: Sequence[str], source: Path | None = None) -> Iterator[None]:
+    """Export the run at `path` when the block, which trains it, has ended.
+
+    Args:
+        source: a run with the same model; the block checks the model itself where there is none.
+    """
+    from mlx_tiny.export.target import require_free, usual_place
+    from mlx_tiny.training.checkpoint import RunFolder
+    from mlx_tiny.training.device_errors import DeviceError
+
+    for target in targets:
+        require_free(usual_place(path, target))
+    if source is not None and targets:
+        _require_exportable(RunFolder(source).config.model, targets)
+    try:
+        yield
+    except DeviceError as error:
+        if error.continuation is not None:
+            flags = tuple(f"--export={target}" for target in targets)
+            error.continuation = dataclasses.replace(error.continuation, flags=flags)
+        raise
+    for target in targets:
+        from mlx_tiny.cli.export_command import write
+
+        write(path, None, target)
+
+
+def _require_exportable(model: ModelConfig, targets: Sequence[str]) -> None:
+    """Refuse before the training what would be refused after it, and say what will be exported."""
+    from mlx_tiny.export.target import require_exportable
+
+    for target in targets:
+        require_exportable(model, target)
+        say(f"export: {TARGETS[target].summary}, when the run has ended")
 
 
 def new_folder() -> Path:
@@ -125,7 +183,7 @@ def new_folder() -> Path:
     return Path("runs") / time.strftime("%Y%m%d-%H%M%S")
 
 
-def _start(path: Path, flags: dict[str, Any]) -> None:
+def _start(path: Path, flags: dict[str, Any], targets: Sequence[str]) -> None:
     with Waiting("looking at the text"):
         from mlx_tiny.cli.fitting import require_memory
         from mlx_tiny.data.mixture import resolve_data
@@ -139,6 +197,7 @@ def _start(path: Path, flags: dict[str, Any]) -> None:
         source = session.own_source(asked["data"])
     with Waiting("measuring the machine, for which steps are compiled"):
         config, reason = _planned(asked, source or resolve_data(DataConfig(**asked["data"])))
+        _require_exportable(config.model, targets)
         source = source or resolve_data(config.data)
     # So that a resumed run uses the same data even if TinyStories has been downloaded in between.
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, sources=source.names))

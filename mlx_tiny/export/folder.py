@@ -5,34 +5,36 @@ from __future__ import annotations
 from pathlib import Path
 
 import mlx.core as mx
+import numpy as np
 
 from mlx_tiny.errors import TinyError
 from mlx_tiny.export import custom
+from mlx_tiny.export.card import model_card
 from mlx_tiny.export.model import Contents, Export
 from mlx_tiny.export.qwen3 import Weights, folded, qwen3_config
 from mlx_tiny.export.tokenizer_json import tokenizer_files
 from mlx_tiny.files import write_json
-from mlx_tiny.training.arrays import all_finite
 
 WEIGHTS = "model.safetensors"
 
 
 def write_hf(export: Export, path: Path) -> None:
     """Write the files into the empty folder `path`."""
-    _write(export, path, "hf", {"format": "pt"})
+    _write(export, path, "hf", "transformers", {"format": "pt"})
 
 
 def write_mlx(export: Export, path: Path) -> None:
     """Write the files into the empty folder `path`, as `mlx_lm.convert` would."""
-    _write(export, path, "mlx", {"format": "mlx"})
+    _write(export, path, "mlx", "mlx", {"format": "mlx"})
 
 
-def _write(export: Export, path: Path, target: str, metadata: dict[str, str]) -> None:
+def _write(export: Export, path: Path, target: str, library: str, metadata: dict[str, str]) -> None:
     model = export.model
     tokens = {"bos_token_id": model.tokenizer.bos, "eos_token_id": model.tokenizer.bos}
     contents = custom.contents(export, target) if export.custom_code else _qwen3(export)
     # The files first, so that a tokenizer that cannot be represented is refused before weights are written.
-    for name, text in {**tokenizer_files(model.tokenizer, model.config.context), **contents.files}.items():
+    texts = {**tokenizer_files(model.tokenizer, model.config.context), **contents.files}
+    for name, text in {**texts, "README.md": model_card(export, library)}.items():
         (path / name).write_text(text, encoding="utf-8")
     write_json(path / "config.json", {**contents.config, **tokens, "torch_dtype": export.dtype})
     write_json(path / "generation_config.json", {**tokens, "pad_token_id": model.tokenizer.bos, "do_sample": True})
@@ -48,7 +50,9 @@ def _qwen3(export: Export) -> Contents:
 
 def in_dtype(weights: Weights, dtype: str) -> dict[str, mx.array]:
     """Weights as arrays of a dtype; TinyError where one is too large for it."""
-    arrays = {name: mx.array(array).astype(getattr(mx, dtype)) for name, array in weights.items()}
-    if not all_finite(arrays.values()):
-        raise TinyError(f"A weight is too large for {dtype}", remedy="Export with --dtype bfloat16 or float32")
-    return arrays
+    largest = max(float(np.abs(array).max()) for array in weights.values())
+    if not largest <= mx.finfo(getattr(mx, dtype)).max:
+        raise TinyError(
+            f"A weight is too large for {dtype}", got=f"{largest:.3g}", remedy="Export with --dtype bfloat16 or float32"
+        )
+    return {name: mx.array(array).astype(getattr(mx, dtype)) for name, array in weights.items()}

@@ -50,6 +50,8 @@ class Continuation:
     """Restarts since the run last got further, with this one."""
     total: int
     """Restarts of the run, with this one."""
+    flags: tuple[str, ...] = ()
+    """Of its command line, beside the run."""
 
 
 class DeviceError(TinyError):

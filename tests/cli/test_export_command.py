@@ -1,0 +1,54 @@
+"""`mlx-tiny export` and `mlx-tiny train --export`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cli.command_line import FEW_PAUSES, STEP_TOKENS, TINY, call, succeeded, workplace, write_notes
+from mlx_tiny.export import check
+
+SMALL = (*TINY[2:], *FEW_PAUSES, "--budget", f"{2 * STEP_TOKENS}tok", "--data", "notes.txt")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with a text and a run that is exported at its end."""
+    with workplace(tmp_path_factory.mktemp("export")) as found, pytest.MonkeyPatch.context() as patch:
+        write_notes(found / "notes.txt")
+        patch.setattr(check.Program, "installed", lambda _: False)
+        done = succeeded(call("train", "--run", "run", "--export", "hf", "--export", "mlx", *SMALL))
+        assert "preset: portable" in done.err
+        yield found
+
+
+def test_a_run_is_exported_at_its_end(place: Path) -> None:
+    assert {path.name for path in (place / "run" / "export").iterdir()} == {"hf", "mlx"}
+    assert "text | notes.txt |" in (place / "run" / "export" / "hf" / "README.md").read_text()
+
+
+def test_what_is_not_checked_and_not_exported_is_said(place: Path) -> None:
+    done = succeeded(call("export", "run", "out", "--to", "hf"))
+    assert done.results() == {"export": "out"}
+    assert "not checked in transformers" in done.err and "mlx-tiny[export]" in done.err
+    assert "counting" in done.err
+    assert "not checked" not in succeeded(call("export", "run", "other", "--to", "hf", "--no-check")).err
+    again = call("export", "run", "out", "--to", "hf")
+    assert again.code == 1 and "exists already" in again.err
+
+
+def test_a_difference_is_exit_code_3(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = check.Comparison("stranger 1.0", 1e-2, 500.0, 24, 24, False, 2.0, 2.0, 0.0, 1, 1, True)
+    monkeypatch.setattr(check, "compare", lambda *_: [other])
+    done = call("export", "run", "wrong", "--to", "mlx")
+    assert done.code == 3 and "logits differ" in done.err and not done.out
+
+
+def test_what_cannot_be_exported_is_refused_before_the_training(place: Path) -> None:
+    done = call("train", "--run", "new", "--export", "hf", "--preset", "strongest-tiny", *SMALL)
+    assert done.code == 1 and "smear" in done.err
+    assert not (place / "new").exists()
+    again = call("train", "--resume", "run", "--budget", f"{4 * STEP_TOKENS}tok", "--export", "mlx")
+    assert again.code == 1 and "exists already" in again.err
