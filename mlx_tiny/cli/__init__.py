@@ -24,6 +24,7 @@ COMMANDS = {
     "plan": "Show which size is the strongest within a budget, before training.",
     "generate": "Write text with a trained model.",
     "data": "Show how your own text becomes documents and tokens.",
+    "report": "Show the report of a run, or write a page that compares several.",
     "eval": "Measure a trained model on any text, in bits per byte.",
     "predict": "Show the likeliest next items of histories, or the next pieces of texts.",
     "score": "Show how likely each document or history is to a trained model.",

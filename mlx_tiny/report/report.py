@@ -203,7 +203,7 @@ def mark_continued(run: RunFolder) -> None:
 
 def _write_page(run: RunFolder, report: Report) -> None:
     with atomic_write(run.path / "report.md", "w") as file:
-        file.write(_markdown(report))
+        file.write(as_text(report))
 
 
 def read_report(run: RunFolder) -> Report:
@@ -239,7 +239,8 @@ def _bytes(count: int | None) -> str:
     return "" if count is None else format_bytes(count)
 
 
-def _markdown(report: Report) -> str:
+def tables_of(report: Report) -> dict[str, dict[str, str]]:
+    """What a report says, by the titles of its tables and of their rows; a row without a value is empty."""
     strength = {
         "bits per byte": f"{report.bits_per_byte:.4f}",
         "expected by the law": report.expected.describe() if report.expected else "",
@@ -280,17 +281,22 @@ def _markdown(report: Report) -> str:
     machine = {**report.machine.lines(), "backend": report.backend}
     if report.state_at_start is not None:
         machine |= readable({"state at the start": to_plain(report.state_at_start)})
+    return {
+        "Strength": strength,
+        **({"Texts": rows_of_texts(report)} if report.texts or report.origin else {}),
+        "Cost": cost,
+        "Size": size,
+        "Time in each phase": phases,
+        "Machine": machine,
+    }
+
+
+def as_text(report: Report) -> str:
+    """The report as Markdown."""
     parts = [f"# A language model from {one_line(learned_texts(report))}", ""]
     if report.continued:
         parts += [f"**The run has gone on since step {report.steps:,}, of which this report is.**", ""]
-    for title, rows in (
-        ("Strength", strength),
-        *([("Texts", rows_of_texts(report))] if report.texts or report.origin else []),
-        ("Cost", cost),
-        ("Size", size),
-        ("Time in each phase", phases),
-        ("Machine", machine),
-    ):
+    for title, rows in tables_of(report).items():
         parts += [f"## {title}", "", "| | |", "| --- | --- |"]
         parts += ["| {} | {} |".format(*map(_cell, row)) for row in rows.items() if row[1]]
         parts.append("")

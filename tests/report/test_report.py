@@ -90,7 +90,7 @@ def test_the_interval_of_the_text_is_told_and_not_claimed_of_its_beginning(ended
     assert low < built.bits_per_byte < high
     low_mixed, high_mixed = built.interval_with_counting_bits_per_byte or []
     assert low_mixed < (built.with_counting_bits_per_byte or 0) < high_mixed
-    text = report._markdown(built)
+    text = report.as_text(built)
     assert f"{low:.4f} to {high:.4f}" in text and f"over {ended.corpus.record.valid.documents} documents" in text
     assert ended.report(interrupted="SIGINT", evaluated_whole=False).interval_bits_per_byte is None
 
@@ -115,7 +115,7 @@ def test_a_known_entropy_gives_floor_and_excess(ended: Ended) -> None:
     assert shown["entropy_floor"] == "0.2500" and float(shown["excess"]) == pytest.approx(
         built.bits_per_byte - 0.25, abs=1e-4
     )
-    text = report._markdown(built)
+    text = report.as_text(built)
     assert "| entropy floor of the text | 0.2500 |" in text and "| excess over the floor |" in text
 
 
@@ -126,7 +126,7 @@ def test_counting_alone_is_told_beside_the_model(ended: Ended) -> None:
     for strength, weaker in ((9.0, True), (0.1, False)):
         other = dataclasses.replace(built, bits_per_byte=strength)
         assert report.beaten(other) is weaker
-        assert ("stronger than the model" in report._markdown(other)) is weaker
+        assert ("stronger than the model" in report.as_text(other)) is weaker
 
 
 def test_an_interrupted_run_says_so_and_claims_no_excess(ended: Ended) -> None:
@@ -134,27 +134,25 @@ def test_an_interrupted_run_says_so_and_claims_no_excess(ended: Ended) -> None:
     assert built.interrupted is True and built.evaluated_whole_file is False
     # The floor is the whole file's, and what was measured is its beginning.
     assert built.excess_bits_per_byte is None and built.entropy_floor_bits_per_byte > 0
-    assert "| interrupted | by SIGHUP |" in report._markdown(built) and "the file's beginning" in report._markdown(
-        built
-    )
+    assert "| interrupted | by SIGHUP |" in report.as_text(built) and "the file's beginning" in report.as_text(built)
     assert report.summary(built, ended.run.path)["interrupted"] == "by SIGHUP"
-    assert "interrupted" not in report._markdown(ended.report())
+    assert "interrupted" not in report.as_text(ended.report())
     assert ended.report().interrupted is False
 
 
 def test_a_measurement_on_training_text_says_so(ended: Ended) -> None:
     found = dataclasses.replace(ended.corpus.record.found, trained_on_validation=True)
     record = dataclasses.replace(ended.corpus.record, found=found)
-    assert "nothing was held out" in report._markdown(ended.report(corpus={"record": record}))
-    assert "nothing was held out" not in report._markdown(ended.report())
+    assert "nothing was held out" in report.as_text(ended.report(corpus={"record": record}))
+    assert "nothing was held out" not in report.as_text(ended.report())
 
 
 def test_weights_from_before_the_end_are_said(ended: Ended) -> None:
     earlier = ended.report(weights_from="best", weights_step=3)
     assert report.summary(earlier, ended.run.path)["weights"].startswith("from 25% of the run")
-    assert "| weights | from 25% of the run" in report._markdown(earlier)
+    assert "| weights | from 25% of the run" in report.as_text(earlier)
     assert "weights" not in report.summary(ended.report(), ended.run.path)
-    assert "| weights |" not in report._markdown(ended.report())
+    assert "| weights |" not in report.as_text(ended.report())
 
 
 def test_a_run_without_time_divides_by_nothing(ended: Ended) -> None:
@@ -163,7 +161,7 @@ def test_a_run_without_time_divides_by_nothing(ended: Ended) -> None:
     built = ended.report(session, progress=progress, phases={})
     assert (built.tokens_per_s, built.training_flops_per_s, built.utilisation) == (0.0, 0.0, None)
     assert "utilisation" not in report.summary(built, ended.run.path)
-    report._markdown(built)
+    report.as_text(built)
 
 
 def test_the_summary_is_lines_of_a_key_and_a_word(ended: Ended) -> None:
@@ -188,13 +186,13 @@ def test_several_texts_are_a_table_with_what_is_forgotten(ended: Ended) -> None:
     assert heading.split() == ["bits", "per", "byte", "before", "change", "share", "epochs"]
     assert new.split() == ["new.txt", "1.2500", "2.0000", "-0.7500", "1", "2.50"]
     assert forgotten.split() == ["old.txt", "2.5000", "2.0000", "+0.5000"]
-    text = report._markdown(built)
+    text = report.as_text(built)
     assert text.startswith("# A language model from new.txt\n") and "| bits per byte on old.txt | 2.5000" in text
     assert list(texts.table_of_texts(ended.report())) == []
 
 
-def test_the_markdown_has_every_section_and_whole_tables(ended: Ended) -> None:
-    text = report._markdown(ended.report())
+def test_theas_text_has_every_section_and_whole_tables(ended: Ended) -> None:
+    text = report.as_text(ended.report())
     assert text.startswith("# A language model from stories.txt\n")
     assert text.count(ended.corpus.description.replace("|", "\\|")) == 1
     assert [line[3:] for line in text.splitlines() if line.startswith("## ")] == SECTIONS
@@ -262,7 +260,7 @@ def test_with_matplotlib_the_losses_are_drawn_over_the_tokens(
 ) -> None:
     built = write(ended, tmp_path)
     assert read_sealed(tmp_path / "report.json", Report, "report") == built
-    assert (tmp_path / "report.md").read_text() == report._markdown(built)
+    assert (tmp_path / "report.md").read_text() == report.as_text(built)
     steps = [record for record in ended.run.metrics.read() if isinstance(record, StepRecord)]
     checks = [record for record in ended.run.metrics.read() if isinstance(record, EvaluationRecord)]
     assert checks and drawn["loss.png"].lines == {

@@ -1,0 +1,104 @@
+"""The page of results: one file of HTML that shows runs and compares them, and needs neither network nor script."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib.resources import files
+from pathlib import Path
+from xml.etree.ElementTree import Element
+
+from mlx_tiny import __version__
+from mlx_tiny.errors import TinyError, one_line
+from mlx_tiny.files import atomic_write, require_writable
+from mlx_tiny.report import sections
+from mlx_tiny.report.curves import Curves
+from mlx_tiny.report.markup import element, written
+from mlx_tiny.report.report import describes, read_report
+from mlx_tiny.report.shown import RunOnPage, Runs
+from mlx_tiny.report.surprise import surprise_of
+from mlx_tiny.report.texts import learned_texts
+from mlx_tiny.tools import plots
+from mlx_tiny.training.checkpoint import RunFolder
+
+MOST_BYTES = 2_000_000
+
+
+def write_page(paths: Sequence[Path], out: Path, tell: Callable[[str], None] = lambda _: None) -> None:
+    """Write the page about these runs to `out`.
+
+    Args:
+        tell: called with a line for what the page lacks.
+
+    Raises:
+        TinyError: matplotlib is missing, a run has no report or a damaged one, one is named twice, or `out` cannot be
+            written.
+    """
+    plots.require_matplotlib("--html")
+    require_writable(out)
+    runs = [_looked_at(path, name, tell) for path, name in zip(paths, _names(paths), strict=True)]
+    with atomic_write(out, "w") as file:
+        file.write(page(runs))
+
+
+def page(runs: Runs) -> str:
+    """The whole page about runs, in their order."""
+    title = f"Comparison of {len(runs)} runs" if len(runs) > 1 else f"Run {runs[0].name}"
+    texts = " and ".join(dict.fromkeys(one_line(learned_texts(run.report)) for run in runs))
+    found = [made for build in sections.ALL if (made := build(runs)) is not None]
+    links = [
+        element("li", element("a", heading.text or "", href=f"#{made.get('id')}"))
+        for made in found
+        if (heading := made.find("h2")) is not None
+    ]
+    body = element(
+        "body",
+        element(
+            "header",
+            element("h1", title),
+            element("p", f"Small language models trained with mlx_tiny {__version__} on {texts}."),
+            element("nav", element("ul", *links), aria_label="parts of this page"),
+        ),
+        element("main", *found),
+    )
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("title", title),
+        _style(),
+    )
+    return written(element("html", head, body, lang="en"))
+
+
+def _style() -> Element:
+    return element("style", (files("mlx_tiny") / "report" / "page.css").read_text(encoding="utf-8"))
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """The names of folders, with what is before them where they are called alike."""
+    same = {path.resolve() for path in paths}
+    if len(same) < len(paths):
+        raise TinyError("A run is named twice", got=", ".join(map(str, paths)), remedy="Name each run once")
+    names = [path.resolve().name for path in paths]
+    return [name if names.count(name) == 1 else str(path) for name, path in zip(names, paths, strict=True)]
+
+
+def _looked_at(path: Path, name: str, tell: Callable[[str], None]) -> RunOnPage:
+    run = RunFolder(path)
+    report = read_report(run)
+    notes = list[str]()
+    if report.continued:
+        notes.append("The run has gone on since this report.")
+    if report.interrupted:
+        notes.append("The run was interrupted, so that it has not spent its budget.")
+    if report.evaluated_training_text:
+        notes.append("Nothing was held out: its strength is that on the text that it was trained on.")
+    surprise = None
+    try:
+        if not describes(report, run):
+            notes.append("The weights of the run are not those of this report any more.")
+        surprise = surprise_of(run, report, tell)
+    except TinyError as error:
+        tell(f"{name}: no surprise per token: {error}")
+        notes.append(f"The surprise per token is missing: {error}")
+    return RunOnPage(name, run, report, Curves.of(run, report), surprise, notes)

@@ -1,0 +1,241 @@
+"""The parts of the page of results."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from xml.etree.ElementTree import Element
+
+from mlx_tiny.records import SampleRecord
+from mlx_tiny.report import drawings
+from mlx_tiny.report.answers import answers
+from mlx_tiny.report.curves import AXES
+from mlx_tiny.report.markup import Content, element, figure, section, table, tabs
+from mlx_tiny.report.record import Report
+from mlx_tiny.report.report import tables_of
+from mlx_tiny.report.shown import Runs, key, legend
+from mlx_tiny.report.surprise import Surprise
+from mlx_tiny.tools.plots import glyph
+from mlx_tiny.units import format_seconds
+
+_MOST_SURPRISING_BITS = 10.0
+_STRONGEST_HEAT = 0.85
+
+
+def in_short(runs: Runs) -> Element:
+    """The answers to what a reader asks first, and the strength of each run with its interval."""
+    cards = [
+        element("div", element("dt", question), *(element("dd", part) for part in parts))
+        for question, parts in answers(runs).items()
+    ]
+    rows = [
+        (
+            run.report,
+            _ends(run.report.interval_bits_per_byte),
+            _ends(run.report.interval_with_counting_bits_per_byte),
+        )
+        for run in runs
+    ]
+    counted = any(run.report.with_counting_bits_per_byte is not None for run in runs)
+    caption = "Each mark is the result of a run"
+    caption += ", filled of the model alone, hollow mixed with counting" if counted else ""
+    caption += "; the line is its 95 % interval over texts like this. " if any(row[1] for row in rows) else ". "
+    caption += _references([run.report for run in runs])
+    drawn = figure(drawings.intervals(rows), "Bits per byte of each run, with intervals", caption)
+    notes = [
+        element("p", element("b", f"{run.name}: ") if len(runs) > 1 else None, note, class_="warning")
+        for run in runs
+        for note in run.notes
+    ]
+    table_ = side_by_side(runs, "Strength")
+    return section(
+        "short",
+        "In short",
+        element("dl", *cards, class_="answers"),
+        *notes,
+        element("div", element("div", legend(runs), drawn), table_, class_="pair"),
+    )
+
+
+def _references(reports: Sequence[Report]) -> str:
+    """What the lines across a drawing are."""
+    lines = ["Dotted: counting alone."] if any(report.counting_bits_per_byte for report in reports) else []
+    floor = any(report.entropy_floor_bits_per_byte for report in reports)
+    return " ".join([*lines, *(["Dashed: the entropy of the text."] if floor else [])])
+
+
+def _ends(interval: Sequence[float] | None) -> tuple[float, float] | None:
+    return None if interval is None else (interval[0], interval[1])
+
+
+def over_what_was_spent(runs: Runs) -> Element:
+    """Strength over time, tokens and FLOPs."""
+    pairs = [(run.report, run.curves) for run in runs]
+    views = {
+        {"seconds": "time", "tokens": "tokens", "flops": "FLOPs"}[axis]: figure(
+            drawings.strength(axis, pairs), f"Bits per byte of each run over {drawings.LABELS[axis]}"
+        )
+        for axis in AXES
+    }
+    caption = (
+        "Lower is better. Markers: validation text, during the run only its beginning, at the end what the result is "
+        "measured on. Thin lines: the text being learned, as means over parts of the run. Hollow: mixed with counting. "
+        + _references([run.report for run in runs])
+    )
+    beside = element("div", legend(runs), element("p", caption, class_="note"))
+    return section("strength", "How it became so strong", element("div", tabs("spent", views), beside, class_="pair"))
+
+
+def texts(runs: Runs) -> Element:
+    """What each run wrote at several ages."""
+    parts = list[Content]()
+    for number, run in enumerate(runs):
+        parts.append(element("h3", key(number, run)) if len(runs) > 1 else None)
+        cards = [_text_card(_age(sample), sample.text) for sample in run.curves.samples]
+        cards += [_text_card(_end(run.report), sample) for sample in run.report.samples[:1]]
+        parts.append(element("div", *cards, class_="texts"))
+        more = run.report.samples[1:]
+        if more:
+            shown = element("div", *(_text_card("another text", sample) for sample in more), class_="texts")
+            parts.append(element("details", element("summary", f"{len(more)} more at the end"), shown))
+    note = "Each text begins at nothing. Those from along the way were cut off after some words."
+    return section("texts", "What it wrote, younger and older", element("p", note, class_="note"), *parts)
+
+
+def _age(sample: SampleRecord) -> str:
+    return f"after {sample.fraction:.0%} of the run, {format_seconds(sample.seconds)}"
+
+
+def _end(report: Report) -> str:
+    mixed = ", mixed with counting" if report.with_counting_bits_per_byte is not None else ""
+    return f"at the end, {format_seconds(report.seconds)}{mixed}"
+
+
+def _text_card(title: str, text: str) -> Element:
+    return element("div", element("span", title, class_="age"), element("blockquote", text.strip() or "(nothing)"))
+
+
+def surprise(runs: Runs) -> Element | None:
+    """A text in which each piece is as dark as it was surprising."""
+    found = [(number, run, run.surprise) for number, run in enumerate(runs) if run.surprise is not None]
+    if not found:
+        return None
+    identity = "numbers"
+    parts: list[Content] = [
+        element("input", type="checkbox", id=identity, class_=identity),
+        element("label", " show the bits of each piece", for_=identity),
+    ]
+    for number, run, shown in found:
+        parts.append(element("h3", key(number, run)) if len(runs) > 1 else None)
+        parts.append(element("p", f"From {shown.origin}.", class_="note"))
+        views = {f"{asked}: {shown.bits_per_byte(asked):.3f}": _heat(shown, asked) for asked in shown.bits}
+        parts.append(tabs(f"asked-{number}", views))
+    scale = [element("span", f"{bits}", style=_heat_style(bits)) for bits in (0, 1, 2, 4, 6, 8, 10)]
+    return section(
+        "surprise",
+        "What surprised it",
+        element(
+            "p",
+            "Each piece of the text, as the model reads it, is the darker the less the model expected it. One bit is a "
+            "choice between two pieces, ten bits are one among a thousand. The number beside a name is bits per byte.",
+        ),
+        element("p", "bits: ", *scale, class_="note scale"),
+        *parts,
+    )
+
+
+def _heat(shown: Surprise, asked: str) -> Element:
+    pieces = [
+        element("span", piece, style=_heat_style(bits), title=f"{bits:.1f} bits", data_bits=f"{bits:.1f}")
+        for piece, bits in zip(shown.pieces, shown.bits[asked], strict=True)
+    ]
+    return element("p", *pieces, class_="heat")
+
+
+def _heat_style(bits: float) -> str:
+    return f"--h:{min(bits / _MOST_SURPRISING_BITS, 1) * _STRONGEST_HEAT:.0%}"
+
+
+def cost(runs: Runs) -> Element:
+    """What each run took, and how its speed went."""
+    pairs = [(run.report, run.curves) for run in runs]
+    used = drawings.utilisation(pairs)
+    return section(
+        "cost",
+        "What it cost",
+        side_by_side(runs, "Cost"),
+        element("h3", "Where the time went"),
+        bars(runs, lambda report: report.phases_s, format_seconds),
+        element("h3", "How fast it was"),
+        legend(runs),
+        element(
+            "div",
+            figure(drawings.speed(pairs), "Tokens per second of each run over its time"),
+            figure(used, "Share of the measured peak of each run over its time") if used is not None else None,
+            class_="pair",
+        ),
+    )
+
+
+def size(runs: Runs) -> Element:
+    """The parameters of each run by group."""
+    groups = bars(runs, lambda report: report.parameters_by_group, lambda count: f"{count:,.0f}")
+    return section("size", "How large it is", element("p", "Parameters, by what they are for.", class_="note"), groups)
+
+
+def bars(runs: Runs, values: Callable[[Report], Mapping[str, float]], form: Callable[[float], str]) -> Element:
+    """A table with a bar under each number, all in one scale."""
+    found = [values(run.report) for run in runs]
+    names = dict.fromkeys(itertools.chain.from_iterable(found))
+    largest = max(itertools.chain.from_iterable(each.values() for each in found), default=0) or 1
+
+    def cell(number: int, name: str) -> Content:
+        if (value := found[number].get(name)) is None:
+            return "–"
+        bar = element(
+            "span", class_="bar", style=f"width:{value / largest:.1%};color:{glyph(number)[1]}", aria_hidden="true"
+        )
+        return element("span", form(value), bar)
+
+    made = table(_heading(runs), [[name, *(cell(number, name) for number in range(len(runs)))] for name in names])
+    made.set("class", "scroll bars")
+    return made
+
+
+def side_by_side(runs: Runs, title: str) -> Element:
+    """A table of the reports, with a column for each run."""
+    return columns(runs, [tables_of(run.report).get(title, {}) for run in runs])
+
+
+def columns(runs: Runs, found: Sequence[dict[str, str]]) -> Element:
+    """Rows by their names, with a column for each run; a row that no run has is left out."""
+    names: Iterable[str] = dict.fromkeys(itertools.chain.from_iterable(found))
+    rows = [[name, *(each.get(name, "") or "–" for each in found)] for name in names]
+    return table(_heading(runs), [row for row in rows if set(row[1:]) != {"–"}])
+
+
+def _heading(runs: Runs) -> list[Content]:
+    return ["", *(key(number, run) for number, run in enumerate(runs))] if len(runs) > 1 else [""]
+
+
+def words(runs: Runs) -> Element:
+    """What the words of the page mean."""
+    meanings = {
+        "bits per byte": "How many bits the model needs to tell one byte of text that it has not seen; about one byte "
+        "is a letter. 8 would be no knowledge at all. Lower is better, and a difference of 0.01 can be felt barely.",
+        "counting": "No model: how often each piece followed those before it in the training text. A run mixes it with "
+        "its model, and what you do with the run takes both.",
+        "entropy of the text": "What no model can be below, where the text was generated and this is known exactly.",
+        "interval": "Where the result would lie with 95 % if the text were another one of the same kind.",
+        "model FLOPs": "Multiplications and additions that the training needs, however it is computed.",
+        "utilisation": "What part of the fastest matrix products of this machine, measured just before, they were.",
+        "fingerprint": "The same for two runs that were measured on the same text; only these can be compared.",
+    }
+    found = itertools.chain.from_iterable(
+        (element("dt", word), element("dd", meaning)) for word, meaning in meanings.items()
+    )
+    return section("words", "Words", element("dl", *found, class_="words"))
+
+
+ALL: tuple[Callable[[Runs], Element | None], ...] = (in_short, over_what_was_spent, texts, surprise, cost, size, words)
+"""The parts of the page, in their order; a part may have nothing to say."""
