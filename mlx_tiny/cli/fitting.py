@@ -34,30 +34,26 @@ def require_memory(config: RunConfig, counted_tokens: int = 0) -> None:
     )
 
 
-def expected_memory(config: RunConfig, counted_tokens: int) -> tuple[int, list[str]]:
-    """The peak that is expected of a run in this process, and lines for its header."""
+def expected_memory(config: RunConfig, counted_tokens: int) -> tuple[int, str, list[str]]:
+    """The peak that is expected of a run in this process, in bytes and in words, and what is to be warned of."""
     from mlx_tiny.machine.memory import free_bytes
     from mlx_tiny.tools.processes import peak_memory_bytes
     from mlx_tiny.training.memory import estimate
 
     so_far = peak_memory_bytes()
     parts = estimate(config, counted_tokens)
-    expected = max(parts.bytes, so_far)
-    words = _largest(parts)
-    lines = [f"memory: about {format_bytes(parts.bytes)} at the peak ({words})"]
+    words, warnings = f"about {format_bytes(parts.bytes)} of memory at the peak", list[str]()
     if so_far > parts.bytes:
-        lines = [
-            f"memory: {format_bytes(so_far)} at the peak, which was before the training; that takes about "
-            f"{format_bytes(parts.bytes)} ({words})"
-        ]
+        words = f"{format_bytes(so_far)} of memory at the peak, which was before the training"
     free = free_bytes()
     # Memory that this process has already is not free any more.
     if free is not None and parts.bytes > free + so_far:
-        lines.append(
-            f"warning: only {format_bytes(free)} of memory are free now, so that this machine may become slow or end "
-            f"the run. {_remedy(config, free + so_far)}"
+        warnings.append(
+            f"warning: training takes about {format_bytes(parts.bytes)} of memory ({_largest(parts)}), and only "
+            f"{format_bytes(free)} are free now, so that this machine may become slow or end the run. "
+            f"{_remedy(config, free + so_far)}"
         )
-    return expected, lines
+    return max(parts.bytes, so_far), words, warnings
 
 
 def _largest(estimate: Estimate) -> str:

@@ -71,7 +71,7 @@ def begin(path: Path, source_path: Path, flags: dict[str, Any]) -> None:
             )
         start = origin.begin(source, parameters, config, corpus, old)
         run = RunFolder.create(path, config, session.identity(corpus), source.tokenizer_model, start)
-        session.train(run, corpus, reason, asked, preparation, ahead, resume=True)
+        session.train(run, corpus, reason, preparation, ahead, resume=True)
 
 
 def _planned(source: RunFolder, asked: dict[str, dict[str, Any]]) -> tuple[RunConfig, str]:

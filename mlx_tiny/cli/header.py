@@ -1,10 +1,10 @@
-"""The header of a run: what is trained on what, where and how, in about nine lines. The report has everything."""
+"""The header of a run: what is trained on what, within which budget and where, in five lines and what is unusual."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from mlx_tiny.cli.options import SECTIONS, flag_name, has_flag, shown
 from mlx_tiny.config import ModelConfig, RunConfig
@@ -14,19 +14,16 @@ if TYPE_CHECKING:
     from mlx_tiny.machine.state import State
     from mlx_tiny.training.checkpoint import RunFolder
 
-Asked = Mapping[str, Mapping[str, Any]]
-"""The user's settings by section."""
 _WITH_A_LINE = {("train", "budget"), ("train", "preset")}
 """Settings that have a line of their own."""
 
 
-def header(run: RunFolder, corpus: Corpus, reason: str, asked: Asked, machine: list[str], at_start: State) -> list[str]:
+def header(run: RunFolder, corpus: Corpus, reason: str, machine: list[str], at_start: State) -> list[str]:
     """What a run is, in lines for people.
 
     Args:
         reason: for the preset.
-        asked: shown even if the preset has the same.
-        machine: lines about it, its memory, and what it computes with.
+        machine: a line about it, and what is unusual about how it computes.
         at_start: its state, shown where that makes the run slower.
     """
     from mlx_tiny.linux.lanes import on_cpu
@@ -37,23 +34,24 @@ def header(run: RunFolder, corpus: Corpus, reason: str, asked: Asked, machine: l
     config, model = run.config, run.config.model
     disturbances = at_start.disturbances(on_cpu=on_cpu())
     slow = [f"warning: {'; '.join(disturbances)}: this machine may train slower than it can"] if disturbances else []
-    changed = ", ".join(_changed(config, asked)) or "those of the preset"
+    changed = ", ".join(_changed(config))
+    line, *unusual = machine
     return [
-        f"run: {run.path}",
+        f"run: {run.path}, with a budget of {_budget(config.train.budget)}",
         f"preset: {config.train.preset} ({reason})",
         f"model: {format_count(parameter_count(model))} parameters, vocabulary {model.vocabulary_size:,}, "
         f"{format_flops(training_flops_per_token(model))} per token; {_portability(model)}",
         f"tokens: {_amounts(corpus, config)}",
-        f"budget: {_budget(config.train.budget)}",
-        f"settings: {changed}; all are in {run.path / 'config.json'}",
-        *machine,
+        line,
+        *([f"unlike the preset: {changed}; all settings are in {run.path / 'config.json'}"] if changed else []),
+        *unusual,
         *slow,
         *([] if run.origin is None else doubts(run.origin)),
     ]
 
 
-def _changed(config: RunConfig, asked: Asked) -> Iterator[str]:
-    """The settings that the user gave, and those that are not as the preset has them."""
+def _changed(config: RunConfig) -> Iterator[str]:
+    """The settings that are not as the preset has them."""
     from mlx_tiny.config.presets import usual
 
     standard = usual(config.train.preset)
@@ -62,7 +60,7 @@ def _changed(config: RunConfig, asked: Asked) -> Iterator[str]:
         for field in dataclasses.fields(settings):
             value, key = getattr(settings, field.name), (section, field.name)
             differs = value != getattr(getattr(standard, section), field.name)
-            if has_flag(*key) and key not in _WITH_A_LINE and (differs or field.name in asked.get(section, ())):
+            if has_flag(*key) and key not in _WITH_A_LINE and differs:
                 yield f"{flag_name(*key)[2:]} {shown(value)}"
 
 
@@ -76,7 +74,7 @@ def _portability(model: ModelConfig) -> str:
 def _budget(text: str) -> str:
     from mlx_tiny.training.budget import Budget
 
-    beside = " of training; what is done before the first step, and the evaluation at the end, come on top"
+    beside = " of training; what comes before the first step and after the last is not counted"
     return text + beside * (Budget(text).quantity == "seconds")
 
 

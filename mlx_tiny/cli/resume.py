@@ -66,8 +66,7 @@ def resume(path: Path, run_path: Path | None, flags: dict[str, Any], *, best: bo
         say(line)
     with contextlib.closing(CompilingAhead(run.config)) as ahead:
         corpus, preparation = session.reopened(run)
-        given = {"train": {name: value for name, value in asked.items() if value is not None}}
-        session.train(run, corpus, "as the run was started", given, preparation, ahead, resume=True)
+        session.train(run, corpus, "as the run was started", preparation, ahead, resume=True)
 
 
 def _changes(run: RunFolder, asked: dict[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,6 @@ from mlx_tiny.units import format_flops
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mlx_tiny.cli.header import Asked
     from mlx_tiny.data.documents import Progress
     from mlx_tiny.data.events.schema import Schema
     from mlx_tiny.data.mixture import Corpus, Mixture
@@ -198,7 +197,6 @@ def train(
     run: RunFolder,
     corpus: Corpus,
     reason: str,
-    asked: Asked,
     preparation: Preparation,
     ahead: CompilingAhead,
     *,
@@ -208,7 +206,6 @@ def train(
 
     Args:
         reason: for the preset.
-        asked: the user's settings of this session.
         preparation: of the data.
         ahead: the processes that compile for this session.
 
@@ -225,7 +222,7 @@ def train(
     from mlx_tiny.tools.signals import Interruption
     from mlx_tiny.training.trainer import Trainer
 
-    start = _start(run, corpus, reason, asked, ahead)
+    start = _start(run, corpus, reason, ahead)
     peak, config = start.peak_flops_per_s, run.config
     display = Display(
         training_flops_per_token(config.model),
@@ -263,7 +260,7 @@ def train(
         interruption.end_if_requested()
 
 
-def _start(run: RunFolder, corpus: Corpus, reason: str, asked: Asked, ahead: CompilingAhead) -> _Start:
+def _start(run: RunFolder, corpus: Corpus, reason: str, ahead: CompilingAhead) -> _Start:
     """Wait for the compilers, and measure the machine, which they leave free then."""
     from mlx_tiny.cli.fitting import expected_memory
     from mlx_tiny.cli.header import header
@@ -280,9 +277,10 @@ def _start(run: RunFolder, corpus: Corpus, reason: str, asked: Asked, ahead: Com
         at_start = state()
         peak, other_cores = best_look(backend.matmul_peak)
         at_start = dataclasses.replace(at_start, other_cores=other_cores)
-        memory_bytes, memory = expected_memory(run.config, counted_tokens(corpus, run.config))
-        machine = [f"machine: {format_flops(peak, '/s')} in matrix products; {backend.description}", *memory, *notes]
-        lines = header(run, corpus, reason, asked, machine, at_start)
+        memory_bytes, memory, warnings = expected_memory(run.config, counted_tokens(corpus, run.config))
+        framework = backend.description.partition(";")[0]
+        machine = f"machine: {format_flops(peak, '/s')} in matrix products, {framework}; {memory}"
+        lines = header(run, corpus, reason, [machine, *notes, *warnings], at_start)
     return _Start(backend, peak, at_start, memory_bytes, compile_s, lines)
 
 

@@ -211,7 +211,7 @@ def _start(path: Path, flags: dict[str, Any], targets: Sequence[str]) -> None:
         # Once more, because the vocabulary is known only now, and no folder is left behind.
         require_memory(config, counted_tokens(corpus, config))
         run = RunFolder.create(path, config, session.identity(corpus), corpus.directory / "tokenizer.model")
-        session.train(run, corpus, reason, asked, preparation, ahead, resume=False)
+        session.train(run, corpus, reason, preparation, ahead, resume=False)
 
 
 def _planned(asked: dict[str, dict[str, Any]], source: Source | Mixture) -> tuple[RunConfig, str]:

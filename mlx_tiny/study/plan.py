@@ -224,11 +224,11 @@ class Plan:
 
     def reason(self, best: Candidate) -> str:
         """Why a size is chosen, in words."""
-        how = self.budget.describe()
+        speed = ""
         if self.budget.quantity == "seconds":
             measured = "a measured" if self.speeds.is_measured(best.size.config) else "about"
-            how += f" at {measured} {self.speeds.tokens_per_s(best.size.config):,.0f} tokens/s"
-        parts = [f"{how}: about {format_count(best.tokens)} tokens", self.strength(best)]
+            speed = f" at {measured} {self.speeds.tokens_per_s(best.size.config):,.0f} tokens/s"
+        parts = [f"about {format_count(best.tokens)} tokens{speed}", self.strength(best)]
         at_all = self.best(self.sizes)
         if at_all.size is not best.size:
             parts.append(f"{at_all.size.preset.name} would take too much of the memory")

@@ -131,7 +131,7 @@ class MlxBackend:
 
     Args:
         config: of the run.
-        tell: called with lines for the header: which implementations compute, and what cannot be as asked.
+        tell: called with lines for the header: what is unusual about how the run computes.
     """
 
     def __init__(self, config: RunConfig, tell: Callable[[str], None] = lambda _: None) -> None:
@@ -142,7 +142,11 @@ class MlxBackend:
         if compiled and (reason := kernels.why_not_kept()) is not None:
             tell(f"kernels are compiled at each start and cannot be kept: {reason}")
         self._training_step = TrainingStep(config, compiled=compiled)
-        tell(f"implementations: {self._training_step.implementations.line(here())}")
+        implementations = self._training_step.implementations
+        if not all(choice.is_usual(here()) for choice in implementations):
+            tell(f"implementations: {implementations.line(here())}")
+        if not (blas := prepare()).active:
+            tell(f"warning: {blas.reason}")
         self.step: Step = self._training_step
 
     @functools.cached_property

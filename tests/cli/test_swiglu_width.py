@@ -37,5 +37,5 @@ def test_the_header_reports_a_changed_hidden_width(tmp_path: Path, flags, hidden
         notes = ("--data", write_notes(tmp_path / "notes.txt"), "--budget", "200tok", "--run", "r")
         finished = succeeded(call("train", *TINY, *FEW_PAUSES, *notes, *flags))
         assert json.loads(Path("r/config.json").read_text())["config"]["model"]["hidden"] == hidden
-    (line,) = (line for line in finished.err.splitlines() if line.startswith("settings: "))
+    (line,) = (line for line in finished.err.splitlines() if line.startswith("unlike the preset: "))
     assert told in line and ("hidden" in line) == bool(told)

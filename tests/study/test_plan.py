@@ -126,14 +126,14 @@ def test_text_that_is_read_again_and_again_is_worth_a_smaller_number_of_tokens()
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("5m", "5m00s of wall-clock time at a measured"),
-        ("20Mtok", "20M tokens: about 20M tokens"),
-        ("1tok", "1 tokens: about 1 tokens"),
+        ("5m", "tokens at a measured"),
+        ("20Mtok", "about 20M tokens; "),
+        ("1tok", "about 1 tokens; "),
     ],
 )
 def test_the_reason_has_the_numbers(text: str, words: str) -> None:
     choice = choose("auto", Budget(text), text=Text("tinystories"))
-    assert choice.reason.startswith(words)
+    assert words in choice.reason
     assert choice.tokens is not None and f"about {format_count(choice.tokens)} tokens" in choice.reason
     expected = LAW.expected(matrix_parameters(choice.config.model), choice.tokens)
     assert expected.describe() in choice.reason
