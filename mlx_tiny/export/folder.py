@@ -31,7 +31,7 @@ def write_mlx(export: Export, path: Path) -> None:
 def _write(export: Export, path: Path, target: str, library: str, metadata: dict[str, str]) -> None:
     model = export.model
     tokens = {"bos_token_id": model.tokenizer.bos, "eos_token_id": model.tokenizer.bos}
-    contents = custom.contents(export, target) if export.custom_code else _qwen3(export)
+    contents = custom.contents(export) if export.custom_code else _qwen3(export)
     # The files first, so that a tokenizer that cannot be represented is refused before weights are written.
     texts = {**tokenizer_files(model.tokenizer, model.config.context), **contents.files}
     for name, text in {**texts, "README.md": model_card(export, library)}.items():
