@@ -137,7 +137,10 @@ def measured(folder: Path) -> tuple[MeasuredRun, Report]:
     """
     report = read_sealed(folder / "report.json", Report, "report of the run")
     if report.interrupted or not report.evaluated_whole_file:
-        raise TinyError(f"The run at {folder} was interrupted", remedy="Leave it out")
+        raise TinyError(
+            f"The run at {folder} was interrupted, or not measured on the whole validation text",
+            remedy="Leave it out; train with --measured-bytes all",
+        )
     config = report.config
     run = MeasuredRun(
         size=f"{config.model.layers}x{config.model.width}",

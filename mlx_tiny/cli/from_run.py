@@ -33,10 +33,12 @@ def begin(path: Path, source_path: Path, flags: dict[str, Any]) -> None:
     """
     from mlx_tiny.data.mixture import resolve_data
     from mlx_tiny.data.prepared import require_sequence
+    from mlx_tiny.data.shortened import shortened
     from mlx_tiny.data.tokenizer import schema_of
     from mlx_tiny.linux.warmup import CompilingAhead
     from mlx_tiny.training import origin
     from mlx_tiny.training.checkpoint import RunFolder
+    from mlx_tiny.training.extent import measured_bytes
     from mlx_tiny.training.own_text import cached_text
 
     RunFolder.require_free(path)
@@ -69,6 +71,7 @@ def begin(path: Path, source_path: Path, flags: dict[str, Any]) -> None:
                 f"warning: {source.path} was trained on the text on which this run learns how far to trust counting, "
                 f"so that the model is trusted too much"
             )
+        old = old and shortened(old, measured_bytes(config))
         start = origin.begin(source, parameters, config, corpus, old)
         run = RunFolder.create(path, config, session.identity(corpus), source.tokenizer_model, start)
         session.train(run, corpus, reason, preparation, ahead, resume=True)

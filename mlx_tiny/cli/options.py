@@ -39,7 +39,8 @@ _GROUP_OF_SECTION = {"train": "Run"}
 _OTHER_GROUPS = {
     **dict.fromkeys([("train", "preset"), ("train", "counting")], "Model"),
     **dict.fromkeys(
-        [("train", name) for name in ("evaluations", "evaluation_tokens", "checkpoints", "samples")], "Output"
+        [("train", name) for name in ("evaluations", "evaluation_tokens", "measured_bytes", "checkpoints", "samples")],
+        "Output",
     ),
 }
 

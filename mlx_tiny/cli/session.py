@@ -69,6 +69,7 @@ def prepared(
             tell=say,
         ),
         tokenizer,
+        config,
     )
 
 
@@ -76,21 +77,28 @@ def reopened(run: RunFolder) -> tuple[Corpus, Preparation]:
     """The prepared data of a run that goes on, of which the essence is said."""
     from mlx_tiny.training.own_text import own_text
 
-    return _shown(lambda progress: own_text(run, progress, say), run.inherited_tokenizer())
+    return _shown(lambda progress: own_text(run, progress, say), run.inherited_tokenizer(), run.config)
 
 
-def _shown(make: Callable[[Progress], Corpus], tokenizer: Tokenizer | None) -> tuple[Corpus, Preparation]:
-    """What `make` gives, with its progress, and what it contains."""
+def _shown(
+    make: Callable[[Progress], Corpus], tokenizer: Tokenizer | None, config: RunConfig
+) -> tuple[Corpus, Preparation]:
+    """What `make` gives, with its progress, and what it contains; with as much validation text as the run measures."""
     from mlx_tiny.cli.display import PreparationProgress
+    from mlx_tiny.data.shortened import extent_line, shortened
     from mlx_tiny.data.summary import summary
     from mlx_tiny.training.counted import COUNTING, counting_alone, described
+    from mlx_tiny.training.extent import measured_bytes
 
     started, bar = time.monotonic(), PreparationProgress()
     try:
-        corpus = make(bar)
+        whole = make(bar)
+        corpus = shortened(whole, measured_bytes(config))
         counted = [counting_alone(part.corpus, bar) for part in corpus.parts]
     finally:
         bar.close()
+    if (less := extent_line(whole, corpus)) is not None:
+        say(less)
     for part, floor in zip(corpus.parts, counted, strict=True):
         for line in summary(part.corpus.record):
             say(line)
@@ -341,9 +349,11 @@ def _report(
 
 def _old_texts(run: RunFolder, corpus: Corpus, backend: Backend, outcome: Outcome) -> list[TextStrength]:
     """How good the model is now on the texts of the run that it started from, if it did and they are in the cache."""
+    from mlx_tiny.data.shortened import shortened
     from mlx_tiny.report.record import TextStrength
     from mlx_tiny.training.backend import evaluate_text
     from mlx_tiny.training.evaluate import fingerprint
+    from mlx_tiny.training.extent import measured_bytes
     from mlx_tiny.training.learned import count_learned_validation
     from mlx_tiny.training.origin import old_text_of
 
@@ -351,11 +361,11 @@ def _old_texts(run: RunFolder, corpus: Corpus, backend: Backend, outcome: Outcom
     if origin is None or outcome.interrupted or (old := old_text_of(origin)) is None:
         return []
     found = []
-    for text in [part.corpus for part in old.parts]:
+    for text in [part.corpus for part in shortened(old, measured_bytes(run.config)).parts]:
         mark = fingerprint(text.valid_text_hash)
         after = evaluate_text(backend, outcome.state, text, None).bits_per_byte
         strength = after, origin.before.get(mark), text.floor_bits_per_byte
-        documents = text.record.valid.documents, count_learned_validation(text, [corpus])
+        documents = text.valid_file.documents, count_learned_validation(text, [corpus])
         sources = text.record.settings.sources
         found.append(TextStrength(text.description, None, 0.0, *strength, mark, *documents, sources))
     return found

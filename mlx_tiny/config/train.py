@@ -10,6 +10,8 @@ from mlx_tiny.config.checks import require, require_choices, require_representab
 DTYPES = ("float32", "bfloat16")
 BACKENDS = ("mlx", "torch")
 ORDERS = ("cut", "documents")
+LEAST_MEASURED_BYTES = 1000
+"""Of a validation text; less says nothing about a model."""
 GROWTH = (4, 2)
 """What a sequence or a batch is divided by, in the first and second half of the time in which it is smaller."""
 
@@ -57,7 +59,10 @@ class TrainConfig:
     evaluations: int = 5
     """Evaluations on validation text, spread over the budget; the last one is at its end."""
     evaluation_tokens: int = 16_384
-    """Validation tokens per evaluation during the run; the last evaluation always takes all of them."""
+    """Validation tokens per evaluation during the run; the last evaluation takes more of them."""
+    measured_bytes: str = "auto"
+    """How much of the validation text the last evaluation reads, from its beginning: `all`, a number of bytes, or
+    `auto`: 250 kB in budgets below 30 minutes (on two cores), 1 MB below 4 hours, and 4 MB."""
     checkpoints: int = 10
     """Checkpoints during the run, spread over the budget; another one is written at its end."""
     samples: int = 3
@@ -74,6 +79,11 @@ class TrainConfig:
             f"a divisor of the batch size ({self.batch_size})",
             self.micro_batches,
         )
+        chosen = self.measured_bytes in ("auto", "all")
+        readable = self.measured_bytes.isdecimal() and len(self.measured_bytes) < 16
+        enough = readable and int(self.measured_bytes) >= LEAST_MEASURED_BYTES
+        expected = f"auto, all, or at least {LEAST_MEASURED_BYTES} bytes"
+        require(chosen or enough, "measured_bytes", expected, self.measured_bytes)
         for name in ("short_sequences", "small_batches"):
             require(0 <= getattr(self, name) <= 1, name, "0 to 1", getattr(self, name))
         require_choices(self)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,8 @@ from mlx_tiny.data.documents import Document, DocumentHash, Progress
 from mlx_tiny.data.events.histories import count_events
 from mlx_tiny.data.events.schema import Schema
 from mlx_tiny.data.prepared import (
+    BITS_DTYPE,
+    BITS_FILE,
     PREPARED_VERSION,
     TOKEN_DTYPE,
     PreparedCorpus,
@@ -163,7 +166,7 @@ def _write(
         train=train.counts(),
         valid=valid.counts(),
         bytes_per_token=valid.bytes / (valid.tokens - 1),
-        valid_entropy_bits=valid.bits,
+        valid_entropy_bits=None if valid.bits is None else math.fsum(valid.bits),
         tokenizer_hash=tokenizer.hash,
         vocabulary_size=tokenizer.size,
         settings=config,
@@ -171,6 +174,8 @@ def _write(
     if isinstance(tokenizer, ItemsTokenizer):
         full = tokenizer.has_only_items and tokenizer.size >= config.vocabulary_size
         record = replace(record, items=len(tokenizer.items), items_fill_vocabulary=full)
+    if valid.bits is not None:
+        np.array(valid.bits, BITS_DTYPE).tofile(folder / BITS_FILE)
     write_sealed(folder / "meta.json", record)
 
 
@@ -225,7 +230,8 @@ class _TokenWriter:
         self.file, self.tokenizer = file, tokenizer
         self.documents = self.bytes = self.tokens = self.events = self.unknown_items = 0
         self._text, self._token_hash = DocumentHash(), hashlib.sha256()
-        self.bits: float | None = 0.0
+        self.bits: list[float] | None = []
+        """Of each document; None where that of one is not known."""
         self._bos = np.array([tokenizer.bos], TOKEN_DTYPE).tobytes()
 
     def add(self, document: Document) -> int:
@@ -241,7 +247,10 @@ class _TokenWriter:
         raw = text.encode()
         self._text.add(raw)
         self.bytes += len(raw)
-        self.bits = None if self.bits is None or document.bits is None else self.bits + document.bits
+        if document.bits is None:
+            self.bits = None
+        elif self.bits is not None:
+            self.bits.append(document.bits)
         return len(raw)
 
     def end(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +32,8 @@ PREPARED_VERSION = 7
 EARLIER_VERSIONS = (6,)
 """Those that gave the same tokens, and described them otherwise."""
 TOKEN_DTYPE = "<u2"
+BITS_FILE, BITS_DTYPE = "valid_bits.bin", "<f8"
+"""Exact information content of each validation document, where they were generated; older folders have no such file."""
 
 
 @dataclass(frozen=True)
@@ -98,12 +101,28 @@ class PreparedCorpus:
     valid_entropy_bits: float | None
     """Exact information content of the validation texts, where they were generated."""
     record: PreparedRecord
+    valid_file: TokenFile
+    """What `valid` contains: less than `record.valid` where only the beginning is measured."""
+
+    @property
+    def is_shortened(self) -> bool:
+        """Whether `valid` is only the beginning of the validation text."""
+        return self.valid_file != self.record.valid
 
     @property
     def bytes_per_event(self) -> float | None:
         """Bytes of the validation text per event; None where it does not consist of events."""
-        events = self.record.valid.events
+        events = self.valid_file.events
         return self.valid_bytes / events if events else None
+
+    def entropy_bits_of(self, documents: int) -> float | None:
+        """Exact information content of the first validation documents; None where it is not known."""
+        path, whole = self.directory / BITS_FILE, self.record.valid_entropy_bits
+        if whole is None or not path.is_file():
+            return None
+        bits = np.fromfile(path, BITS_DTYPE)
+        sound = len(bits) == self.record.valid.documents and math.isclose(bits.sum(), whole, rel_tol=1e-9)
+        return float(bits[:documents].sum()) if sound else None
 
     @functools.cached_property
     def tokenizer(self) -> Tokenizer:
@@ -190,6 +209,7 @@ def open_prepared(key: str, description: str) -> PreparedCorpus | None:
         valid_text_hash=record.valid.text_hash,
         valid_entropy_bits=record.valid_entropy_bits,
         record=record,
+        valid_file=record.valid,
     )
 
 

@@ -53,6 +53,7 @@ class Report(Record):
     perplexity_per_token: float
     evaluated_tokens: int
     evaluated_whole_file: bool
+    """Or only its beginning, by `measured_bytes` or after an interruption."""
     evaluation_fingerprint: str
     """Two results are comparable where this is equal; see `training/evaluate.py`."""
     weights_from: str
@@ -122,3 +123,5 @@ class Report(Record):
     """The same of `with_counting_bits_per_byte`."""
     interval_by: str | None = None
     """How the intervals were made."""
+    evaluated_bytes: int | None = None
+    """Of the validation text that was read; None in older reports."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mlx_tiny.data.mixture import Corpus
 from mlx_tiny.errors import TinyError, one_line, printable
-from mlx_tiny.files import atomic_write
+from mlx_tiny.files import atomic_write, hash_text
 from mlx_tiny.machine.description import describe
 from mlx_tiny.machine.load import is_busy
 from mlx_tiny.machine.state import State
@@ -82,9 +82,10 @@ def build(
         gate_tokens=fitted and fitted.kept_tokens,
         perplexity_per_token=evaluation.perplexity,
         evaluated_tokens=evaluation.tokens,
-        evaluated_whole_file=outcome.evaluated_whole,
+        evaluated_whole_file=outcome.evaluated_whole and not any(part.corpus.is_shortened for part in corpus.parts),
+        evaluated_bytes=round(sum(part.bytes for part in outcome.parts)),
         evaluated_training_text=any(part.corpus.record.found.trained_on_validation for part in corpus.parts),
-        evaluation_fingerprint=fingerprint(corpus.valid_text_hash),
+        evaluation_fingerprint=_fingerprint(corpus, outcome),
         weights_from=outcome.weights_from,
         weights_checksum=run.weights_checksum(),
         weights_step=outcome.weights_step,
@@ -120,6 +121,14 @@ def build(
         expected=None if outcome.interrupted or run.origin else expectation_of(run.config, progress.tokens, unique),
         **intervals(corpus, outcome),
     )
+
+
+def _fingerprint(corpus: Corpus, outcome: Outcome) -> str:
+    """That of the text which was read: after an interruption, of so many tokens of it in this vocabulary."""
+    if outcome.evaluated_whole:
+        return fingerprint(corpus.valid_text_hash)
+    read = (each.tokens for each in outcome.parts)
+    return fingerprint(hash_text(corpus.valid_text_hash, corpus.tokenizer.hash, *read))
 
 
 def summary(report: Report, path: Path) -> dict[str, str]:
@@ -252,6 +261,7 @@ def tables_of(report: Report) -> dict[str, dict[str, str]]:
         "interval of 95 %": interval_of(report),
         "perplexity per token": f"{report.perplexity_per_token:.3f}",
         "measured on": f"{report.evaluated_tokens:,} validation tokens"
+        + (f" ({format_bytes(report.evaluated_bytes)})" if report.evaluated_bytes else "")
         + ("" if report.evaluated_whole_file else " (the file's beginning)")
         + (" (training text: nothing was held out)" if report.evaluated_training_text else ""),
         "fingerprint": report.evaluation_fingerprint,

@@ -65,7 +65,8 @@ class Arm:
         """
         budget = _scaled(self.budget, share)
         if self.command is None:
-            given = ["--budget", budget, "--seed", str(seed), "--run", str(folder / "run")]
+            # The whole validation text, because arms of other budgets are to be measured on the same.
+            given = ["--budget", budget, "--seed", str(seed), "--run", str(folder / "run"), "--measured-bytes", "all"]
             command = [sys.executable, "-m", "mlx_tiny", "train", *given, *self._split(self.options)]
             return command, folder / "run" / "report.json"
         output = folder / "output.json"

@@ -40,12 +40,14 @@ class Counted(Record):
 
 
 def counting_alone(text: PreparedCorpus, progress: Progress = silent) -> Counted | None:
-    """The strength of counting on the whole validation text; None where nothing was held out of the training text."""
+    """The strength of counting on the validation text; None where nothing was held out of the training text."""
     if text.record.found.trained_on_validation:
         return None
-    path = text.directory / "counting.json"
-    files = (text.record.train, text.record.valid)
+    files = (text.record.train, text.valid_file)
     hashed = hash_text(*(file.text_hash for file in files), *(file.token_hash for file in files))
+    path = text.directory / (
+        "counting.json" if text.valid_file == text.record.valid else f"counting-{hashed[:12]}.json"
+    )
     with contextlib.suppress(TinyError):  # not counted yet, or damaged
         found = read_sealed(path, Counted, "strength of counting")
         if found.text == hashed:

@@ -49,7 +49,7 @@ def begin(
         data_key=source.corpus.key,
         texts=[] if old is None else [fingerprint(part.corpus.valid_text_hash) for part in old.parts],
         before={fingerprint(text.valid_text_hash): _bits_per_byte(parameters, config, text) for text in texts.values()},
-        validation_documents=sum(part.corpus.record.valid.documents for part in corpus.parts),
+        validation_documents=sum(part.corpus.valid_file.documents for part in corpus.parts),
         learned_documents=None if len(learned) < len(keys) else count_learned_validation(corpus, learned),
         earlier_keys=keys[1:],
         sources=tuple(split_weight(name)[0] for name in source.config.data.sources),

@@ -60,8 +60,8 @@ def test_a_run_is_one_command(tmp_path: Path) -> None:
     command, report = Arm("a", "1Mtok", "--data 'my notes.txt'").words(7, 0.25, tmp_path)
     assert report == tmp_path / "run" / "report.json"
     run = str(tmp_path / "run")
-    expected = ["--budget", "250000tok", "--seed", "7", "--run", run, "--data", "my notes.txt"]
-    assert command == [sys.executable, "-m", "mlx_tiny", "train", *expected]
+    given = ["--budget", "250000tok", "--seed", "7", "--run", run, "--measured-bytes", "all"]
+    assert command == [sys.executable, "-m", "mlx_tiny", "train", *given, "--data", "my notes.txt"]
     command, output = Arm("b", "5m", "--rate=1", COMMAND).words(7, 1, tmp_path)
     assert command[2:] == [sys.executable, "other.py", "--seed=7", "--for", "5m", "--to", str(output), "--rate=1"]
     assert Arm("c", "5m", "", COMMAND).words(7, 0.5, tmp_path)[0][6] == "150s"
