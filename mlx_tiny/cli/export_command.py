@@ -34,7 +34,10 @@ from mlx_tiny.export.target import DTYPES, TARGETS
 @click.option(
     "--check/--no-check", default=True, help="Load the export in the programs that are installed.  [default: on]"
 )
-def command(run: Path, out: Path | None, target: str, dtype: str, custom_code: bool, check: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(
+    run: Path, out: Path | None, target: str, dtype: str, custom_code: bool, check: bool, as_json: bool
+) -> None:
     """Write the model in folder RUN for other programs, to OUT or into the folder export of the run.
 
     A model of the preset portable becomes one of the architecture qwen3, which these programs know. Others need
@@ -45,7 +48,7 @@ def command(run: Path, out: Path | None, target: str, dtype: str, custom_code: b
       mlx-tiny export runs/notes --to hf
       mlx-tiny export runs/notes --to gguf notes.gguf --dtype q8_0
     """
-    write(run, out, target, dtype, custom_code=custom_code, check=check)
+    write(run, out, target, dtype, custom_code=custom_code, check=check, as_json=as_json)
 
 
 def write(
@@ -56,15 +59,17 @@ def write(
     *,
     custom_code: bool = False,
     check: bool = True,
+    as_json: bool = False,
 ) -> None:
     """Export a run, and say and check it; see `command`.
 
     Raises:
         CheckFailed: a program computes something else with the export.
     """
-    from mlx_tiny.export.check import compare, require_equal, table
+    from mlx_tiny.export.check import Comparison, compare, require_equal, table
     from mlx_tiny.export.model import load_export
     from mlx_tiny.export.target import export, usual_place
+    from mlx_tiny.records import to_json
     from mlx_tiny.tools.tables import block
     from mlx_tiny.tools.waiting import Waiting
 
@@ -74,10 +79,12 @@ def write(
         export(loaded, target, path)
     if loaded.counting:
         say("counting, which the run mixes with the model, is left out: other programs do not know it")
+    comparisons: list[Comparison] = []
     if check:
         with Waiting("loading the export in other programs"):
             comparisons = compare(loaded, target, path, say)
         for line in table(comparisons) if comparisons else ():
             say(line)
-        require_equal(comparisons, path)
-    show(block({"export": str(path)}))
+    require_equal(comparisons, path)
+    values = {"export": str(path)}
+    show(to_json({**values, "checks": comparisons}) if as_json else block(values))

@@ -34,7 +34,7 @@ class _TrainCommand(CommandWithDials):
     allow_extra_args = True
     first = frozenset(
         {
-            *("run_path", "resume_path", "from_path"),
+            *("run_path", "resume_path", "from_path", "targets"),
             *("data_sources", "data_validation"),
             *("train_budget", "train_preset", "train_seed"),
         }
@@ -96,6 +96,8 @@ def _meant(words: list[str]) -> str:
     "targets",
     type=click.Choice(list(TARGETS)),
     multiple=True,
+    cls=GroupedOption,
+    group="Output",
     help="Write the model for other programs at the end, as `mlx-tiny export --to`; may be repeated. Takes the preset "
     "portable where none is named.",
 )

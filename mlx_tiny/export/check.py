@@ -40,17 +40,18 @@ class Program:
 
     module: str
     """Of this folder, which asks it."""
-    packages: tuple[tuple[str, ...], ...]
-    """What it needs: all of one of these."""
+    packages: tuple[str, ...]
+    """What it needs; a bar is between two of which it needs one."""
 
-    def installed(self) -> bool:
-        return any(all(importlib.util.find_spec(name) for name in names) for names in self.packages)
+    def missing(self) -> list[str]:
+        """What of that is not installed."""
+        return [name for name in self.packages if not any(map(importlib.util.find_spec, name.split("|")))]
 
 
 PROGRAMS: dict[str, Program] = {
-    "transformers": Program("in_transformers", (("transformers", "torch"),)),
-    "mlx-lm": Program("in_mlx_lm", (("mlx_lm",),)),
-    "llama.cpp": Program("in_llama_cpp", (("llama_cpp",), ("xllamacpp",))),
+    "transformers": Program("in_transformers", ("transformers", "torch")),
+    "mlx-lm": Program("in_mlx_lm", ("mlx_lm",)),
+    "llama.cpp": Program("in_llama_cpp", ("llama_cpp|xllamacpp",)),
 }
 
 
@@ -100,10 +101,12 @@ def compare(export: Export, target: str, path: Path, tell: Callable[[str], None]
     Raises:
         CheckFailed: a program cannot load it, or cannot compute with it.
     """
-    missing = [name for name in TARGETS[target].programs if not PROGRAMS[name].installed()]
-    if missing:
-        tell(f"not checked in {' and '.join(missing)}: not installed. {INSTALL}")
-    names = [name for name in TARGETS[target].programs if name not in missing]
+    names = []
+    for name in TARGETS[target].programs:
+        if missing := PROGRAMS[name].missing():
+            tell(f"not checked in {name}, because {' and '.join(missing)} is not installed. {INSTALL}")
+        else:
+            names.append(name)
     if not names:
         return []
     texts, kind = _texts(export)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
+from mlx_tiny.config import Sampling
 from mlx_tiny.errors import TinyError
 from mlx_tiny.export import custom
 from mlx_tiny.export.card import model_card
@@ -37,10 +39,16 @@ def _write(export: Export, path: Path, target: str, library: str, metadata: dict
     for name, text in {**texts, "README.md": model_card(export, library)}.items():
         (path / name).write_text(text, encoding="utf-8")
     write_json(path / "config.json", {**contents.config, **tokens, "torch_dtype": export.dtype})
-    write_json(path / "generation_config.json", {**tokens, "pad_token_id": model.tokenizer.bos, "do_sample": True})
+    write_json(path / "generation_config.json", {**tokens, "pad_token_id": model.tokenizer.bos, **_sampling()})
     arrays = in_dtype(contents.weights, export.dtype)
     with open(path / WEIGHTS, "wb") as file:
         mx.save_safetensors(file, arrays, metadata)
+
+
+def _sampling() -> dict[str, Any]:
+    """How `mlx-tiny generate` draws tokens by default, in the words of transformers."""
+    usual = Sampling()
+    return {"do_sample": True, "temperature": usual.temperature, "top_p": usual.top_p, "top_k": usual.top_k}
 
 
 def _qwen3(export: Export) -> Contents:

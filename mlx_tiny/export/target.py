@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 DTYPES = ("float32", "float16", "bfloat16", "q8_0")
 """How weights can be written; the last in GGUF only."""
-INSTALL = "Install it with `pip install 'mlx-tiny[export]'`"
+INSTALL = "Install it with `pip install 'mlx-tiny[export,reference]'`"
 
 
 @dataclass(frozen=True)

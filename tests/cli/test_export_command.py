@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.command_line import FEW_PAUSES, STEP_TOKENS, TINY, call, succeeded, workplace, write_notes
+from cli.command_line import FEW_PAUSES, STEP_TOKENS, TINY, call, strict, succeeded, workplace, write_notes
 from mlx_tiny.export import check
 
 SMALL = (*TINY[2:], *FEW_PAUSES, "--budget", f"{2 * STEP_TOKENS}tok", "--data", "notes.txt")
@@ -18,7 +18,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with a text and a run that is exported at its end."""
     with workplace(tmp_path_factory.mktemp("export")) as found, pytest.MonkeyPatch.context() as patch:
         write_notes(found / "notes.txt")
-        patch.setattr(check.Program, "installed", lambda _: False)
+        patch.setattr(check.Program, "missing", lambda self: [self.module])
         done = succeeded(call("train", "--run", "run", "--export", "hf", "--export", "mlx", *SMALL))
         assert "preset: portable" in done.err
         yield found
@@ -32,9 +32,10 @@ def test_a_run_is_exported_at_its_end(place: Path) -> None:
 def test_what_is_not_checked_and_not_exported_is_said(place: Path) -> None:
     done = succeeded(call("export", "run", "out", "--to", "hf"))
     assert done.results() == {"export": "out"}
-    assert "not checked in transformers" in done.err and "mlx-tiny[export]" in done.err
+    assert "not checked in transformers" in done.err and "mlx-tiny[export" in done.err
     assert "counting" in done.err
-    assert "not checked" not in succeeded(call("export", "run", "other", "--to", "hf", "--no-check")).err
+    unchecked = succeeded(call("export", "run", "other", "--to", "hf", "--no-check", "--json"))
+    assert "not checked" not in unchecked.err and strict(unchecked.out) == {"export": "other", "checks": []}
     again = call("export", "run", "out", "--to", "hf")
     assert again.code == 1 and "exists already" in again.err
 
