@@ -68,7 +68,7 @@ def write(
     """
     from mlx_tiny.export.check import Comparison, compare, require_equal, table
     from mlx_tiny.export.model import load_export
-    from mlx_tiny.export.target import export, usual_place
+    from mlx_tiny.export.target import export, remarks, usual_place
     from mlx_tiny.records import to_json
     from mlx_tiny.tools.tables import block
     from mlx_tiny.tools.waiting import Waiting
@@ -79,6 +79,8 @@ def write(
         export(loaded, target, path)
     if loaded.counting:
         say("counting, which the run mixes with the model, is left out: other programs do not know it")
+    for remark in remarks(loaded, target):
+        say(remark)
     comparisons: list[Comparison] = []
     if check:
         with Waiting("loading the export in other programs"):

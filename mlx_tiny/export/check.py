@@ -15,8 +15,9 @@ import numpy as np
 from mlx_tiny.config import Sampling
 from mlx_tiny.data.batches import documents_of, validation_windows
 from mlx_tiny.errors import CheckFailed, TinyError
+from mlx_tiny.export.gguf_tokenizer import changes
 from mlx_tiny.export.model import Export
-from mlx_tiny.export.questions import Answers, Questions
+from mlx_tiny.export.questions import Answers, Questions, log_probabilities
 from mlx_tiny.export.target import INSTALL, TARGETS
 from mlx_tiny.model.forward import logits
 from mlx_tiny.model.generate import generate_tokens
@@ -51,7 +52,7 @@ class Program:
 PROGRAMS: dict[str, Program] = {
     "transformers": Program("in_transformers", ("transformers", "torch")),
     "mlx-lm": Program("in_mlx_lm", ("mlx_lm",)),
-    "llama.cpp": Program("in_llama_cpp", ("llama_cpp|xllamacpp",)),
+    "llama.cpp": Program("in_llama_cpp", ("xllamacpp",)),
 }
 
 
@@ -111,6 +112,9 @@ def compare(export: Export, target: str, path: Path, tell: Callable[[str], None]
         return []
     texts, kind = _texts(export)
     questions, stream, text_bytes = _questions(export, texts)
+    if target == "gguf":
+        sure = [text for text in texts if not changes(export.model.tokenizer, text)]
+        questions = dataclasses.replace(questions, texts=sure)
     tell(f"compared on {text_bytes:,} bytes of {kind}")
     own = _own_answers(export, questions, stream, text_bytes)
     return [
@@ -239,6 +243,7 @@ def _comparison(
 ) -> Comparison:
     bits, own_bits = (answers.nats / math.log(2) / text_bytes for answers in (other, own))
     allowed = bounds("export", export.dtype)
+    own_logits = log_probabilities(own.logits) if other.are_log_probabilities else own.logits
     equal = next((i for i, pair in enumerate(zip(own.greedy, other.greedy, strict=False)) if pair[0] != pair[1]), None)
     tie = False
     if equal is not None:
@@ -248,8 +253,8 @@ def _comparison(
         tie = bool(pair[0] - pair[1] <= 2 * (allowed.relative * np.abs(own.logits).max() + allowed.absolute))
     return Comparison(
         program=other.program,
-        logit_difference=float(np.abs(other.logits - own.logits).max()),
-        logit_excess=allowed.excess(other.logits, own.logits),
+        logit_difference=float(np.abs(other.logits - own_logits).max()),
+        logit_excess=allowed.excess(other.logits, own_logits),
         greedy_equal=len(other.greedy) if equal is None else equal,
         greedy=questions.new_tokens,
         tie=tie,

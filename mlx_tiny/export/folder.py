@@ -14,7 +14,7 @@ from mlx_tiny.export import custom
 from mlx_tiny.export.card import model_card
 from mlx_tiny.export.model import Contents, Export
 from mlx_tiny.export.qwen3 import Weights, folded, qwen3_config
-from mlx_tiny.export.tokenizer_json import tokenizer_files
+from mlx_tiny.export.tokenizer_json import ending_ids, tokenizer_files
 from mlx_tiny.files import write_json
 
 WEIGHTS = "model.safetensors"
@@ -32,7 +32,7 @@ def write_mlx(export: Export, path: Path) -> None:
 
 def _write(export: Export, path: Path, target: str, library: str, metadata: dict[str, str]) -> None:
     model = export.model
-    tokens = {"bos_token_id": model.tokenizer.bos, "eos_token_id": model.tokenizer.bos}
+    tokens = {"bos_token_id": model.tokenizer.bos, "eos_token_id": ending_ids(model.tokenizer)}
     contents = custom.contents(export) if export.custom_code else _qwen3(export)
     # The files first, so that a tokenizer that cannot be represented is refused before weights are written.
     texts = {**tokenizer_files(model.tokenizer, model.config.context), **contents.files}

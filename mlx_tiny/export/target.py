@@ -80,6 +80,14 @@ def export(model: Export, target: str, path: Path) -> None:
         getattr(importlib.import_module(f"mlx_tiny.export.{module}"), function)(model, aside)
 
 
+def remarks(model: Export, target: str) -> Iterator[str]:
+    """Sentences about what a target does not represent as it is in the model, or not as it was asked for."""
+    if target == "gguf":
+        from mlx_tiny.export import gguf
+
+        yield from gguf.remarks(model)
+
+
 def require_exportable(config: ModelConfig, target: str, dtype: str = DTYPES[0], *, custom_code: bool = False) -> None:
     """Check that a target can represent a model, and that what writes it is installed.
 

@@ -88,6 +88,11 @@ def token_names(tokenizer: Tokenizer) -> list[str]:
     return names
 
 
+def ending_ids(tokenizer: Tokenizer) -> int | list[int]:
+    """At which tokens a program has to stop: the end of the document, and the next turn where the model chats."""
+    return [tokenizer.bos, *tokenizer.markers.values()] if is_chat(tokenizer) else tokenizer.bos
+
+
 def spells_bytes(tokenizer: Tokenizer) -> bool:
     """Whether each byte of a text is a token."""
     return isinstance(tokenizer, ByteTokenizer) and not isinstance(tokenizer, CharacterTokenizer)

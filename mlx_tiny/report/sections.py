@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 from xml.etree.ElementTree import Element
 
 from mlx_tiny.records import SampleRecord
 from mlx_tiny.report import drawings
 from mlx_tiny.report.answers import answers
-from mlx_tiny.report.comparing import differing
 from mlx_tiny.report.curves import AXES
 from mlx_tiny.report.markup import Content, element, figure, section, table, tabs
 from mlx_tiny.report.record import Report
@@ -84,12 +82,8 @@ def over_what_was_spent(runs: Runs) -> Element:
         "measured on. Thin lines: the text being learned, as means over parts of the run. Hollow: mixed with counting. "
         + _references([run.report for run in runs])
     )
-    drawn = element("div", legend(runs), tabs("spent", views))
-    return section(
-        "strength",
-        "How it became so strong",
-        element("div", drawn, element("p", caption, class_="note"), class_="pair"),
-    )
+    beside = element("div", legend(runs), element("p", caption, class_="note"))
+    return section("strength", "How it became so strong", element("div", tabs("spent", views), beside, class_="pair"))
 
 
 def texts(runs: Runs) -> Element:
@@ -160,22 +154,6 @@ def _heat(shown: Surprise, asked: str) -> Element:
 
 def _heat_style(bits: float) -> str:
     return f"--h:{min(bits / _MOST_SURPRISING_BITS, 1) * _STRONGEST_HEAT:.0%}"
-
-
-def settings(runs: Runs) -> Element | None:
-    """In what the runs differ."""
-    if len(runs) == 1:
-        return None
-    found = differing([run.report for run in runs])
-    # Text and model have the same size of the vocabulary.
-    rows = dict.fromkeys((each.name.replace("_", "-"), *map(_shown, each.values)) for each in found)
-    if rows:
-        return section("settings", "In what they differ", table(_heading(runs), rows))
-    return section("settings", "In what they differ", element("p", "In no setting, not even in the seed."))
-
-
-def _shown(value: Any) -> str:
-    return " ".join(value) if isinstance(value, tuple) else "–" if value is None else str(value)
 
 
 def cost(runs: Runs) -> Element:
@@ -259,14 +237,5 @@ def words(runs: Runs) -> Element:
     return section("words", "Words", element("dl", *found, class_="words"))
 
 
-ALL: tuple[Callable[[Runs], Element | None], ...] = (
-    in_short,
-    settings,
-    over_what_was_spent,
-    texts,
-    surprise,
-    cost,
-    size,
-    words,
-)
+ALL: tuple[Callable[[Runs], Element | None], ...] = (in_short, over_what_was_spent, texts, surprise, cost, size, words)
 """The parts of the page, in their order; a part may have nothing to say."""

@@ -31,6 +31,12 @@ TEXTS = [
 each = pytest.mark.parametrize(
     "name", [f"{kind}/{roles}" for kind in ("bpe", "bytes", "characters") for roles in ROLES]
 )
+MESSAGES = [
+    {"role": "system", "content": " Be kind. "},
+    {"role": "user", "content": " Who sat? "},
+    {"role": "assistant", "content": " The cat.\n"},
+    {"role": "user", "content": "Where?"},
+]
 Loaded = Callable[[str], tuple[Tokenizer, dict[str, Any]]]
 
 
@@ -45,9 +51,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
 
     def make(name: str) -> tuple[Tokenizer, dict[str, Any]]:
         if name not in made:
-            kind, roles = name.split("/")
-            ours = train_tokenizer(kind, TEXTS, 400, roles=ROLES[roles])
-            folder = tmp_path_factory.mktemp(kind)
+            ours, folder = make_tokenizer(name), tmp_path_factory.mktemp("tokenizer")
             write(folder, ours)
             theirs = {
                 "tokenizers": tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json")),
@@ -60,10 +64,21 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     return make
 
 
+def make_tokenizer(name: str) -> Tokenizer:
+    kind, roles = name.split("/")
+    return train_tokenizer(kind, TEXTS, 400, roles=ROLES[roles])
+
+
 def write(folder: Path, tokenizer: Tokenizer) -> None:
     (folder / "config.json").write_text('{"model_type": "qwen3"}')
     for name, text in tokenizer_files(tokenizer, 64).items():
         (folder / name).write_text(text, encoding="utf-8")
+
+
+def conversation(tokenizer: Tokenizer) -> str:
+    """`MESSAGES` as `mlx-tiny generate --chat` writes them."""
+    asked = question(tokenizer, MESSAGES[1]["content"]), question(tokenizer, MESSAGES[3]["content"])
+    return f"{instruction(tokenizer, MESSAGES[0]['content'])}{asked[0]}{MESSAGES[2]['content'].strip()}{asked[1]}"
 
 
 def ids(encoded: Any) -> list[int]:
@@ -105,16 +120,9 @@ def test_the_name_of_bos_is_text_unless_the_model_chats(loaded: Loaded, kind: st
 @pytest.mark.parametrize("kind", ["bpe", "bytes", "characters"])
 def test_a_conversation_is_what_generate_reads(loaded: Loaded, kind: str) -> None:
     ours, theirs = loaded(f"{kind}/chat")
-    said = f"{instruction(ours, ' Be kind. ')}{question(ours, ' Who sat? ')}The cat.{question(ours, 'Where?')}"
-    messages = [
-        {"role": "system", "content": " Be kind. "},
-        {"role": "user", "content": " Who sat? "},
-        {"role": "assistant", "content": " The cat.\n"},
-        {"role": "user", "content": "Where?"},
-    ]
     for program in ("transformers", "mlx-lm"):
-        got = theirs[program].apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
-        assert got == [ours.bos, *ours.encode(said)], program
+        got = theirs[program].apply_chat_template(MESSAGES, add_generation_prompt=True, return_dict=False)
+        assert got == [ours.bos, *ours.encode(conversation(ours))], program
     with pytest.raises(Exception, match="role tool"):
         theirs["transformers"].apply_chat_template([{"role": "tool", "content": "1"}])
     assert loaded(f"{kind}/none")[1]["transformers"].chat_template is None

@@ -78,6 +78,10 @@ class BytePairTokenizer(PieceTokenizer):
         """
         return cls(_train(_bounded(texts, sample_bytes), vocabulary_size, list(roles)))
 
+    def scores(self) -> list[float]:
+        """The score of each id; sentencepiece merges the piece of the best score first."""
+        return [self._processor.get_score(index) for index in range(self.size)]
+
     def merges(self) -> list[tuple[str, str]]:
         """The two parts of each merged piece, in the order in which they are merged wherever they are neighbours.
 
@@ -90,7 +94,7 @@ class BytePairTokenizer(PieceTokenizer):
         """
         first = self._byte_ids[-1] + 1
         texts = [piece.decode() for piece in self.piece_bytes[first:]]
-        scores = {text: self._processor.get_score(first + i) for i, text in enumerate(texts) if len(text) > 1}
+        scores = {text: score for text, score in zip(texts, self.scores()[first:], strict=True) if len(text) > 1}
         falling = sorted(scores, key=scores.__getitem__, reverse=True)
         if len(set(scores.values())) < len(scores):
             raise ValueError("two pieces of the same score")
