@@ -151,6 +151,8 @@ def _exporting(path: Path, targets: Sequence[str], source: Path | None = None) -
         source: a run with the same model; the block checks the model itself where there is none.
     """
     from mlx_tiny.export.target import require_free, usual_place
+    from mlx_tiny.tools.processes import again
+    from mlx_tiny.tools.signals import Interrupted
     from mlx_tiny.training.checkpoint import RunFolder
     from mlx_tiny.training.device_errors import DeviceError
 
@@ -164,6 +166,12 @@ def _exporting(path: Path, targets: Sequence[str], source: Path | None = None) -
         if error.continuation is not None:
             flags = tuple(f"--export={target}" for target in targets)
             error.continuation = dataclasses.replace(error.continuation, flags=flags)
+        raise
+    except Interrupted:
+        for target in targets:
+            say(
+                f"not exported, because the run was interrupted; to do it: {again('export', str(path), '--to', target)}"
+            )
         raise
     for target in targets:
         from mlx_tiny.cli.export_command import write

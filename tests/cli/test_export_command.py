@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from cli.command_line import FEW_PAUSES, STEP_TOKENS, TINY, call, strict, succeeded, workplace, write_notes
 from mlx_tiny.export import check
+from mlx_tiny.training.trainer import Trainer
 
 SMALL = (*TINY[2:], *FEW_PAUSES, "--budget", f"{2 * STEP_TOKENS}tok", "--data", "notes.txt")
 
@@ -53,3 +55,17 @@ def test_what_cannot_be_exported_is_refused_before_the_training(place: Path) -> 
     assert not (place / "new").exists()
     again = call("train", "--resume", "run", "--budget", f"{4 * STEP_TOKENS}tok", "--export", "mlx")
     assert again.code == 1 and "exists already" in again.err
+
+
+def test_of_an_interrupted_run_is_said_how_it_is_exported(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = Trainer._one_step
+
+    def one_step(self: Trainer) -> None:
+        sound(self)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Trainer, "_one_step", one_step)
+    done = call("train", "--run", "cut", "--export", "hf", *SMALL)
+    assert done.code == 128 + signal.SIGINT and "export cut --to hf" in done.err
+    assert not (place / "cut" / "export").exists()
+    assert (place / "cut" / "report.json").exists()
