@@ -2,51 +2,119 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from xml.etree.ElementTree import Element
+
+from mlx_tiny.errors import TinyError
+from mlx_tiny.report.comparing import compare
 from mlx_tiny.report.markup import Content, element
 from mlx_tiny.report.record import Report
 from mlx_tiny.report.shown import Runs, key
+from mlx_tiny.study.comparison import SIGNIFICANT, Comparison
+from mlx_tiny.study.runs import COUNTING, PLAIN
 from mlx_tiny.units import format_bytes, format_count, format_flops, format_seconds
 
 Answers = dict[str, list[Content]]
 """By the question; what is most important comes first."""
+_WORDS = {COUNTING: "With counting", PLAIN: "The model alone"}
 
 
 def answers(runs: Runs) -> Answers:
     """The questions and answers about one run, or about several."""
-    return {**(_of_one(runs[0].report) if len(runs) == 1 else {}), **_of_each(runs)}
+    return {**(_of_one(runs[0].report) if len(runs) == 1 else _of_several(runs)), "What did it cost?": _costs(runs)}
+
+
+def _of_several(runs: Runs) -> Answers:
+    try:
+        found = compare([run.run.path for run in runs])
+    except TinyError as error:
+        return {"Which is better?": [_strong("They cannot be compared."), f"{error}"]}
+    rows = sorted(found.comparisons, key=lambda row: row.measure != COUNTING)
+    others = [row for row in rows if row.arm != found.sides[0].name]
+    noise: list[Content] = [_strong(_lead(others)), *(row.verdict for row in others)]
+    beside = ", ".join(found.beside)
+    noise.append(f"Taken too, as they lie beside and differ in the seed only: {beside}." if beside else None)
+    return {
+        "Which is better?": list(_ranked(rows)),
+        "By how much?": [_difference(row, _first(rows, row.measure)) for row in others],
+        "Is it noise?": [*noise, *(f"{doubt[:1].upper()}{doubt[1:]}." for doubt in found.doubts)],
+    }
+
+
+def _ranked(rows: Sequence[Comparison]) -> Iterator[Content]:
+    """The sides from the strongest to the weakest, by each measure of strength."""
+    for measure in dict.fromkeys(row.measure for row in rows):
+        ranked = sorted((row for row in rows if row.measure == measure), key=_bits)
+        bits = [f"{_bits(row):.4f}" for row in ranked]
+        best = f"only {ranked[0].arm}" if len(ranked) == 1 else "none" if bits[0] == bits[1] else ranked[0].arm
+        listed = ", ".join(f"{row.arm} {value}" for row, value in zip(ranked, bits, strict=True))
+        yield element("span", _strong(f"{_WORDS[measure]}: {best}"), f" ({listed} bits per byte)")
+
+
+def _first(rows: Sequence[Comparison], measure: str) -> Comparison:
+    """The first side by this measure, or by the plain one where it has no other."""
+    return next((row for row in rows if row.measure == measure and row.arm == rows[0].arm), rows[0])
+
+
+def _bits(row: Comparison) -> float:
+    return row.means[row.measure].mean
+
+
+def _difference(row: Comparison, first: Comparison) -> Content:
+    """By the pairs of equal seeds, or of the means where there are none."""
+    difference = _bits(row) - _bits(first) if row.difference is None else row.difference.mean
+    relative = difference / _bits(first) if row.relative is None else row.relative
+    size = f"{abs(difference):.4f}"
+    side = "as strong as" if not float(size) else "stronger than" if difference < 0 else "weaker than"
+    return element(
+        "span",
+        _strong(f"{size} bits per byte ({abs(relative):.1%})"),
+        f" {row.arm} is {side} {first.arm} ({_WORDS[row.measure].lower()})",
+    )
+
+
+def _lead(others: Sequence[Comparison]) -> str:
+    """The shortest answer to whether differences are noise."""
+    known = [row.p_value for row in others if row.p_value is not None]
+    if not known:
+        return "That cannot be known from one run of each."
+    if len(known) == len(others) and max(known) < SIGNIFICANT:
+        return "No."
+    return "It may be." if min(known) >= SIGNIFICANT else "Of some."
 
 
 def _of_one(report: Report) -> Answers:
     mixed = report.with_counting_bits_per_byte
     strength = report.bits_per_byte if mixed is None else mixed
-    good: list[Content] = [f"{strength:.4f} bits per byte{', mixed with counting' * (mixed is not None)}"]
+    good: list[Content] = [_strong(f"{strength:.4f} bits per byte{', mixed with counting' * (mixed is not None)}")]
     if mixed is not None:
         good.append(f"The model alone needs {report.bits_per_byte:.4f}.")
     compared = list[Content]()
     if (counting := report.counting_bits_per_byte) is not None:
         side = "weaker" if strength > counting else "stronger"
-        compared.append(f"{abs(1 - strength / counting):.1%} {side} than counting alone, which needs {counting:.4f}")
+        size = f"{abs(1 - strength / counting):.1%} {side} than counting alone"
+        compared += [_strong(size), f"Counting alone needs {counting:.4f}."]
     if report.entropy_floor_bits_per_byte is not None:
         compared.append(f"No model can be below {report.entropy_floor_bits_per_byte:.4f}, the entropy of this text.")
     interval = report.interval_bits_per_byte if mixed is None else report.interval_with_counting_bits_per_byte
     certain: list[Content] = ["That is not known of this run."]
     if interval is not None:
         certain = [
-            f"{interval[0]:.4f} to {interval[1]:.4f} on 95 % of texts like this one",
+            _strong(f"{interval[0]:.4f} to {interval[1]:.4f} on 95 % of texts like this one"),
             f"By {report.interval_by}. What another seed would change is not in it.",
         ]
     found = {"How good is it?": good, "Compared with what?": compared, "How certain is that?": certain}
     return {question: parts for question, parts in found.items() if parts}
 
 
-def _of_each(runs: Runs) -> Answers:
-    cost = list[Content]()
-    for number, run in enumerate(runs):
-        name: list[Content] = [key(number, run), ": "] if len(runs) > 1 else []
-        cost.append(element("span", *name, _cost(run.report)))
-    return {
-        "What did it cost?": cost,
-    }
+def _costs(runs: Runs) -> list[Content]:
+    if len(runs) == 1:
+        return [_strong(_cost(runs[0].report))]
+    return [element("span", key(number, run), f": {_cost(run.report)}") for number, run in enumerate(runs)]
+
+
+def _strong(text: str) -> Element:
+    return element("strong", text)
 
 
 def _cost(report: Report) -> str:

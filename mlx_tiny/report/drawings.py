@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 from xml.etree.ElementTree import Element
 
@@ -22,6 +22,8 @@ LABELS = {"seconds": "seconds of training", "tokens": "tokens read", "flops": "m
 _FORMS = {"seconds": lambda value: f"{value:g}", "tokens": format_count, "flops": format_flops}
 
 Run = tuple[Report, Curves]
+Interval = tuple[float | None, Sequence[float] | None]
+"""A strength and its interval, as far as they are known."""
 
 
 def strength(axis: str, runs: Sequence[Run]) -> Element:
@@ -30,7 +32,7 @@ def strength(axis: str, runs: Sequence[Run]) -> Element:
     def draw(axes: Any) -> None:
         for number, (report, curves) in enumerate(runs):
             _draw_run(axes, number, report, curves, axis, raw=len(runs) == 1)
-        _draw_references(axes.axhline, [report for report, _ in runs])
+        _draw_references(axes, [report for report, _ in runs])
         axes.set_ylim(*_limits(runs))
         _name_axes(axes, LABELS[axis], "bits per byte", axis)
 
@@ -48,11 +50,11 @@ def _draw_run(axes: Any, number: int, report: Report, curves: Curves, axis: str,
         axes.plot([end], [report.with_counting_bits_per_byte], **{**look, **_HOLLOW})
 
 
-def _draw_references(draw_line: Callable[..., Any], reports: Sequence[Report]) -> None:
+def _draw_references(axes: Any, reports: Sequence[Report]) -> None:
     """The entropy of the text, dashed, and the strength of counting alone, dotted, as far as they are known."""
     for name, dashes in (("counting_bits_per_byte", (0, (1, 2))), ("entropy_floor_bits_per_byte", (0, (5, 3)))):
         for value in sorted({round(value, 3) for report in reports if (value := getattr(report, name)) is not None}):
-            draw_line(value, color=INK, linewidth=0.9, linestyle=dashes, alpha=0.7)
+            axes.axhline(value, color=INK, linewidth=0.9, linestyle=dashes, alpha=0.7)
 
 
 def _limits(runs: Sequence[Run]) -> tuple[float, float]:
@@ -97,34 +99,27 @@ def _over_time(name: str, title: str, curves: Sequence[Curve], form: Any) -> Ele
     return drawing(name, draw, size=SIZE)
 
 
-def intervals(rows: Sequence[tuple[Report, tuple[float, float] | None, tuple[float, float] | None]]) -> Element:
-    """The strength of each run as a point with its interval: of the model alone, and hollow with counting.
+def intervals(name: str, rows: Sequence[Interval], *, hollow: bool) -> Element:
+    """The strength of each run as a point on a line, which is its interval.
 
     Args:
-        rows: report, interval of the model alone, and interval with counting, from the top to the bottom.
+        rows: of the runs, from the top to the bottom.
+        hollow: how points of the mixture with counting look.
     """
 
     def draw(axes: Any) -> None:
-        for number, (report, alone, mixed) in enumerate(rows):
-            look = {**series(number), "linestyle": "none"}
-            both = report.with_counting_bits_per_byte is not None
-            _draw_interval(axes, number - 0.13 * both, report.bits_per_byte, alone, {**look, "markersize": 7})
-            if both:
-                _draw_interval(axes, number + 0.13, report.with_counting_bits_per_byte, mixed, {**look, **_HOLLOW})
-        _draw_references(axes.axvline, [report for report, _, _ in rows])
+        for number, (value, interval) in enumerate(rows):
+            look = {**series(number), "linestyle": "none", "markersize": 8, **(_HOLLOW if hollow else {})}
+            if interval is not None:
+                axes.plot(interval, [number] * 2, color=look["color"], linewidth=3, alpha=0.5, solid_capstyle="butt")
+            if value is not None:
+                axes.plot([value], [number], **look)
         axes.set_yticks([])
         axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel="bits per byte, lower is better")
         axes.margins(x=0.08)
+        axes.locator_params(axis="x", nbins=6)
 
-    return drawing("intervals", draw, size=(SIZE[0], 0.7 + 0.42 * len(rows)))
-
-
-def _draw_interval(
-    axes: Any, place: float, value: float | None, interval: tuple[float, float] | None, look: dict[str, Any]
-) -> None:
-    if interval is not None:
-        axes.plot(interval, [place, place], color=look["color"], linewidth=2.2, alpha=0.6, solid_capstyle="butt")
-    axes.plot([value], [place], **look)
+    return drawing(f"interval-{name}", draw, size=(SIZE[0], 0.75 + 0.3 * len(rows)))
 
 
 def _plot(axes: Any, curve: Curve, axis: str, **look: Any) -> None:

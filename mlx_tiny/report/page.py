@@ -11,6 +11,7 @@ from mlx_tiny import __version__
 from mlx_tiny.errors import TinyError, one_line
 from mlx_tiny.files import atomic_write, require_writable
 from mlx_tiny.report import sections
+from mlx_tiny.report.comparing import short_names
 from mlx_tiny.report.curves import Curves
 from mlx_tiny.report.markup import element, written
 from mlx_tiny.report.report import describes, read_report
@@ -35,7 +36,9 @@ def write_page(paths: Sequence[Path], out: Path, tell: Callable[[str], None] = l
     """
     plots.require_matplotlib("--html")
     require_writable(out)
-    runs = [_looked_at(path, name, tell) for path, name in zip(paths, _names(paths), strict=True)]
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise TinyError("A run is named twice", got=", ".join(map(str, paths)), remedy="Name each run once")
+    runs = [_looked_at(path, name, tell) for path, name in zip(paths, short_names(paths), strict=True)]
     with atomic_write(out, "w") as file:
         file.write(page(runs))
 
@@ -72,15 +75,6 @@ def page(runs: Runs) -> str:
 
 def _style() -> Element:
     return element("style", (files("mlx_tiny") / "report" / "page.css").read_text(encoding="utf-8"))
-
-
-def _names(paths: Sequence[Path]) -> list[str]:
-    """The names of folders, with what is before them where they are called alike."""
-    same = {path.resolve() for path in paths}
-    if len(same) < len(paths):
-        raise TinyError("A run is named twice", got=", ".join(map(str, paths)), remedy="Name each run once")
-    names = [path.resolve().name for path in paths]
-    return [name if names.count(name) == 1 else str(path) for name, path in zip(names, paths, strict=True)]
 
 
 def _looked_at(path: Path, name: str, tell: Callable[[str], None]) -> RunOnPage:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 from xml.etree.ElementTree import Element
 
 from mlx_tiny.records import SampleRecord
 from mlx_tiny.report import drawings
 from mlx_tiny.report.answers import answers
+from mlx_tiny.report.comparing import differing
 from mlx_tiny.report.curves import AXES
 from mlx_tiny.report.markup import Content, element, figure, section, table, tabs
 from mlx_tiny.report.record import Report
@@ -28,20 +30,6 @@ def in_short(runs: Runs) -> Element:
         element("div", element("dt", question), *(element("dd", part) for part in parts))
         for question, parts in answers(runs).items()
     ]
-    rows = [
-        (
-            run.report,
-            _ends(run.report.interval_bits_per_byte),
-            _ends(run.report.interval_with_counting_bits_per_byte),
-        )
-        for run in runs
-    ]
-    counted = any(run.report.with_counting_bits_per_byte is not None for run in runs)
-    caption = "Each mark is the result of a run"
-    caption += ", filled of the model alone, hollow mixed with counting" if counted else ""
-    caption += "; the line is its 95 % interval over texts like this. " if any(row[1] for row in rows) else ". "
-    caption += _references([run.report for run in runs])
-    drawn = figure(drawings.intervals(rows), "Bits per byte of each run, with intervals", caption)
     notes = [
         element("p", element("b", f"{run.name}: ") if len(runs) > 1 else None, note, class_="warning")
         for run in runs
@@ -53,7 +41,7 @@ def in_short(runs: Runs) -> Element:
         "In short",
         element("dl", *cards, class_="answers"),
         *notes,
-        element("div", element("div", legend(runs), drawn), table_, class_="pair"),
+        element("div", element("div", legend(runs), _intervals([run.report for run in runs])), table_, class_="pair"),
     )
 
 
@@ -64,8 +52,21 @@ def _references(reports: Sequence[Report]) -> str:
     return " ".join([*lines, *(["Dashed: the entropy of the text."] if floor else [])])
 
 
-def _ends(interval: Sequence[float] | None) -> tuple[float, float] | None:
-    return None if interval is None else (interval[0], interval[1])
+def _intervals(reports: Sequence[Report]) -> Element:
+    """The strength of each run with its interval: of what the run gives, and of the model alone."""
+    alone = [(report.bits_per_byte, report.interval_bits_per_byte) for report in reports]
+    mixed = [(report.with_counting_bits_per_byte, report.interval_with_counting_bits_per_byte) for report in reports]
+    views: dict[str, Sequence[drawings.Interval]] = {"mixed with counting": mixed, "the model alone": alone}
+    caption = "Each mark is the result of a run"
+    caption += ", the line behind it its 95 % interval over texts like this." if any(row[1] for row in alone) else "."
+    drawn = {
+        title: figure(
+            drawings.intervals(title.split()[-1], rows, hollow=rows is mixed), f"Bits per byte, {title}", caption
+        )
+        for title, rows in views.items()
+        if any(value is not None for value, _ in rows)
+    }
+    return tabs("result", drawn) if len(drawn) > 1 else drawn["the model alone"]
 
 
 def over_what_was_spent(runs: Runs) -> Element:
@@ -82,8 +83,12 @@ def over_what_was_spent(runs: Runs) -> Element:
         "measured on. Thin lines: the text being learned, as means over parts of the run. Hollow: mixed with counting. "
         + _references([run.report for run in runs])
     )
-    beside = element("div", legend(runs), element("p", caption, class_="note"))
-    return section("strength", "How it became so strong", element("div", tabs("spent", views), beside, class_="pair"))
+    drawn = element("div", legend(runs), tabs("spent", views))
+    return section(
+        "strength",
+        "How it became so strong",
+        element("div", drawn, element("p", caption, class_="note"), class_="pair"),
+    )
 
 
 def texts(runs: Runs) -> Element:
@@ -154,6 +159,22 @@ def _heat(shown: Surprise, asked: str) -> Element:
 
 def _heat_style(bits: float) -> str:
     return f"--h:{min(bits / _MOST_SURPRISING_BITS, 1) * _STRONGEST_HEAT:.0%}"
+
+
+def settings(runs: Runs) -> Element | None:
+    """In what the runs differ."""
+    if len(runs) == 1:
+        return None
+    found = differing([run.report for run in runs])
+    # Text and model have the same size of the vocabulary.
+    rows = dict.fromkeys((each.name.replace("_", "-"), *map(_shown, each.values)) for each in found)
+    if rows:
+        return section("settings", "In what they differ", table(_heading(runs), rows))
+    return section("settings", "In what they differ", element("p", "In no setting, not even in the seed."))
+
+
+def _shown(value: Any) -> str:
+    return " ".join(value) if isinstance(value, tuple) else "–" if value is None else str(value)
 
 
 def cost(runs: Runs) -> Element:
@@ -237,5 +258,14 @@ def words(runs: Runs) -> Element:
     return section("words", "Words", element("dl", *found, class_="words"))
 
 
-ALL: tuple[Callable[[Runs], Element | None], ...] = (in_short, over_what_was_spent, texts, surprise, cost, size, words)
+ALL: tuple[Callable[[Runs], Element | None], ...] = (
+    in_short,
+    settings,
+    over_what_was_spent,
+    texts,
+    surprise,
+    cost,
+    size,
+    words,
+)
 """The parts of the page, in their order; a part may have nothing to say."""

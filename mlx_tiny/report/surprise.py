@@ -72,8 +72,9 @@ def _text(run: RunFolder, report: Report, tokenizer: Tokenizer) -> tuple[str, st
         long = next((text for text in found if len(text.encode()) >= _LEAST_BYTES), max(found, key=len, default=""))
         if long:
             learned = report.evaluated_training_text
-            origin = "the text that it was trained on" if learned else "validation text, which it was not trained on"
-            return origin, _beginning(long)
+            origin = "a text that it was trained on" if learned else "a validation text, which it was not trained on"
+            cut = _beginning(long)
+            return origin if cut == long else f"the beginning of {origin}", cut
     if sample := next(filter(None, report.samples), ""):
         return "a sample that it has written itself, as its validation text is not in the cache any more", sample
     raise TinyError(

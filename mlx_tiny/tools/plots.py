@@ -63,7 +63,7 @@ def drawing(name: str, draw: Callable[[Any], None], *, size: tuple[float, float]
     from matplotlib import pyplot
 
     settings: dict[str, Any] = dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), INK)
-    settings |= {"axes.edgecolor": FAINT, "grid.color": FAINT, "grid.linewidth": 0.6, "font.size": 9.5}
+    settings |= {"axes.edgecolor": FAINT, "grid.color": FAINT, "grid.linewidth": 0.6, "font.size": 10}
     settings |= {
         "font.sans-serif": ["DejaVu Sans"],
         "axes.spines.top": False,

@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -93,16 +94,39 @@ def test_the_page_is_whole_small_and_alone(in_cache: Path, tmp_path: Path) -> No
     assert {reference[1:] for reference in read.named("href")} <= set(identities)
     assert set(re.findall(r"url\((.)", text)) <= {"#"} and "@import" not in text and "http" not in read.words["style"]
     assert set(re.findall(r"url\(#([^)]*)\)", text)) <= set(identities)
-    assert read.tags.count("svg") == 6 and read.tags.count("h1") == 1
+    assert read.tags.count("svg") == 7 and read.tags.count("h1") == 1
     assert set(re.findall(r"var\((--[\w-]+)\)", text)) <= {"--h", *re.findall(r"(--[\w-]+):", read.words["style"])}
 
 
-def test_strangers_write_no_markup(trained: Path, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(trained, tmp_path / HOSTILE.replace("/", "∕")))
-    run = RunFolder(folder)
-    changed = dataclasses.replace(read_report(run), samples=[HOSTILE], data=HOSTILE)
-    write_sealed(folder / "report.json", changed)
-    text = written(folder)
+def reported(original: Path, name: str, **changed: Any) -> Path:
+    """A copy of a run with another report."""
+    folder = Path(shutil.copytree(original, Path(name)))
+    write_sealed(folder / "report.json", dataclasses.replace(read_report(RunFolder(folder)), **changed))
+    return folder
+
+
+def test_two_runs_are_compared(trained: Path) -> None:
+    report = read_report(RunFolder(trained))
+    strength = report.with_counting_bits_per_byte
+    config = dataclasses.replace(report.config, optimizer=dataclasses.replace(report.config.optimizer, head_rate=0.125))
+    better = reported(trained, "better", with_counting_bits_per_byte=0.9 * strength, config=config)
+    words = Read(written(trained, better)).words
+    assert "With counting: better" in words["strong"] and "The model alone: none" in words["strong"]
+    assert f"(better {0.9 * strength:.4f}, run {strength:.4f} bits per byte)" in words["span"]
+    assert f"{0.1 * strength:.4f} bits per byte (10.0%)" in words["strong"]
+    assert "better is stronger than run" in words["span"] and "better is as strong as run" in words["span"]
+    assert "cannot be known" in words["strong"] and "only pair" in words["dd"]
+    assert "head-rate" in words["th"] and "0.125" in words["td"]
+
+
+def test_runs_of_other_texts_are_shown_but_not_compared(trained: Path) -> None:
+    other = reported(trained, "other", evaluation_fingerprint="0" * 12)
+    words = Read(written(trained, other)).words
+    assert "cannot be compared" in words["strong"] and "other texts" in words["dd"]
+
+
+def test_strangers_write_no_markup(trained: Path) -> None:
+    text = written(reported(trained, HOSTILE.replace("/", "∕"), samples=[HOSTILE], data=HOSTILE))
     read = Read(text)
     assert "script" not in read.tags and "img" not in read.tags and "\x1b" not in text
     assert HOSTILE.replace("\x1b", "\ufffd") in read.words["blockquote"]
