@@ -297,12 +297,12 @@ def _require_keys(*keys: str) -> None:
 
 @dataclass(frozen=True)
 class Origin:
-    """The run whose weights and tokenizer another run started from."""
+    """The run whose weights and tokenizer another run started from, or a model in the form of another program."""
 
     run: str
     """Its folder at that time, for display."""
-    step: int
-    """At which it had these weights."""
+    step: int | None
+    """At which it had these weights; None where another program has written them."""
     weights: str
     """SHA-256 of the weights."""
     tokenizer: str
@@ -310,7 +310,7 @@ class Origin:
     data: str
     """Description of the text that it was trained on."""
     data_key: str
-    """Key of its prepared text in the cache."""
+    """Key of its prepared text in the cache; empty where the text is not known."""
     texts: list[str]
     """Fingerprints of its validation texts; none where they were not in the cache when this run began."""
     before: dict[str, float]
@@ -326,6 +326,11 @@ class Origin:
 
     def __post_init__(self) -> None:
         _require_keys(self.data_key, *self.earlier_keys)
+
+    @property
+    def weights_of(self) -> str:
+        """Where the weights are from, for display."""
+        return self.run if self.step is None else f"{self.run}, step {self.step}"
 
 
 @dataclass(frozen=True)

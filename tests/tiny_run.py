@@ -120,7 +120,7 @@ def create_run(path: Path, config: RunConfig) -> RunFolder:
         path,
         config,
         TextOfRun(corpus.key, corpus.record.tokenizer_hash),
-        corpus.directory / "tokenizer.model",
+        corpus.tokenizer,
     )
 
 

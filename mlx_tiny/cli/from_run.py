@@ -1,4 +1,4 @@
-"""`mlx-tiny train --from`: the plan of a run that starts from the weights and the tokenizer of another."""
+"""`mlx-tiny train --from`: the plan of a run that starts from the weights and the tokenizer of another model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mlx_tiny.records import from_plain, to_plain
 
 if TYPE_CHECKING:
     from mlx_tiny.data.mixture import Corpus
-    from mlx_tiny.training.checkpoint import RunFolder
+    from mlx_tiny.training.ancestor import Ancestor
 
 # Settings of the other run that the new one has too, unless the user names others.
 _OF_TOKENIZER = ("vocabulary_size", "tokenizer")
@@ -26,10 +26,13 @@ _OF_STEP = ("preset", "batch_size", "micro_batches", "dtype")
 
 
 def begin(path: Path, source_path: Path, flags: dict[str, Any]) -> None:
-    """Train the model of the run at `source_path` on other text, as a new run at `path`.
+    """Train a model on other text, as a new run at `path`.
+
+    Args:
+        source_path: a run, or a model in the form of Hugging Face.
 
     Raises:
-        TinyError: no such run, a flag that contradicts its model, or one of the errors of a new run.
+        TinyError: no such model, a flag that contradicts it, or one of the errors of a new run.
     """
     from mlx_tiny.data.mixture import resolve_data
     from mlx_tiny.data.prepared import require_sequence
@@ -42,13 +45,13 @@ def begin(path: Path, source_path: Path, flags: dict[str, Any]) -> None:
     from mlx_tiny.training.own_text import cached_text
 
     RunFolder.require_free(path)
-    source = RunFolder(source_path)
+    source = _opened(source_path, flags["model_context"])
     if not flags["data_sources"]:
         own = shlex.join(word for name in source.config.data.sources for word in ("--data", name))
         raise TinyError(
             f"--from {source_path} needs the text to train on",
             expected="--data with text",
-            remedy=f"Name new text, or that of the run again: {own}",
+            remedy=f"Name new text, or that of the run again: {own}" if source.corpus.key else None,
         )
     parameters, tokenizer = source.load_weights(say), source.load_tokenizer()
     asked = {section: user_settings(flags, section) for section in session.SECTIONS}
@@ -66,18 +69,23 @@ def begin(path: Path, source_path: Path, flags: dict[str, Any]) -> None:
         require_sequence(corpus.parts, config.model.context)
         old = cached_text(source)
         _say_what_is_measured(source, old)
-        if config.train.counting and _knows_kept_text(source, corpus):
-            say(
-                f"warning: {source.path} was trained on the text on which this run learns how far to trust counting, "
-                f"so that the model is trusted too much"
-            )
+        if config.train.counting:
+            _warn_of_kept_text(source, corpus)
         old = old and shortened(old, measured_bytes(config))
         start = origin.begin(source, parameters, config, corpus, old)
-        run = RunFolder.create(path, config, session.identity(corpus), source.tokenizer_model, start)
+        run = RunFolder.create(path, config, session.identity(corpus), tokenizer, start)
         session.train(run, corpus, reason, preparation, ahead, resume=True)
 
 
-def _planned(source: RunFolder, asked: dict[str, dict[str, Any]]) -> tuple[RunConfig, str]:
+def _opened(path: Path, context: int | None) -> Ancestor:
+    """The model in a folder; other programs may have written it for a longer context than that which is asked for."""
+    from mlx_tiny.export.importing import ImportedModel, is_for_other_programs
+    from mlx_tiny.training.checkpoint import RunFolder
+
+    return ImportedModel(path, context) if is_for_other_programs(path) else RunFolder(path)
+
+
+def _planned(source: Ancestor, asked: dict[str, dict[str, Any]]) -> tuple[RunConfig, str]:
     """The configuration of `source`, with other text and a schedule of its own, changed by the user's settings."""
     from mlx_tiny.config.presets import usual
     from mlx_tiny.data.mixture import own_files
@@ -102,7 +110,7 @@ def _planned(source: RunFolder, asked: dict[str, dict[str, Any]]) -> tuple[RunCo
     return config, f"the model of {source.path}"
 
 
-def _require_same_model(source: RunFolder, asked: dict[str, dict[str, Any]]) -> None:
+def _require_same_model(source: Ancestor, asked: dict[str, dict[str, Any]]) -> None:
     """Raise a TinyError when a flag would give a model that the weights do not fit."""
     from mlx_tiny.config.presets import whole_name
 
@@ -117,25 +125,28 @@ def _require_same_model(source: RunFolder, asked: dict[str, dict[str, Any]]) -> 
         if value != has:
             flag = flag_name(section, name)
             raise TinyError(
-                f"{flag} contradicts the model of the run at {source.path}, whose weights are to be trained on",
+                f"{flag} contradicts the model at {source.path}, whose weights are to be trained on",
                 expected=has,
                 got=value,
                 remedy=f"Leave {flag} out, or train a new model without --from",
             )
 
 
-def _say_what_is_measured(source: RunFolder, old: Corpus | None) -> None:
+def _say_what_is_measured(source: Ancestor, old: Corpus | None) -> None:
     say(f"measuring the weights of {source.path} before they are trained")
     if old is None:
-        say(
-            f"The text of {source.path} ({source.corpus.description or 'unknown'}) is not in the cache any more, "
-            f"so that what is forgotten of it is not measured."
-        )
+        gone = f"The text of {source.path} ({source.corpus.description or 'unknown'}) is not in the cache any more"
+        unknown = f"Which text the model at {source.path} was trained on is not known"
+        say(f"{gone if source.corpus.key else unknown}, so that what is forgotten of it is not measured.")
 
 
-def _knows_kept_text(source: RunFolder, corpus: Corpus) -> bool:
-    """Whether the model was trained on the same text in a run that kept nothing, or that may have kept nothing."""
+def _warn_of_kept_text(source: Ancestor, corpus: Corpus) -> None:
+    """Warn where the model was trained on the same text in a run that kept nothing, or that may have kept nothing."""
     from mlx_tiny.training.origin import learned_keys
 
     last, *earlier = learned_keys(source)
-    return corpus.key in earlier or (corpus.key == last and not source.config.train.counting)
+    learned = "trained on the text on which this run learns how far to trust counting"
+    if not last:
+        say(f"warning: it is not known whether {source.path} was {learned}: if it was, the model is trusted too much")
+    elif corpus.key in earlier or (corpus.key == last and not source.config.train.counting):
+        say(f"warning: {source.path} was {learned}, so that the model is trusted too much")

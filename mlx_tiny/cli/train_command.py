@@ -89,7 +89,8 @@ def _meant(words: list[str]) -> str:
     type=UserPath(),
     cls=GroupedOption,
     group="Run",
-    help="Start a new run from the weights and the tokenizer of the run in this folder.",
+    help="Start a new run from the weights and the tokenizer of the run in this folder, or of a qwen3 that other "
+    "programs have written there (Hugging Face).",
 )
 @click.option(
     "--export",
@@ -220,7 +221,7 @@ def _start(path: Path, flags: dict[str, Any], targets: Sequence[str]) -> None:
         require_sequence(corpus.parts, config.model.context)
         # Once more, because the vocabulary is known only now, and no folder is left behind.
         require_memory(config, counted_tokens(corpus, config))
-        run = RunFolder.create(path, config, session.identity(corpus), corpus.directory / "tokenizer.model")
+        run = RunFolder.create(path, config, session.identity(corpus), corpus.tokenizer)
         session.train(run, corpus, reason, preparation, ahead, resume=False)
 
 

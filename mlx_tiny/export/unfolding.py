@@ -6,7 +6,7 @@ embedding must have one length; in what `qwen3.py` writes, only rows of rarely t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -89,8 +89,8 @@ def unfolded(weights: Mapping[str, np.ndarray], config: ModelConfig, dtype: str 
     """The parameters of our model that give the same logits as a qwen3, but for the epsilon of the norms.
 
     Args:
-        weights: by Hugging Face's names, such as "model.layers.0.self_attn.q_proj.weight"; without "lm_head.weight"
-            the embedding is the head; computed with in float64.
+        weights: by Hugging Face's names, such as "model.layers.0.self_attn.q_proj.weight", "lm_head.weight" too;
+            computed with in float64.
         config: the result of `shape_of`.
         dtype: a name in `ROUNDING`, in which the weights were stored.
 
@@ -101,10 +101,8 @@ def unfolded(weights: Mapping[str, np.ndarray], config: ModelConfig, dtype: str 
         TinyError: a weight is missing, not known, or of another shape; or rows of the embedding differ in length.
     """
     c = config
-    names = _names(c)
-    found = {"lm_head.weight": weights.get("model.embed_tokens.weight"), **weights}
-    _require_shapes(found, names)
-    theirs = {name.removesuffix(".weight"): np.asarray(found[name], dtype=np.float64) for name in names}
+    _require_shapes(weights, _names(c))
+    theirs = {name.removesuffix(".weight"): np.asarray(array, dtype=np.float64) for name, array in weights.items()}
     rows, length = _rows(theirs["model.embed_tokens"], c.norm_epsilon, ROUNDING[dtype])
     # Our stream begins with rows of length 1, and is theirs after the first residual scale.
     scales = np.ones((c.layers, 2))
@@ -178,11 +176,9 @@ def _names(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     return {f"{name}.weight": shape for name, shape in shapes.items()}
 
 
-def _require_shapes(weights: Mapping[str, np.ndarray | None], expected: Mapping[str, tuple[int, ...]]) -> None:
-    names: Iterable[str] = dict.fromkeys([*expected, *weights])
-    for name in names:
-        array = weights.get(name)
-        got = None if array is None else array.shape
+def _require_shapes(weights: Mapping[str, np.ndarray], expected: Mapping[str, tuple[int, ...]]) -> None:
+    for name in dict.fromkeys([*expected, *weights]):
+        got = weights[name].shape if name in weights else None
         if got != expected.get(name):
             raise TinyError(
                 f"The weights do not fit config.json at {name}",

@@ -133,7 +133,7 @@ def differing(reports: Sequence[Report]) -> list[Difference]:
     """The settings that differ, and the machines, programs and first weights; seeds only where nothing else does."""
     configs = [report.config for report in reports]
     facts = zip(*map(_facts, reports), strict=True)
-    origins = [report.origin and f"{report.origin.run}, step {report.origin.step}" for report in reports]
+    origins = [report.origin and report.origin.weights_of for report in reports]
     found = [
         *differences([_with_seed(config, 0) for config in configs]),
         Difference("run", "started from", tuple(origins)),

@@ -50,12 +50,17 @@ def rows_of_texts(report: Report) -> dict[str, str]:
     """A row per text: its bits per byte, its share, and the bits per byte of the weights that the run started from."""
     rows = {}
     if report.origin is not None:
-        rows["started from"] = f"{report.origin.run}, step {report.origin.step}"
+        rows["started from"] = report.origin.weights_of
         rows["validation text"] = " ".join(doubts(report.origin))
     for name, text in zip(labels([text.sources for text in report.texts]), report.texts, strict=True):
         rows[f"bits per byte on {name}"] = _describe_strength(text)
     origin, measured = report.origin, {text.fingerprint for text in report.texts}
-    if origin and not report.interrupted and not (origin.texts and measured.issuperset(origin.texts)):
+    if (
+        origin
+        and origin.data_key
+        and not report.interrupted
+        and not (origin.texts and measured.issuperset(origin.texts))
+    ):
         rows[f"bits per byte on {label(origin.sources)}"] = "not measured: the text is not in the cache"
     return rows
 

@@ -41,7 +41,7 @@ def save_arrays(path: Path, arrays: Arrays, texts: dict[str, str]) -> None:
 
 
 def open_arrays(path: Path, what: str) -> tuple[Arrays, dict[str, str]]:
-    """The arrays and the texts of a file; the arrays are read when they are used.
+    """The arrays and the texts of a file of a run; the arrays are read when they are used.
 
     Args:
         what: name of the file in errors, such as "checkpoint".
@@ -51,11 +51,7 @@ def open_arrays(path: Path, what: str) -> tuple[Arrays, dict[str, str]]:
         DeviceError: memory ran out.
     """
     require_ordinary(path, what, "The run may have stopped before it wrote one; start it again")
-    with explained(path):
-        open(path, "rb").close()  # MLX would call a file damaged that may not be read
-    with _damage_explained(path, what):
-        loaded: Any = mx.load(_utf8(path), format="safetensors", return_metadata=True)
-    arrays, texts = loaded
+    arrays, texts = read_arrays(path, what)
     if texts.get("format_version") != str(FORMAT_VERSION):
         raise TinyError(
             f"The {what} {path} was written by another version of mlx_tiny",
@@ -63,6 +59,17 @@ def open_arrays(path: Path, what: str) -> tuple[Arrays, dict[str, str]]:
             got=texts.get("format_version", "no version"),
             remedy=OTHER_VERSION,
         )
+    return arrays, texts
+
+
+def read_arrays(path: Path, what: str) -> tuple[Arrays, dict[str, str]]:
+    """The arrays and the texts of any file of safetensors; see `open_arrays`."""
+    require_ordinary(path, what)
+    with explained(path):
+        open(path, "rb").close()  # MLX would call a file damaged that may not be read
+    with _damage_explained(path, what):
+        loaded: Any = mx.load(_utf8(path), format="safetensors", return_metadata=True)
+    arrays, texts = loaded
     return arrays, texts
 
 

@@ -73,7 +73,7 @@ def begin(run: RunFolder, backend: Backend, tell: Callable[[str], None], *, resu
         begun = f"resumed at step {progress.step}, after {progress.tokens:,} tokens"
         origin = run.origin
         if origin is not None and progress.step == 0:
-            begun = f"starts from the weights of {origin.run}, step {origin.step}"
+            begun = f"starts from the weights of {origin.weights_of}"
         tell(begun)
         if progress.computed_by not in (None, backend.description):
             tell(

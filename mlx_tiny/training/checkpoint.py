@@ -95,7 +95,7 @@ class RunFolder:
         path: Path,
         config: RunConfig,
         corpus: TextOfRun,
-        tokenizer_model: Path,
+        tokenizer: Tokenizer,
         start: tuple[Origin, TrainingState] | None = None,
     ) -> RunFolder:
         """Make the folder of a new run, with configuration and tokenizer.
@@ -110,7 +110,7 @@ class RunFolder:
         RunFolder.require_free(path)
         remove_leftovers(path.parent)
         with atomic_folder(path) as aside:
-            shutil.copyfile(tokenizer_model, aside / "tokenizer.model")
+            tokenizer.save(aside / "tokenizer.model")
             Described(config, corpus, start[0] if start else None).write(aside / "config.json")
             if start:
                 RunFolder(aside).save_checkpoint("last", start[1], Progress())
@@ -304,6 +304,14 @@ class RunFolder:
         """
         ended = self.weights_step()
         return ended is not None and self.last_step() in (None, ended)
+
+    def newest_step(self) -> int | None:
+        """The step at which the run has the weights that `load_weights` gives.
+
+        Raises:
+            TinyError: the weights are damaged, or of another version.
+        """
+        return (self.weights_step() if self.has_ended() else self.last_step()) or 0
 
     def weights_checksum(self) -> str | None:
         """The checksum of the weights, which covers identity and step too; None where an older version wrote them.

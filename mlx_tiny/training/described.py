@@ -65,6 +65,11 @@ def read_described(path: Path) -> Described:
     """
     values, what = read_json(path, "run configuration"), f"run configuration {path}"
     version, found = values.pop("format_version", None), values.pop(SEAL, None)
+    if "model_type" in values:
+        raise TinyError(
+            f"{path.parent} contains a model for other programs, and no run",
+            remedy="Name the run that it was exported from, or train a new one --from it",
+        )
     if version != FORMAT_VERSION:
         raise TinyError(
             f"The run at {path.parent} was written by another version of mlx_tiny",

@@ -16,7 +16,7 @@ from mlx_tiny.data.tokenizer import Tokenizer
 from mlx_tiny.model.parameters import Parameters
 from mlx_tiny.ops.implementations import beyond_training
 from mlx_tiny.records import Origin
-from mlx_tiny.training.checkpoint import RunFolder
+from mlx_tiny.training.ancestor import Ancestor
 from mlx_tiny.training.evaluate import evaluate, fingerprint
 from mlx_tiny.training.learned import count_learned, count_learned_validation
 from mlx_tiny.training.own_text import in_cache
@@ -24,7 +24,7 @@ from mlx_tiny.training.step import TrainingState, fresh_state
 
 
 def begin(
-    source: RunFolder, parameters: Parameters, config: RunConfig, corpus: Corpus, old: Corpus | None
+    source: Ancestor, parameters: Parameters, config: RunConfig, corpus: Corpus, old: Corpus | None
 ) -> tuple[Origin, TrainingState]:
     """Measure the weights of `source` on both texts, and make the state in which a run starts from them.
 
@@ -39,10 +39,9 @@ def begin(
     """
     keys, learned = learned_keys(source), learned_texts(source)
     texts = {part.corpus.key: part.corpus for text in (corpus, old) if text is not None for part in text.parts}
-    step = source.weights_step() if source.has_ended() else source.last_step()
     origin = Origin(
         run=str(source.path),
-        step=step or 0,
+        step=source.newest_step(),
         weights=_hash(parameters),
         tokenizer=corpus.tokenizer.hash,
         data=source.corpus.description,
@@ -52,7 +51,7 @@ def begin(
         validation_documents=sum(part.corpus.valid_file.documents for part in corpus.parts),
         learned_documents=None if len(learned) < len(keys) else count_learned_validation(corpus, learned),
         earlier_keys=keys[1:],
-        sources=tuple(split_weight(name)[0] for name in source.config.data.sources),
+        sources=tuple(split_weight(name)[0] for name in source.config.data.sources if source.corpus.key),
     )
     return origin, replace(fresh_state(config), parameters=parameters)
 
@@ -70,13 +69,13 @@ def doubts(origin: Origin) -> list[str]:
     return [f"warning: {share} were trained on by {origin.run}, so that the result is better than on new text"]
 
 
-def learned_texts(run: RunFolder) -> list[Corpus]:
+def learned_texts(run: Ancestor) -> list[Corpus]:
     """The prepared texts that the model of a run was trained on, as far as they are in the cache."""
     texts = (in_cache(key, "", run.corpus.tokenizer) for key in learned_keys(run))
     return [text for text in texts if text is not None]
 
 
-def learned_documents(run: RunFolder, documents: Sequence[str], tokenizer: Tokenizer) -> tuple[int | None, list[str]]:
+def learned_documents(run: Ancestor, documents: Sequence[str], tokenizer: Tokenizer) -> tuple[int | None, list[str]]:
     """How many documents a model was trained on, None where none of its text is in the cache; and warnings."""
     known, lines = learned_texts(run), list[str]()
     if len(known) < len(learned_keys(run)):
@@ -88,7 +87,7 @@ def learned_documents(run: RunFolder, documents: Sequence[str], tokenizer: Token
     return count, lines
 
 
-def learned_keys(run: RunFolder) -> tuple[str, ...]:
+def learned_keys(run: Ancestor) -> tuple[str, ...]:
     """Keys of the texts that the model of a run was trained on, the last one first."""
     origin, own = run.origin, run.corpus.key
     return tuple(dict.fromkeys([own, *([] if origin is None else [origin.data_key, *origin.earlier_keys])]))

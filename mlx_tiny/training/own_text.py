@@ -12,6 +12,7 @@ from mlx_tiny.data.prepare import silent
 from mlx_tiny.data.prepared import PreparedCorpus
 from mlx_tiny.data.tokenizer import schema_of
 from mlx_tiny.errors import TinyError
+from mlx_tiny.training.ancestor import Ancestor
 from mlx_tiny.training.beginning import changed_data, require_data_of
 from mlx_tiny.training.checkpoint import RunFolder
 
@@ -56,7 +57,7 @@ def own_text(run: RunFolder, progress: Progress | None = None, tell: Callable[[s
     return corpus
 
 
-def cached_text(run: RunFolder) -> Corpus | None:
+def cached_text(run: Ancestor) -> Corpus | None:
     """The prepared text that a run was trained on, or None where it is not in the cache any more, or damaged."""
     found = in_cache(run.corpus.key, run.corpus.description, run.corpus.tokenizer)
     if found is None:

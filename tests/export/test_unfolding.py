@@ -49,14 +49,6 @@ def test_what_was_folded_unfolds_to_the_same_function() -> None:
     assert difference(folded(parameters, CONFIG)) < LARGEST_DIFFERENCE
 
 
-def test_without_a_head_the_embedding_is_the_head() -> None:
-    weights = foreign()
-    tied = {name: array for name, array in weights.items() if name != "lm_head.weight"}
-    whole = {**tied, "lm_head.weight": weights["model.embed_tokens.weight"]}
-    ours, same = unfolded(tied, CONFIG), unfolded(whole, CONFIG)
-    assert all(np.array_equal(ours[name], same[name]) for name in same)
-
-
 def test_rounded_rows_have_one_length() -> None:
     weights = foreign(1.0)
     rows = weights["model.embed_tokens.weight"]

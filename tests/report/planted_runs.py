@@ -10,6 +10,7 @@ import mlx.core as mx
 from bench.micro import MACHINE
 
 from mlx_tiny.config import OptimizerConfig, RunConfig, TrainConfig
+from mlx_tiny.data.tokenizers.characters import ByteTokenizer
 from mlx_tiny.records import TextOfRun, write_sealed
 from mlx_tiny.report.record import Report
 from mlx_tiny.training.checkpoint import RunFolder
@@ -61,11 +62,7 @@ def unreported_run(path: Path, *, seed: int = 0, matrix_rate: float = 0.02, **tr
         optimizer=OptimizerConfig(matrix_rate=matrix_rate),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    tokenizer = path.with_name(f"{path.name}.model")
-    tokenizer.write_bytes(b"none")
-    run = RunFolder.create(path, config, TextOfRun("abc", "def", "own text: notes.txt"), tokenizer)
-    tokenizer.unlink()
-    return run
+    return RunFolder.create(path, config, TextOfRun("abc", "def", "own text: notes.txt"), ByteTokenizer())
 
 
 def planted_run(path: Path, bits: float = 0.8, *, report: dict[str, Any] | None = None, **settings: Any) -> RunFolder:

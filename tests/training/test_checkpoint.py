@@ -21,6 +21,7 @@ import pytest
 from tiny_run import create_run, tiny_config
 
 from mlx_tiny.config import FORMAT_VERSION, RunConfig
+from mlx_tiny.data.tokenizers.characters import ByteTokenizer
 from mlx_tiny.errors import TinyError
 from mlx_tiny.records import Progress, StepRecord, TextOfRun
 from mlx_tiny.tools.processes import environment
@@ -266,8 +267,9 @@ def test_a_run_is_not_created_over_something(tmp_path: Path) -> None:
 
 
 def test_a_run_is_created_whole_or_not_at_all(tmp_path: Path) -> None:
-    with pytest.raises(TinyError):
-        RunFolder.create(tmp_path / "run", tiny_config(tmp_path), TextOfRun("", ""), tmp_path / "no.model")
+    unwritable = TextOfRun("", "", description=object())  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        RunFolder.create(tmp_path / "run", tiny_config(tmp_path), unwritable, ByteTokenizer())
     assert sorted(os.listdir(tmp_path)) == ["stories.txt"]
 
 

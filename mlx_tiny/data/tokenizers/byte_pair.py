@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mlx_tiny.data.tokenizers.pieces import PieceTokenizer, marker_text
+from mlx_tiny.data.tokenizers.sentencepiece_model import BYTE, CONTROL, MARKER, UNKNOWN, Piece, with_pieces
 from mlx_tiny.errors import TinyError
 
 if TYPE_CHECKING:
@@ -77,6 +78,24 @@ class BytePairTokenizer(PieceTokenizer):
             TinyError: there is no text, or the vocabulary has no room for the roles.
         """
         return cls(_train(_bounded(texts, sample_bytes), vocabulary_size, list(roles)))
+
+    @classmethod
+    def from_pieces(cls, pieces: Sequence[str], roles: Sequence[str] = ()) -> BytePairTokenizer:
+        """The tokenizer that has these pieces after its bytes, with the ids of the trained one that has them.
+
+        Args:
+            pieces: those that are merged first before others; the alphabet after them all.
+            roles: whose markers are ids of their own, in this order.
+        """
+        bytes_of = (Piece(f"<0x{byte:02X}>", type=BYTE) for byte in range(256))
+        every = [
+            Piece("<s>", type=CONTROL),
+            Piece("<unk>", type=UNKNOWN),
+            *(Piece(marker_text(role), type=MARKER) for role in roles),
+            *bytes_of,
+            *(Piece(text.replace(" ", META_SPACE), -float(rank)) for rank, text in enumerate(pieces)),
+        ]
+        return cls.from_model(with_pieces(_train(["a"], len(every), list(roles)), every))
 
     def scores(self) -> list[float]:
         """The score of each id; sentencepiece merges the piece of the best score first."""
