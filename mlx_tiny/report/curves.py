@@ -40,11 +40,14 @@ class Curves:
     training: Curve
     """Loss of each step in bits per byte, by the bytes that a token of the validation text has."""
     validation: Curve
-    """Bits per byte on the validation text, or its beginning; the last point is that of the report."""
+    """Bits per byte on the validation text, or its beginning; that of the report is where its weights were trained so
+    far."""
     tokens_per_s: Curve
     utilisation: Curve
     """Share of the measured peak of matrix products; no points where that was not measured."""
     samples: list[SampleRecord]
+    result: dict[str, float]
+    """What the run had spent when its weights were those of the report, by the names in `AXES`."""
 
     @staticmethod
     def of(run: RunFolder, report: Report) -> Curves:
@@ -63,24 +66,30 @@ class Curves:
             np.array([getattr(step, name) for step in steps], dtype=float) for name in (*AXES, "loss", "tokens_per_s")
         )
         spent = {"seconds": seconds, "tokens": tokens, "flops": flops}
-        seen = np.array([check.tokens for check in checks] + [report.tokens], dtype=float)
+        result = {"seconds": report.seconds, "tokens": float(report.tokens), "flops": report.flops}
+        early = next((step for step in steps if step.step == report.weights_step), None)
+        if early is not None and report.weights_from == "best":
+            result = {axis: float(getattr(early, axis)) for axis in AXES}
+        seen = np.array([check.tokens for check in checks] + [result["tokens"]], dtype=float)
         until = {
-            "seconds": np.array([check.seconds for check in checks] + [report.seconds]),
+            "seconds": np.array([check.seconds for check in checks] + [result["seconds"]]),
             "tokens": seen,
-            "flops": np.interp(seen, tokens, flops, right=report.flops) if steps else np.array([report.flops]),
+            "flops": np.interp(seen, tokens, flops) if steps else np.array([result["flops"]] * len(seen)),
         }
         strengths = np.array([check.validation_bits_per_byte for check in checks] + [report.bits_per_byte])
+        order = np.argsort(seen, kind="stable")
         flops_per_token = np.diff(flops, prepend=0.0) / np.diff(tokens, prepend=0.0)
         known = slice(None) if report.peak_flops_per_s else slice(0)
         return Curves(
             Curve(spent, loss / math.log(2) / bytes_per_token(report)),
-            Curve(until, strengths),
+            Curve({axis: values[order] for axis, values in until.items()}, strengths[order]),
             Curve(spent, speed),
             Curve(
                 {axis: values[known] for axis, values in spent.items()},
                 (speed * flops_per_token / (report.peak_flops_per_s or 1.0))[known],
             ),
             [record for record in records if isinstance(record, SampleRecord)],
+            result,
         )
 
 

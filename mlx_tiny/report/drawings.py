@@ -46,8 +46,7 @@ def _draw_run(axes: Any, number: int, report: Report, curves: Curves, axis: str,
     _plot(axes, curves.training.smoothed(), axis, color=look["color"], alpha=0.55, linewidth=1.0)
     _plot(axes, curves.validation, axis, **look, linewidth=1.8, markersize=5.5)
     if report.with_counting_bits_per_byte is not None:
-        end = curves.validation.spent[axis][-1]
-        axes.plot([end], [report.with_counting_bits_per_byte], **{**look, **_HOLLOW})
+        axes.plot([curves.result[axis]], [report.with_counting_bits_per_byte], **{**look, **_HOLLOW})
 
 
 def _draw_references(axes: Any, reports: Sequence[Report]) -> None:
@@ -131,4 +130,4 @@ def _name_axes(axes: Any, across: str, up: str, axis: str) -> None:
     axes.set(xlabel=across, ylabel=up)
     axes.set_xlim(left=0)
     axes.locator_params(axis="x", nbins=5)
-    axes.xaxis.set_major_formatter(lambda value, _: _FORMS[axis](value))
+    axes.xaxis.set_major_formatter(lambda value, _: _FORMS[axis](value) if value else "0")

@@ -46,10 +46,14 @@ def in_short(runs: Runs) -> Element:
 
 
 def _references(reports: Sequence[Report]) -> str:
-    """What the lines across a drawing are."""
-    lines = ["Dotted: counting alone."] if any(report.counting_bits_per_byte for report in reports) else []
-    floor = any(report.entropy_floor_bits_per_byte for report in reports)
-    return " ".join([*lines, *(["Dashed: the entropy of the text."] if floor else [])])
+    """What else is in the drawing, as far as the runs have it."""
+    meanings = {
+        "with_counting_bits_per_byte": "Hollow: mixed with counting.",
+        "counting_bits_per_byte": "Dotted: counting alone.",
+        "entropy_floor_bits_per_byte": "Dashed: the entropy of the text.",
+    }
+    found = [name for name in meanings if any(getattr(report, name) is not None for report in reports)]
+    return " ".join(meanings[name] for name in found)
 
 
 def _intervals(reports: Sequence[Report]) -> Element:
@@ -80,7 +84,7 @@ def over_what_was_spent(runs: Runs) -> Element:
     }
     caption = (
         "Lower is better. Markers: validation text, during the run only its beginning, at the end what the result is "
-        "measured on. Thin lines: the text being learned, as means over parts of the run. Hollow: mixed with counting. "
+        "measured on. Thin lines: the text being learned, as means over parts of the run. "
         + _references([run.report for run in runs])
     )
     drawn = element("div", legend(runs), tabs("spent", views))

@@ -142,7 +142,9 @@ def test_the_curves_are_those_of_the_metrics(trained: Path) -> None:
     assert curves.training.spent["flops"][-1] == report.flops
     checks = [line["validation_bits_per_byte"] for line in lines if line["kind"] == "evaluation"]
     assert curves.validation.values.tolist() == [*checks, report.bits_per_byte]
-    assert curves.validation.spent["tokens"][-1] == report.tokens
+    assert curves.validation.spent["tokens"][-1] == curves.result["tokens"] == report.tokens
+    early = dataclasses.replace(report, weights_from="best", weights_step=1)
+    assert Curves.of(run, early).validation.values.tolist() == [report.bits_per_byte, *checks]
     speed = np.array([step["tokens_per_s"] for step in steps])
     assert curves.utilisation.values == pytest.approx(speed * report.training_flops_per_token / report.peak_flops_per_s)
     assert [sample.text for sample in curves.samples] == [line["text"] for line in lines if line["kind"] == "sample"]
