@@ -29,6 +29,8 @@ COMMANDS = {
     "predict": "Show the likeliest next items of histories, or the next pieces of texts.",
     "score": "Show how likely each document or history is to a trained model.",
     "export": "Write a trained model for transformers, mlx-lm or llama.cpp.",
+    "runs": "List runs: how strong each is, its cost and its state.",
+    "compare": "Compare runs, and tell whether their difference is more than noise.",
     "validate": "Check this machine's results against a PyTorch reference.",
     "bench": "Measure the speed of training and generation, also of PyTorch.",
     "study": "Compare ways to train by several runs each, with p-values.",

@@ -1,6 +1,7 @@
 """Compares runs that exist: the settings in which they differ, their results, and whether that is more than noise.
 
-Runs that differ in nothing but their seed are one side. The sides are compared as the arms of a study are.
+Runs that differ in nothing but their seed are one side. The sides are compared as the arms of a study are, which tells
+the noise of the seed; `paired.py` tells that of the text.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from mlx_tiny.config import RunConfig
 from mlx_tiny.config.differences import Difference, differences, is_real
 from mlx_tiny.errors import TinyError
 from mlx_tiny.records import Record, to_plain
+from mlx_tiny.report.paired import NoiseOfText, noise_of_text
 from mlx_tiny.report.record import Report
 from mlx_tiny.report.report import read_report
 from mlx_tiny.study import comparison
@@ -86,6 +88,10 @@ class ComparedRuns(Record):
     differences: list[Difference]
     """Between the sides, with a value for each; with their seeds where nothing else differs."""
     comparisons: list[Comparison]
+    noise_of_text: list[NoiseOfText]
+    """Of each difference to the first side, for the model alone and, where both have it, with counting."""
+    noise_of_seeds: str
+    """Why that is not known, in sentences; empty where each side has pairs of equal seeds, which tell it."""
     doubts: list[str]
     """What makes the results less certain than they look, in sentences."""
 
@@ -125,6 +131,8 @@ def compare_reported(named: Sequence[Reported], *, beside: bool = True) -> Compa
         [str(each.run.path) for _, each in found],
         differing([group[0].report for group in groups]),
         comparison.compare(arms, runs),
+        noise_of_text(names, [[each.run for each in group] for group in groups]),
+        _noise_of_seeds(groups),
         [*left_out, *_doubts([each for group in groups for each in group])],
     )
 
@@ -212,6 +220,21 @@ def short_names(paths: Sequence[Path]) -> list[str]:
     """A name for each run: that of its folder, or its whole path where several folders are called alike."""
     names = [path.resolve().name for path in paths]
     return [name if names.count(name) == 1 else str(path) for name, path in zip(names, paths, strict=True)]
+
+
+def _noise_of_seeds(groups: Sequence[Sequence[Reported]]) -> str:
+    """Why the noise of the seed is not known; empty where it is."""
+    seeds = [{each.seed for each in group} for group in groups]
+    if all(len(own & seeds[0]) > 1 for own in seeds):
+        return ""
+    if len({group[0].settings for group in groups}) == 1:
+        alike = "settings and seed, so that their difference is that of repeating a run"
+        differ = "settings and differ in their seed, so that their difference is an example of the noise of the seed"
+        return f"The runs have the same {alike if len(set.union(*seeds)) == 1 else differ}."
+    return (
+        "How much the seed changes cannot be known from fewer than two pairs of equal seeds: train more seeds of each "
+        "(--seed 1, --seed 2, ...), or take mlx-tiny study."
+    )
 
 
 def _as_of_a_study(name: str, each: Reported) -> Run:
