@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 
+import mlx_tiny.tools.laps  # noqa: F401  first, because its clock begins when it is imported
+
 
 def main() -> None:
     """Run the command line; Ctrl-C ends it without a traceback also while it is loaded."""

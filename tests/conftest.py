@@ -90,7 +90,7 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def quick_runs() -> Iterator[None]:
     """The peak of matrix products is measured once, and the samples of reports are short: a second per run."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mlx_tiny.cli.session._FINAL_SAMPLE_TOKENS", 20)
+        patch.setattr("mlx_tiny.cli.results._FINAL_SAMPLE_TOKENS", 20)
         # What a command says must not depend on how busy the machine is.
         patch.setattr("mlx_tiny.tools.waiting._FIRST_S", 1e6)
         patch.setattr("mlx_tiny.training.backend.matmul_peak", functools.cache(matmul_peak))

@@ -30,7 +30,7 @@ PHASES = {
     "evaluating": "mlx_tiny.training.trainer:Trainer._evaluate_beginning",
     "ending": "mlx_tiny.training.trainer:Trainer._finish",
     "weights": "mlx_tiny.training.checkpoint:RunFolder.save_weights",
-    "reporting": "mlx_tiny.cli.session:_report",
+    "reporting": "mlx_tiny.cli.session:report",
     "writing": "mlx_tiny.report.report:write_report",
 }
 """Phases in the order of a life, and the functions that they are."""
@@ -96,11 +96,11 @@ def announce(life: Life, word: str, place: str) -> None:
 
 
 def shorten() -> None:
-    from mlx_tiny.cli import session
+    from mlx_tiny.cli import results
     from mlx_tiny.tools import plots
     from mlx_tiny.training import backend
 
-    session._FINAL_SAMPLE_TOKENS = 20
+    results._FINAL_SAMPLE_TOKENS = 20
     plots.installed = lambda: False
     backend.matmul_peak = lambda *_: 1e11
 

@@ -168,7 +168,7 @@ def test_the_commands_run_in_their_order(tmp_path: Path, monkeypatch: pytest.Mon
     if has_torch:
         validate_little(monkeypatch)
     # Each takes half a second, and no test here looks at it.
-    monkeypatch.setattr("mlx_tiny.report.report._plot", lambda *_: None)
+    monkeypatch.setattr("mlx_tiny.report.picture.draw", lambda *_: None)
     monkeypatch.setattr(peaks, "measure", lambda _: peaks.Peaks({"float32": 1e11}, 1e10, 1e-6, 1e-5, "float32"))
     monkeypatch.setattr("mlx_tiny.study.runs.run", run_here)
     monkeypatch.setattr("mlx_tiny.study.speed.measured_tokens_per_s", lambda *_: 1000.0)

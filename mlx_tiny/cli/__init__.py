@@ -15,6 +15,7 @@ from mlx_tiny.cli.streams import drop, standard_streams, writable
 from mlx_tiny.errors import TinyError, one_line, shortened
 from mlx_tiny.machine.memory import require_libraries
 from mlx_tiny.machine.support import unsupported_reason
+from mlx_tiny.tools import laps
 from mlx_tiny.tools.signals import Interruption
 from mlx_tiny.training.device_errors import DeviceError, device_error
 
@@ -67,6 +68,8 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and exit with 0 (ok), 1 (user error), 2 (usage), 3 (a check failed) or 128+n (after signal n)."""
+    if arguments is not None:
+        laps.COMMAND.restart()  # another command of this process
     with standard_streams(), Interruption().answering(whole_process=True) as interruption:
         _run(sys.argv[1:] if arguments is None else arguments, interruption)
 

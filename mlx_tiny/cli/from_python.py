@@ -16,6 +16,7 @@ import click
 from mlx_tiny.cli.streams import lenient
 from mlx_tiny.errors import TinyError
 from mlx_tiny.records import from_plain
+from mlx_tiny.tools import laps
 from mlx_tiny.tools.signals import Interrupted
 
 
@@ -34,6 +35,7 @@ def call_command(name: str, **options: Any) -> None:
     command: click.Command = importlib.import_module(f"mlx_tiny.cli.{name}_command").command
     arguments = [part for option, value in options.items() for part in _flags(option, value)]
     shown = lenient(sys.stderr)
+    laps.COMMAND.restart()
     with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(shown):
         try:
             command.main(arguments, prog_name=f"mlx-tiny {name}", standalone_mode=False)

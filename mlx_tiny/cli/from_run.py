@@ -15,6 +15,7 @@ from mlx_tiny.config import DataConfig, RunConfig
 from mlx_tiny.config.optimizer import without_dial
 from mlx_tiny.errors import TinyError
 from mlx_tiny.records import from_plain, to_plain
+from mlx_tiny.tools import laps
 
 if TYPE_CHECKING:
     from mlx_tiny.data.mixture import Corpus
@@ -60,12 +61,14 @@ def begin(path: Path, source_path: Path, flags: dict[str, Any]) -> None:
     if schema is not None:
         asked["data"]["schema"] = source.config.data.schema
     text = session.own_source(asked["data"], schema)
+    laps.COMMAND.end("look at the text")
     config, reason = _planned(source, asked)
     text = text or resolve_data(config.data, schema)
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, sources=text.names))
+    laps.COMMAND.end("choose the size")
     say(f"data: {text.description}")
     with contextlib.closing(CompilingAhead(config)) as ahead:
-        corpus, preparation = session.prepared(config, text, tokenizer)
+        corpus, floors = session.prepared(config, text, tokenizer)
         require_sequence(corpus.parts, config.model.context)
         old = cached_text(source)
         _say_what_is_measured(source, old)
@@ -73,8 +76,9 @@ def begin(path: Path, source_path: Path, flags: dict[str, Any]) -> None:
             _warn_of_kept_text(source, corpus)
         old = old and shortened(old, measured_bytes(config))
         start = origin.begin(source, parameters, config, corpus, old)
+        laps.COMMAND.end("evaluation before")
         run = RunFolder.create(path, config, session.identity(corpus), tokenizer, start)
-        session.train(run, corpus, reason, preparation, ahead, resume=True)
+        session.train(run, corpus, reason, floors, ahead, resume=True)
 
 
 def _opened(path: Path, context: int | None) -> Ancestor:

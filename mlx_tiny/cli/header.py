@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from mlx_tiny.cli.options import SECTIONS, flag_name, has_flag, shown
+from mlx_tiny.cli.options import flag_name, shown
+from mlx_tiny.cli.repeat import changed
 from mlx_tiny.config import ModelConfig, RunConfig
 
 if TYPE_CHECKING:
     from mlx_tiny.data.mixture import Corpus
     from mlx_tiny.machine.state import State
     from mlx_tiny.training.checkpoint import RunFolder
-
-_WITH_A_LINE = {("train", "budget"), ("train", "preset")}
-"""Settings that have a line of their own."""
 
 
 def header(run: RunFolder, corpus: Corpus, reason: str, machine: list[str], at_start: State) -> list[str]:
@@ -34,7 +30,7 @@ def header(run: RunFolder, corpus: Corpus, reason: str, machine: list[str], at_s
     config, model = run.config, run.config.model
     disturbances = at_start.disturbances(on_cpu=on_cpu())
     slow = [f"warning: {'; '.join(disturbances)}: this machine may train slower than it can"] if disturbances else []
-    changed = ", ".join(_changed(config))
+    unlike = ", ".join(f"{flag_name(section, name)[2:]} {shown(value)}" for section, name, value in changed(config))
     line, *unusual = machine
     return [
         f"run: {run.path}, with a budget of {_budget(config.train.budget)}",
@@ -43,25 +39,11 @@ def header(run: RunFolder, corpus: Corpus, reason: str, machine: list[str], at_s
         f"{format_flops(training_flops_per_token(model))} per token; {_portability(model)}",
         f"tokens: {_amounts(corpus, config)}",
         line,
-        *([f"unlike the preset: {changed}; all settings are in {run.path / 'config.json'}"] if changed else []),
+        *([f"unlike the preset: {unlike}; all settings are in {run.path / 'config.json'}"] if unlike else []),
         *unusual,
         *slow,
         *([] if run.origin is None else doubts(run.origin)),
     ]
-
-
-def _changed(config: RunConfig) -> Iterator[str]:
-    """The settings that are not as the preset has them."""
-    from mlx_tiny.config.presets import usual
-
-    standard = usual(config.train.preset)
-    for section in SECTIONS:
-        settings = getattr(config, section)
-        for field in dataclasses.fields(settings):
-            value, key = getattr(settings, field.name), (section, field.name)
-            differs = value != getattr(getattr(standard, section), field.name)
-            if has_flag(*key) and key not in _WITH_A_LINE and differs:
-                yield f"{flag_name(*key)[2:]} {shown(value)}"
 
 
 def _portability(model: ModelConfig) -> str:

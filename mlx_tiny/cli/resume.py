@@ -13,6 +13,7 @@ from mlx_tiny.cli import session
 from mlx_tiny.cli.options import user_settings
 from mlx_tiny.cli.output import say, show
 from mlx_tiny.errors import TinyError
+from mlx_tiny.tools import laps
 from mlx_tiny.tools.processes import again
 
 if TYPE_CHECKING:
@@ -64,9 +65,10 @@ def resume(path: Path, run_path: Path | None, flags: dict[str, Any], *, best: bo
             return
     for line in (f"data: {run.corpus.description}, as it was when the run was started", *lines):
         say(line)
+    laps.COMMAND.end("look at the run")
     with contextlib.closing(CompilingAhead(run.config)) as ahead:
-        corpus, preparation = session.reopened(run)
-        session.train(run, corpus, "as the run was started", preparation, ahead, resume=True)
+        corpus, floors = session.reopened(run)
+        session.train(run, corpus, "as the run was started", floors, ahead, resume=True)
 
 
 def _changes(run: RunFolder, asked: dict[str, Any]) -> dict[str, Any]:

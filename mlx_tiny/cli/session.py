@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import sys
-import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlx_tiny.cli.output import say, show
+from mlx_tiny.cli.output import say
+from mlx_tiny.cli.results import Floors, Start, report
 from mlx_tiny.config import DataConfig, RunConfig, TrainConfig
 from mlx_tiny.errors import TinyError
 from mlx_tiny.records import TextOfRun
+from mlx_tiny.tools.laps import COMMAND
 from mlx_tiny.tools.waiting import Waiting
 from mlx_tiny.units import format_flops
 
@@ -28,29 +27,17 @@ if TYPE_CHECKING:
     from mlx_tiny.data.sources import Source
     from mlx_tiny.data.tokenizer import Tokenizer
     from mlx_tiny.linux.warmup import CompilingAhead
-    from mlx_tiny.machine.state import State
-    from mlx_tiny.report.record import TextStrength
-    from mlx_tiny.tools.signals import Interruption
     from mlx_tiny.training.backend import Backend
     from mlx_tiny.training.checkpoint import RunFolder
-    from mlx_tiny.training.counted import Counted
-    from mlx_tiny.training.outcome import Outcome
 
 SECTIONS = ("train", "data", "model", "optimizer", "schedule")
-_FINAL_SAMPLES, _FINAL_SAMPLE_TOKENS = 3, 200
-
-
-class Preparation(NamedTuple):
-    """What is known of the preparation of data."""
-
-    seconds: float
-    counted: list[Counted | None]
-    """The strength of counting alone on each text."""
+MEASURING = "measure the machine"
+"""The name of a phase."""
 
 
 def prepared(
     config: RunConfig, source: Source | Mixture, tokenizer: Tokenizer | None = None, *, exact_vocabulary: bool = False
-) -> tuple[Corpus, Preparation]:
+) -> tuple[Corpus, Floors]:
     """The prepared data of a run, of which the essence is said.
 
     Args:
@@ -73,16 +60,14 @@ def prepared(
     )
 
 
-def reopened(run: RunFolder) -> tuple[Corpus, Preparation]:
+def reopened(run: RunFolder) -> tuple[Corpus, Floors]:
     """The prepared data of a run that goes on, of which the essence is said."""
     from mlx_tiny.training.own_text import own_text
 
     return _shown(lambda progress: own_text(run, progress, say), run.inherited_tokenizer(), run.config)
 
 
-def _shown(
-    make: Callable[[Progress], Corpus], tokenizer: Tokenizer | None, config: RunConfig
-) -> tuple[Corpus, Preparation]:
+def _shown(make: Callable[[Progress], Corpus], tokenizer: Tokenizer | None, config: RunConfig) -> tuple[Corpus, Floors]:
     """What `make` gives, with its progress, and what it contains; with as much validation text as the run measures."""
     from mlx_tiny.cli.display import PreparationProgress
     from mlx_tiny.data.shortened import extent_line, shortened
@@ -90,18 +75,22 @@ def _shown(
     from mlx_tiny.training.counted import COUNTING, counting_alone, described
     from mlx_tiny.training.extent import measured_bytes
 
-    started, bar = time.monotonic(), PreparationProgress()
+    bar, floors = PreparationProgress(), Floors()
     try:
         whole = make(bar)
         corpus = shortened(whole, measured_bytes(config))
-        counted = [counting_alone(part.corpus, bar) for part in corpus.parts]
+        COMMAND.end("prepare data")
+        if not config.train.counting:
+            floors = [counting_alone(part.corpus, bar) for part in corpus.parts]
+            COMMAND.end("count alone")
     finally:
         bar.close()
     if (less := extent_line(whole, corpus)) is not None:
         say(less)
-    for part, floor in zip(corpus.parts, counted, strict=True):
+    for part in corpus.parts:
         for line in summary(part.corpus.record):
             say(line)
+    for part, floor in zip(corpus.parts, floors, strict=False):
         if floor is not None:
             say(f"{COUNTING} ({described(floor, part.corpus)}), reaches {floor.bits_per_byte:.4f} bits per byte")
     roles = {role for part in corpus.parts for role in part.corpus.record.found.roles}
@@ -111,7 +100,7 @@ def _shown(
             f"warning: the tokenizer of the other run has no symbol for the roles {', '.join(unknown)}: their markers "
             f"are spelled out, and generation does not stop at them"
         )
-    return corpus, Preparation(time.monotonic() - started, counted)
+    return corpus, floors
 
 
 def identity(corpus: Corpus) -> TextOfRun:
@@ -189,23 +178,11 @@ def backend_kind(name: str) -> Callable[..., Backend]:
     return MlxBackend
 
 
-@dataclass(frozen=True)
-class _Start:
-    """What is known before the first step of a session."""
-
-    backend: Backend
-    peak_flops_per_s: float
-    state: State
-    expected_memory_bytes: int
-    compile_s: float
-    header: list[str]
-
-
 def train(
     run: RunFolder,
     corpus: Corpus,
     reason: str,
-    preparation: Preparation,
+    floors: Floors,
     ahead: CompilingAhead,
     *,
     resume: bool,
@@ -214,7 +191,7 @@ def train(
 
     Args:
         reason: for the preset.
-        preparation: of the data.
+        floors: see `prepared`.
         ahead: the processes that compile for this session.
 
     Raises:
@@ -246,6 +223,7 @@ def train(
         for context in (interruption.answering(), contextlib.redirect_stdout(lenient(sys.stdout)), run.locked()):
             whole.enter_context(context)
         with contextlib.closing(display), keep_awake():
+            COMMAND.end(MEASURING)
             trainer = Trainer(
                 run,
                 corpus,
@@ -253,33 +231,39 @@ def train(
                 interruption,
                 resume=resume,
                 backend=start.backend,
-                compile_s=start.compile_s,
+                before=COMMAND.seconds,
                 restarts=restart.counts()[1],
             )
             if resume:
                 mark_continued(run)
             whole.enter_context(restart.offered(trainer))
             others = OtherPrograms()
+            before_s = sum(trainer.phases.seconds.values())
             outcome = trainer.train()
             other_cores = others.cores()
+            rest_s = COMMAND.end("train") - (sum(outcome.phases.values()) - before_s)
+            outcome = outcome.with_phases({"other": rest_s})
         if is_busy(start.state.other_cores) or is_busy(other_cores):
             start = dataclasses.replace(start, peak_flops_per_s=max(peak, start.backend.matmul_peak()))
-        _report(run, corpus, start, outcome, interruption, preparation, other_cores)
+            outcome = outcome.with_phases({MEASURING: COMMAND.end(MEASURING)})
+        report(run, corpus, start, outcome, interruption, floors, other_cores)
         interruption.end_if_requested()
 
 
-def _start(run: RunFolder, corpus: Corpus, reason: str, ahead: CompilingAhead) -> _Start:
+def _start(run: RunFolder, corpus: Corpus, reason: str, ahead: CompilingAhead) -> Start:
     """Wait for the compilers, and measure the machine, which they leave free then."""
     from mlx_tiny.cli.fitting import expected_memory
     from mlx_tiny.cli.header import header
     from mlx_tiny.machine.load import best_look
     from mlx_tiny.machine.state import state
     from mlx_tiny.training.counts import counted_tokens
+    from mlx_tiny.training.phases import COMPILING
 
-    waiting = time.monotonic()
+    COMMAND.end("begin the run")
     with Waiting("compiling the kernels of a step, once on this machine", lambda: f"{ahead.compiled} so far"):
         ahead.wait()
-    compile_s, notes = time.monotonic() - waiting, list[str]()
+    COMMAND.end(COMPILING)
+    notes = list[str]()
     with Waiting("measuring the machine"):
         backend = backend_kind(run.config.train.backend)(run.config, notes.append)
         at_start = state()
@@ -289,83 +273,4 @@ def _start(run: RunFolder, corpus: Corpus, reason: str, ahead: CompilingAhead) -
         framework = backend.description.partition(";")[0]
         machine = f"machine: {format_flops(peak, '/s')} in matrix products, {framework}; {memory}"
         lines = header(run, corpus, reason, [machine, *notes, *warnings], at_start)
-    return _Start(backend, peak, at_start, memory_bytes, compile_s, lines)
-
-
-def _report(
-    run: RunFolder,
-    corpus: Corpus,
-    start: _Start,
-    outcome: Outcome,
-    interruption: Interruption,
-    preparation: Preparation,
-    other_cores: float | None,
-) -> None:
-    backend = start.backend
-    with Waiting("the report"):
-        from mlx_tiny.report import report, texts
-        from mlx_tiny.tools.processes import again
-        from mlx_tiny.tools.tables import block
-        from mlx_tiny.training.counted import COUNTING
-
-        mixed = outcome.fitted and outcome.fitted.mixed
-        sample = functools.partial(
-            backend.sample, outcome.state, corpus.tokenizer, max_tokens=_FINAL_SAMPLE_TOKENS, mixed=mixed
-        )
-        count = 1 if outcome.interrupted else _FINAL_SAMPLES
-        samples = [interruption.surely(functools.partial(sample, seed=seed)) for seed in range(count)]
-        session = report.Session(
-            backend.description,
-            backend.implementations,
-            start.peak_flops_per_s,
-            backend.peak_memory_bytes(),
-            preparation.seconds,
-            samples,
-            start.state,
-            other_cores,
-            start.expected_memory_bytes,
-            preparation.counted,
-        )
-        old: list[TextStrength] = []
-        with interruption.cut():
-            old = _old_texts(run, corpus, backend, outcome)
-        outcome = dataclasses.replace(outcome, interrupted=interruption.name)
-        built = report.build(run, corpus, outcome, session, old)
-        report.write_report(run, built)
-    show(f"\nA text that the trained model has written:\n\n{samples[0].strip()}\n")
-    if built.interrupted:
-        show(f"Everything is saved. To continue: {again('train', '--resume', str(run.path))}\n")
-    for line in texts.table_of_texts(built):
-        say(line)
-    if report.beaten(built):
-        say(
-            f"The model alone is weaker so far than {COUNTING}: {built.bits_per_byte:.4f} against "
-            f"{built.counting_bits_per_byte:.4f} bits per byte. A larger budget trains it further."
-        )
-    if mixture := report.with_counting(built):
-        say(f"Model and counting together reach {mixture}: that is what the run gives, and --plain is the model alone.")
-    show(block(report.summary(built, run.path)))
-
-
-def _old_texts(run: RunFolder, corpus: Corpus, backend: Backend, outcome: Outcome) -> list[TextStrength]:
-    """How good the model is now on the texts of the run that it started from, if it did and they are in the cache."""
-    from mlx_tiny.data.shortened import shortened
-    from mlx_tiny.report.record import TextStrength
-    from mlx_tiny.training.backend import evaluate_text
-    from mlx_tiny.training.evaluate import fingerprint
-    from mlx_tiny.training.extent import measured_bytes
-    from mlx_tiny.training.learned import count_learned_validation
-    from mlx_tiny.training.origin import old_text_of
-
-    origin = run.origin
-    if origin is None or outcome.interrupted or (old := old_text_of(origin)) is None:
-        return []
-    found = []
-    for text in [part.corpus for part in shortened(old, measured_bytes(run.config)).parts]:
-        mark = fingerprint(text.valid_text_hash)
-        after = evaluate_text(backend, outcome.state, text, None).bits_per_byte
-        strength = after, origin.before.get(mark), text.floor_bits_per_byte
-        documents = text.valid_file.documents, count_learned_validation(text, [corpus])
-        sources = text.record.settings.sources
-        found.append(TextStrength(text.description, None, 0.0, *strength, mark, *documents, sources))
-    return found
+    return Start(backend, peak, at_start, memory_bytes, lines)

@@ -23,6 +23,7 @@ from mlx_tiny.config import DataConfig, ModelConfig, RunConfig, TrainConfig
 from mlx_tiny.config.presets import PORTABLE
 from mlx_tiny.errors import TinyError
 from mlx_tiny.export.target import TARGETS
+from mlx_tiny.tools import laps
 from mlx_tiny.tools.waiting import Waiting
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ def command(
       mlx-tiny train --resume runs/notes --budget 60Mtok --backend torch
       mlx-tiny train --from runs/notes --data letters.txt --budget 1m
     """
+    laps.COMMAND.end("start")
     if resume_path is not None:
         if from_path is not None:
             raise click.UsageError("--resume continues a run, and --from starts a new one: name only one of them")
@@ -206,23 +208,25 @@ def _start(path: Path, flags: dict[str, Any], targets: Sequence[str]) -> None:
         RunFolder.require_free(path)  # before the data is prepared in vain
         asked = {section: user_settings(flags, section) for section in SECTIONS}
         source = session.own_source(asked["data"])
+        laps.COMMAND.end("look at the text")
     with Waiting("measuring the machine, for which steps are compiled"):
         config, reason = _planned(asked, source or resolve_data(DataConfig(**asked["data"])))
         _require_exportable(config.model, targets)
         source = source or resolve_data(config.data)
+        laps.COMMAND.end("choose the size")
     # So that a resumed run uses the same data even if TinyStories has been downloaded in between.
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, sources=source.names))
     say(f"data: {source.description}")
     with contextlib.closing(CompilingAhead(config)) as ahead:
         exact = "vocabulary_size" in asked["data"]
-        corpus, preparation = session.prepared(config, source, exact_vocabulary=exact)
+        corpus, floors = session.prepared(config, source, exact_vocabulary=exact)
         model = dataclasses.replace(config.model, vocabulary_size=corpus.tokenizer.size)
         config = dataclasses.replace(config, model=model)
         require_sequence(corpus.parts, config.model.context)
         # Once more, because the vocabulary is known only now, and no folder is left behind.
         require_memory(config, counted_tokens(corpus, config))
         run = RunFolder.create(path, config, session.identity(corpus), corpus.tokenizer)
-        session.train(run, corpus, reason, preparation, ahead, resume=False)
+        session.train(run, corpus, reason, floors, ahead, resume=False)
 
 
 def _planned(asked: dict[str, dict[str, Any]], source: Source | Mixture) -> tuple[RunConfig, str]:

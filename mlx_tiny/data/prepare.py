@@ -175,7 +175,9 @@ def _write(
         full = tokenizer.has_only_items and tokenizer.size >= config.vocabulary_size
         record = replace(record, items=len(tokenizer.items), items_fill_vocabulary=full)
     if valid.bits is not None:
-        np.array(valid.bits, BITS_DTYPE).tofile(folder / BITS_FILE)
+        bits = np.array(valid.bits, BITS_DTYPE).tobytes()
+        (folder / BITS_FILE).write_bytes(bits)
+        record = replace(record, valid_bits_hash=hashlib.sha256(bits).hexdigest())
     write_sealed(folder / "meta.json", record)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,13 +26,13 @@ from mlx_tiny.errors import TinyError
 from mlx_tiny.files import cache_home, explained, hash_file
 from mlx_tiny.records import Record, read_sealed
 
-PREPARED_VERSION = 7
+PREPARED_VERSION = 8
 """Goes up by one whenever the same text and settings would give other files."""
-EARLIER_VERSIONS = (6,)
+EARLIER_VERSIONS = (6, 7)
 """Those that gave the same tokens, and described them otherwise."""
 TOKEN_DTYPE = "<u2"
 BITS_FILE, BITS_DTYPE = "valid_bits.bin", "<f8"
-"""Exact information content of each validation document, where they were generated; older folders have no such file."""
+"""Exact information content of each validation document, where they were generated."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +77,8 @@ class PreparedRecord(Record):
     """Tokens of the vocabulary that are items of events."""
     items_fill_vocabulary: bool = False
     """Whether more items would perhaps be known in a larger vocabulary."""
+    valid_bits_hash: str | None = None
+    """SHA-256 of `BITS_FILE`, where there is one."""
 
 
 @dataclass(frozen=True)
@@ -116,13 +117,10 @@ class PreparedCorpus:
         return self.valid_bytes / events if events else None
 
     def entropy_bits_of(self, documents: int) -> float | None:
-        """Exact information content of the first validation documents; None where it is not known."""
-        path, whole = self.directory / BITS_FILE, self.record.valid_entropy_bits
-        if whole is None or not path.is_file():
+        """Exact information content of the first validation documents, where they were generated."""
+        if self.record.valid_bits_hash is None:
             return None
-        bits = np.fromfile(path, BITS_DTYPE)
-        sound = len(bits) == self.record.valid.documents and math.isclose(bits.sum(), whole, rel_tol=1e-9)
-        return float(bits[:documents].sum()) if sound else None
+        return float(np.fromfile(self.directory / BITS_FILE, BITS_DTYPE, count=documents).sum())
 
     @functools.cached_property
     def tokenizer(self) -> Tokenizer:
@@ -190,6 +188,7 @@ def open_prepared(key: str, description: str) -> PreparedCorpus | None:
         "train.bin": record.train.token_hash,
         "valid.bin": record.valid.token_hash,
         "tokenizer.model": record.tokenizer_hash,
+        **({BITS_FILE: record.valid_bits_hash} if record.valid_bits_hash else {}),
     }
     for name, written in hashes.items():
         path = directory / name

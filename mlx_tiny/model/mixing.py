@@ -90,8 +90,12 @@ class Mixed:
             tokens: uint16, at least n + 1; the last n of them are those that are predicted.
             predictions: of the model, for these n.
         """
+        return self.both_nats(tokens, predictions)[0]
+
+    def both_nats(self, tokens: Tokens, predictions: Predictions) -> tuple[Floats, Floats]:
+        """Negative log-likelihoods under the mixture, and under counting alone, [n] each; see `nats` for arguments."""
         counted, features = _read(self.grams, tokens, predictions)
-        return _mixed(self.gate.logits(features), predictions.nats, counted)
+        return _mixed(self.gate.logits(features), predictions.nats, counted), counted
 
     def shares(self, tokens: Tokens, predictions: Predictions) -> Floats:
         """The weight of counting in each prediction, [n]; see `nats` for the arguments."""

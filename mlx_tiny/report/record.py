@@ -93,7 +93,7 @@ class Report(Record):
     evaluated_training_text: bool = False
     """Whether nothing was held out, so that the model had learned the text on which it was measured."""
     counting_bits_per_byte: float | None = None
-    """Of an n-gram that counts the same training text, on the whole validation text; None where nothing is held out."""
+    """Of an n-gram that counts the same training text, on the same validation text; None where nothing is held out."""
     with_counting_bits_per_byte: float | None = None
     """Of the mixture of the model with counting, on what the model alone was measured on; None in runs without it."""
     counting_share: float | None = None
@@ -125,3 +125,12 @@ class Report(Record):
     """How the intervals were made."""
     evaluated_bytes: int | None = None
     """Of the validation text that was read; None in older reports."""
+    date: str | None = None
+    """When the last session began, in ISO 8601. This and what follows is None in older reports."""
+    command: str | None = None
+    """For a shell: a run of the same settings on the same text."""
+    training_text: str | None = None
+    """Hash of the training documents."""
+    wall_s: float | None = None
+    """Of the last session, from the start of its process on; the sum of `phases_s` is that of all sessions, as far as
+    their last checkpoints tell."""

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mlx_tiny.config.differences import differences
+from mlx_tiny.config.presets import usual
 from mlx_tiny.data.mixture import Corpus
 from mlx_tiny.errors import TinyError, one_line, printable
 from mlx_tiny.files import atomic_write, hash_text
@@ -19,12 +21,12 @@ from mlx_tiny.model.parameters import (
     parameters_by_group,
     training_flops_per_token,
 )
-from mlx_tiny.records import EvaluationRecord, StepRecord, read_sealed, to_plain, write_sealed
+from mlx_tiny.records import read_sealed, to_plain, write_sealed
 from mlx_tiny.report.noise import interval_of, intervals
+from mlx_tiny.report.picture import NAME as PICTURE
 from mlx_tiny.report.record import Report, TextStrength
 from mlx_tiny.report.texts import learned_texts, number, rows_of_texts, texts_of, weighted
 from mlx_tiny.study.plan import expectation_of
-from mlx_tiny.tools import plots
 from mlx_tiny.tools.tables import readable
 from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.counted import Counted
@@ -38,20 +40,23 @@ from mlx_tiny.units import format_bytes, format_count, format_flops, format_seco
 class Session:
     """What the command line knows about a session, and the folder of the run does not contain."""
 
+    date: str
+    """When it began, as ISO 8601 has it."""
+    command: str
+    """See `Report.command`."""
     backend: str
     """Framework, version and device."""
     implementations: dict[str, str]
     """The implementation of each operation."""
     peak_flops_per_s: float
     peak_memory_bytes: int
-    prepare_s: float
     samples: list[str]
     state_at_start: State
     other_cores: float | None
     """Cores that other programs used while the session trained."""
     expected_memory_bytes: int
-    counted: Sequence[Counted | None]
-    """The strength of counting alone on each text."""
+    floors: Sequence[Counted | None]
+    """The strength of counting alone on each text, where the run itself does not count."""
 
 
 def build(
@@ -76,7 +81,7 @@ def build(
         excess_bits_per_byte=evaluation.bits_per_byte - floor
         if floor is not None and outcome.evaluated_whole
         else None,
-        counting_bits_per_byte=weighted(shares, [each.bits_per_byte if each else None for each in session.counted]),
+        counting_bits_per_byte=_counting_alone(shares, outcome, session.floors),
         with_counting_bits_per_byte=evaluation.with_counting_bits_per_byte,
         counting_share=fitted and fitted.share,
         gate_tokens=fitted and fitted.kept_tokens,
@@ -109,7 +114,10 @@ def build(
         training_flops_per_token=training_flops_per_token(model),
         peak_memory_bytes=session.peak_memory_bytes,
         expected_memory_bytes=session.expected_memory_bytes,
-        phases_s={"prepare data": session.prepare_s, **outcome.phases},
+        phases_s=outcome.phases,
+        date=session.date,
+        command=session.command,
+        training_text=hash_text(*(part.corpus.record.train.text_hash for part in corpus.parts))[:12],
         backend=session.backend,
         implementations=session.implementations,
         machine=replace(machine, state=replace(machine.state, other_cores=session.other_cores)),
@@ -121,6 +129,13 @@ def build(
         expected=None if outcome.interrupted or run.origin else expectation_of(run.config, progress.tokens, unique),
         **intervals(corpus, outcome),
     )
+
+
+def _counting_alone(shares: Sequence[float], outcome: Outcome, floors: Sequence[Counted | None]) -> float | None:
+    """That of what the run itself has counted, on the text that it was measured on, or of `floors`."""
+    if outcome.evaluation.counting_bits_per_byte is not None or not floors:
+        return outcome.evaluation.counting_bits_per_byte
+    return weighted(shares, [each.bits_per_byte if each else None for each in floors])
 
 
 def _fingerprint(corpus: Corpus, outcome: Outcome) -> str:
@@ -195,10 +210,8 @@ def _before_and_after(report: Report) -> dict[str, str]:
 
 
 def write_report(run: RunFolder, report: Report) -> None:
-    """Write report.md, loss.png where matplotlib is installed, and then report.json, which says that all is written."""
+    """Write report.md, with the picture in the folder, and then report.json, which says that all is written."""
     _write_page(run, report)
-    if plots.installed():
-        _plot(run, run.path / "loss.png")
     write_sealed(run.path / "report.json", report)
 
 
@@ -212,7 +225,7 @@ def mark_continued(run: RunFolder) -> None:
 
 def _write_page(run: RunFolder, report: Report) -> None:
     with atomic_write(run.path / "report.md", "w") as file:
-        file.write(as_text(report))
+        file.write(as_text(report, picture=(run.path / PICTURE).exists()))
 
 
 def read_report(run: RunFolder) -> Report:
@@ -269,7 +282,6 @@ def tables_of(report: Report) -> dict[str, dict[str, str]]:
         "weights": _earlier_weights(report),
     }
     cost = {
-        "text": report.data,
         "budget": report.budget,
         "clock": format_seconds(report.seconds),
         "restarts after errors of the GPU": str(report.restarts or ""),
@@ -287,13 +299,18 @@ def tables_of(report: Report) -> dict[str, dict[str, str]]:
         "all parameters": f"{report.parameters:,}",
         "multiply-adds per token, forward": f"{report.multiply_adds_per_token:,.0f}",
     }
-    phases = {name: format_seconds(seconds) for name, seconds in report.phases_s.items()}
+    whole_s = sum(report.phases_s.values())
+    phases = {name: f"{format_seconds(seconds)} ({seconds / whole_s:.0%})" for name, seconds in report.phases_s.items()}
+    phases["in all"] = format_seconds(whole_s)
+    if report.wall_s is not None and whole_s - report.wall_s > 0.005 * whole_s:
+        phases["in the last session"] = format_seconds(report.wall_s)
     machine = {**report.machine.lines(), "backend": report.backend}
     if report.state_at_start is not None:
         machine |= readable({"state at the start": to_plain(report.state_at_start)})
     return {
         "Strength": strength,
         **({"Texts": rows_of_texts(report)} if report.texts or report.origin else {}),
+        "Origin": _origin(report),
         "Cost": cost,
         "Size": size,
         "Time in each phase": phases,
@@ -301,8 +318,32 @@ def tables_of(report: Report) -> dict[str, dict[str, str]]:
     }
 
 
-def as_text(report: Report) -> str:
-    """The report as Markdown."""
+def _origin(report: Report) -> dict[str, str]:
+    """From what the run came about."""
+    config = report.config
+    unlike = [
+        f"{found.name} {found.values[1]} (not {found.values[0]})"
+        for found in differences([usual(config.train.preset), config])
+        if (found.section, found.name) not in (("train", "preset"), ("train", "budget"), ("train", "seed"))
+    ]
+    return {
+        "date": report.date or "",
+        "commit of mlx_tiny": report.machine.commit or "",
+        "preset": config.train.preset,
+        "unlike the preset": ", ".join(unlike),
+        "seed": str(config.train.seed),
+        "text": report.data,
+        "hash of the training text": report.training_text or "",
+        "command to repeat it": report.command or "",
+    }
+
+
+def as_text(report: Report, *, picture: bool = False) -> str:
+    """The report as Markdown.
+
+    Args:
+        picture: whether the curve is beside it.
+    """
     parts = [f"# A language model from {one_line(learned_texts(report))}", ""]
     if report.continued:
         parts += [f"**The run has gone on since step {report.steps:,}, of which this report is.**", ""]
@@ -310,6 +351,8 @@ def as_text(report: Report) -> str:
         parts += [f"## {title}", "", "| | |", "| --- | --- |"]
         parts += ["| {} | {} |".format(*map(_cell, row)) for row in rows.items() if row[1]]
         parts.append("")
+        if picture and title == "Strength":
+            parts += [f"![Bits per byte over the tokens that were read]({PICTURE})", ""]
     parts += ["## Samples", ""]
     for text in report.samples:
         parts += ["> " + line for line in text.strip().split("\n")] + [""]
@@ -318,19 +361,3 @@ def as_text(report: Report) -> str:
 
 def _cell(text: str) -> str:
     return one_line(text).replace("|", "\\|")
-
-
-def _plot(run: RunFolder, path: Path) -> None:
-    records = run.metrics.read()
-    steps = [record for record in records if isinstance(record, StepRecord)]
-    checks = [record for record in records if isinstance(record, EvaluationRecord)]
-    if not steps:
-        return
-    with plots.picture(path, figsize=(8, 4.5)) as (figure, axes):
-        axes.plot([r.tokens for r in steps], [r.loss for r in steps], linewidth=0.8, label="training loss")
-        axes.set(xlabel="tokens", ylabel="nats per token")
-        if checks:
-            right, bits = axes.twinx(), [r.validation_bits_per_byte for r in checks]
-            right.plot([r.tokens for r in checks], bits, "o-", color="tab:orange", label="validation")
-            right.set_ylabel("bits per byte")
-        figure.legend(loc="upper right")

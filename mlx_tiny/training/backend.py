@@ -29,7 +29,7 @@ from mlx_tiny.tools.processes import peak_memory_bytes
 from mlx_tiny.training.arrays import all_finite
 from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.documents import blocks_of
-from mlx_tiny.training.evaluate import Evaluation, both_nats, predictions, token_nats, tokens_at_once
+from mlx_tiny.training.evaluate import Evaluation, all_nats, predictions, token_nats, tokens_at_once
 from mlx_tiny.training.step import TrainingState, TrainingStep
 
 
@@ -112,17 +112,19 @@ def evaluate_text(
     parts: Iterable[tuple[Floats, ...]]
     if mixed is not None and not text.record.found.trained_on_validation:
         said = (Predictions(*part) for part in backend.predictions(state, text.valid, limit_tokens))
-        parts = both_nats(mixed, text.valid, said)
+        parts = all_nats(mixed, text.valid, said)
     else:
         parts = ((part,) for part in backend.token_nats(state, text.valid, limit_tokens))
-    nats, *with_counting = (np.concatenate(values) for values in zip(*parts, strict=True))
+    nats, *counted = (np.concatenate(values) for values in zip(*parts, strict=True))
     require_finite(bool(np.isfinite(nats).all()))
+    totals: list[float | None] = [float(values.sum()) for values in counted] or [None, None]
     return Evaluation(
         float(nats.sum()),
         len(nats),
         len(nats) * text.valid_bytes / (len(text.valid) - 1),
-        float(with_counting[0].sum()) if with_counting else None,
-        blocks_of(text.valid, text.tokenizer, nats, *with_counting),
+        totals[0],
+        totals[1],
+        blocks_of(text.valid, text.tokenizer, nats, *counted[:1]),
     )
 
 

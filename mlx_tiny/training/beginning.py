@@ -17,7 +17,7 @@ from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.counts import split
 from mlx_tiny.training.watch import LossWatch
 
-_REPORTS = ("report.json", "report.md", "loss.png")
+_REPORTS = ("report.json", "report.md", "loss.png", "documents.safetensors")
 
 
 def require_data_of(run: RunFolder, corpus: Corpus) -> None:

@@ -7,17 +7,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+from mlx_tiny.tools.laps import now
+
 _BEAT_S = 0.05
 # Far below any Ctrl-Z, so that no row of stops is charged in silence; and twice the longest wait that was measured with
 # seven busy programs per core. A slow step is no gap: the thread goes on looking, or the process computes.
 _SHORTEST_GAP_S = 0.25
-# Sleep must count, so that it can be told. `time.monotonic` leaves it out on Linux and on a Mac; Linux has it in
-# CLOCK_BOOTTIME, and macOS, which has no such clock, in CLOCK_MONOTONIC. None of these is ever set to another time.
-_COUNTS_SLEEP = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-
-
-def _now() -> float:
-    return time.clock_gettime(_COUNTS_SLEEP)
 
 
 class Clock:
@@ -28,7 +23,7 @@ class Clock:
         worked: seconds in which this process computed, on all cores together.
     """
 
-    def __init__(self, now: Callable[[], float] = _now, worked: Callable[[], float] = time.process_time) -> None:
+    def __init__(self, now: Callable[[], float] = now, worked: Callable[[], float] = time.process_time) -> None:
         self._now, self._worked, self._lock = now, worked, threading.Lock()
         self.gaps_s = 0.0
         """Duration of all gaps so far."""

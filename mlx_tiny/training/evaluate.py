@@ -53,6 +53,8 @@ class Evaluation:
     """UTF-8 bytes of the text that these tokens encode."""
     with_counting_nats: float | None = None
     """The total under the mixture of the model with counting; None where there is none."""
+    counting_nats: float | None = None
+    """The total under that counting alone; None where there is none."""
     blocks: Blocks | None = field(default=None, compare=False, repr=False)
     """The totals by document; None of a mixture of texts, and of texts that are not those of a run."""
 
@@ -64,6 +66,10 @@ class Evaluation:
     @property
     def with_counting_bits_per_byte(self) -> float | None:
         return None if self.with_counting_nats is None else self.with_counting_nats / math.log(2) / self.bytes
+
+    @property
+    def counting_bits_per_byte(self) -> float | None:
+        return None if self.counting_nats is None else self.counting_nats / math.log(2) / self.bytes
 
     @property
     def loss(self) -> float:
@@ -87,9 +93,17 @@ def combined(shares: Sequence[float], evaluations: Sequence[Evaluation]) -> Eval
     def mean(nats: Iterable[float]) -> float:
         return scale * sum(weight * each for weight, each in zip(weights, nats, strict=True))
 
-    mixed = [each.with_counting_nats for each in evaluations if each.with_counting_nats is not None]
-    whole = mean(mixed) if len(mixed) == len(evaluations) else None
-    return Evaluation(mean(each.nats for each in evaluations), tokens, scale * sum(shares), whole)
+    def mean_if_known(nats: Iterable[float | None]) -> float | None:
+        known = [each for each in nats if each is not None]
+        return mean(known) if len(known) == len(evaluations) else None
+
+    return Evaluation(
+        mean(each.nats for each in evaluations),
+        tokens,
+        scale * sum(shares),
+        mean_if_known(each.with_counting_nats for each in evaluations),
+        mean_if_known(each.counting_nats for each in evaluations),
+    )
 
 
 def documents_of_run(parts: Sequence[Part], evaluations: Sequence[Evaluation]) -> list[DocumentsOfText]:
@@ -205,15 +219,16 @@ def evaluation_with_counting(
         tokens, text_bytes: as for `evaluate`.
         said: predictions of the first tokens after the first one, in their order.
     """
-    nats, with_counting, count = 0.0, 0.0, 0
-    for alone, together in both_nats(mixed, tokens, said):
-        nats, with_counting = nats + float(alone.sum()), with_counting + float(together.sum())
-        count += len(alone)
-    return Evaluation(nats, count, count * text_bytes / (len(tokens) - 1), with_counting)
+    totals, count = np.zeros(3), 0
+    for part in all_nats(mixed, tokens, said):
+        totals += [values.sum() for values in part]
+        count += len(part[0])
+    nats, with_counting, counting = totals.tolist()
+    return Evaluation(nats, count, count * text_bytes / (len(tokens) - 1), with_counting, counting)
 
 
-def both_nats(mixed: Mixed, tokens: np.ndarray, said: Iterable[Predictions]) -> Iterator[tuple[Floats, Floats]]:
-    """Negative log-likelihoods of each token under a model alone and under its mixture with counting.
+def all_nats(mixed: Mixed, tokens: np.ndarray, said: Iterable[Predictions]) -> Iterator[tuple[Floats, Floats, Floats]]:
+    """Negative log-likelihoods of each token under a model alone, under its mixture with counting, and under counting.
 
     Counting reads the last tokens before each, wherever the windows of the model begin.
 
@@ -224,7 +239,7 @@ def both_nats(mixed: Mixed, tokens: np.ndarray, said: Iterable[Predictions]) -> 
     end = 1
     for part in said:
         begin, end = max(0, end - mixed.grams.orders), end + len(part.nats)
-        yield part.nats, mixed.nats(np.asarray(tokens[begin:end]), part)
+        yield part.nats, *mixed.both_nats(np.asarray(tokens[begin:end]), part)
 
 
 def _rows(config: ModelConfig, batch_tokens: int) -> int:

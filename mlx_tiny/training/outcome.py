@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mlx_tiny.records import Progress
 from mlx_tiny.training.backend import State
@@ -32,3 +32,8 @@ class Outcome:
     """The step after which the weights were these."""
     fitted: Fitted | None = None
     """Counting with its gate; None where the run does not count."""
+
+    def with_phases(self, seconds: dict[str, float]) -> Outcome:
+        """The same with more seconds of some phases."""
+        more = {name: self.phases.get(name, 0.0) + value for name, value in seconds.items()}
+        return replace(self, phases={**self.phases, **more})

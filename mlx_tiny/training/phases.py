@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from mlx_tiny.training.clock import Clock
 from mlx_tiny.units import format_seconds
 
+COMPILING = "compile and warm up"
+"""The name of a phase, a part of which is before the session of a trainer."""
 _TOLD_GAP_S = 1.0
 
 

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import Any, NamedTuple, cast
 
@@ -32,12 +32,11 @@ from mlx_tiny.training.growth import batch_at, stages
 from mlx_tiny.training.listener import Listener, Unhurried
 from mlx_tiny.training.outcome import Outcome
 from mlx_tiny.training.pauses import EVALUATED_FASTER, SAMPLE_TOKENS, Pauses, estimated_s
-from mlx_tiny.training.phases import Phases
+from mlx_tiny.training.phases import COMPILING, Phases
 from mlx_tiny.training.watch import Diverged, LossWatch
 
 # Steps that are started before the loss of the first one is read, so that the device need not wait for the host.
 _PIPELINE_DEPTH = 2
-_COMPILING = "compile and warm up"
 
 
 class _InFlight(NamedTuple):
@@ -65,7 +64,7 @@ class Trainer:
         resume: continue from the run's last checkpoint, where there is one; settings that differ from those in the
             folder are written to it first, so that they are part of the run after a crash too.
         backend: the framework; MLX by default.
-        compile_s: seconds of compilation before this session, to be reported.
+        before: seconds of this session until now by phase, to be reported.
         restarts: of the run, after errors of the device; more than its checkpoint says where none was written since.
     """
 
@@ -78,7 +77,7 @@ class Trainer:
         *,
         resume: bool = False,
         backend: Backend | None = None,
-        compile_s: float = 0.0,
+        before: Mapping[str, float] | None = None,
         restarts: int = 0,
     ) -> None:
         require_data_of(run, corpus)
@@ -98,8 +97,8 @@ class Trainer:
         self.step_number, self.best = progress.step, progress.best_bits_per_byte
         self.restarts = max(progress.restarts, restarts)
         self.watch = from_plain(LossWatch, progress.losses, "account of the run")
-        if compile_s:
-            self.phases.add(_COMPILING, compile_s)
+        for name, seconds in (before or {}).items():
+            self.phases.add(name, seconds)
         self._pending: deque[_InFlight] = deque()
         self._step_s = 0.0
         """What a step takes at present."""
@@ -120,7 +119,7 @@ class Trainer:
         train = self.config.train
         explained = device_errors_explained(self.run.path, train.batch_size, train.micro_batches)
         with self.interruption.answering(), self.clock.watched(), explained:
-            with self.phases.phase(_COMPILING):
+            with self.phases.phase(COMPILING):
                 self._warm_up()
             if not self._ended:
                 self.budget.start()

@@ -43,7 +43,7 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]
     out, err = io.StringIO(), io.StringIO()
     with workplace(tmp_path_factory.mktemp("api")) as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(api, "train", small)
-        patch.setattr("mlx_tiny.report.report._plot", lambda *_: None)
+        patch.setattr("mlx_tiny.report.picture.draw", lambda *_: None)
         write_notes(folder / "notes.txt")
         (folder / "other.txt").write_text(story(9001), encoding="utf-8")
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

@@ -19,8 +19,8 @@ from pathlib import Path
 
 os.environ.update(MLX_TINY_LANES="1", OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1")
 
-from mlx_tiny.cli import session
-from mlx_tiny.report import report
+from mlx_tiny.cli import results
+from mlx_tiny.tools import plots
 from mlx_tiny.training import backend
 
 from .attack import Attack, run
@@ -78,6 +78,6 @@ def _many(asked: argparse.Namespace, folder: Path) -> None:
 
 if __name__ == "__main__":
     backend.matmul_peak = functools.cache(backend.matmul_peak)
-    session._FINAL_SAMPLE_TOKENS = 2
-    report._plot = lambda *_: None
+    results._FINAL_SAMPLE_TOKENS = 2
+    plots.installed = lambda: False
     main()

@@ -53,8 +53,8 @@ def test_no_damage_goes_unnoticed(
     victim: str, pattern: str, campaign: Callable[[str], Campaign], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "fsync", lambda _: None)  # no machine fails here
-    monkeypatch.setattr("mlx_tiny.report.report._plot", lambda *_: None)
-    monkeypatch.setattr("mlx_tiny.cli.session._FINAL_SAMPLE_TOKENS", 2)
+    monkeypatch.setattr("mlx_tiny.report.picture.draw", lambda *_: None)
+    monkeypatch.setattr("mlx_tiny.cli.results._FINAL_SAMPLE_TOKENS", 2)
     found = list[str]()
 
     def tell(attack: Attack, faults: list[str]) -> None:

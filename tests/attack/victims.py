@@ -195,7 +195,7 @@ def make_victim(name: str, folder: Path) -> Victim:
     place = folder / "place"
     place.mkdir(parents=True)
     with workplace(place), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mlx_tiny.report.report._plot", lambda *_: None)
+        patch.setattr("mlx_tiny.report.picture.draw", lambda *_: None)
         commands = WRITERS[name](place)
     os.rename(place, folder / "whole")
     return Victim(name, folder / "whole", place, commands)

@@ -21,14 +21,14 @@ def place(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture(autouse=True)
 def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs of single tests draw no loss.png, which takes as long as their training."""
-    monkeypatch.setattr("mlx_tiny.report.report._plot", lambda *_: None)
+    monkeypatch.setattr("mlx_tiny.report.picture.draw", lambda *_: None)
 
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run, beside its notes.txt; tests must not change it."""
     with workplace(tmp_path_factory.mktemp("trained")) as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mlx_tiny.report.report._plot", lambda *_: None)
+        patch.setattr("mlx_tiny.report.picture.draw", lambda *_: None)
         write_notes(folder / "notes.txt")
         succeeded(call("train", "--data", "notes.txt", *TINY, "--budget", "9000tok", "--run", "run"))
     return folder / "run"

@@ -25,6 +25,7 @@ from mlx_tiny.cli import session
 from mlx_tiny.cli.display import Display
 from mlx_tiny.cli.header import _budget
 from mlx_tiny.cli.options import SECTIONS, flag_name, shown
+from mlx_tiny.cli.repeat import command_to_repeat
 from mlx_tiny.config.presets import preset_called
 from mlx_tiny.data.tokenizer import load_tokenizer
 from mlx_tiny.data.tokenizers.byte_pair import BytePairTokenizer
@@ -102,6 +103,9 @@ def test_a_budget_of_tokens_is_spent_and_reported(run: Run) -> None:
     # A vocabulary of 512 learned from this text: no token is worse than uniform, and none is certain.
     assert 1 < report["perplexity_per_token"] < 512
     assert {"prepare data", "compile and warm up", "training", "evaluation"} <= report["phases_s"].keys()
+    assert sum(report["phases_s"].values()) == pytest.approx(report["wall_s"])
+    assert all(seconds >= 0 for seconds in report["phases_s"].values())
+    assert report["phases_s"]["other"] < 0.1 * report["wall_s"], "every phase has a name"
     shown = run.finished.results()
     assert shown["bits_per_byte"] == f"{report['bits_per_byte']:.4f}" and shown["run"] == "r"
 
@@ -183,6 +187,7 @@ def test_given_flags_reach_the_saved_configuration(place: Path, monkeypatch: pyt
             "compile": False,
             "counting": False,
             "micro_batches": 3,
+            "measured_bytes": "5000",
         }
         | {"batch_size": 6, "backend": "torch", "implementation": "plain"},
     }
@@ -216,6 +221,9 @@ def test_given_flags_reach_the_saved_configuration(place: Path, monkeypatch: pyt
     monkeypatch.setattr(options, "all_options", lambda: {"idea": options.Option("", valid=lambda *_: None)})
     succeeded(call("train", "--run", "r", *flags))
     assert json.loads((place / "r" / "config.json").read_text())["config"] == values
+    repeated = shlex.split(command_to_repeat(run := RunFolder(place / "r")))
+    succeeded(call(*repeated[1:], "--run", "again"))
+    assert RunFolder(place / "again").config == run.config
 
 
 def test_without_a_name_a_run_is_called_by_the_time(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

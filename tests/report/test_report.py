@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
 import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,29 +15,31 @@ from mlx_tiny.config import ModelConfig
 from mlx_tiny.data.prepared import PreparedCorpus
 from mlx_tiny.machine.state import State
 from mlx_tiny.model.parameters import parameter_count, parameters_by_group, training_flops_per_token
-from mlx_tiny.records import EvaluationRecord, StepRecord, read_sealed
+from mlx_tiny.records import read_sealed
 from mlx_tiny.report import report, texts
+from mlx_tiny.report.picture import NAME as PICTURE
 from mlx_tiny.report.record import Report
 from mlx_tiny.study.law import Expectation
-from mlx_tiny.tools import plots
 from mlx_tiny.training.checkpoint import RunFolder
-from mlx_tiny.training.counted import Counted
+from mlx_tiny.training.counted import Counted, counting_alone
 from mlx_tiny.training.counts import split
 from mlx_tiny.training.outcome import Outcome
+from mlx_tiny.units import format_seconds
 
 STEPS = 12
-SECTIONS = ["Strength", "Cost", "Size", "Time in each phase", "Machine", "Samples"]
+SECTIONS = ["Strength", "Origin", "Cost", "Size", "Time in each phase", "Machine", "Samples"]
 SESSION = report.Session(
+    date="2026-12-01T15:00:00+00:00",
+    command="mlx-tiny train --data 'my | notes.txt'",
     backend="A | B",
     implementations={"attention": "plain"},
     peak_flops_per_s=1e11,
     peak_memory_bytes=123_456_789,
-    prepare_s=0.5,
     samples=["Ann ran.\n\nThe end.", "", "| x |"],
     state_at_start=State("battery at 9 %", None, None),
     other_cores=None,
     expected_memory_bytes=111_000_000,
-    counted=[Counted(0.5, 6, 1000, "")],
+    floors=[],
 )
 
 
@@ -77,7 +76,7 @@ def test_the_numbers_are_the_runs_and_fit_together(ended: Ended) -> None:
     )
     assert built.flops == pytest.approx(STEPS * STEP_TOKENS * training_flops_per_token(model))
     assert built.tokens_per_s == pytest.approx(built.tokens / built.seconds)
-    assert built.phases_s == {"prepare data": 0.5, **ended.outcome.phases}
+    assert built.phases_s == ended.outcome.phases
     assert built.training_flops_per_s == pytest.approx(built.flops / built.phases_s["training"])
     assert built.utilisation == pytest.approx(built.training_flops_per_s / 1e11)
     assert (built.budget, built.samples, built.backend) == ("1536tok", SESSION.samples, SESSION.backend)
@@ -121,7 +120,12 @@ def test_a_known_entropy_gives_floor_and_excess(ended: Ended) -> None:
 
 def test_counting_alone_is_told_beside_the_model(ended: Ended) -> None:
     built = ended.report()
-    assert built.counting_bits_per_byte == 0.5
+    alone = counting_alone(ended.corpus)
+    assert alone is not None and built.counting_bits_per_byte == pytest.approx(alone.bits_per_byte)
+    plain = dataclasses.replace(ended.outcome.evaluation, with_counting_nats=None, counting_nats=None)
+    session = dataclasses.replace(SESSION, floors=[Counted(0.5, 6, 1000, "")])
+    assert ended.report(session, evaluation=plain).counting_bits_per_byte == 0.5
+    assert ended.report(evaluation=plain).counting_bits_per_byte is None
     assert report.summary(built, ended.run.path)["counting_alone"] == f"{built.counting_bits_per_byte:.4f}"
     for strength, weaker in ((9.0, True), (0.1, False)):
         other = dataclasses.replace(built, bits_per_byte=strength)
@@ -202,7 +206,10 @@ def test_theas_text_has_every_section_and_whole_tables(ended: Ended) -> None:
         f"| tokens | 1,536 ({1536 / len(ended.corpus.train):.2f} epochs) in 12 steps |",
         "| peak memory | 123 MB |",
         f"| all parameters | {parameter_count(ended.run.config.model):,} |",
-        "| prepare data | 0.50s |",
+        "| date | 2026-12-01T15:00:00+00:00 |",
+        "| command to repeat it | mlx-tiny train --data 'my \\| notes.txt' |",
+        f"| hash of the training text | {ended.report().training_text} |",
+        f"| in all | {format_seconds(sum(ended.outcome.phases.values()))} |",
         f"| cores | {ended.report().machine.cores} |",
         "| backend | A \\| B |",
         "> Ann ran.\n> \n> The end.\n",
@@ -213,77 +220,27 @@ def test_theas_text_has_every_section_and_whole_tables(ended: Ended) -> None:
     assert all(line.replace("\\|", "").count("|") == 3 for line in tables), "a value breaks its table"
 
 
-def write(ended: Ended, folder: Path) -> Report:
-    """Write the report to `folder`, with the metrics of the run."""
-    run = RunFolder(ended.run.path)
-    run.path = folder
-    shutil.copyfile(ended.run.metrics.path, run.metrics.path)
-    built = ended.report()
-    report.write_report(run, built)
-    return built
-
-
-class StandIn:
-    """Replaces a figure and its axes, and records what is drawn."""
-
-    def __init__(self) -> None:
-        self.lines: dict[str, tuple[list[float], list[float]]] = {}
-
-    def twinx(self) -> StandIn:
-        return self
-
-    def plot(self, x: list[float], y: list[float], *_: Any, label: str, **__: Any) -> None:
-        self.lines[label] = (x, y)
-
-    def set(self, **_: Any) -> None: ...
-    def set_ylabel(self, _: str) -> None: ...
-    def legend(self, **_: Any) -> None: ...
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, StandIn]:
-    """The drawn lines, by file name; works without matplotlib."""
-    found: dict[str, StandIn] = {}
-
-    @contextlib.contextmanager
-    def picture(path: Path, **_: Any) -> Iterator[tuple[StandIn, StandIn]]:
-        found[path.name] = StandIn()
-        yield found[path.name], found[path.name]
-
-    monkeypatch.setattr(plots, "installed", lambda: True)
-    monkeypatch.setattr(plots, "picture", picture)
-    return found
-
-
-def test_with_matplotlib_the_losses_are_drawn_over_the_tokens(
-    ended: Ended, tmp_path: Path, drawn: dict[str, StandIn]
-) -> None:
-    built = write(ended, tmp_path)
-    assert read_sealed(tmp_path / "report.json", Report, "report") == built
-    assert (tmp_path / "report.md").read_text() == report.as_text(built)
-    steps = [record for record in ended.run.metrics.read() if isinstance(record, StepRecord)]
-    checks = [record for record in ended.run.metrics.read() if isinstance(record, EvaluationRecord)]
-    assert checks and drawn["loss.png"].lines == {
-        "training loss": ([STEP_TOKENS * step for step in range(1, STEPS + 1)], [record.loss for record in steps]),
-        "validation": ([r.tokens for r in checks], [r.validation_bits_per_byte for r in checks]),
-    }
-
-
-def test_a_run_without_steps_is_not_drawn(ended: Ended, tmp_path: Path, drawn: dict[str, StandIn]) -> None:
+def test_report_json_is_written_when_all_else_is(ended: Ended, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resumed run takes it for a sign that nothing is missing."""
     run = RunFolder(ended.run.path)
     run.path = tmp_path
-    report.write_report(run, ended.report())
-    assert not drawn and {path.name for path in tmp_path.iterdir()} == {"report.json", "report.md"}
+    report.write_report(run, built := ended.report())
+    assert read_sealed(tmp_path / "report.json", Report, "report") == built
+    assert (tmp_path / "report.md").read_text() == report.as_text(built)
+    seen: list[list[str]] = []
+    monkeypatch.setattr(report, "write_sealed", lambda path, _: seen.append(sorted(os.listdir(path.parent))))
+    (tmp_path / "report.json").unlink()
+    (tmp_path / PICTURE).touch()
+    report.write_report(run, built)
+    assert seen == [[PICTURE, "report.md"]]
+    assert f"({PICTURE})" in (tmp_path / "report.md").read_text() and PICTURE not in report.as_text(built)
 
 
-def test_report_json_is_written_when_all_else_is(
-    ended: Ended, tmp_path: Path, drawn: dict[str, StandIn], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A resumed run takes it for a sign that nothing is missing."""
-    seen: list[set[str]] = []
-    monkeypatch.setattr(report, "write_sealed", lambda path, _: seen.append({*drawn, *os.listdir(path.parent)}))
-    write(ended, tmp_path)
-    assert [sorted(names) for names in seen] == [["loss.png", "metrics.jsonl", "report.md"]]
+def test_phases_of_earlier_sessions_are_told_apart(ended: Ended) -> None:
+    built = dataclasses.replace(ended.report(), phases_s={"training": 30.0, "the report": 10.0}, wall_s=25.0)
+    text = report.as_text(built)
+    assert "| training | 30.0s (75%) |" in text and "| in all | 40.0s |\n| in the last session | 25.0s |" in text
+    assert "last session" not in report.as_text(dataclasses.replace(built, wall_s=40.0))
 
 
 def test_what_was_expected_is_told_beside_what_was_reached(ended: Ended, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,7 +54,7 @@ VARIANTS = {
 """Flags of runs that are different in what their lives do."""
 CLOCKED = {
     *("seconds", "tokens_per_s", "training_flops_per_s", "peak_flops_per_s", "utilisation", "peak_memory_bytes"),
-    *("phases_s", "machine", "state_at_start", "seal"),
+    *("phases_s", "machine", "state_at_start", "seal", "date", "command", "wall_s"),
 }
 """Fields of a report that depend on the clock and on the state of the machine."""
 
