@@ -7,7 +7,7 @@ from typing import Any
 
 from mlx_tiny.data.documents import SEPARATOR
 from mlx_tiny.data.tokenizer import Tokenizer
-from mlx_tiny.data.tokenizers.byte_pair import LONGEST_WORD, BytePairTokenizer
+from mlx_tiny.data.tokenizers.byte_pair import LONGEST_WORD, META_SPACE, BytePairTokenizer
 from mlx_tiny.data.tokenizers.characters import ByteTokenizer, CharacterTokenizer
 from mlx_tiny.data.tokenizers.pieces import marker_text
 from mlx_tiny.errors import TinyError
@@ -119,7 +119,6 @@ def _described(tokenizer: Tokenizer, chat: bool) -> dict[str, Any]:
         added = [_added(tokenizer.bos, BOS_NAME, True), *added]
     spells = spells_bytes(tokenizer)
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
-    in_bytes = {"type": "Sequence", "decoders": [{"type": "ByteFallback"}, {"type": "Fuse"}]}
     return {
         "version": "1.0",
         "truncation": None,
@@ -128,7 +127,7 @@ def _described(tokenizer: Tokenizer, chat: bool) -> dict[str, Any]:
         "normalizer": None,
         "pre_tokenizer": byte_level if spells else _words() if isinstance(tokenizer, BytePairTokenizer) else None,
         "post_processor": _after_bos(tokenizer.bos),
-        "decoder": byte_level if spells else in_bytes,
+        "decoder": {"type": "Sequence", "decoders": [byte_level] if spells else _from_bytes(names)},
         "model": {
             "type": "BPE",
             "dropout": None,
@@ -142,6 +141,18 @@ def _described(tokenizer: Tokenizer, chat: bool) -> dict[str, Any]:
             "merges": _merges(tokenizer),
         },
     }
+
+
+def _from_bytes(names: list[str]) -> list[dict[str, Any]]:
+    """Decoders for the kinds of tokenizers that spell in bytes what is no token.
+
+    The first one changes nothing, but only with it mlx-lm puts characters together from bytes while it writes; a lone
+    ByteLevel, for the kind `bytes`, would make it leave a first space out.
+    """
+    decoders = [{"type": "ByteFallback"}, {"type": "Fuse"}]
+    if any(META_SPACE in name for name in names) or sum(name.startswith("<0x") for name in names) > 256:
+        return decoders  # mlx-lm would take the character for a space, and a piece for a byte
+    return [{"type": "Replace", "pattern": {"String": META_SPACE}, "content": " "}, *decoders]
 
 
 def _added(index: int, text: str, special: bool) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +104,17 @@ def test_every_text_has_the_same_ids_and_is_decoded(loaded: Loaded, name: str, t
         assert ids(tokenizer.encode(text)) == [ours.bos, *expected], program
         assert ids(tokenizer.encode(text, add_special_tokens=False)) == expected, program
         assert tokenizer.decode(expected, skip_special_tokens=False) == text, program
+    shown = text if name.startswith("bytes") else text.replace("\u2581", " ")  # mlx-lm's way to write spaces
+    assert "".join(written(theirs["mlx-lm"].detokenizer, expected)) == shown
+
+
+def written(detokenizer: Any, tokens: list[int]) -> Iterator[str]:
+    """The text of tokens, as mlx-lm writes it while they are generated."""
+    for token in tokens:
+        detokenizer.add_token(token)
+        yield detokenizer.last_segment
+    detokenizer.finalize()
+    yield detokenizer.last_segment
 
 
 @pytest.mark.parametrize("kind", ["bpe", "bytes", "characters"])
