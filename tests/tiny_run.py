@@ -132,12 +132,13 @@ class Recorder:
         self.steps: list[StepRecord] = []
         self.evaluations: list[EvaluationRecord] = []
         self.samples: list[tuple[float, str]] = []
+        self.waits: list[tuple[str, Callable[[], str]]] = []
 
     def message(self, text: str) -> None:
         self.messages.append(text)
 
-    def wait(self, what: str) -> None:
-        pass
+    def wait(self, what: str, detail: Callable[[], str] = str) -> None:
+        self.waits.append((what, detail))
 
     def step(self, record: StepRecord) -> None:
         self.steps.append(record)

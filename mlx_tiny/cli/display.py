@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import textwrap
 import time
+from collections.abc import Callable
 from typing import Any
 
 from tqdm import tqdm
@@ -52,10 +53,10 @@ class Display:
         self._last_line = (-1.0, 0.0)
         self._waiting: Waiting | None = None
 
-    def wait(self, what: str) -> None:
-        """Show that something takes long, until the next step or the end."""
+    def wait(self, what: str, detail: Callable[[], str] = str) -> None:
+        """Show that something takes long, until the next step or the end; `detail` says how far it is."""
         self.close()
-        self._waiting = Waiting(what)
+        self._waiting = Waiting(what, detail)
 
     def message(self, text: str) -> None:
         """One line, above the bar where there is one."""

@@ -20,6 +20,8 @@ from mlx_tiny.units import format_count
 NAME = "loss.png"
 _MOST_SETTINGS, _MOST_CHARACTERS = 6, 100
 """In the title."""
+_SMOOTH = 40
+"""Points of the smoothed losses."""
 _LOUD_SHARE = 0.97
 """Of the training losses; the highest others, at the beginning, may lie above the picture."""
 
@@ -36,15 +38,15 @@ def draw(run: RunFolder, report: Report) -> None:
 
 
 def _draw(axes: Any, curves: Curves, report: Report) -> None:
-    raw, smooth, checks = curves.training, curves.training.smoothed(), curves.validation
+    raw, smooth, checks = curves.training, curves.training.smoothed(_SMOOTH), curves.validation
     axes.plot(*_points(raw), color="0.8", linewidth=0.7, label="training, each step")
     axes.plot(*_points(smooth), color="black", linewidth=1.6, label="training, smoothed")
     axes.plot(*_points(checks), "o--", color="tab:blue", markersize=5, label="validation")
-    end = report.tokens, report.bits_per_byte
+    end = curves.result["tokens"], report.bits_per_byte
     axes.annotate(f"{end[1]:.3f}", end, textcoords="offset points", xytext=(-4, 8), ha="right", color="tab:blue")
     if report.with_counting_bits_per_byte is not None:
         mixed = report.with_counting_bits_per_byte
-        axes.plot([report.tokens], [mixed], "D", color="tab:red", label=f"model and counting, {mixed:.3f}")
+        axes.plot([end[0]], [mixed], "D", color="tab:red", label=f"model and counting, {mixed:.3f}")
     for value, name, style in (
         (report.counting_bits_per_byte, "counting alone", "-."),
         (report.entropy_floor_bits_per_byte, "entropy of the text", ":"),
@@ -53,6 +55,7 @@ def _draw(axes: Any, curves: Curves, report: Report) -> None:
             axes.axhline(value, color="0.35", linestyle=style, label=f"{name}, {value:.3f}")
     highest = max(float(np.quantile(raw.values, _LOUD_SHARE)), *checks.values.tolist())
     axes.set(xlabel="tokens", ylabel="bits per byte", xlim=(0, None), ylim=(0, 1.1 * highest))
+    axes.xaxis.set_major_formatter(lambda tokens, _: format_count(tokens))
     axes.set_title(_title(report), fontsize=9)
     axes.grid(visible=True, color="0.9")
     axes.legend(fontsize=8)

@@ -103,11 +103,19 @@ class Backend(Protocol):
 
 
 def evaluate_text(
-    backend: Backend, state: Any, text: PreparedCorpus, limit_tokens: int | None, mixed: Mixed | None = None
+    backend: Backend,
+    state: Any,
+    text: PreparedCorpus,
+    limit_tokens: int | None,
+    mixed: Mixed | None = None,
+    done: Callable[[int], None] = lambda _: None,
 ) -> Evaluation:
     """Strength on the validation text, or on about so many tokens from its beginning; also with counting if given.
 
     Where nothing is held out, counting knows the text by heart, and the strength with it would say nothing.
+
+    Args:
+        done: called with the number of tokens that have been evaluated since the last call.
     """
     parts: Iterable[tuple[Floats, ...]]
     if mixed is not None and not text.record.found.trained_on_validation:
@@ -115,7 +123,11 @@ def evaluate_text(
         parts = all_nats(mixed, text.valid, said)
     else:
         parts = ((part,) for part in backend.token_nats(state, text.valid, limit_tokens))
-    nats, *counted = (np.concatenate(values) for values in zip(*parts, strict=True))
+    gathered = []
+    for part in parts:
+        gathered.append(part)
+        done(len(part[0]))
+    nats, *counted = (np.concatenate(values) for values in zip(*gathered, strict=True))
     require_finite(bool(np.isfinite(nats).all()))
     totals: list[float | None] = [float(values.sum()) for values in counted] or [None, None]
     return Evaluation(

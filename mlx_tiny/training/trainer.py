@@ -29,11 +29,11 @@ from mlx_tiny.training.device_errors import device_errors_explained
 from mlx_tiny.training.documents import save_documents
 from mlx_tiny.training.evaluate import Evaluation, combined, documents_of_run
 from mlx_tiny.training.growth import batch_at, stages
-from mlx_tiny.training.listener import Listener, Unhurried
+from mlx_tiny.training.listener import Amount, Listener, Unhurried
 from mlx_tiny.training.outcome import Outcome
 from mlx_tiny.training.pauses import EVALUATED_FASTER, SAMPLE_TOKENS, Pauses, estimated_s
 from mlx_tiny.training.phases import COMPILING, Phases
-from mlx_tiny.training.watch import Diverged, LossWatch
+from mlx_tiny.training.watch import Diverged, LossWatch, explained_divergence
 
 # Steps that are started before the loss of the first one is read, so that the device need not wait for the host.
 _PIPELINE_DEPTH = 2
@@ -133,7 +133,7 @@ class Trainer:
                 return self._finish()
             except Diverged as error:
                 self.backend.synchronize()  # work that failed leaves any numbers behind
-                raise self._explained(error) from None
+                raise explained_divergence(error, self.config, self.run.checkpoint("last").exists()) from None
 
     def _warm_up(self) -> None:
         """Run one step of each shape and drop its result, so that compilation does not count as training."""
@@ -263,11 +263,14 @@ class Trainer:
     ) -> tuple[Evaluation, tuple[Evaluation, ...]]:
         """Strength on the whole data, and on each of its texts, which have their shares of a limit."""
         parts, context = self.corpus.parts, self.config.model.context
+        done = Amount(sum(len(part.corpus.valid) - 1 for part in parts))
+        if limit_tokens is None:
+            self.listener.wait("the final evaluation", done)
         with self._pause("evaluation" if limit_tokens else "final evaluation"):
             limits = [limit_tokens and max(context, round(part.share * limit_tokens)) for part in parts]
             found = self.interruption.surely(
                 lambda: tuple(
-                    evaluate_text(self.backend, state, part.corpus, limit, mixed)
+                    evaluate_text(self.backend, state, part.corpus, limit, mixed, done.add)
                     for part, limit in zip(parts, limits, strict=True)
                 )
             )
@@ -310,7 +313,7 @@ class Trainer:
 
     def _finish(self) -> Outcome:
         fitted = self._fit_in_time()
-        self.listener.wait("the final evaluation")
+        self.listener.wait("the last checkpoint")
         self._ended = not self.interruption.requested
         progress = self._checkpoint("last")
         state, source, step = self.state, "last", progress.step
@@ -371,16 +374,6 @@ class Trainer:
         except TinyError as error:
             self.listener.message(f"the last weights are kept, although earlier ones were better: {error.failed}")
             return last, "last", self.step_number
-
-    def _explained(self, error: Diverged) -> TinyError:
-        c = self.config.optimizer
-        good = self.run.checkpoint("last").exists()
-        kept = "The last good checkpoint is kept" if good else "No checkpoint had been written yet"
-        return TinyError(
-            f"{error.failed}. {kept}",
-            remedy=f"Start again with lower rates (--matrix-rate is {c.matrix_rate:g}, --embedding-rate "
-            f"{c.embedding_rate:g}, --head-rate {c.head_rate:g}), a longer --warmup, or --clip-norm 1",
-        )
 
     @contextlib.contextmanager
     def _pause(self, name: str) -> Iterator[None]:

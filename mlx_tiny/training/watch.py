@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from mlx_tiny.config import RunConfig
 from mlx_tiny.errors import TinyError
 
 # The decay of a running mean over about 20 steps, and how far this mean may rise above its lowest value. In our studies
@@ -45,3 +46,18 @@ class LossWatch:
                 f"The loss is diverging: at step {step} its running mean is {self.mean:.2f} nats, "
                 f"{self.mean - self.lowest:.2f} above its lowest point"
             )
+
+
+def explained_divergence(error: Diverged, config: RunConfig, saved: bool) -> TinyError:
+    """The error for a user.
+
+    Args:
+        saved: whether there is a checkpoint from before.
+    """
+    c = config.optimizer
+    good = "The last good checkpoint is kept" if saved else "No checkpoint had been written yet"
+    return TinyError(
+        f"{error.failed}. {good}",
+        remedy=f"Start again with lower rates (--matrix-rate is {c.matrix_rate:g}, --embedding-rate "
+        f"{c.embedding_rate:g}, --head-rate {c.head_rate:g}), a longer --warmup, or --clip-norm 1",
+    )

@@ -38,6 +38,10 @@ class StandIn:
     def axhline(self, height: float, *, label: str, **_: Any) -> None:
         self.heights[label.partition(",")[0]] = height
 
+    @property
+    def xaxis(self) -> StandIn:
+        return self
+
     def set(self, **settings: Any) -> None:
         self.settings |= settings
 

@@ -345,7 +345,8 @@ def test_a_budget_below_one_step_takes_one(tmp_path: Path) -> None:
 
 def test_each_phase_is_timed(tmp_path: Path) -> None:
     began = time.monotonic()
-    _, outcome, _ = train_whole(tmp_path / "run", tiny_config(tmp_path, samples=1))
+    _, outcome, recorder = train_whole(tmp_path / "run", tiny_config(tmp_path, samples=1))
+    assert [detail() for what, detail in recorder.waits if what == "the final evaluation"] == ["100%"]
     expected = {"compile and warm up", "data", "training", "evaluation", "checkpoints", "samples", "final evaluation"}
     expected |= {"counting", "gate"}
     assert outcome.phases.keys() - {"gaps"} == expected  # on a busy machine there are gaps
