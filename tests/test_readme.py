@@ -110,6 +110,8 @@ def made_small(arguments: Command, tokens: int) -> Command:
         return ["tiny" if word == "mini" else word for word in arguments] + ["--seconds", "0.01", *small]
     if arguments[0] == "study":
         return [*arguments, "--seeds", "1", "--budget", f"{tokens}tok", *SMALL]
+    if arguments[0] == "serve":
+        return [*arguments, "--help"]  # it goes on until it is interrupted, as tests/export/test_serving.py does
     if arguments[0] != "train":
         return arguments
     arguments = ["stories" if word == "tinystories" else word for word in arguments]

@@ -30,6 +30,7 @@ COMMANDS = {
     "predict": "Show the likeliest next items of histories, or the next pieces of texts.",
     "score": "Show how likely each document or history is to a trained model.",
     "export": "Write a trained model for transformers, mlx-lm or llama.cpp.",
+    "serve": "Serve a trained model to programs on this machine, with a page to talk to it.",
     "runs": "List runs: how strong each is, its cost and its state.",
     "compare": "Compare runs, and tell whether their difference is more than noise.",
     "validate": "Check this machine's results against a PyTorch reference.",
