@@ -119,9 +119,12 @@ class StoryGrammar(Language):
             raise TinyError("The dependency of the stories is out of range", expected="0 to 3", got=repr(dependency))
         self.scale, self.dependency = scale, dependency
         self.plots = tuple(PLOTS)[: share(scale, len(PLOTS))]
-        programs = compile_plots(self.plots, scale, dependency)
-        arms = [Alternative(program) for program in programs.values()]
-        super().__init__((Choice(arms, [1] * len(arms), "plot"),))
+
+    @functools.cached_property
+    def program(self) -> Program:  # type: ignore[override]
+        """Compiled for the first story, so that text that is prepared already need not wait for it."""
+        arms = [Alternative(program) for program in compile_plots(self.plots, self.scale, self.dependency).values()]
+        return (Choice(arms, [1] * len(arms), "plot"),)
 
     def plot(self, derivation: Derivation) -> str:
         """Name of the plot of a story, which is its first choice."""
