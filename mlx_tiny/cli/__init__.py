@@ -19,26 +19,35 @@ from mlx_tiny.tools import laps
 from mlx_tiny.tools.signals import Interruption
 from mlx_tiny.training.device_errors import DeviceError, device_error
 
-# Command -> its line in `mlx-tiny --help`. The lines are here so that help need not import the commands.
-COMMANDS = {
-    "train": "Train a small language model, and report how good it is.",
-    "plan": "Show which size is the strongest within a budget, before training.",
-    "generate": "Write text with a trained model.",
-    "data": "Show how your own text becomes documents and tokens.",
-    "report": "Show the report of a run, or write a page that compares several.",
-    "eval": "Measure a trained model on any text, in bits per byte.",
-    "predict": "Show the likeliest next items of histories, or the next pieces of texts.",
-    "score": "Show how likely each document or history is to a trained model.",
-    "export": "Write a trained model for transformers, mlx-lm or llama.cpp.",
-    "serve": "Serve a trained model to programs on this machine, with a page to talk to it.",
-    "runs": "List runs: how strong each is, its cost and its state.",
-    "compare": "Compare runs, and tell whether their difference is more than noise.",
-    "validate": "Check this machine's results against a PyTorch reference.",
-    "bench": "Measure the speed of training and generation, also of PyTorch.",
-    "study": "Compare ways to train by several runs each, with p-values.",
-    "profile": "Show where the time of a training step goes.",
-    "info": "Show this machine, versions, presets and the cache.",
+# The lines of `mlx-tiny --help` are here so that it need not import the commands.
+_GROUPS = {
+    "Train": {
+        "train": "Train a small language model, and report how good it is.",
+        "plan": "Show which size is the strongest within a budget, before training.",
+        "data": "Show how your own text becomes documents and tokens.",
+    },
+    "Use a model": {
+        "generate": "Write text with a trained model.",
+        "predict": "Show the likeliest next items of histories, or the next pieces of texts.",
+        "score": "Show how likely each document or history is to a trained model.",
+        "export": "Write a trained model for transformers, mlx-lm or llama.cpp.",
+        "serve": "Serve a trained model to programs on this machine, with a page to talk to it.",
+    },
+    "Look at runs": {
+        "runs": "List runs: how strong each is, its cost and its state.",
+        "compare": "Compare runs, and tell whether their difference is more than noise.",
+        "report": "Show the report of a run, or write a page that compares several.",
+        "eval": "Measure a trained model on any text, in bits per byte.",
+    },
+    "Check and measure": {
+        "validate": "Check this machine's results against a PyTorch reference.",
+        "study": "Compare ways to train by several runs each, with p-values.",
+        "bench": "Measure the speed of training and generation, also of PyTorch.",
+        "profile": "Show where the time of a training step goes.",
+        "info": "Show this machine, versions, presets and the cache.",
+    },
 }
+COMMANDS = {name: line for commands in _GROUPS.values() for name, line in commands.items()}
 
 
 class _LazyGroup(click.Group):
@@ -56,8 +65,10 @@ class _LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        width = max(map(len, COMMANDS))
+        for heading, commands in _GROUPS.items():
+            with formatter.section(heading):
+                formatter.write_dl([(name.ljust(width), line) for name, line in commands.items()])
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
