@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from xml.etree.ElementTree import Element
 
 from mlx_tiny.errors import TinyError
-from mlx_tiny.report.comparing import compare
+from mlx_tiny.report.comparing import ComparedRuns, compare
 from mlx_tiny.report.markup import Content, element
 from mlx_tiny.report.record import Report
 from mlx_tiny.report.shown import Runs, key
@@ -21,7 +21,11 @@ _WORDS = {COUNTING: "With counting", PLAIN: "The model alone"}
 
 def answers(runs: Runs) -> Answers:
     """The questions and answers about one run, or about several."""
-    return {**(_of_one(runs[0].report) if len(runs) == 1 else _of_several(runs)), "What did it cost?": _costs(runs)}
+    return {
+        **(_of_one(runs[0].report) if len(runs) == 1 else _of_several(runs)),
+        "What did it cost?": _costs(runs),
+        "How do I repeat it?": [element("a", "By the command below", href="#repeat")],
+    }
 
 
 def _of_several(runs: Runs) -> Answers:
@@ -31,14 +35,42 @@ def _of_several(runs: Runs) -> Answers:
         return {"Which is better?": [_strong("They cannot be compared."), f"{error}"]}
     rows = sorted(found.comparisons, key=lambda row: row.measure != COUNTING)
     others = [row for row in rows if row.arm != found.sides[0].name]
-    noise: list[Content] = [_strong(_lead(others)), *(row.verdict for row in others)]
-    beside = ", ".join(found.beside)
-    noise.append(f"Taken too, as they lie beside and differ in the seed only: {beside}." if beside else None)
     return {
         "Which is better?": list(_ranked(rows)),
         "By how much?": [_difference(row, _first(rows, row.measure)) for row in others],
-        "Is it noise?": [*noise, *(f"{doubt[:1].upper()}{doubt[1:]}." for doubt in found.doubts)],
+        "Is it noise?": list(_noise(found, others)),
     }
+
+
+def _noise(found: ComparedRuns, others: Sequence[Comparison]) -> Iterator[Content]:
+    of_text = sorted(found.noise_of_text, key=lambda noise: noise.measure != COUNTING)
+    for measure in dict.fromkeys(noise.measure for noise in of_text):
+        texts = [noise.interval for noise in of_text if noise.measure == measure]
+        seeds = [row.p_value for row in others if row.measure == measure]
+        yield _strong(f"{_WORDS[measure]}: {_lead(texts, [] if found.noise_of_seeds else seeds)}")
+    yield from [found.noise_of_seeds] if found.noise_of_seeds else [row.verdict for row in others]
+    yield from (noise.verdict for noise in of_text)
+    if found.beside:
+        yield f"Taken too, as they lie beside and differ in the seed only: {', '.join(found.beside)}."
+    yield from (f"{doubt[:1].upper()}{doubt[1:]}." for doubt in found.doubts)
+
+
+def _lead(texts: Sequence[tuple[float, float] | None], seeds: Sequence[float | None]) -> str:
+    """The shortest answer to whether differences are noise.
+
+    Args:
+        texts: the interval of each difference over other texts.
+        seeds: the p-value of each over other seeds; none where that is not known.
+    """
+    if not any(texts):
+        return "that is not known"
+    of_text = {interval is None or interval[0] <= 0 <= interval[1] for interval in texts}
+    of_seeds = {value is None or value >= SIGNIFICANT for value in seeds}
+    if of_text == {True} or of_seeds == {True}:
+        return "it may be"
+    if of_text == {False} and of_seeds == {False}:
+        return "no"
+    return "not of the text; of the seed it is not known" if of_text == {False} and not of_seeds else "of some"
 
 
 def _ranked(rows: Sequence[Comparison]) -> Iterator[Content]:
@@ -47,7 +79,10 @@ def _ranked(rows: Sequence[Comparison]) -> Iterator[Content]:
         ranked = sorted((row for row in rows if row.measure == measure), key=_bits)
         bits = [f"{_bits(row):.4f}" for row in ranked]
         best = f"only {ranked[0].arm}" if len(ranked) == 1 else "none" if bits[0] == bits[1] else ranked[0].arm
-        listed = ", ".join(f"{row.arm} {value}" for row, value in zip(ranked, bits, strict=True))
+        listed = ", ".join(
+            f"{row.arm} {value}{f' in {row.seeds} seeds' * (row.seeds > 1)}"
+            for row, value in zip(ranked, bits, strict=True)
+        )
         yield element("span", _strong(f"{_WORDS[measure]}: {best}"), f" ({listed} bits per byte)")
 
 
@@ -64,23 +99,14 @@ def _difference(row: Comparison, first: Comparison) -> Content:
     """By the pairs of equal seeds, or of the means where there are none."""
     difference = _bits(row) - _bits(first) if row.difference is None else row.difference.mean
     relative = difference / _bits(first) if row.relative is None else row.relative
+    pairs = f", {row.difference.count} pairs of seeds" if row.difference and row.difference.count > 1 else ""
     size = f"{abs(difference):.4f}"
     side = "as strong as" if not float(size) else "stronger than" if difference < 0 else "weaker than"
     return element(
         "span",
         _strong(f"{size} bits per byte ({abs(relative):.1%})"),
-        f" {row.arm} is {side} {first.arm} ({_WORDS[row.measure].lower()})",
+        f" {row.arm} is {side} {first.arm} ({_WORDS[row.measure].lower()}{pairs})",
     )
-
-
-def _lead(others: Sequence[Comparison]) -> str:
-    """The shortest answer to whether differences are noise."""
-    known = [row.p_value for row in others if row.p_value is not None]
-    if not known:
-        return "That cannot be known from one run of each."
-    if len(known) == len(others) and max(known) < SIGNIFICANT:
-        return "No."
-    return "It may be." if min(known) >= SIGNIFICANT else "Of some."
 
 
 def _of_one(report: Report) -> Answers:

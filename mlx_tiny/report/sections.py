@@ -35,13 +35,20 @@ def in_short(runs: Runs) -> Element:
         for run in runs
         for note in run.notes
     ]
-    table_ = side_by_side(runs, "Strength")
+    tables = [side_by_side(runs, "Strength")]
+    if any("Texts" in tables_of(run.report) for run in runs):
+        tables += [element("h3", "On each text"), side_by_side(runs, "Texts")]
     return section(
         "short",
         "In short",
         element("dl", *cards, class_="answers"),
         *notes,
-        element("div", element("div", legend(runs), _intervals([run.report for run in runs])), table_, class_="pair"),
+        element(
+            "div",
+            element("div", legend(runs), _intervals([run.report for run in runs])),
+            element("div", *tables),
+            class_="pair",
+        ),
     )
 
 
@@ -63,6 +70,8 @@ def _intervals(reports: Sequence[Report]) -> Element:
     views: dict[str, Sequence[drawings.Interval]] = {"mixed with counting": mixed, "the model alone": alone}
     caption = "Each mark is the result of a run"
     caption += ", the line behind it its 95 % interval over texts like this." if any(row[1] for row in alone) else "."
+    if len(reports) > 1:
+        caption += " They may overlap where a difference is no noise of the text, as all runs read the same text."
     drawn = {
         title: figure(
             drawings.intervals(title.split()[-1], rows, hollow=rows is mixed), f"Bits per byte, {title}", caption
@@ -243,6 +252,29 @@ def _heading(runs: Runs) -> list[Content]:
     return ["", *(key(number, run) for number, run in enumerate(runs))] if len(runs) > 1 else [""]
 
 
+def repeat(runs: Runs) -> Element:
+    """How each run came about, and how to make it again."""
+    parts = list[Content]()
+    for number, run in enumerate(runs):
+        parts.append(element("h3", key(number, run)) if len(runs) > 1 else None)
+        command = run.report.command
+        said = element("pre", element("code", command), tabindex="0") if command else None
+        parts.append(said if said is not None else element("p", "An older version has not kept the command."))
+    rows = [
+        {name: row for name, row in tables_of(run.report)["Origin"].items() if row != run.report.command}
+        for run in runs
+    ]
+    return section(
+        "repeat",
+        "How to repeat it",
+        *parts,
+        element("h3", "Where it came from"),
+        columns(runs, rows),
+        element("h3", "The machine"),
+        side_by_side(runs, "Machine"),
+    )
+
+
 def words(runs: Runs) -> Element:
     """What the words of the page mean."""
     meanings = {
@@ -270,6 +302,7 @@ ALL: tuple[Callable[[Runs], Element | None], ...] = (
     surprise,
     cost,
     size,
+    repeat,
     words,
 )
 """The parts of the page, in their order; a part may have nothing to say."""

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from mlx_tiny.records import write_sealed
-from mlx_tiny.report import page, surprise
+from mlx_tiny.report import answers, page, surprise
 from mlx_tiny.report.curves import Curves
 from mlx_tiny.report.report import read_report
 from mlx_tiny.tools import plots
@@ -115,8 +115,28 @@ def test_two_runs_are_compared(trained: Path) -> None:
     assert f"(better {0.9 * strength:.4f}, run {strength:.4f} bits per byte)" in words["span"]
     assert f"{0.1 * strength:.4f} bits per byte (10.0%)" in words["strong"]
     assert "better is stronger than run" in words["span"] and "better is as strong as run" in words["span"]
-    assert "cannot be known" in words["strong"] and "only pair" in words["dd"]
+    # Of each document, the copy needs the same bits, so that the text tells no difference; there is one seed.
+    assert "With counting: it may be" in words["strong"] and "--seed 1" in words["dd"]
     assert "head-rate" in words["th"] and "0.125" in words["td"]
+
+
+def test_noise_is_told_in_few_words() -> None:
+    apart, around = (0.1, 0.2), (-0.1, 0.2)
+    assert answers._lead([apart, apart], []) == "not of the text; of the seed it is not known"
+    assert answers._lead([apart, apart], [0.001, 0.002]) == "no"
+    assert answers._lead([apart, around], [0.001, 0.002]) == answers._lead([apart], [0.5, 0.001]) == "of some"
+    assert answers._lead([around], []) == answers._lead([apart], [0.5]) == answers._lead([apart], [None]) == "it may be"
+    assert answers._lead([None], []) == "that is not known"
+
+
+def test_the_command_of_each_run_is_told(trained: Path) -> None:
+    other = reported(trained, "other", command="mlx-tiny train --data 'a b'")
+    read = Read(written(trained, other))
+    assert (
+        "mlx-tiny train --data 'a b'" in read.words["code"]
+        and read_report(RunFolder(trained)).command in read.words["code"]
+    )
+    assert "repeat" in read.named("id")
 
 
 def test_runs_of_other_texts_are_shown_but_not_compared(trained: Path) -> None:
