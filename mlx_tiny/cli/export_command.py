@@ -83,8 +83,7 @@ def write(
         say(remark)
     comparisons: list[Comparison] = []
     if check:
-        with Waiting("loading the export in other programs"):
-            comparisons = compare(loaded, target, path, say)
+        comparisons = compare(loaded, target, path, say, Waiting)
         for line in table(comparisons) if comparisons else ():
             say(line)
     require_equal(comparisons, path)

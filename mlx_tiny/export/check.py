@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,11 +95,18 @@ class Comparison:
             yield f"the likeliest token after {self.greedy_equal} is another"
 
 
-def compare(export: Export, target: str, path: Path, tell: Callable[[str], None]) -> list[Comparison]:
+def compare(
+    export: Export,
+    target: str,
+    path: Path,
+    tell: Callable[[str], None],
+    waiting: Callable[[str], AbstractContextManager[object]] = contextlib.nullcontext,
+) -> list[Comparison]:
     """Load the export at `path` in every installed program that can read it.
 
     Args:
         tell: called with lines about what is not compared, and about the text.
+        waiting: makes the context of each phase from its name.
 
     Raises:
         CheckFailed: a program cannot load it, or cannot compute with it.
@@ -110,19 +119,21 @@ def compare(export: Export, target: str, path: Path, tell: Callable[[str], None]
             names.append(name)
     if not names:
         return []
-    texts, kind = _texts(export)
-    questions, stream, text_bytes = _questions(export, texts)
-    if target == "gguf":
-        sure = [text for text in texts if not changes(export.model.tokenizer, text)]
-        questions = dataclasses.replace(questions, texts=sure)
-    tell(f"compared on {text_bytes:,} bytes of {kind}")
-    own = _own_answers(export, questions, stream, text_bytes)
-    return [
-        _comparison(
-            export, questions, own, _answers(name, path, questions), text_bytes, exact=export.dtype == "float32"
-        )
-        for name in names
-    ]
+    with waiting("what the model itself computes"):
+        texts, kind = _texts(export)
+        questions, stream, text_bytes = _questions(export, texts)
+        if target == "gguf":
+            sure = [text for text in texts if not changes(export.model.tokenizer, text)]
+            questions = dataclasses.replace(questions, texts=sure)
+        own = _own_answers(export, questions, stream, text_bytes)
+    bits = own.nats / math.log(2) / text_bytes
+    tell(f"compared on {text_bytes:,} bytes of {kind}; the model itself has {bits:.6f} bits per byte")
+    found = []
+    for name in names:
+        with waiting(f"loading the export in {name}"):
+            other = _answers(name, path, questions)
+        found.append(_comparison(export, questions, own, other, text_bytes, exact=export.dtype == "float32"))
+    return found
 
 
 def require_equal(comparisons: Sequence[Comparison], path: Path) -> None:
@@ -142,7 +153,6 @@ def table(comparisons: Sequence[Comparison]) -> Iterator[str]:
         Column[Comparison]("logits", lambda row: f"{row.logit_difference:.1e}", "largest difference to the model"),
         Column[Comparison]("tokens", _greedy_cell, "likeliest tokens in a row that are the same, of all compared"),
         Column[Comparison]("bits per byte", lambda row: f"{row.bits_per_byte:.6f}"),
-        Column[Comparison]("model's", lambda row: f"{row.own_bits_per_byte:.6f}", "bits per byte of the model itself"),
         Column[Comparison](
             "texts", lambda row: f"{row.texts_equal}/{row.texts}", "documents that become the same tokens"
         ),

@@ -9,11 +9,13 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_tiny.export.questions import Answers, Questions, likelihoods
+from mlx_tiny.linux.blas import use_fast_blas
 
 
 def answers(path: str, questions: Questions) -> Iterator[Answers]:
     """The answers, as the only value."""
     os.environ["HF_HUB_OFFLINE"] = "1"
+    use_fast_blas()
     import mlx_lm
     from mlx_lm.generate import generate_step
 
