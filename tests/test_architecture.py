@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from mlx_tiny.config import RunConfig
+from mlx_tiny.export.custom import CODE
 from mlx_tiny.training.step import TrainingStep
 
 ROOT = Path(__file__).parents[1]
@@ -51,7 +52,7 @@ LAZY = {
 }
 """Heavy or optional packages: imported inside functions, so that a command pays for what it uses."""
 LAZY_EXCEPTIONS = {"reference": {"torch"}, "validate": {"torch"}}
-COPIED = ("export/custom/mlx_lm_model.py", "export/custom/modeling_mlx_tiny.py")
+COPIED = tuple(f"export/custom/{name}" for name in CODE)
 """Written beside exported models; other programs import them."""
 WITHOUT_TORCH = ("validate/__init__.py", "validate/kernels.py", "validate/table.py")
 """What `mlx-tiny validate --kernels` loads, which needs no PyTorch."""

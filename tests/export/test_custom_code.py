@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -68,13 +69,21 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return config, folder
 
 
-@pytest.fixture(scope="module")
-def in_transformers(case: tuple[ModelConfig, Path], tmp_path_factory: pytest.TempPathFactory) -> Any:
-    from transformers import AutoModelForCausalLM, dynamic_module_utils
+@pytest.fixture(scope="session", autouse=True)
+def own_modules(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Code that transformers copies goes to one folder of the process, and not to that of the user."""
+    from transformers import dynamic_module_utils
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path_factory.mktemp("modules")))
-        loaded: Any = AutoModelForCausalLM.from_pretrained(case[1], trust_remote_code=True, output_loading_info=True)
+        yield
+
+
+@pytest.fixture(scope="module")
+def in_transformers(case: tuple[ModelConfig, Path]) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    loaded: Any = AutoModelForCausalLM.from_pretrained(case[1], trust_remote_code=True, output_loading_info=True)
     model, loading = loaded
     assert not any(loading.values())
     return model.eval()
@@ -220,3 +229,11 @@ def test_mlx_lm_goes_on_with_texts_of_different_lengths_together(
     last = in_mlx_lm(mx.array([text[-1:] for text in TEXTS]), cache=together)[:, 0]
     expected = [ours(case[0], text)[-1] for text in TEXTS]
     np.testing.assert_allclose(last, np.stack(expected), atol=LARGEST_DIFFERENCE)
+
+
+def test_settings_need_no_torch(case: tuple[ModelConfig, Path]) -> None:
+    """mlx-lm loads a tokenizer by transformers, which then reads them."""
+    from transformers.dynamic_module_utils import get_imports
+
+    module = json.loads((case[1] / "config.json").read_text())["auto_map"]["AutoConfig"].partition(".")[0]
+    assert "torch" not in get_imports(case[1] / f"{module}.py")

@@ -18,7 +18,8 @@ from mlx_tiny.export.model import Contents, Export
 from mlx_tiny.export.qwen3 import Weights, folded, qwen3_config
 from mlx_tiny.model.parameters import parameter_specs
 
-FOR_TRANSFORMERS, FOR_MLX_LM = "modeling_mlx_tiny.py", "mlx_lm_model.py"
+CODE = ("configuration_mlx_tiny.py", "modeling_mlx_tiny.py", "mlx_lm_model.py")
+"""Files of this folder that travel; the first two are for transformers."""
 _MODEL = "MlxTinyForCausalLM"
 
 
@@ -38,18 +39,21 @@ def contents(export: Export) -> Contents:
             raise TinyError(f"Models with the option {name} cannot be exported", expected=f"{', '.join(_WEIGHTS)}")
         weights |= _WEIGHTS[name](parameters, config)
     folder = Path(__file__).parent
-    files = {name: (folder / name).read_text(encoding="utf-8") for name in (FOR_TRANSFORMERS, FOR_MLX_LM)}
+    files = {name: (folder / name).read_text(encoding="utf-8") for name in CODE}
     return Contents(weights, _config(config), files)
 
 
 def _config(config: ModelConfig) -> dict[str, object]:
-    module = FOR_TRANSFORMERS.removesuffix(".py")
+    settings, model, for_mlx_lm = CODE
     return {
         **qwen3_config(config),
         "model_type": "mlx_tiny",
         "architectures": [_MODEL],
-        "auto_map": {"AutoConfig": f"{module}.MlxTinyConfig", "AutoModelForCausalLM": f"{module}.{_MODEL}"},
-        "model_file": FOR_MLX_LM,
+        "auto_map": {
+            "AutoConfig": f"{Path(settings).stem}.MlxTinyConfig",
+            "AutoModelForCausalLM": f"{Path(model).stem}.{_MODEL}",
+        },
+        "model_file": for_mlx_lm,
         "hidden_act": "silu" if config.activation == "swiglu" else config.activation,
         "options": config.chosen_options(),
     }

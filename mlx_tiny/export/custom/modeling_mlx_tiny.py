@@ -7,22 +7,12 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from transformers import Qwen3Config, Qwen3ForCausalLM, Qwen3Model
+from transformers import Qwen3ForCausalLM, Qwen3Model
 from transformers.cache_utils import Cache, DynamicLayer
 from transformers.models.qwen3.modeling_qwen3 import Qwen3Attention, Qwen3DecoderLayer, apply_rotary_pos_emb
 from transformers.utils import can_return_tuple
 
-
-class MlxTinyConfig(Qwen3Config):
-    """The file config.json; `hidden_act` is `silu` for SwiGLU, or `relu2` for a squared ReLU without a gate."""
-
-    model_type = "mlx_tiny"
-    options: dict | None = None
-    """Values of the options that the model has, by their names in mlx_tiny."""
-
-    def option(self, name: str) -> Any:
-        """The value of an option, or None."""
-        return (self.options or {}).get(name)
+from .configuration_mlx_tiny import MlxTinyConfig
 
 
 class Attention(Qwen3Attention):
