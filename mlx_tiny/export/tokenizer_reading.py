@@ -14,7 +14,7 @@ from mlx_tiny.export.tokenizer_json import BOS_NAME, tokenizer_files
 
 _CONTROLS, _BYTES = 2, 256
 # What says nothing of the ids of a text; the programs that write the file again add BOS to the added tokens.
-_APART = ("version", "truncation", "padding")
+_APART = ("version", "truncation", "padding", "decoder")
 
 
 def tokenizer_of(described: Mapping[str, Any]) -> Tokenizer:

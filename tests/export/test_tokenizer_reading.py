@@ -48,6 +48,7 @@ def test_what_transformers_saved_again_is_read() -> None:
     described = json.loads(text)
     described["added_tokens"].insert(0, {**described["added_tokens"][0], "id": 0, "content": "<|endoftext|>"})
     described["truncation"] = {"max_length": 64}
+    described["decoder"] = None  # which another version may write otherwise
     assert tokenizer_of(described).piece_bytes == ours.piece_bytes
 
 
