@@ -45,8 +45,11 @@ LAZY = {
     "pyarrow",
     "sentencepiece",
     "tokenizers",
+    "tensorboard",
     "torch",
+    "trackio",
     "transformers",
+    "wandb",
     "xllamacpp",
     "yaml",
 }
@@ -66,6 +69,7 @@ OWNERS = {
     "pyarrow": ("data/",),
     "yaml": ("data/events/schema.py", "tools/yaml.py"),
     "matplotlib": ("tools/plots.py",),
+    **dict.fromkeys(("tensorboard", "trackio", "wandb"), ("training/tracking.py",)),
 }
 """The only files that may import a package; a name that ends in a slash is a folder."""
 

@@ -39,7 +39,10 @@ _GROUP_OF_SECTION = {"train": "Run"}
 _OTHER_GROUPS = {
     **dict.fromkeys([("train", "preset"), ("train", "counting")], "Model"),
     **dict.fromkeys(
-        [("train", name) for name in ("evaluations", "evaluation_tokens", "measured_bytes", "checkpoints", "samples")],
+        [
+            ("train", name)
+            for name in ("evaluations", "evaluation_tokens", "measured_bytes", "checkpoints", "samples", "track")
+        ],
         "Output",
     ),
 }

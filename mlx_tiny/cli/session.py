@@ -141,6 +141,7 @@ def require_possible(config: RunConfig) -> None:
     from mlx_tiny.cli.fitting import require_memory
     from mlx_tiny.config.presets import is_portable
     from mlx_tiny.model.portable import obstacles
+    from mlx_tiny.training.tracking import require_tracker
 
     if is_portable(config.train.preset) and (found := obstacles(config.model)):
         raise TinyError(
@@ -149,6 +150,7 @@ def require_possible(config: RunConfig) -> None:
             got="; ".join(f"{name}: {reason}" for name, reason in found.items()),
             remedy="Leave that setting out, or take the recipe strongest",
         )
+    require_tracker(config.train.track)
     require_memory(config)
     if config.train.backend == "torch":
         from mlx_tiny.reference.backend import attention_of
@@ -205,6 +207,7 @@ def train(
     from mlx_tiny.model.parameters import training_flops_per_token
     from mlx_tiny.report.report import mark_continued
     from mlx_tiny.tools.signals import Interruption
+    from mlx_tiny.training.tracking import UNTRACKED, tracked
     from mlx_tiny.training.trainer import Trainer
 
     start = _start(run, corpus, reason, ahead)
@@ -222,12 +225,14 @@ def train(
         # What a run shows is not its result, so that it goes on where nobody reads it.
         for context in (interruption.answering(), contextlib.redirect_stdout(lenient(sys.stdout)), run.locked()):
             whole.enter_context(context)
-        with contextlib.closing(display), keep_awake():
-            COMMAND.end(MEASURING)
+        COMMAND.end(MEASURING)
+        with contextlib.closing(display), keep_awake(), tracked(display, run, resumed=resume) as listener:
+            if config.train.track != UNTRACKED:
+                COMMAND.end("start the tracker")
             trainer = Trainer(
                 run,
                 corpus,
-                display,
+                listener,
                 interruption,
                 resume=resume,
                 backend=start.backend,
@@ -240,6 +245,7 @@ def train(
             others = OtherPrograms()
             before_s = sum(trainer.phases.seconds.values())
             outcome = trainer.train()
+            listener.ended(outcome)
             other_cores = others.cores()
             rest_s = COMMAND.end("train") - (sum(outcome.phases.values()) - before_s)
             outcome = outcome.with_phases({"other": rest_s})

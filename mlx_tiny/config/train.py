@@ -10,6 +10,8 @@ from mlx_tiny.config.checks import require, require_choices, require_representab
 DTYPES = ("float32", "bfloat16")
 BACKENDS = ("mlx", "torch")
 ORDERS = ("cut", "documents")
+UNTRACKED = "none"
+TRACKERS = (UNTRACKED, "trackio", "wandb", "tensorboard")
 LEAST_MEASURED_BYTES = 1000
 """Of a validation text; less says nothing about a model."""
 GROWTH = (4, 2)
@@ -20,7 +22,12 @@ GROWTH = (4, 2)
 class TrainConfig:
     """One run: what it may spend, how it steps, and how often it evaluates and saves."""
 
-    choices: ClassVar[dict[str, tuple[str, ...]]] = {"order": ORDERS, "dtype": DTYPES, "backend": BACKENDS}
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {
+        "order": ORDERS,
+        "dtype": DTYPES,
+        "backend": BACKENDS,
+        "track": TRACKERS,
+    }
 
     budget: str = "5m"
     """What the run may spend in all, also with `--resume`: seconds (30s, 5m, 1h), tokens (20Mtok, 500ktok), model
@@ -67,6 +74,9 @@ class TrainConfig:
     """Checkpoints during the run, spread over the budget; another one is written at its end."""
     samples: int = 3
     """Sample texts shown during the run."""
+    track: str = UNTRACKED
+    """Program that is told the numbers of the run too: `trackio`, `wandb` (offline, unless WANDB_MODE says otherwise),
+    or `tensorboard` (in the folder of the run)."""
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "micro_batches", "evaluations", "evaluation_tokens"):

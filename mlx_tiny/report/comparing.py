@@ -15,6 +15,7 @@ from typing import Any
 
 from mlx_tiny.config import RunConfig
 from mlx_tiny.config.differences import Difference, differences, is_real
+from mlx_tiny.config.train import UNTRACKED
 from mlx_tiny.errors import TinyError
 from mlx_tiny.records import Record, to_plain
 from mlx_tiny.report.paired import NoiseOfText, noise_of_text
@@ -61,7 +62,7 @@ class Reported:
         """Equal for runs that differ in their seed only, or in nothing."""
         config, origin = self.report.config, self.report.origin
         facts = [value for _, value in _facts(self.report)]
-        return _with_seed(config, 0), self.run.corpus.key, origin and origin.weights, *facts
+        return _alike(config), self.run.corpus.key, origin and origin.weights, *facts
 
 
 @dataclass(frozen=True)
@@ -143,15 +144,16 @@ def differing(reports: Sequence[Report]) -> list[Difference]:
     facts = zip(*map(_facts, reports), strict=True)
     origins = [report.origin and report.origin.weights_of for report in reports]
     found = [
-        *differences([_with_seed(config, 0) for config in configs]),
+        *differences([_alike(config) for config in configs]),
         Difference("run", "started from", tuple(origins)),
         *(Difference("run", fact[0][0], tuple(value for _, value in fact)) for fact in facts),
     ]
     return list(filter(is_real, found)) or differences(configs)
 
 
-def _with_seed(config: RunConfig, seed: int) -> RunConfig:
-    return dataclasses.replace(config, train=dataclasses.replace(config.train, seed=seed))
+def _alike(config: RunConfig) -> RunConfig:
+    """The settings without those that decide no result, and without the seed."""
+    return dataclasses.replace(config, train=dataclasses.replace(config.train, seed=0, track=UNTRACKED))
 
 
 def _facts(report: Report) -> list[tuple[str, Any]]:

@@ -13,7 +13,7 @@ from mlx_tiny.records import SEAL, Origin, TextOfRun, from_plain, plain_text, se
 from mlx_tiny.training.arrays import OTHER_VERSION
 
 # Settings that may change when a run is resumed.
-_HOW_OFTEN = ("evaluations", "evaluation_tokens", "measured_bytes", "checkpoints", "samples")
+_HOW_OFTEN = ("evaluations", "evaluation_tokens", "measured_bytes", "checkpoints", "samples", "track")
 _BY_WHAT = ("backend", "implementation", "compile")
 # Settings that the first runs of this format did not have, and the value that means what these did. Each new setting
 # belongs here; the files of older runs would not be theirs any more without it.
