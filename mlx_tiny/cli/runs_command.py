@@ -58,8 +58,22 @@ def command(folders: tuple[Path, ...], sort: str, as_json: bool) -> None:
         show(line)
 
 
+def _heading(run: ListedRun) -> str:
+    """The text on which the runs of a table were measured."""
+    from mlx_tiny.units import format_bytes
+
+    if run.fingerprint is None:
+        return "without a result"
+    shortened = run.evaluated_bytes is not None and not run.evaluated_whole_file
+    part = f"the first {format_bytes(run.evaluated_bytes or 0)}, " if shortened else ""
+    return f"{run.data} ({part}fingerprint {run.fingerprint})"
+
+
 def _strength(run: ListedRun) -> str:
-    return f"{run.bits_per_byte:.4f}{'' if run.evaluated_whole_file else _BEGINNING}"
+    from mlx_tiny.report.listing import INTERRUPTED
+
+    partly = run.state == INTERRUPTED and not run.evaluated_whole_file
+    return f"{run.bits_per_byte:.4f}{_BEGINNING * partly}"
 
 
 def _tables(runs: Sequence[ListedRun]) -> Iterator[str]:
@@ -93,6 +107,5 @@ def _tables(runs: Sequence[ListedRun]) -> Iterator[str]:
         by_text.setdefault(run.fingerprint, []).append(run)
     for text in [*filter(None, by_text), None]:
         if group := by_text.get(text):
-            measured = f"{group[0].data} (text {text})" if text else "without a result"
-            yield from (*wrapped(f"{measured}:"), *table.lines(group), "")
+            yield from (*wrapped(f"{_heading(group[0])}:"), *table.lines(group), "")
     yield from table.legend()

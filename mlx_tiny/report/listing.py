@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 from collections import deque
@@ -33,13 +34,15 @@ class ListedRun:
     note: str | None = None
     """Why it is damaged, or how far it is where it has no result yet."""
     date: str | None = None
-    """When its last result was written, or, without one, when it began: local time in the form of ISO 8601."""
+    """When the session of its result began, or, without one, the run: local time in the form of ISO 8601."""
     bits_per_byte: float | None = None
     """Of the model alone, in the report; the other results are of the same state."""
     with_counting_bits_per_byte: float | None = None
     fingerprint: str | None = None
     """Of the text that was measured; results are comparable where it is equal."""
     evaluated_whole_file: bool | None = None
+    evaluated_bytes: int | None = None
+    """Of the text that was measured; None in older reports too."""
     budget: str | None = None
     preset: str | None = None
     seed: int | None = None
@@ -107,11 +110,12 @@ def _listed(name: str, path: Path) -> ListedRun:
         str(path),
         state,
         note,
-        _date(path / "report.json"),
+        _date(path / "report.json", report.date),
         report.bits_per_byte,
         report.with_counting_bits_per_byte,
         report.evaluation_fingerprint,
         report.evaluated_whole_file,
+        report.evaluated_bytes,
         report.budget,
         report.config.train.preset,
         report.config.train.seed,
@@ -171,6 +175,10 @@ def _progress(latest: Sequence[StepRecord], bits: float | None) -> Iterator[str]
         yield f"{bits:.4f} bits per byte on the beginning of the text"
 
 
-def _date(path: Path) -> str:
+def _date(path: Path, told: str | None = None) -> str:
+    """What the report says, or else when the file was written."""
     with explained(path):
-        return datetime.datetime.fromtimestamp(path.stat().st_mtime).isoformat(timespec="seconds")
+        moment = datetime.datetime.fromtimestamp(path.stat().st_mtime)
+    with contextlib.suppress(ValueError):
+        moment = datetime.datetime.fromisoformat(told) if told else moment
+    return moment.astimezone().isoformat(timespec="seconds")
