@@ -321,10 +321,11 @@ def tables_of(report: Report) -> dict[str, dict[str, str]]:
 def _origin(report: Report) -> dict[str, str]:
     """From what the run came about."""
     config = report.config
+    told_apart = ("preset", "budget", "seed", "sources")
     unlike = [
-        f"{found.name} {found.values[1]} (not {found.values[0]})"
+        f"{found.name} {_setting(found.values[1])} (not {_setting(found.values[0])})"
         for found in differences([usual(config.train.preset), config])
-        if (found.section, found.name) not in (("train", "preset"), ("train", "budget"), ("train", "seed"))
+        if found.name not in told_apart and (found.section, found.name) != ("model", "vocabulary_size")
     ]
     return {
         "date": report.date or "",
@@ -336,6 +337,10 @@ def _origin(report: Report) -> dict[str, str]:
         "hash of the training text": report.training_text or "",
         "command to repeat it": report.command or "",
     }
+
+
+def _setting(value: object) -> str:
+    return " ".join(value) if isinstance(value, tuple) else str(value)
 
 
 def as_text(report: Report, *, picture: bool = False) -> str:
