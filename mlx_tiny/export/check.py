@@ -19,7 +19,7 @@ from mlx_tiny.data.batches import documents_of, validation_windows
 from mlx_tiny.errors import CheckFailed, TinyError
 from mlx_tiny.export.gguf_tokenizer import changes
 from mlx_tiny.export.model import Export
-from mlx_tiny.export.questions import Answers, Questions, log_probabilities
+from mlx_tiny.export.questions import Answers, Questions
 from mlx_tiny.export.target import INSTALL, TARGETS
 from mlx_tiny.model.forward import logits
 from mlx_tiny.model.generate import generate_tokens
@@ -253,7 +253,9 @@ def _comparison(
 ) -> Comparison:
     bits, own_bits = (answers.nats / math.log(2) / text_bytes for answers in (other, own))
     allowed = bounds("export", export.dtype)
-    own_logits = log_probabilities(own.logits) if other.are_log_probabilities else own.logits
+    logits_BTV = other.logits
+    if other.are_log_probabilities:
+        logits_BTV = logits_BTV + (own.logits - logits_BTV).mean(axis=-1, keepdims=True)
     equal = next((i for i, pair in enumerate(zip(own.greedy, other.greedy, strict=False)) if pair[0] != pair[1]), None)
     tie = False
     if equal is not None:
@@ -263,8 +265,8 @@ def _comparison(
         tie = bool(pair[0] - pair[1] <= 2 * (allowed.relative * np.abs(own.logits).max() + allowed.absolute))
     return Comparison(
         program=other.program,
-        logit_difference=float(np.abs(other.logits - own_logits).max()),
-        logit_excess=allowed.excess(other.logits, own_logits),
+        logit_difference=float(np.abs(logits_BTV - own.logits).max()),
+        logit_excess=allowed.excess(logits_BTV, own.logits),
         greedy_equal=len(other.greedy) if equal is None else equal,
         greedy=questions.new_tokens,
         tie=tie,
