@@ -44,17 +44,19 @@ class Program:
     module: str
     """Of this folder, which asks it."""
     packages: tuple[str, ...]
-    """What it needs; a bar is between two of which it needs one."""
+    """What it needs."""
+    install: str = INSTALL
+    """How that is installed."""
 
     def missing(self) -> list[str]:
         """What of that is not installed."""
-        return [name for name in self.packages if not any(map(importlib.util.find_spec, name.split("|")))]
+        return [name for name in self.packages if importlib.util.find_spec(name) is None]
 
 
 PROGRAMS: dict[str, Program] = {
     "transformers": Program("in_transformers", ("transformers", "torch")),
     "mlx-lm": Program("in_mlx_lm", ("mlx_lm",)),
-    "llama.cpp": Program("in_llama_cpp", ("xllamacpp",)),
+    "llama.cpp": Program("in_llama_cpp", ("xllamacpp",), "Install it with `pip install xllamacpp`"),
 }
 
 
@@ -114,7 +116,8 @@ def compare(
     names = []
     for name in TARGETS[target].programs:
         if missing := PROGRAMS[name].missing():
-            tell(f"not checked in {name}, because {' and '.join(missing)} is not installed. {INSTALL}")
+            lacking = f"{' and '.join(missing)} is not installed"
+            tell(f"not checked in {name}, because {lacking}. {PROGRAMS[name].install}")
         else:
             names.append(name)
     if not names:

@@ -70,8 +70,13 @@ def likelihoods(questions: Questions, logits: Callable[[np.ndarray], np.ndarray]
 
 def _losses(logits_BTV: np.ndarray, target_BT: np.ndarray) -> np.ndarray:
     """Negative log-likelihoods in float64 [B, T]."""
-    scores_BTV = logits_BTV.astype(np.float64)
-    largest_BT1 = scores_BTV.max(axis=-1, keepdims=True)
-    totals_BT = np.log(np.exp(scores_BTV - largest_BT1).sum(axis=-1)) + largest_BT1[..., 0]
-    losses_BT: np.ndarray = totals_BT - np.take_along_axis(scores_BTV, target_BT[..., None], axis=-1)[..., 0]
+    losses_BT: np.ndarray = -np.take_along_axis(log_probabilities(logits_BTV), target_BT[..., None], axis=-1)[..., 0]
     return losses_BT
+
+
+def log_probabilities(logits_BTV: np.ndarray) -> np.ndarray:
+    """Those of logits, in float64."""
+    scores_BTV = logits_BTV.astype(np.float64)
+    scores_BTV -= scores_BTV.max(axis=-1, keepdims=True)
+    scores_BTV -= np.log(np.exp(scores_BTV).sum(axis=-1, keepdims=True))
+    return scores_BTV
