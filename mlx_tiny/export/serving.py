@@ -131,14 +131,19 @@ def _wait_for_an_answer(child: Child, log: Path, port: int) -> None:
             answer = connection.getresponse()
             if answer.status == http.HTTPStatus.OK:
                 return
-            raise TinyError("mlx-lm cannot use the model", got=answer.read().decode(errors="replace"))
+            raise TinyError("mlx-lm cannot use the model", got=_words(log) or answer.read().decode(errors="replace"))
         time.sleep(_LOOK_S)
     raise TinyError(f"The server of mlx-lm has not answered in {_PATIENCE_S:.0f} s")
 
 
 def _ended(child: Child, log: Path) -> TinyError:
-    words = " ".join(last_words(log, 3))
-    return TinyError(f"The server of mlx-lm has ended with exit code {child.process.wait()}", got=words or None)
+    return TinyError(f"The server of mlx-lm has ended with exit code {child.process.wait()}", got=_words(log))
+
+
+def _words(log: Path) -> str | None:
+    """What the server has said last, but for its lines about requests, which begin with the address of who asked."""
+    said = [line for line in last_words(log, 20) if not line.startswith(HOST)]
+    return said[-1] if said else None
 
 
 def _contents(model: Export, endpoint: str) -> dict[str, tuple[str, bytes]]:
