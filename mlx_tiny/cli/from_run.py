@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +27,12 @@ _OF_TOKENIZER = ("vocabulary_size", "tokenizer")
 _OF_STEP = ("preset", "batch_size", "micro_batches", "dtype")
 
 
-def begin(path: Path, source_path: Path, flags: dict[str, Any]) -> None:
+def begin(path: Path, source_path: Path, flags: dict[str, Any], targets: Sequence[str] = ()) -> None:
     """Train a model on other text, as a new run at `path`.
 
     Args:
         source_path: a run, or a model in the form of Hugging Face.
+        targets: what will be exported.
 
     Raises:
         TinyError: no such model, a flag that contradicts it, or one of the errors of a new run.
@@ -63,6 +65,7 @@ def begin(path: Path, source_path: Path, flags: dict[str, Any]) -> None:
     text = session.own_source(asked["data"], schema)
     laps.COMMAND.end("look at the text")
     config, reason = _planned(source, asked)
+    session.require_exportable(config.model, targets, tokenizer)
     text = text or resolve_data(config.data, schema)
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, sources=text.names))
     laps.COMMAND.end("choose the size")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +26,14 @@ if TYPE_CHECKING:
 _OF_A_SESSION = ("budget", "backend", "implementation")
 
 
-def resume(path: Path, run_path: Path | None, flags: dict[str, Any], *, best: bool = False) -> None:
+def resume(
+    path: Path, run_path: Path | None, flags: dict[str, Any], targets: Sequence[str] = (), *, best: bool = False
+) -> None:
     """Continue the run at `path` within its budget or a larger one; a run that has spent it is left as it is.
 
     Args:
         run_path, flags: what the user gave beside `--resume`.
+        targets: what will be exported.
         best: go back to the best checkpoint.
 
     Raises:
@@ -53,6 +57,7 @@ def resume(path: Path, run_path: Path | None, flags: dict[str, Any], *, best: bo
     run.config = dataclasses.replace(before, train=dataclasses.replace(before.train, **_changes(run, asked)))
     session.backend_kind(run.config.train.backend)  # raises the error of a missing PyTorch now
     session.require_possible(run.config)
+    session.require_exportable(run.config.model, targets, run.load_tokenizer() if targets else None)
     lines = []
     if best:
         run.resumes_from = "best"

@@ -11,7 +11,7 @@ import click
 
 from mlx_tiny.cli.output import say
 from mlx_tiny.cli.results import Floors, Start, report
-from mlx_tiny.config import DataConfig, RunConfig, TrainConfig
+from mlx_tiny.config import DataConfig, ModelConfig, RunConfig, TrainConfig
 from mlx_tiny.errors import TinyError
 from mlx_tiny.records import TextOfRun
 from mlx_tiny.tools.laps import COMMAND
@@ -19,7 +19,7 @@ from mlx_tiny.tools.waiting import Waiting
 from mlx_tiny.units import format_flops
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from mlx_tiny.data.documents import Progress
     from mlx_tiny.data.events.schema import Schema
@@ -129,6 +129,27 @@ def own_source(asked: dict[str, Any], schema: Schema | None = None) -> Source | 
     source = resolve_data(config, schema) if own else None
     # How much of stories or TinyStories is taken depends on the budget, which is looked at later.
     return source if len(own) == len(config.sources) else None
+
+
+def require_exportable(model: ModelConfig, targets: Sequence[str], tokenizer: Tokenizer | None = None) -> None:
+    """Refuse before the training what would be refused after it, and say what will be exported.
+
+    Args:
+        targets: names in `TARGETS`.
+        tokenizer: None where it is not known yet; then nothing is said.
+
+    Raises:
+        TinyError: a target cannot represent the model or the tokenizer, or what writes it is not installed.
+    """
+    from mlx_tiny.export.target import TARGETS, require_exportable
+
+    for target in targets:
+        require_exportable(model, target)
+        if tokenizer is not None:
+            from mlx_tiny.export.tokenizer_json import tokenizer_files
+
+            tokenizer_files(tokenizer, model.context)
+            say(f"export: {TARGETS[target].summary}, when the run has ended")
 
 
 def require_possible(config: RunConfig) -> None:

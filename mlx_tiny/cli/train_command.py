@@ -19,7 +19,7 @@ from mlx_tiny.cli.options import UserPath, config_options, user_settings
 from mlx_tiny.cli.output import say
 from mlx_tiny.cli.resume import resume
 from mlx_tiny.cli.session import SECTIONS
-from mlx_tiny.config import DataConfig, ModelConfig, RunConfig, TrainConfig
+from mlx_tiny.config import DataConfig, RunConfig, TrainConfig
 from mlx_tiny.config.presets import PORTABLE
 from mlx_tiny.errors import TinyError
 from mlx_tiny.export.target import TARGETS
@@ -130,15 +130,15 @@ def command(
     if resume_path is not None:
         if from_path is not None:
             raise click.UsageError("--resume continues a run, and --from starts a new one: name only one of them")
-        with _exporting(resume_path, targets, resume_path):
-            resume(resume_path, run_path, flags, best=resume_from == "best")
+        with _exporting(resume_path, targets):
+            resume(resume_path, run_path, flags, targets, best=resume_from == "best")
         return
     if resume_from != "last":
         raise click.UsageError("--resume-from goes with --resume")
     path = run_path or new_folder()
     if from_path is not None:
-        with _exporting(path, targets, from_path):
-            from_run.begin(path, from_path, flags)
+        with _exporting(path, targets):
+            from_run.begin(path, from_path, flags, targets)
         return
     if targets and flags["train_preset"] is None:
         flags["train_preset"] = PORTABLE
@@ -147,22 +147,15 @@ def command(
 
 
 @contextlib.contextmanager
-def _exporting(path: Path, targets: Sequence[str], source: Path | None = None) -> Iterator[None]:
-    """Export the run at `path` when the block, which trains it, has ended.
-
-    Args:
-        source: a run with the same model; the block checks the model itself where there is none.
-    """
+def _exporting(path: Path, targets: Sequence[str]) -> Iterator[None]:
+    """Export the run at `path` when the block, which trains it, has ended."""
     from mlx_tiny.export.target import require_free, usual_place
     from mlx_tiny.tools.processes import again
     from mlx_tiny.tools.signals import Interrupted
-    from mlx_tiny.training.checkpoint import RunFolder
     from mlx_tiny.training.device_errors import DeviceError
 
     for target in targets:
         require_free(usual_place(path, target))
-    if source is not None and targets:
-        _require_exportable(RunFolder(source).config.model, targets)
     try:
         yield
     except DeviceError as error:
@@ -180,15 +173,6 @@ def _exporting(path: Path, targets: Sequence[str], source: Path | None = None) -
         from mlx_tiny.cli.export_command import write
 
         write(path, None, target)
-
-
-def _require_exportable(model: ModelConfig, targets: Sequence[str]) -> None:
-    """Refuse before the training what would be refused after it, and say what will be exported."""
-    from mlx_tiny.export.target import require_exportable
-
-    for target in targets:
-        require_exportable(model, target)
-        say(f"export: {TARGETS[target].summary}, when the run has ended")
 
 
 def new_folder() -> Path:
@@ -211,7 +195,7 @@ def _start(path: Path, flags: dict[str, Any], targets: Sequence[str]) -> None:
         laps.COMMAND.end("look at the text")
     with Waiting("measuring the machine, for which steps are compiled"):
         config, reason = _planned(asked, source or resolve_data(DataConfig(**asked["data"])))
-        _require_exportable(config.model, targets)
+        session.require_exportable(config.model, targets)
         source = source or resolve_data(config.data)
         laps.COMMAND.end("choose the size")
     # So that a resumed run uses the same data even if TinyStories has been downloaded in between.
@@ -223,6 +207,7 @@ def _start(path: Path, flags: dict[str, Any], targets: Sequence[str]) -> None:
         model = dataclasses.replace(config.model, vocabulary_size=corpus.tokenizer.size)
         config = dataclasses.replace(config, model=model)
         require_sequence(corpus.parts, config.model.context)
+        session.require_exportable(config.model, targets, corpus.tokenizer)
         # Once more, because the vocabulary is known only now, and no folder is left behind.
         require_memory(config, counted_tokens(corpus, config))
         run = RunFolder.create(path, config, session.identity(corpus), corpus.tokenizer)

@@ -8,7 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from cli.command_line import FEW_PAUSES, STEP_TOKENS, TINY, call, strict, succeeded, workplace, write_notes
+from cli.command_line import (
+    FEW_PAUSES,
+    STEP_TOKENS,
+    TINY,
+    call,
+    strict,
+    succeeded,
+    workplace,
+    write_notes,
+    write_purchases,
+)
 from mlx_tiny.export import check
 from mlx_tiny.training.trainer import Trainer
 
@@ -52,6 +62,12 @@ def test_a_difference_is_exit_code_3(place: Path, monkeypatch: pytest.MonkeyPatc
 def test_what_cannot_be_exported_is_refused_before_the_training(place: Path) -> None:
     done = call("train", "--run", "new", "--export", "hf", "--preset", "strongest-tiny", *SMALL)
     assert done.code == 1 and "smear" in done.err
+    assert not (place / "new").exists()
+    write_purchases(place / "purchases.csv")
+    events = ("--data", "purchases.csv", "--schema", "schema.yaml", "--preset", "portable-tiny", "--context", "32")
+    succeeded(call("data", "describe", "purchases.csv", "--out", "schema.yaml"))
+    done = call("train", "--run", "new", "--export", "hf", *FEW_PAUSES, *events)
+    assert done.code == 1 and "tokenizer" in done.err
     assert not (place / "new").exists()
     again = call("train", "--resume", "run", "--budget", f"{4 * STEP_TOKENS}tok", "--export", "mlx")
     assert again.code == 1 and "exists already" in again.err
