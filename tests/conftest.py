@@ -30,6 +30,8 @@ WORKER_BYTES = 2 << 30  # MLX, PyTorch and the largest arrays of a test
 # Some modules ask when they are collected whether MLX compiles here.
 _HOME = tempfile.TemporaryDirectory(prefix="mlx_tiny-tests-home-")
 os.environ["MLX_TINY_HOME"] = _HOME.name
+# Where transformers copies code to that it runs; it asks when it is imported.
+os.environ["HF_MODULES_CACHE"] = f"{_HOME.name}/modules"
 # A GPU that cannot run the kernels, as hosted Macs have, is not asked to compute at all.
 if mx.metal.is_available() and why_not_metal():
     mx.set_default_device(mx.cpu)
