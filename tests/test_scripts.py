@@ -5,6 +5,7 @@ They run in a small stand-in of the repository, whose project needs no package f
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -403,6 +404,22 @@ def test_an_unreachable_registry_is_explained(checkout: Path, settings: dict[str
     assert done.returncode == 1
     assert "cannot reach its package registry" in done.stderr.splitlines()[-1]
     assert not (checkout / STAMP).exists()
+
+
+def test_the_log_of_pip_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    set_up = importlib.import_module("setup")
+    monkeypatch.setattr(set_up, "LOG", str(tmp_path / "log"))
+    latest = set_up.follower()
+    assert latest() == ""
+    lines = (
+        "Collecting one\n  Downloading one.whl (16.9 MB)\n",
+        "  Using cached two.whl (3 MB)\n  Downloading tiny.whl (9 kB)",
+    )
+    (tmp_path / "log").write_text(lines[0])
+    assert latest() == latest() == "17 MB  Downloading one.whl (16.9 MB)"
+    (tmp_path / "log").write_text("".join(lines))
+    assert latest() == "20 MB  Downloading one.whl (16.9 MB)", "a line without an end is left for later"
 
 
 def test_another_failure_of_pip_names_its_log(checkout: Path) -> None:
