@@ -8,6 +8,7 @@ import click
 
 from mlx_tiny.cli.options import UserPath
 from mlx_tiny.cli.output import say, show
+from mlx_tiny.tools.waiting import Waiting
 
 
 @click.command()
@@ -24,9 +25,10 @@ def command(runs: tuple[Path, ...], html: Path | None) -> None:
       mlx-tiny report runs/a runs/b --html comparison.html
     """
     if html is not None:
-        from mlx_tiny.report.page import write_page
+        with Waiting("the page"):
+            from mlx_tiny.report.page import write_page
 
-        write_page(runs, html, say)
+            write_page(runs, html, say)
         say(f"written: {html}")
         return
     from mlx_tiny.report.report import as_text, read_report

@@ -22,6 +22,8 @@ from mlx_tiny.units import format_seconds
 
 _MOST_SURPRISING_BITS = 10.0
 _STRONGEST_HEAT = 0.85
+_MOST_BESIDE = 3
+"""Runs whose table has room beside the drawing."""
 
 
 def in_short(runs: Runs) -> Element:
@@ -36,6 +38,7 @@ def in_short(runs: Runs) -> Element:
         for note in run.notes
     ]
     tables = [side_by_side(runs, "Strength")]
+    beside = "pair" if len(runs) <= _MOST_BESIDE else ""
     if any("Texts" in tables_of(run.report) for run in runs):
         tables += [element("h3", "On each text"), side_by_side(runs, "Texts")]
     return section(
@@ -47,7 +50,7 @@ def in_short(runs: Runs) -> Element:
             "div",
             element("div", legend(runs), _intervals([run.report for run in runs])),
             element("div", *tables),
-            class_="pair",
+            class_=beside,
         ),
     )
 

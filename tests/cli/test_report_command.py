@@ -109,7 +109,13 @@ def test_two_runs_are_compared(trained: Path) -> None:
     report = read_report(RunFolder(trained))
     strength = report.with_counting_bits_per_byte
     config = dataclasses.replace(report.config, optimizer=dataclasses.replace(report.config.optimizer, head_rate=0.125))
-    better = reported(trained, "better", with_counting_bits_per_byte=0.9 * strength, config=config)
+    better = reported(
+        trained,
+        "better",
+        with_counting_bits_per_byte=0.9 * strength,
+        config=config,
+        command="mlx-tiny train --data 'a b'",
+    )
     words = Read(written(trained, better)).words
     assert "With counting: better" in words["strong"] and "The model alone: none" in words["strong"]
     assert f"(better {0.9 * strength:.4f}, run {strength:.4f} bits per byte)" in words["span"]
@@ -118,6 +124,7 @@ def test_two_runs_are_compared(trained: Path) -> None:
     # Of each document, the copy needs the same bits, so that the text tells no difference; there is one seed.
     assert "With counting: it may be" in words["strong"] and "--seed 1" in words["dd"]
     assert "head-rate" in words["th"] and "0.125" in words["td"]
+    assert words["code"] == f"{report.command}mlx-tiny train --data 'a b'"
 
 
 def test_noise_is_told_in_few_words() -> None:
@@ -129,20 +136,11 @@ def test_noise_is_told_in_few_words() -> None:
     assert answers._lead([None], []) == "that is not known"
 
 
-def test_the_command_of_each_run_is_told(trained: Path) -> None:
-    other = reported(trained, "other", command="mlx-tiny train --data 'a b'")
-    read = Read(written(trained, other))
-    assert (
-        "mlx-tiny train --data 'a b'" in read.words["code"]
-        and read_report(RunFolder(trained)).command in read.words["code"]
-    )
-    assert "repeat" in read.named("id")
-
-
-def test_runs_of_other_texts_are_shown_but_not_compared(trained: Path) -> None:
-    other = reported(trained, "other", evaluation_fingerprint="0" * 12)
-    words = Read(written(trained, other)).words
-    assert "cannot be compared" in words["strong"] and "other texts" in words["dd"]
+def test_runs_of_other_texts_are_not_compared(trained: Path) -> None:
+    other = reported(trained, "other", evaluation_fingerprint="0")
+    runs: Any = [SimpleNamespace(run=RunFolder(path)) for path in (trained, other)]
+    ((first, why),) = answers._of_several(runs).values()
+    assert first.text == "They cannot be compared." and "other texts" in why
 
 
 def test_strangers_write_no_markup(trained: Path) -> None:
