@@ -30,6 +30,7 @@ _SIZES = {
     "head_width": "head_dim",
     "hidden": "intermediate_size",
 }
+_LARGE = 1e30
 # All that can be represented here, which is also what transformers takes where nothing is said.
 _FIXED = {
     "hidden_act": "silu",
@@ -61,22 +62,24 @@ def shape_of(described: Mapping[str, Any]) -> ModelConfig:
     for name, value in _FIXED.items():
         got = described.get(name)
         _require(got in (None, value), name, value, got)
-    layers = set(described.get("layer_types") or ())
-    _require(layers <= {"full_attention"}, "layer_types", "full_attention", sorted(layers))
+    kinds = described.get("layer_types") or []
+    same = isinstance(kinds, list) and all(kind == "full_attention" for kind in kinds)
+    _require(same, "layer_types", "full_attention", kinds)
     found["rope_base"] = _rope_base(described)
     found["norm_epsilon"] = described.get("rms_norm_eps", 1e-6)
     for name in ("rope_base", "norm_epsilon"):
-        _require(isinstance(found[name], int | float), name, "a number", found[name])
+        _require(isinstance(found[name], int | float) and abs(found[name]) < _LARGE, name, "a number", found[name])
         found[name] = float(found[name])
     return ModelConfig(activation="swiglu", **found)
 
 
 def _rope_base(described: Mapping[str, Any]) -> Any:
     nested = described.get("rope_parameters") or {}
+    _require(isinstance(nested, dict), "rope_parameters", "a JSON object", nested)
     kind = nested.get("rope_type", "default")
     _require(kind == "default", "rope_type", "default", kind)
     known = [values["rope_theta"] for values in (nested, described) if values.get("rope_theta") is not None]
-    _require(len(set(known)) == 1, "rope_theta", "one number", known)
+    _require(bool(known) and known[1:] in ([], known[:1]), "rope_theta", "one number", known)
     return known[0]
 
 

@@ -98,12 +98,20 @@ def test_the_shape_is_that_of_the_export() -> None:
         {"rope_theta": 1e6},
         {"quantization": {"bits": 4}},
         {"head_dim": None},
+        {"layer_types": 5},
+        {"rope_parameters": "linear"},
+        {"rms_norm_eps": 10**400},
         {"vocab_size": 151936},
     ],
     ids=str,
 )
 def test_another_architecture_is_refused_with_the_part(changes: dict[str, Any]) -> None:
-    part = {"model_file": "code of their own", "vocab_size": "vocabulary_size", "rope_parameters": "rope_type"}
+    part = {
+        "model_file": "code of their own",
+        "vocab_size": "vocabulary_size",
+        "rope_parameters": "rope_",
+        "rms_norm_eps": "norm_epsilon",
+    }
     name = next(iter(changes))
     with pytest.raises(TinyError, match=part.get(name, name)):
         shape_of({**qwen3_config(CONFIG), **changes})
