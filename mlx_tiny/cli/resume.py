@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mlx_tiny.training.budget import Budget
     from mlx_tiny.training.checkpoint import RunFolder
 
-_OF_A_SESSION = ("budget", "backend", "implementation")
+_OF_A_SESSION = ("budget", "backend", "implementation", "track")
 
 
 def resume(
@@ -48,7 +48,8 @@ def resume(
     changed = [name for section in session.SECTIONS for name in user_settings(flags, section)]
     if changed or run_path:
         raise click.UsageError(
-            "--resume continues a run with its own settings; only --budget, --backend and --implementation go with it"
+            "--resume continues a run with its own settings; only --budget, --backend, --implementation and --track go "
+            "with it"
         )
     if asked["budget"] is not None:
         Budget(asked["budget"])  # raises the error of a wrong budget now

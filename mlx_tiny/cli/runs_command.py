@@ -70,9 +70,7 @@ def _heading(run: ListedRun) -> str:
 
 
 def _strength(run: ListedRun) -> str:
-    from mlx_tiny.report.listing import INTERRUPTED
-
-    partly = run.state == INTERRUPTED and not run.evaluated_whole_file
+    partly = run.evaluated_bytes is None and not run.evaluated_whole_file  # else the heading says so
     return f"{run.bits_per_byte:.4f}{_BEGINNING * partly}"
 
 

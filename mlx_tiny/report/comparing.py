@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,7 @@ class Reported:
             TinyError: there is no run, it is damaged, or it has not spent its budget.
         """
         run = RunFolder(path)
-        if not (path / "report.json").exists():
+        if not os.path.exists(path / "report.json"):
             raise TinyError(f"The run at {path} has no report", remedy="Resume it until its budget is spent")
         report = read_report(run)
         if report.interrupted:
@@ -107,7 +108,7 @@ def compare(paths: Sequence[Path], *, beside: bool = True) -> ComparedRuns:
     Raises:
         TinyError: a run is missing, damaged or was interrupted, or they were not measured on the same text.
     """
-    folders = list({path.resolve(): path for path in paths}.values())
+    folders = list({os.path.realpath(path): path for path in paths}.values())
     if len(folders) < 2:
         raise TinyError("There is only one run to compare", expected="at least two")
     return compare_reported([Reported.read(path) for path in folders], beside=beside)
@@ -117,7 +118,7 @@ def compare_reported(named: Sequence[Reported], *, beside: bool = True) -> Compa
     """`compare` for runs whose reports are read already."""
     _require_same_text(named)
     groups, left_out = _sides(named)
-    found = list(_runs_beside(groups, {each.run.path.resolve() for each in named})) if beside else []
+    found = list(_runs_beside(groups, {os.path.realpath(each.run.path) for each in named})) if beside else []
     for number, each in found:
         groups[number].append(each)
     names = short_names([group[0].run.path for group in groups])
@@ -195,16 +196,19 @@ def _sides(named: Sequence[Reported]) -> tuple[list[list[Reported]], list[str]]:
     return list(by_settings.values()), left_out
 
 
-def _runs_beside(groups: Sequence[list[Reported]], named: set[Path]) -> Iterator[tuple[int, Reported]]:
+def _runs_beside(groups: Sequence[list[Reported]], named: set[str]) -> Iterator[tuple[int, Reported]]:
     """More seeds of these settings, with the number of their side."""
     if len({group[0].settings for group in groups}) == 1:
         return
     known = {(group[0].settings, each.seed) for group in groups for each in group}
     numbers = {group[0].settings: number for number, group in enumerate(groups)}
     text = groups[0][0].report.evaluation_fingerprint
+    inside = list[Path]()
     for folder in sorted({_folder_of(each.run.path) for group in groups for each in group}):
-        for path in sorted(folder.iterdir()):
-            if path.resolve() in named or not (path / "report.json").exists():
+        with contextlib.suppress(OSError):
+            inside = sorted(folder.iterdir())
+        for path in inside:
+            if os.path.realpath(path) in named or not os.path.exists(path / "report.json"):
                 continue
             with contextlib.suppress(TinyError):  # nobody asked for this run
                 each = Reported.read(path)
@@ -220,7 +224,7 @@ def _folder_of(path: Path) -> Path:
 
 def short_names(paths: Sequence[Path]) -> list[str]:
     """A name for each run: that of its folder, or its whole path where several folders are called alike."""
-    names = [path.resolve().name for path in paths]
+    names = [path.resolve().name if path.name in ("", "..") else path.name for path in paths]
     return [name if names.count(name) == 1 else str(path) for name, path in zip(names, paths, strict=True)]
 
 

@@ -69,21 +69,21 @@ def find_runs(folders: Sequence[Path]) -> list[Path]:
     Raises:
         TinyError: a folder is missing or cannot be read.
     """
-    found: dict[Path, Path] = {}
+    found: dict[str, Path] = {}
     for folder in folders:
         if not folder.is_dir():
             raise TinyError(f"There is no folder {folder}", remedy="Name the folder that contains runs, or a run")
         with explained(folder):
             inside = sorted(folder.iterdir())
         for path in [folder] if is_run(folder) else filter(is_run, inside):
-            found.setdefault(path.resolve(), path)
+            found.setdefault(os.path.realpath(path), path)
     return list(found.values())
 
 
 def is_run(path: Path) -> bool:
     """Whether a folder is a run, perhaps a damaged one, and not for example a model for another program."""
     config = path / "config.json"
-    if path.name.startswith(".") or not os.path.isfile(config):
+    if path.name.startswith(".") or not os.path.lexists(config):
         return False
     try:
         return "model_type" not in read_json(config, "run configuration")

@@ -114,7 +114,8 @@ def require_tracker(name: str) -> None:
     if name != UNTRACKED and importlib.util.find_spec(name) is None:
         raise TinyError(
             f"{name} is not installed, and --track {name} needs it",
-            remedy=f"Install it with `pip install {name}`, or all trackers with `pip install 'mlx-tiny[track]'`",
+            remedy=f"Install it with `pip install {name}`, or all with `pip install 'mlx-tiny[track]'`, or take "
+            "--track none",
         )
 
 

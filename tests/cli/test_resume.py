@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,17 @@ def test_a_changed_implementation_is_part_of_the_run(run: Path) -> None:
     with crash(1, checkpoint=False):
         call("train", "--resume", run, "--budget", f"{BUDGET + 2000}tok", "--implementation", "plain")
     assert json.loads((run / "config.json").read_text())["config"]["train"]["implementation"] == "plain"
+
+
+def test_a_tracker_that_is_missing_meanwhile_is_given_up(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    folder, resume = RunFolder(run), ("train", "--resume", run, "--budget", f"{BUDGET + STEP_TOKENS}tok")
+    folder.config = dataclasses.replace(folder.config, train=dataclasses.replace(folder.config.train, track="wandb"))
+    folder.save_config()
+    refused = call(*resume)
+    assert refused.code == 1 and "pip install wandb" in refused.err
+    succeeded(call(*resume, "--track", "none"))
+    assert RunFolder(run).config.train.track == "none"
 
 
 @pytest.mark.parametrize("budget", ["1000tok", f"{BUDGET + 20}tok", "1e6flop", "3steps", "0.01s"])

@@ -281,7 +281,7 @@ def test_a_resumed_run_keeps_its_settings(own_run: Path) -> None:
     for other in ("--batch-size 8", "--data notes.txt", "--no-compile", "--run other", "--vocabulary-size 512"):
         finished = call("train", "--resume", own_run, *other.split(), "--budget", "9000tok")
         assert (finished.code, finished.out) == (2, ""), other
-        assert "only --budget, --backend and --implementation go with it" in finished.err
+        assert "only --budget, --backend, --implementation and --track go with it" in finished.err
     assert files_below(own_run) == before
 
 

@@ -43,6 +43,7 @@ def test_more_seeds_are_found_beside_and_paired(tmp_path: Path) -> None:
     planted_run(tmp_path / "b8-interrupted", 9.0, **FAST, seed=8, report={"interrupted": True})
     planted_run(tmp_path / "b7-gone-on", 9.0, **FAST, seed=7, report={"continued": True})
     (planted_run(tmp_path / "b6-damaged", 9.0, **FAST, seed=6).path / "report.json").write_text("{")
+    (tmp_path / "loop").symlink_to("loop")
     found = compare([tmp_path / "a0", tmp_path / "b1"])
     assert [(name, sorted(seeds)) for name, seeds in shown(found)] == [("a0", [0, 1, 2]), ("b1", [0, 1, 2])]
     assert sorted(Path(path).name for path in found.beside) == ["a1", "a2", "b0", "b2"]

@@ -82,6 +82,7 @@ def test_only_runs_are_found_and_each_once(tmp_path: Path) -> None:
     (exported / "config.json").write_text(json.dumps({"model_type": "qwen3"}))
     (tmp_path / "runs" / "empty").mkdir()
     (tmp_path / "runs" / "notes.txt").write_text("")
+    (tmp_path / "runs" / "loop").symlink_to("loop")
     runs = tmp_path / "runs"
     assert find_runs([runs]) == [runs / "a", runs / "b"] == find_runs([runs / "a", runs])
     assert find_runs([runs / "empty"]) == []
