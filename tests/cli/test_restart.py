@@ -143,7 +143,7 @@ def test_an_error_at_any_moment_changes_nothing(place: Path, replacements: list[
         (MlxBackend, "save_checkpoint"),
         (Trainer, "_final_evaluation"),
         (MlxBackend, "save_weights"),
-        (session, "_report"),
+        (session, "report"),
     ]
     for number, (owner, method) in enumerate(moments):
         os.environ.pop("MLX_TINY_RESTARTS", None)  # a new command
