@@ -52,6 +52,10 @@ def gguf_tokenizer(tokenizer: Tokenizer) -> GGUFTokenizer:
     if " " not in names:
         space = names.index("<0x20>")
         names[space], types[space] = " ", _NORMAL
+    if any("\0" in name for name in names):
+        raise TinyError(
+            "llama.cpp ends the text of a token at U+0000, and the tokenizer has a token with this character"
+        )
     _require_same_merges(names, types)
     scores = tokenizer.scores() if isinstance(tokenizer, BytePairTokenizer) else [0.0] * len(names)
     names = [

@@ -142,6 +142,7 @@ def test_pieces_that_llama_cpp_would_merge_otherwise_are_refused(
         gguf_tokenizer(train_tokenizer("bpe", [text] * 50, 300))
 
 
-def test_tokens_that_gguf_cannot_tell_apart_are_refused() -> None:
-    with pytest.raises(TinyError, match=r"U\+2581"):
-        gguf_tokenizer(CharacterTokenizer(characters=f"a {META_SPACE}"))
+@pytest.mark.parametrize(("characters", "named"), [(f"a {META_SPACE}", "2581"), ("a \0", "0000")])
+def test_characters_that_gguf_cannot_write_are_refused(characters: str, named: str) -> None:
+    with pytest.raises(TinyError, match=named):
+        gguf_tokenizer(CharacterTokenizer(characters=characters))
