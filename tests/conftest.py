@@ -95,6 +95,8 @@ def quick_runs() -> Iterator[None]:
         patch.setattr("mlx_tiny.cli.results._FINAL_SAMPLE_TOKENS", 20)
         # What a command says must not depend on how busy the machine is.
         patch.setattr("mlx_tiny.tools.waiting._FIRST_S", 1e6)
+        # Made-up speeds of one test are not those of another.
+        patch.setattr("mlx_tiny.study.speed.is_busy", lambda cores: True)
         patch.setattr("mlx_tiny.training.backend.matmul_peak", functools.cache(matmul_peak))
         yield
 

@@ -31,9 +31,9 @@ class _PlanCommand(CommandWithDials):
 def command(as_json: bool, **flags: Any) -> None:
     """Show which size is the strongest within a budget on this machine, without training.
 
-    The speed of the sizes that are quick enough is measured for a second each. Bits per byte are those of a law that is
-    fitted to recorded runs, each with its 95 % interval. With the same options, `mlx-tiny train` takes the size that is
-    marked.
+    The speed of the sizes that are quick enough is measured for a second each, and kept for `mlx-tiny train`. Bits per
+    byte are those of a law that is fitted to recorded runs, each with its 95 % interval. With the same options, `mlx-
+    tiny train` takes the size that is marked.
 
     \b
       mlx-tiny plan --budget 5m
@@ -50,7 +50,7 @@ def command(as_json: bool, **flags: Any) -> None:
     source = session.own_source(asked["data"]) or resolve_data(DataConfig(**asked["data"]))
     name = preset_for(asked["train"].get("preset", TrainConfig.preset), asked["data"])
     budget = Budget(asked["train"].get("budget", TrainConfig.budget))
-    speeds = Speeds(session.backend_kind(asked["train"].get("backend", TrainConfig.backend)))
+    speeds = Speeds(session.backend_kind(asked["train"].get("backend", TrainConfig.backend)), anew=True)
     plan = Plan.of(name, budget, asked, Text.of(source, asked["data"].get("train_bytes")), speeds)
     with Waiting("measuring the machine, for which steps are compiled"):
         # Before the other sizes are measured for the table, as `mlx-tiny train` chooses without having measured them.

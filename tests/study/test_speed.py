@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from tiny_run import MODEL
@@ -51,3 +52,22 @@ def test_pauses_are_those_of_evaluations_and_samples() -> None:
     config = replace(CONFIG, train=train)
     assert pauses_s(config, 1000.0) == pytest.approx(4 * 3000 / 3000 + 2 * 60 * 30 / 1000)
     assert pauses_s(replace(CONFIG, train=replace(train, evaluations=1, samples=0)), 1000.0) == 0
+
+
+def test_what_was_measured_undisturbed_is_kept_for_the_next_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MLX_TINY_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(speed, "commit", lambda: "1234")
+    rates = iter(range(100, 1000, 100))
+    monkeypatch.setattr(speed, "measured_tokens_per_s", lambda config, _: next(rates))
+    other = replace(CONFIG, train=replace(CONFIG.train, batch_size=2))
+    assert Speeds().measure(CONFIG) == 100  # disturbed
+    monkeypatch.setattr(speed, "is_busy", lambda cores: False)
+    assert [Speeds().measure(CONFIG), Speeds().measure(other), Speeds().measure(CONFIG)] == [200, 300, 200]
+    assert [Speeds(anew=True).measure(CONFIG), Speeds().measure(CONFIG)] == [400, 400]
+    monkeypatch.setattr(speed, "commit", lambda: "1234+changes")
+    assert [Speeds().measure(CONFIG), Speeds().measure(CONFIG)] == [500, 600]
+    monkeypatch.setattr(speed, "commit", lambda: "1234")
+    (tmp_path / "home" / "speeds.json").write_text("{}")
+    assert [Speeds().measure(CONFIG), Speeds().measure(CONFIG)] == [700, 700]
