@@ -32,8 +32,8 @@ def command(as_json: bool, **flags: Any) -> None:
     """Show which size is the strongest within a budget on this machine, without training.
 
     The speed of the sizes that are quick enough is measured for a second each, and kept for `mlx-tiny train`. Bits per
-    byte are those of a law that is fitted to recorded runs, each with its 95 % interval. With the same options, `mlx-
-    tiny train` takes the size that is marked.
+    byte are those of a law that is fitted to recorded runs, each with its 95 % interval. With the same options,
+    `mlx-tiny train` takes the size that is marked.
 
     \b
       mlx-tiny plan --budget 5m
