@@ -16,15 +16,17 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _RUN = "format_version"
 """A key of the settings that a run has saved."""
+PRESET_OF_RUN = "mlx_tiny.cli.settings_file.preset"
+"""Where the context of a command has the preset of the run whose settings it takes."""
 
 
 def _read(ctx: click.Context, _: click.Parameter, path: Path | None) -> None:
     """Make the values of the file the defaults of the options."""
     if path is not None and not ctx.resilient_parsing:
-        ctx.default_map = dict(_defaults(path / "config.json" if path.is_dir() else path, ctx.command))
+        ctx.default_map = dict(_defaults(path / "config.json" if path.is_dir() else path, ctx))
 
 
-def _defaults(path: Path, command: click.Command) -> Iterator[tuple[str, Any]]:
+def _defaults(path: Path, ctx: click.Context) -> Iterator[tuple[str, Any]]:
     """Keyword arguments of the command with their values.
 
     Raises:
@@ -37,13 +39,16 @@ def _defaults(path: Path, command: click.Command) -> Iterator[tuple[str, Any]]:
         raise TinyError(f"The file of settings {path} is malformed", expected="lines such as budget: 5m")
     options = {
         name.removeprefix("--"): option
-        for option in command.params
+        for option in ctx.command.params
         for name in option.opts
         if isinstance(option, click.Option) and not option.is_eager
     }
     sections = {option.name: option for option in options.values()}
     seen = dict[str, str]()
-    for key, value in _of_run(path) if _RUN in values else _flat(values):
+    saved = dict(_of_run(path)) if _RUN in values else {}
+    if saved:
+        ctx.meta[PRESET_OF_RUN] = saved["train", "preset"]
+    for key, value in saved.items() if saved else _flat(values):
         option = sections.get("_".join(key)) if len(key) > 1 else options.get(key[0].replace("_", "-"))
         name = ".".join(key)
         if option is None:

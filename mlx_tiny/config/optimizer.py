@@ -11,7 +11,7 @@ from mlx_tiny.config.checks import require, require_choices, require_representab
 
 LEARNING_RATE = "learning_rate"
 """A dial for all rates together, on the scale that users of AdamW know; see `without_dial`."""
-_RATES = ("matrix_rate", "matrix_adamw_rate", "embedding_rate", "head_rate", "scalar_rate")
+RATES = ("matrix_rate", "matrix_adamw_rate", "embedding_rate", "head_rate", "scalar_rate")
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         require_choices(self)
-        for name in _RATES:
+        for name in RATES:
             require(0 < getattr(self, name) < math.inf, name, "above 0, finite", getattr(self, name))
         for name in ("momentum", "momentum_start", "momentum_warmup", "adam_beta1", "adam_beta2"):
             require(0 <= getattr(self, name) < 1, name, "0 to below 1", getattr(self, name))
@@ -78,7 +78,7 @@ def without_dial(asked: Mapping[str, Any], before: Mapping[str, Any]) -> dict[st
     names too is as named.
 
     Args:
-        before: the settings without those of the user.
+        before: the settings without those of the user, or some rates, that of matrices under AdamW among them.
 
     Raises:
         TinyError: `learning_rate` is out of range.
@@ -88,5 +88,5 @@ def without_dial(asked: Mapping[str, Any], before: Mapping[str, Any]) -> dict[st
         return own
     require(0 < rate < math.inf, LEARNING_RATE, "above 0, finite", rate)
     factor = rate / before["matrix_adamw_rate"]
-    rates = {name: float(f"{factor * before[name]:.6g}") for name in _RATES}
+    rates = {name: float(f"{factor * before[name]:.6g}") for name in RATES if name in before}
     return {**rates, "matrix_adamw_rate": rate, **own}

@@ -67,6 +67,28 @@ def test_the_settings_of_a_run_are_repeated(asked: str, place: Path) -> None:
         assert config_of(place / f"again {len(name)}") == config_of(place / "r")
 
 
+def test_the_dial_turns_the_rates_of_a_run_that_no_flag_names(place: Path) -> None:
+    run = ("--data", "notes.txt", "--preset", "tiny", "--iters", "3")
+    succeeded(call("train", *run, "--learning-rate", "0.001", "--embedding-rate", "0.5", "--run", "r"))
+    flags = ("--learning-rate", "0.002", "--head-rate", "0.07")
+    succeeded(call("train", "--config", "r", *flags, "--run", "turned"))
+    before, after = (config_of(place / name)["optimizer"] for name in ("r", "turned"))
+    assert (after["matrix_adamw_rate"], after["head_rate"]) == (0.002, 0.07)
+    for name in ("matrix_rate", "embedding_rate", "scalar_rate"):
+        assert after[name] == pytest.approx(2 * before[name], rel=1e-4)
+    (place / "rates.yaml").write_text("preset: tiny\nhead-rate: 0.07")
+    succeeded(call("train", "--config", "rates.yaml", *run, "--learning-rate", "0.006", "--run", "named"))
+    own = config_of(place / "named")["optimizer"]
+    assert (own["matrix_adamw_rate"], own["matrix_rate"], own["head_rate"]) == (0.006, 0.04, 0.07)
+
+
+def test_another_preset_than_that_of_the_run_is_refused(place: Path) -> None:
+    succeeded(call("train", "--data", "notes.txt", "--preset", "tiny", "--iters", "3", "--run", "r"))
+    succeeded(call("train", "--config", "r", "--preset", "strongest-tiny", "--run", "same"))
+    refused = call("train", "--config", "r", "--preset", "mini", "--run", "other")
+    assert refused.code == USAGE and "strongest-tiny" in refused.err and not (place / "other").exists()
+
+
 @pytest.mark.parametrize(
     ("text", "words", "code"),
     [

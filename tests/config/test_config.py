@@ -49,6 +49,7 @@ REJECTED: list[tuple[Any, str, list[Any]]] = [
     (TrainConfig, "backend", ["jax", "MLX", ""]),
     *((TrainConfig, name, [-0.1, 1.1]) for name in ("short_sequences", "small_batches")),
     (TrainConfig, "order", ["random", ""]),
+    (TrainConfig, "track", ["mlflow", ""]),
     (TrainConfig, "measured_bytes", ["", "some", "999", "-5000", "5e6", "9" * 50]),
     (ScheduleConfig, "rate_at", ["end", ""]),
     *((ModelConfig, name, [10**9]) for name in ("context", "layers", "width", "heads", "key_value_heads", "hidden")),
