@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # Settings of the other run that the new one has too, unless the user names others.
 _OF_TOKENIZER = ("vocabulary_size", "tokenizer")
-_OF_STEP = ("preset", "batch_size", "micro_batches", "dtype")
+OF_STEP = ("preset", "batch_size", "micro_batches", "dtype")
 
 
 def begin(path: Path, source_path: Path, flags: dict[str, Any], targets: Sequence[str] = ()) -> None:
@@ -48,7 +48,7 @@ def begin(path: Path, source_path: Path, flags: dict[str, Any], targets: Sequenc
     from mlx_tiny.training.own_text import cached_text
 
     RunFolder.require_free(path)
-    source = _opened(source_path, flags["model_context"])
+    source = opened(source_path, flags["model_context"])
     if not flags["data_sources"]:
         own = shlex.join(word for name in source.config.data.sources for word in ("--data", name))
         raise TinyError(
@@ -84,7 +84,7 @@ def begin(path: Path, source_path: Path, flags: dict[str, Any], targets: Sequenc
         session.train(run, corpus, reason, floors, ahead, resume=True)
 
 
-def _opened(path: Path, context: int | None) -> Ancestor:
+def opened(path: Path, context: int | None) -> Ancestor:
     """The model in a folder; other programs may have written it for a longer context than that which is asked for."""
     from mlx_tiny.export.importing import ImportedModel, is_for_other_programs
     from mlx_tiny.training.checkpoint import RunFolder
@@ -103,7 +103,7 @@ def _planned(source: Ancestor, asked: dict[str, dict[str, Any]]) -> tuple[RunCon
     values, standard = to_plain(source.config), usual(source.config.train.preset)
     kept = {name: getattr(source.config.data, name) for name in _OF_TOKENIZER}
     values["data"] = {**to_plain(DataConfig()), **kept}
-    values["train"] = {**to_plain(standard.train), **{name: values["train"][name] for name in _OF_STEP}}
+    values["train"] = {**to_plain(standard.train), **{name: values["train"][name] for name in OF_STEP}}
     values["schedule"] = to_plain(standard.schedule)
     for section, settings in asked.items():
         own = without_dial(settings, values[section]) if section == "optimizer" else settings

@@ -1,15 +1,20 @@
-"""The command that repeats a run: its preset, and every setting that is not as the preset has it."""
+"""The command that repeats a run: its preset, and every setting that would be another one without its flag."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import os
 import shlex
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlx_tiny.cli.options import flag_name, has_flag
+from mlx_tiny.cli.options import SECTIONS, flag_name, has_flag
 from mlx_tiny.config import RunConfig
 from mlx_tiny.config.differences import differences
-from mlx_tiny.config.presets import usual
+from mlx_tiny.config.presets import PRESETS, usual
+from mlx_tiny.errors import TinyError
 
 if TYPE_CHECKING:
     from mlx_tiny.training.checkpoint import RunFolder
@@ -17,25 +22,60 @@ if TYPE_CHECKING:
 _ALWAYS = ("preset", "budget", "seed")
 """Settings of the section `train` that the command names in any case."""
 
+Setting = tuple[str, str, Any]
+"""Section, name and value."""
+
 
 def command_to_repeat(run: RunFolder) -> str:
     """For a shell; what was chosen for the user, such as the size of the model, is named in it."""
     words = ["mlx-tiny", "train"]
-    if run.origin is not None:
-        words += ["--from", run.origin.run]
+    named = list(changed(run.config))
+    if run.origin is None:
+        named += [setting for setting in _decided_by_others(run.config, named) if setting not in named]
+    else:
+        words += ["--from", os.path.abspath(run.origin.run)]
+        named += [setting for setting in _unlike_origin(run) if setting not in named]
     for name in _ALWAYS:
         words += _words("train", name, getattr(run.config.train, name))
-    for section, name, value in changed(run.config):
-        words += _words(section, name, value)
+    for setting in named:
+        words += _words(*setting)
     return shlex.join(words)
 
 
-def changed(config: RunConfig) -> Iterator[tuple[str, str, Any]]:
+def changed(config: RunConfig) -> Iterator[Setting]:
     """The settings with a flag that are not as the preset has them, but for those that are always named."""
-    for found in differences([usual(config.train.preset), config]):
+    return _unlike(usual(config.train.preset), config)
+
+
+def _unlike(base: RunConfig, config: RunConfig) -> Iterator[Setting]:
+    for found in differences([base, config]):
         always = found.section == "train" and found.name in _ALWAYS
         if has_flag(found.section, found.name) and not always:
             yield found.section, found.name, found.values[1]
+
+
+def _decided_by_others(config: RunConfig, named: list[Setting]) -> Iterator[Setting]:
+    """Settings that are as the preset has them, but not always without a flag, such as `hidden` by `activation`."""
+    if (size := config.data.vocabulary_size) == config.model.vocabulary_size:
+        yield "data", "vocabulary_size", size  # unnamed, it may become smaller
+    if config.train.preset in PRESETS:
+        asked: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+        for section, name, value in named:
+            asked[section][name] = value
+        yield from _unlike(PRESETS[config.train.preset].config(asked), config)
+
+
+def _unlike_origin(run: RunFolder) -> Iterator[Setting]:
+    """Settings that a run without their flags would have from the model that this one started from."""
+    from mlx_tiny.cli.from_run import OF_STEP, opened
+
+    assert run.origin is not None
+    with contextlib.suppress(TinyError):  # it is gone, and nothing repeats the run
+        theirs = opened(Path(run.origin.run), run.config.model.context).config
+        base = dataclasses.replace(run.config, optimizer=theirs.optimizer, train=theirs.train)
+        for section, name, value in _unlike(base, run.config):
+            if section == "optimizer" or name in OF_STEP:
+                yield section, name, value
 
 
 def _words(section: str, name: str, value: Any) -> list[str]:

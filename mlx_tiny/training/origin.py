@@ -40,7 +40,7 @@ def begin(
     keys, learned = learned_keys(source), learned_texts(source)
     texts = {part.corpus.key: part.corpus for text in (corpus, old) if text is not None for part in text.parts}
     origin = Origin(
-        run=str(source.path),
+        run=str(source.path.absolute()),
         step=source.newest_step(),
         weights=_hash(parameters),
         tokenizer=corpus.tokenizer.hash,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlx_tiny.cli import from_run
+from mlx_tiny.cli import from_run, session
 from mlx_tiny.cli.options import SECTIONS, user_settings
+from mlx_tiny.cli.repeat import command_to_repeat
 from mlx_tiny.config import DataConfig, OptimizerConfig, TrainConfig
 from mlx_tiny.config.presets import usual
 from mlx_tiny.records import Origin
@@ -54,6 +56,22 @@ def test_the_model_learns_another_text_and_the_report_shows_what_it_forgot(sourc
     assert run.config.optimizer == RunFolder(source).config.optimizer
     text = (place / "new/report.md").read_text()
     assert f"before: {other['before']:.4f}" in text and f"before: {own['before']:.4f}" in text
+
+
+def test_the_command_to_repeat_names_what_the_other_run_has_otherwise(
+    source: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "train", lambda *_, **__: None)
+    begin(source, "--learning-rate", "0.001", "--batch-size", "8", run="first")
+    standard = usual(RunFolder(source).config.train.preset)
+    as_preset = ("--head-rate", str(standard.optimizer.head_rate), "--batch-size", str(standard.train.batch_size))
+    RunFolder(place / "first").save_weights(RunFolder(source).load_weights(), 0)
+    succeeded(call("train", "--from", "first", "--data", "numbers.txt", *BUDGET, "--run", "new", *as_preset))
+    repeated = shlex.split(command_to_repeat(run := RunFolder(place / "new")))
+    (place / "elsewhere").mkdir()
+    monkeypatch.chdir(place / "elsewhere")
+    succeeded(call(*repeated[1:], "--run", "again"))
+    assert RunFolder(place / "elsewhere/again").config == run.config
 
 
 def test_another_split_of_the_same_text_is_warned_of(source: Path, place: Path) -> None:

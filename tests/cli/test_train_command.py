@@ -32,6 +32,7 @@ from mlx_tiny.data.tokenizers.byte_pair import BytePairTokenizer
 from mlx_tiny.errors import printable
 from mlx_tiny.model import options
 from mlx_tiny.records import to_plain
+from mlx_tiny.training import tracking
 from mlx_tiny.training.checkpoint import RunFolder
 
 from .command_line import (
@@ -188,6 +189,7 @@ def test_given_flags_reach_the_saved_configuration(place: Path, monkeypatch: pyt
             "counting": False,
             "micro_batches": 3,
             "measured_bytes": "5000",
+            "track": "tensorboard",
         }
         | {"batch_size": 6, "backend": "torch", "implementation": "plain"},
     }
@@ -218,9 +220,32 @@ def test_given_flags_reach_the_saved_configuration(place: Path, monkeypatch: pyt
     write_notes(place / "other.txt", 20)
     monkeypatch.setattr(session, "train", lambda *_, **__: None)
     monkeypatch.setattr(session, "backend_kind", lambda *_: None)
+    monkeypatch.setattr(tracking, "require_tracker", lambda *_: None)
     monkeypatch.setattr(options, "all_options", lambda: {"idea": options.Option("", valid=lambda *_: None)})
     succeeded(call("train", "--run", "r", *flags))
     assert json.loads((place / "r" / "config.json").read_text())["config"] == values
+    repeated = shlex.split(command_to_repeat(run := RunFolder(place / "r")))
+    succeeded(call(*repeated[1:], "--run", "again"))
+    assert RunFolder(place / "again").config == run.config
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "--activation relu2 --hidden 168",  # what swiglu would have
+        "--layers 1 --options smear=1,bigram_embedding=8192,value_embeddings=1",
+        "--layers 3 --options smear=1,bigram_embedding=8192,value_embeddings=2",  # what two layers would have
+        "--tied --embedding-rate 0.6",
+        "--vocabulary-size 1024",  # of so few words, a smaller one is made where none is named
+    ],
+)
+def test_the_command_names_what_would_be_otherwise_without_a_flag(
+    asked: str, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "train", lambda *_, **__: None)
+    (place / "words.txt").write_text("\n\n".join(f"a tale {number} of {number % 7}" for number in range(3000)))
+    text = ("--data", "words.txt", "--preset", "tiny", "--iters", "3")
+    succeeded(call("train", *text, *asked.split(), "--run", "r"))
     repeated = shlex.split(command_to_repeat(run := RunFolder(place / "r")))
     succeeded(call(*repeated[1:], "--run", "again"))
     assert RunFolder(place / "again").config == run.config
