@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mlx_tiny.cli.options import UserPath, flag_name, has_flag, shown
+from mlx_tiny.cli.options import UserPath, flag_name, has_flag
 from mlx_tiny.cli.output import say, show
+from mlx_tiny.config.differences import in_words
 
 if TYPE_CHECKING:
     from mlx_tiny.config.differences import Difference
@@ -70,7 +71,7 @@ def _settings(found: ComparedRuns) -> Iterator[str]:
         return
     names = [side.name for side in found.sides]
     for difference in found.differences:
-        values = [f"{shown(value)} ({name})" for name, value in zip(names, difference.values, strict=True)]
+        values = [f"{in_words(value)} ({name})" for name, value in zip(names, difference.values, strict=True)]
         yield from wrapped(f"{_name(difference)}: {', '.join(values)}")
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mlx_tiny.cli.options import flag_name, shown
-from mlx_tiny.cli.repeat import changed
+from mlx_tiny.cli.options import flag_name
 from mlx_tiny.config import ModelConfig, RunConfig
+from mlx_tiny.config.differences import in_words, unlike_preset
 
 if TYPE_CHECKING:
     from mlx_tiny.data.mixture import Corpus
@@ -30,7 +30,9 @@ def header(run: RunFolder, corpus: Corpus, reason: str, machine: list[str], at_s
     config, model = run.config, run.config.model
     disturbances = at_start.disturbances(on_cpu=on_cpu())
     slow = [f"warning: {'; '.join(disturbances)}: this machine may train slower than it can"] if disturbances else []
-    unlike = ", ".join(f"{flag_name(section, name)[2:]} {shown(value)}" for section, name, value in changed(config))
+    unlike = ", ".join(
+        f"{flag_name(each.section, each.name)[2:]} {in_words(each.values[1])}" for each in unlike_preset(config)
+    )
     line, *unusual = machine
     return [
         f"run: {run.path}, with a budget of {_budget(config.train.budget)}",

@@ -18,6 +18,7 @@ from click.types import StringParamType
 
 from mlx_tiny.cli.groups import GroupedOption
 from mlx_tiny.config import DataConfig, ModelConfig, OptimizerConfig, Sampling, ScheduleConfig, TrainConfig
+from mlx_tiny.config.differences import in_words
 from mlx_tiny.config.optimizer import LEARNING_RATE
 from mlx_tiny.config.presets import PRESETS, RECIPES, presets_of, sizes_in_words, whole_name
 from mlx_tiny.errors import TinyError
@@ -161,14 +162,7 @@ def shown_default(section: str, field: dataclasses.Field[Any]) -> str:
     (value,) = values
     if isinstance(value, bool):
         return "on" if value else "off"
-    return shown(value)
-
-
-def shown(value: Any) -> str:
-    """The value of a setting as a header or a help text shows it."""
-    if isinstance(value, tuple):
-        value = " ".join(value)
-    return "none" if value in (None, "") else str(value)
+    return in_words(value)
 
 
 @functools.cache

@@ -10,17 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlx_tiny.cli.options import SECTIONS, flag_name, has_flag
+from mlx_tiny.cli.options import SECTIONS, flag_name
 from mlx_tiny.config import RunConfig
-from mlx_tiny.config.differences import differences
-from mlx_tiny.config.presets import PRESETS, usual
+from mlx_tiny.config.differences import ALWAYS_CHOSEN, Difference, unlike, unlike_preset
+from mlx_tiny.config.presets import PRESETS
 from mlx_tiny.errors import TinyError
 
 if TYPE_CHECKING:
     from mlx_tiny.training.checkpoint import RunFolder
-
-_ALWAYS = ("preset", "budget", "seed")
-"""Settings of the section `train` that the command names in any case."""
 
 Setting = tuple[str, str, Any]
 """Section, name and value."""
@@ -29,29 +26,17 @@ Setting = tuple[str, str, Any]
 def command_to_repeat(run: RunFolder) -> str:
     """For a shell; what was chosen for the user, such as the size of the model, is named in it."""
     words = ["mlx-tiny", "train"]
-    named = list(changed(run.config))
+    named = list(map(_setting, unlike_preset(run.config)))
     if run.origin is None:
         named += [setting for setting in _decided_by_others(run.config, named) if setting not in named]
     else:
         words += ["--from", os.path.abspath(run.origin.run)]
         named += [setting for setting in _unlike_origin(run) if setting not in named]
-    for name in _ALWAYS:
+    for name in ALWAYS_CHOSEN:
         words += _words("train", name, getattr(run.config.train, name))
     for setting in named:
         words += _words(*setting)
     return shlex.join(words)
-
-
-def changed(config: RunConfig) -> Iterator[Setting]:
-    """The settings with a flag that are not as the preset has them, but for those that are always named."""
-    return _unlike(usual(config.train.preset), config)
-
-
-def _unlike(base: RunConfig, config: RunConfig) -> Iterator[Setting]:
-    for found in differences([base, config]):
-        always = found.section == "train" and found.name in _ALWAYS
-        if has_flag(found.section, found.name) and not always:
-            yield found.section, found.name, found.values[1]
 
 
 def _decided_by_others(config: RunConfig, named: list[Setting]) -> Iterator[Setting]:
@@ -62,7 +47,7 @@ def _decided_by_others(config: RunConfig, named: list[Setting]) -> Iterator[Sett
         asked: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
         for section, name, value in named:
             asked[section][name] = value
-        yield from _unlike(PRESETS[config.train.preset].config(asked), config)
+        yield from map(_setting, unlike(PRESETS[config.train.preset].config(asked), config))
 
 
 def _unlike_origin(run: RunFolder) -> Iterator[Setting]:
@@ -73,9 +58,13 @@ def _unlike_origin(run: RunFolder) -> Iterator[Setting]:
     with contextlib.suppress(TinyError):  # it is gone, and nothing repeats the run
         theirs = opened(Path(run.origin.run), run.config.model.context).config
         base = dataclasses.replace(run.config, optimizer=theirs.optimizer, train=theirs.train)
-        for section, name, value in _unlike(base, run.config):
+        for section, name, value in map(_setting, unlike(base, run.config)):
             if section == "optimizer" or name in OF_STEP:
                 yield section, name, value
+
+
+def _setting(found: Difference) -> Setting:
+    return found.section, found.name, found.values[1]
 
 
 def _words(section: str, name: str, value: Any) -> list[str]:

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mlx_tiny.config.differences import differences
-from mlx_tiny.config.presets import usual
+from mlx_tiny.config.differences import in_words, unlike_preset
 from mlx_tiny.errors import printable
 from mlx_tiny.report.curves import Curve, Curves
 from mlx_tiny.report.record import Report
@@ -68,8 +67,7 @@ def _points(curve: Curve) -> tuple[Any, Any]:
 def _title(report: Report) -> str:
     """What was trained on what, and the settings that are not as the preset has them."""
     config = report.config
-    found = differences([usual(config.train.preset), config])
-    told = [f"{each.name} {each.values[1]}" for each in found if each.section != "data" and each.name not in _TOLD]
+    told = [f"{each.name} {in_words(each.values[1])}" for each in unlike_preset(config) if each.section != "data"]
     rest = f", and {len(told) - _MOST_SETTINGS} more" if len(told) > _MOST_SETTINGS else ""
     lines = (
         f"{config.train.preset}, {format_count(report.parameters)} parameters, {report.budget}, "
@@ -77,9 +75,6 @@ def _title(report: Report) -> str:
         ", ".join(told[:_MOST_SETTINGS]) + rest,
     )
     return "\n".join(_plain(line) for line in lines if line)
-
-
-_TOLD = ("preset", "budget", "seed", "vocabulary_size")
 
 
 def _plain(line: str) -> str:

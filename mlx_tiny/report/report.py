@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mlx_tiny.config.differences import differences
-from mlx_tiny.config.presets import usual
+from mlx_tiny.config.differences import in_words, unlike_preset
 from mlx_tiny.data.mixture import Corpus
 from mlx_tiny.errors import TinyError, one_line, printable
 from mlx_tiny.files import atomic_write, hash_text
@@ -321,11 +320,10 @@ def tables_of(report: Report) -> dict[str, dict[str, str]]:
 def _origin(report: Report) -> dict[str, str]:
     """From what the run came about."""
     config = report.config
-    told_apart = ("preset", "budget", "seed", "sources")
     unlike = [
-        f"{found.name} {_setting(found.values[1])} (not {_setting(found.values[0])})"
-        for found in differences([usual(config.train.preset), config])
-        if found.name not in told_apart and (found.section, found.name) != ("model", "vocabulary_size")
+        f"{found.name} {in_words(found.values[1])} (not {in_words(found.values[0])})"
+        for found in unlike_preset(config)
+        if found.name != "sources"
     ]
     return {
         "date": report.date or "",
@@ -337,10 +335,6 @@ def _origin(report: Report) -> dict[str, str]:
         "hash of the training text": report.training_text or "",
         "command to repeat it": report.command or "",
     }
-
-
-def _setting(value: object) -> str:
-    return " ".join(value) if isinstance(value, tuple) else str(value)
 
 
 def as_text(report: Report, *, picture: bool = False) -> str:

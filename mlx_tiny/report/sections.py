@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 from xml.etree.ElementTree import Element
 
+from mlx_tiny.config.differences import in_words
 from mlx_tiny.records import SampleRecord
 from mlx_tiny.report import drawings
 from mlx_tiny.report.answers import answers
@@ -182,15 +182,10 @@ def settings(runs: Runs) -> Element | None:
     if len(runs) == 1:
         return None
     found = differing([run.report for run in runs])
-    # Text and model have the same size of the vocabulary.
-    rows = dict.fromkeys((each.name.replace("_", "-"), *map(_shown, each.values)) for each in found)
+    rows = [(each.name.replace("_", "-"), *map(in_words, each.values)) for each in found]
     if rows:
         return section("settings", "In what they differ", table(_heading(runs), rows))
     return section("settings", "In what they differ", element("p", "In no setting, not even in the seed."))
-
-
-def _shown(value: Any) -> str:
-    return " ".join(value) if isinstance(value, tuple) else "–" if value is None else str(value)
 
 
 def cost(runs: Runs) -> Element:
