@@ -103,14 +103,14 @@ def interval(texts: Sequence[DocumentsOfText], nats: Sequence[NDArray[np.float32
     Returns:
         Lower and upper end; None where a text has too few blocks.
     """
-    drawn = np.zeros(_DRAWS)
+    drawn, chance = np.zeros(_DRAWS), np.random.default_rng(_SEED)
     for text, values in zip(texts, nats, strict=True):
         starts = _drawn_together(text.blocks)
         if len(starts) < _LEAST_DRAWN:
             return None
         costs = np.add.reduceat(values.astype(np.float64), starts)
         sizes = np.add.reduceat(text.blocks.bytes.astype(np.float64), starts)
-        chosen = np.random.default_rng(_SEED).integers(0, len(starts), (_DRAWS, len(starts)))
+        chosen = chance.integers(0, len(starts), (_DRAWS, len(starts)))
         drawn += text.share * costs[chosen].sum(axis=1) / math.log(2) / sizes[chosen].sum(axis=1)
     low, high = np.quantile(drawn, [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2])
     return float(low), float(high)

@@ -105,9 +105,16 @@ def test_each_text_of_a_mixture_has_its_share_of_the_noise() -> None:
     nats = np.random.default_rng(4).normal(700, 70, 400)
     still, noisy = (text_of(each, np.arange(400), share=0.5) for each in (np.full(400, 350.0), nats))
     alone = text_of(nats, np.arange(400))
-    low, high = ends(still, noisy)
+    low, high = ends(noisy, still)
     assert high - low == pytest.approx(width(alone) / 2, rel=1e-6)
     assert (low + high) / 2 == pytest.approx((350 + 700) / 2 / math.log(2) / 1000, rel=0.01)
+
+
+def test_documents_of_two_texts_are_drawn_independently() -> None:
+    """Both grow harder in the same way: drawn together, their noise would not average out."""
+    text = text_of(np.linspace(400, 1000, 200), np.arange(200), share=0.5)
+    alone = text_of(np.linspace(400, 1000, 200), np.arange(200))
+    assert width(text, text) == pytest.approx(width(alone) / math.sqrt(2), rel=0.1)
 
 
 def test_a_run_keeps_them_for_its_weights(tmp_path: Path) -> None:
