@@ -149,6 +149,9 @@ def differing(reports: Sequence[Report]) -> list[Difference]:
         Difference("run", "started from", tuple(origins)),
         *(Difference("run", fact[0][0], tuple(value for _, value in fact)) for fact in facts),
     ]
+    texts = tuple(report.training_text for report in reports)
+    if None not in texts:  # as in older reports
+        found.append(Difference("run", "training text", texts))
     return list(filter(is_real, found)) or differences(configs)
 
 
@@ -162,7 +165,14 @@ def _facts(report: Report) -> list[tuple[str, Any]]:
     machine = report.machine
     versions = [(name, machine.versions.get(name)) for name in ("mlx_tiny", "mlx", "torch")]
     used = versions if report.config.train.backend == "torch" else versions[:2]
-    return [("chip", machine.chip), ("cores", machine.cores), ("commit", machine.commit), *used]
+    earlier = ", ".join(report.earlier) or None
+    return [
+        ("earlier settings", earlier),
+        ("chip", machine.chip),
+        ("cores", machine.cores),
+        ("commit", machine.commit),
+        *used,
+    ]
 
 
 def _require_same_text(named: Sequence[Reported]) -> None:

@@ -129,6 +129,8 @@ class Report(Record):
     """When the last session began, in ISO 8601. This and what follows is None in older reports."""
     command: str | None = None
     """For a shell: a run of the same settings on the same text."""
+    earlier: list[str] = field(default_factory=list)
+    """Settings of earlier sessions that were changed since; `command` does not make such a run again."""
     training_text: str | None = None
     """Hash of the training documents."""
     wall_s: float | None = None

@@ -116,6 +116,7 @@ def build(
         phases_s=outcome.phases,
         date=session.date,
         command=session.command,
+        earlier=list(run.earlier),
         training_text=hash_text(*(part.corpus.record.train.text_hash for part in corpus.parts))[:12],
         backend=session.backend,
         implementations=session.implementations,
@@ -333,6 +334,7 @@ def _origin(report: Report) -> dict[str, str]:
         "seed": str(config.train.seed),
         "text": report.data,
         "hash of the training text": report.training_text or "",
+        "earlier settings": f"{', '.join(report.earlier)}: no single command repeats it" if report.earlier else "",
         "command to repeat it": report.command or "",
     }
 

@@ -69,7 +69,7 @@ def begin(run: RunFolder, backend: Backend, tell: Callable[[str], None], *, resu
         watch = from_plain(LossWatch, progress.losses, "account of the run")
         if len(losses) != progress.step or not watch.has_seen(losses):
             tell(f"warning: {run.metrics.path} lacks steps of this run, or has those of another")
-        run.save_config()
+        run.save_config(progress.step)
         begun = f"resumed at step {progress.step}, after {progress.tokens:,} tokens"
         origin = run.origin
         if origin is not None and progress.step == 0:

@@ -56,7 +56,7 @@ from mlx_tiny.training.arrays import (
     save_arrays,
     state_arrays,
 )
-from mlx_tiny.training.described import Described, read_described
+from mlx_tiny.training.described import Described, read_described, superseded
 from mlx_tiny.training.device_errors import DeviceError
 from mlx_tiny.training.metrics import MetricsFile
 from mlx_tiny.training.step import TrainingState
@@ -78,6 +78,7 @@ class RunFolder:
             raise TinyError(f"{path} contains no run", remedy="Name the folder that `mlx-tiny train` wrote")
         described = read_described(path / "config.json")
         self.config, self.corpus, self.origin = described.config, described.corpus, described.origin
+        self.earlier = described.earlier
         self.resumes_from = "last"
         """The checkpoint from which the next session goes on: `last`, or `best` where it is to go back."""
 
@@ -117,13 +118,18 @@ class RunFolder:
         make_folder(path / "checkpoints")
         return RunFolder(path)
 
-    def save_config(self) -> None:
+    def save_config(self, step: int = 0) -> None:
         """Write the settings where they differ from those in the folder, so that later sessions have them too.
+
+        Args:
+            step: until which those in the folder held.
 
         Raises:
             TinyError: disk full, no permission.
         """
-        if RunFolder(self.path).config != self.config:
+        before = RunFolder(self.path).config
+        if before != self.config:
+            self.earlier += superseded(before, self.config, step)
             self._described().write(self.path / "config.json")
 
     @property
@@ -356,7 +362,7 @@ class RunFolder:
         return self._described().identity()
 
     def _described(self) -> Described:
-        return Described(self.config, self.corpus, self.origin)
+        return Described(self.config, self.corpus, self.origin, self.earlier)
 
 
 def _set_aside(path: Path) -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mlx_tiny.config import FORMAT_VERSION, RunConfig
+from mlx_tiny.config.differences import differences
 from mlx_tiny.errors import TinyError
 from mlx_tiny.files import hash_text, read_json, write_json
 from mlx_tiny.records import SEAL, Origin, TextOfRun, from_plain, plain_text, seal, to_plain
@@ -15,6 +16,7 @@ from mlx_tiny.training.arrays import OTHER_VERSION
 # Settings that may change when a run is resumed.
 _HOW_OFTEN = ("evaluations", "evaluation_tokens", "measured_bytes", "checkpoints", "samples", "track")
 _BY_WHAT = ("backend", "implementation", "compile")
+_DECISIVE = ("budget", "backend", "implementation")
 # Settings that the first runs of this format did not have, and the value that means what these did. Each new setting
 # belongs here; the files of older runs would not be theirs any more without it.
 _LATER = (
@@ -35,6 +37,9 @@ class Described:
     corpus: TextOfRun
     origin: Origin | None = None
     """The run whose weights this one started from; None for random weights."""
+    earlier: tuple[str, ...] = ()
+    """Settings that decided its result and were changed since, such as `budget 40steps until step 40`; runs of older
+    versions do not say."""
 
     def identity(self) -> str:
         """Hash of everything that must be equal in a checkpoint and in the run that loads it.
@@ -88,6 +93,12 @@ def read_described(path: Path) -> Described:
             remedy="Restore it from a copy, or start a new run",
         )
     return described
+
+
+def superseded(before: RunConfig, after: RunConfig, step: int) -> tuple[str, ...]:
+    """The settings of `Described.earlier` that were changed at this step, in words."""
+    changed = [found for found in differences([before, after]) if step and found.name in _DECISIVE]
+    return tuple(f"{found.name} {found.values[0]} until step {step:,}" for found in changed)
 
 
 def _sealed(values: dict[str, Any]) -> dict[str, Any]:

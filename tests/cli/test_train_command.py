@@ -292,6 +292,9 @@ def test_a_finished_run_goes_on_with_a_larger_budget(own_run: Path) -> None:
     records = read_metrics(own_run)
     assert [r["step"] for r in records if r["kind"] == "step"] == list(range(1, report["steps"] + 1))
     assert [r["step"] for r in records if r["kind"] == "final"] == [report["steps"]]
+    earlier = f"budget {first['budget']} until step {first['steps']}"
+    assert (first["earlier"], report["earlier"]) == ([], [earlier])
+    assert f"{earlier}: no single command" in (own_run / "report.md").read_text()
 
 
 def test_a_run_resumed_in_another_folder_finds_its_data(

@@ -76,6 +76,22 @@ def test_another_commit_is_told_as_a_difference(tmp_path: Path) -> None:
     assert (difference.name, difference.values) == ("commit", (None, "1234567"))
 
 
+@pytest.mark.parametrize(
+    ("told", "name", "values"),
+    [
+        ({"training_text": "1234567"}, "training text", ("abcdef0", "1234567")),
+        ({"earlier": ["budget 5ktok until step 40"]}, "earlier settings", (None, "budget 5ktok until step 40")),
+    ],
+)
+def test_what_no_setting_says_is_told_as_a_difference(
+    told: dict[str, Any], name: str, values: tuple[Any, ...], tmp_path: Path
+) -> None:
+    planted_run(tmp_path / "a", report={"training_text": "abcdef0"})
+    planted_run(tmp_path / "b", seed=1, report={"training_text": "abcdef0", **told})
+    (difference,) = compare([tmp_path / "a", tmp_path / "b"]).differences
+    assert (difference.name, difference.values) == (name, values)
+
+
 def test_other_texts_and_runs_without_a_result_are_refused(tmp_path: Path) -> None:
     planted_run(tmp_path / "a")
     planted_run(tmp_path / "b", report={"evaluation_fingerprint": "fedcba"})
