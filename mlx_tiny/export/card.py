@@ -10,6 +10,7 @@ from mlx_tiny.export.model import Export
 from mlx_tiny.model.parameters import parameter_count
 from mlx_tiny.report.record import Report
 from mlx_tiny.report.texts import learned_texts
+from mlx_tiny.tools.tables import markdown
 from mlx_tiny.units import format_count
 
 _USE = {
@@ -77,7 +78,7 @@ def _body(export: Export, library: str) -> Iterator[str]:
     yield ""
     yield f"A small language model, trained from scratch by mlx_tiny {__version__}."
     yield ""
-    yield from ("| | |", "| --- | --- |", *(f"| {name} | {_cell(text)} |" for name, text in rows.items()))
+    yield from markdown(rows)
     yield ""
     if export.counting:
         yield "The run mixes this model with counts of its training text; only the model is here, and its numbers."
@@ -98,7 +99,3 @@ def _results(report: Report) -> dict[str, str]:
         "trained on": f"{report.tokens:,} tokens ({report.epochs:.2f} epochs) in {report.steps:,} steps",
         "model FLOPs of training": f"{report.flops:.3g}",
     }
-
-
-def _cell(text: str) -> str:
-    return one_line(text).replace("|", "\\|")

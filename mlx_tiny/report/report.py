@@ -26,7 +26,7 @@ from mlx_tiny.report.picture import NAME as PICTURE
 from mlx_tiny.report.record import Report, TextStrength
 from mlx_tiny.report.texts import learned_texts, number, rows_of_texts, texts_of, weighted
 from mlx_tiny.study.plan import expectation_of
-from mlx_tiny.tools.tables import readable
+from mlx_tiny.tools.tables import markdown, readable
 from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.counted import Counted
 from mlx_tiny.training.counts import split
@@ -349,16 +349,10 @@ def as_text(report: Report, *, picture: bool = False) -> str:
     if report.continued:
         parts += [f"**The run has gone on since step {report.steps:,}, of which this report is.**", ""]
     for title, rows in tables_of(report).items():
-        parts += [f"## {title}", "", "| | |", "| --- | --- |"]
-        parts += ["| {} | {} |".format(*map(_cell, row)) for row in rows.items() if row[1]]
-        parts.append("")
+        parts += [f"## {title}", "", *markdown({name: text for name, text in rows.items() if text}), ""]
         if picture and title == "Strength":
             parts += [f"![Bits per byte over the tokens that were read]({PICTURE})", ""]
     parts += ["## Samples", ""]
     for text in report.samples:
         parts += ["> " + line for line in text.strip().split("\n")] + [""]
     return printable("\n".join(parts))
-
-
-def _cell(text: str) -> str:
-    return one_line(text).replace("|", "\\|")

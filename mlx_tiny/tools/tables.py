@@ -113,6 +113,12 @@ def block(values: Mapping[str, Any]) -> str:
     return "\n".join(f"{name}: {one_line(text)}" for name, text in readable(values).items())
 
 
+def markdown(rows: Mapping[str, str]) -> list[str]:
+    """Lines of a table in Markdown, of two columns without a heading."""
+    cells = (tuple(one_line(text).replace("|", "\\|") for text in row) for row in rows.items())
+    return ["| | |", "| --- | --- |", *(f"| {name} | {text} |" for name, text in cells)]
+
+
 def wrapped(text: str, *, indent: int = 2, width: int = WIDTH) -> list[str]:
     """A long line as several lines, indented after the first; leading blanks are kept."""
     blanks = len(text) - len(text.lstrip())
