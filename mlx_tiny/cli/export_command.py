@@ -77,8 +77,6 @@ def write(
     path = out or usual_place(run, target)
     with Waiting("writing the export"):
         export(loaded, target, path)
-    if loaded.counting:
-        say("counting, which the run mixes with the model, is left out: other programs do not know it")
     for remark in remarks(loaded, target):
         say(remark)
     comparisons: list[Comparison] = []

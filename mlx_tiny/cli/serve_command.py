@@ -37,8 +37,6 @@ def command(run: Path, port: int) -> None:
     with ExitStack() as stack:
         with Waiting("starting the server"):
             server = stack.enter_context(served(run, port, say))
-        if server.model.counting:
-            say("counting, which the run mixes with the model, is left out: other programs do not know it")
         show(block({"page": server.page, "endpoint": server.endpoint}))
         say("Ctrl-C ends both.")
         server.wait()

@@ -53,7 +53,7 @@ def load_export(
     """The newest weights of the run in folder `path`, which are those that it hands over where it has ended.
 
     Args:
-        tell: called with a line where the weights are not those of a finished run.
+        tell: called with a line where the weights are not those of a finished run, or counting is left out.
 
     Raises:
         TinyError: one of the errors of `load_model`.
@@ -62,4 +62,6 @@ def load_export(
     with contextlib.suppress(TinyError):  # an export needs none
         found = read_report(run)
         report = found if describes(found, run) and not found.continued else None
+    if run.config.train.counting:
+        tell("counting, which the run mixes with the model, is left out: other programs do not know it")
     return Export(model, path.absolute().name, run.config.train.counting, report, dtype, custom_code)

@@ -40,7 +40,6 @@ class Server:
 
     endpoint: str
     page: str
-    model: Export
     child: Child
     log: Path
 
@@ -61,7 +60,7 @@ def served(run: Path, port: int, tell: Callable[[str], None] = lambda _: None) -
 
     Args:
         port: of the server; that of the page is the next one.
-        tell: called with a line where the weights are not those of a finished run.
+        tell: see `load_export`.
 
     Raises:
         TinyError: mlx-lm is missing or cannot load the model, a port is taken, or one of the errors of an export.
@@ -88,7 +87,7 @@ def served(run: Path, port: int, tell: Callable[[str], None] = lambda _: None) -
         )
         try:
             _wait_for_an_answer(child, log, port)
-            yield Server(f"{endpoint}/v1", f"{page}/", model, child, log)
+            yield Server(f"{endpoint}/v1", f"{page}/", child, log)
         finally:
             child.close()
 
