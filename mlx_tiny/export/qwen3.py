@@ -15,6 +15,19 @@ from mlx_tiny.config import ModelConfig
 from mlx_tiny.errors import TinyError
 
 Weights = dict[str, np.ndarray]
+SIZES = {
+    "vocabulary_size": "vocab_size",
+    "context": "max_position_embeddings",
+    "layers": "num_hidden_layers",
+    "width": "hidden_size",
+    "heads": "num_attention_heads",
+    "key_value_heads": "num_key_value_heads",
+    "head_width": "head_dim",
+    "hidden": "intermediate_size",
+}
+"""What `config.json` calls the whole numbers of a `ModelConfig`."""
+FIXED = {"hidden_act": "silu", "attention_bias": False, "use_sliding_window": False}
+"""What it says of every model that both can represent."""
 
 
 def folded(parameters: Mapping[str, Any], config: ModelConfig) -> Weights:
@@ -66,27 +79,17 @@ def folded(parameters: Mapping[str, Any], config: ModelConfig) -> Weights:
 
 def qwen3_config(config: ModelConfig) -> dict[str, Any]:
     """The part of `config.json` that describes the shape of a model that `folded` has made."""
-    c = config
     return {
         "architectures": ["Qwen3ForCausalLM"],
         "model_type": "qwen3",
-        "vocab_size": c.vocabulary_size,
-        "hidden_size": c.width,
-        "intermediate_size": c.hidden,
-        "num_hidden_layers": c.layers,
-        "num_attention_heads": c.heads,
-        "num_key_value_heads": c.key_value_heads,
-        "head_dim": c.head_width,
-        "hidden_act": "silu",
-        "max_position_embeddings": c.context,
-        "rms_norm_eps": c.norm_epsilon,
-        "attention_bias": False,
+        **{theirs: getattr(config, ours) for ours, theirs in SIZES.items()},
+        **FIXED,
+        "rms_norm_eps": config.norm_epsilon,
         "attention_dropout": 0.0,
-        "use_sliding_window": False,
         "sliding_window": None,
         "tie_word_embeddings": False,
         "use_cache": True,
         # transformers 5 reads the second, and what is older, as vLLM may be, the first.
-        "rope_theta": c.rope_base,
-        "rope_parameters": {"rope_type": "default", "rope_theta": c.rope_base},
+        "rope_theta": config.rope_base,
+        "rope_parameters": {"rope_type": "default", "rope_theta": config.rope_base},
     }

@@ -13,33 +13,16 @@ import numpy as np
 
 from mlx_tiny.config import ModelConfig
 from mlx_tiny.errors import TinyError
-from mlx_tiny.export.qwen3 import Weights
+from mlx_tiny.export.qwen3 import FIXED, SIZES, Weights
 from mlx_tiny.model.parameters import parameter_specs
 
 ROUNDING = {"float32": 1e-6, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 """By how much, at most, the rows of an embedding differ in length because they are rounded to a dtype."""
 _SHORT = 1e-4
 """A row of ours that comes out of the norm shorter by this share is 14 times as short (its epsilon is 1e-6)."""
-_SIZES = {
-    "vocabulary_size": "vocab_size",
-    "context": "max_position_embeddings",
-    "layers": "num_hidden_layers",
-    "width": "hidden_size",
-    "heads": "num_attention_heads",
-    "key_value_heads": "num_key_value_heads",
-    "head_width": "head_dim",
-    "hidden": "intermediate_size",
-}
 _LARGE = 1e30
 # All that can be represented here, which is also what transformers takes where nothing is said.
-_FIXED = {
-    "hidden_act": "silu",
-    "attention_bias": False,
-    "use_sliding_window": False,
-    "rope_scaling": None,
-    "quantization": None,
-    "quantization_config": None,
-}
+_FIXED = {**FIXED, "rope_scaling": None, "quantization": None, "quantization_config": None}
 
 
 def shape_of(described: Mapping[str, Any]) -> ModelConfig:
@@ -56,8 +39,8 @@ def shape_of(described: Mapping[str, Any]) -> ModelConfig:
             got=", ".join([str(described.get("model_type")), *with_code]),
             remedy="Where mlx-tiny has exported the model, name its run after --from",
         )
-    found: dict[str, Any] = {name: described.get(theirs) for name, theirs in _SIZES.items()}
-    for name, theirs in _SIZES.items():
+    found: dict[str, Any] = {name: described.get(theirs) for name, theirs in SIZES.items()}
+    for name, theirs in SIZES.items():
         _require(isinstance(found[name], int), theirs, "a whole number", found[name])
     for name, value in _FIXED.items():
         got = described.get(name)
@@ -104,7 +87,7 @@ def unfolded(weights: Mapping[str, np.ndarray], config: ModelConfig, dtype: str 
         TinyError: a weight is missing, not known, or of another shape; or rows of the embedding differ in length.
     """
     c = config
-    _require_shapes(weights, _names(c))
+    _require_shapes(weights, _shapes(c))
     theirs = {name.removesuffix(".weight"): np.asarray(array, dtype=np.float64) for name, array in weights.items()}
     rows, length = _rows(theirs["model.embed_tokens"], c.norm_epsilon, ROUNDING[dtype])
     # Our stream begins with rows of length 1, and is theirs after the first residual scale.
@@ -155,7 +138,7 @@ def _rows(rows: np.ndarray, epsilon: float, rounding: float) -> tuple[np.ndarray
     return rows / length * np.where(whole, 1 / np.maximum(shares, 0.5), np.sqrt(squares + epsilon)), length
 
 
-def _names(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+def _shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Shapes of the weights of a qwen3 whose head is a matrix of its own."""
     c = config
     queries, keys = c.heads * c.head_width, c.key_value_heads * c.head_width
