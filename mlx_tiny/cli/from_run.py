@@ -86,8 +86,9 @@ def begin(path: Path, source_path: Path, flags: dict[str, Any], targets: Sequenc
 
 def opened(path: Path, context: int | None) -> Ancestor:
     """The model in a folder; other programs may have written it for a longer context than that which is asked for."""
-    from mlx_tiny.export.importing import ImportedModel, is_for_other_programs
+    from mlx_tiny.export.importing import ImportedModel
     from mlx_tiny.training.checkpoint import RunFolder
+    from mlx_tiny.training.described import is_for_other_programs
 
     return ImportedModel(path, context) if is_for_other_programs(path) else RunFolder(path)
 

@@ -28,12 +28,6 @@ _INDEX = f"{WEIGHTS}.index.json"
 _HEAD, _EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 
 
-def is_for_other_programs(path: Path) -> bool:
-    """Whether a folder contains a model in the form of Hugging Face, and not a run."""
-    described = path / "config.json"
-    return described.is_file() and "model_type" in read_json(described, "description of the model")
-
-
 class ImportedModel:
     """A qwen3 in the form of our model, as the `Ancestor` of a run; nothing is known of its past.
 

@@ -12,13 +12,14 @@ from pathlib import Path
 
 from mlx_tiny.data.labels import label
 from mlx_tiny.errors import TinyError
-from mlx_tiny.files import explained, read_json
+from mlx_tiny.files import explained
 from mlx_tiny.records import EvaluationRecord, Record, StepRecord
 from mlx_tiny.report.comparing import short_names
 from mlx_tiny.report.record import Report
 from mlx_tiny.report.report import describes, read_report
 from mlx_tiny.tools.locks import is_locked
 from mlx_tiny.training.checkpoint import RunFolder
+from mlx_tiny.training.described import is_for_other_programs
 
 WHOLE, GOING_ON, INTERRUPTED, NOT_BEGUN, DAMAGED = "whole", "going on", "interrupted", "not begun", "damaged"
 
@@ -82,11 +83,10 @@ def find_runs(folders: Sequence[Path]) -> list[Path]:
 
 def is_run(path: Path) -> bool:
     """Whether a folder is a run, perhaps a damaged one, and not for example a model for another program."""
-    config = path / "config.json"
-    if path.name.startswith(".") or not os.path.lexists(config):
+    if path.name.startswith(".") or not os.path.lexists(path / "config.json"):
         return False
     try:
-        return "model_type" not in read_json(config, "run configuration")
+        return not is_for_other_programs(path)
     except TinyError:
         return True
 

@@ -62,6 +62,16 @@ class Described:
         write_json(path, {"format_version": FORMAT_VERSION, **values, SEAL: seal(_sealed(values))})
 
 
+def is_for_other_programs(path: Path) -> bool:
+    """Whether the folder contains a model in the form of Hugging Face, and not a run.
+
+    Raises:
+        TinyError: its `config.json` is damaged.
+    """
+    described = path / "config.json"
+    return described.is_file() and "model_type" in read_json(described, "description of the model")
+
+
 def read_described(path: Path) -> Described:
     """Read the file of a run.
 

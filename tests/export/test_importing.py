@@ -15,9 +15,10 @@ from numpy_qwen3 import CONFIG
 from mlx_tiny.data.tokenizers.characters import ByteTokenizer
 from mlx_tiny.errors import TinyError
 from mlx_tiny.export.folder import write_hf
-from mlx_tiny.export.importing import ImportedModel, is_for_other_programs
+from mlx_tiny.export.importing import ImportedModel
 from mlx_tiny.export.model import Export
 from mlx_tiny.training.arrays import read_arrays
+from mlx_tiny.training.described import is_for_other_programs
 from mlx_tiny.training.trained import TrainedModel
 
 SHAPE = CONFIG.__class__(**{**CONFIG.__dict__, "vocabulary_size": 257})
