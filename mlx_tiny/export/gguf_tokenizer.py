@@ -17,6 +17,7 @@ from mlx_tiny.export.tokenizer_json import BOS_NAME, spells_bytes, token_names
 
 _NORMAL, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = 1, 3, 4, 5, 6
 """Types of tokens, as in llama.h; those that users define are found in a text before all others."""
+_FOUND_BY_TEXT = (_NORMAL, _USER_DEFINED)
 
 
 @dataclass(frozen=True)
@@ -89,12 +90,9 @@ def _require_same_merges(names: list[str], types: list[int]) -> None:
     if crossing is not None:
         raise TinyError("The tokenizer cannot be exported to GGUF: a token continues after a space", got=repr(crossing))
     for name, kind in zip(names, types, strict=True):
-        halves = [(name[:place], name[place:]) for place in range(1, len(name))] if kind not in _FOUND else []
+        halves = [(name[:place], name[place:]) for place in range(1, len(name))] if kind not in _FOUND_BY_TEXT else []
         if any({left, right} <= pieces for left, right in halves):
             raise TinyError(
                 "The tokenizer cannot be exported to GGUF: llama.cpp would read a text as a token that it is not",
                 got=repr(name),
             )
-
-
-_FOUND = (_NORMAL, _USER_DEFINED)

@@ -13,8 +13,8 @@ from mlx_tiny.errors import TinyError
 from mlx_tiny.export.tokenizer_json import BOS_NAME, tokenizer_files
 
 _CONTROLS, _BYTES = 2, 256
-# What says nothing of the ids of a text; the programs that write the file again add BOS to the added tokens.
-_APART = ("version", "truncation", "padding", "decoder")
+# What says nothing of the ids of a text.
+_WITHOUT_EFFECT = ("version", "truncation", "padding", "decoder")
 
 
 def tokenizer_of(described: Mapping[str, Any]) -> Tokenizer:
@@ -31,7 +31,7 @@ def tokenizer_of(described: Mapping[str, Any]) -> Tokenizer:
         again = json.loads(tokenizer_files(tokenizer, 1)["tokenizer.json"])
     except (TinyError, LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise _refusal(described, str(error)) from error
-    for name in sorted({*described, *again} - {*_APART}):
+    for name in sorted({*described, *again} - {*_WITHOUT_EFFECT}):
         ours, theirs = (_comparable(name, values.get(name)) for values in (again, described))
         if ours != theirs:
             raise _refusal(described, f"{name} is another")
@@ -55,6 +55,7 @@ def _made(described: Mapping[str, Any]) -> Tokenizer:
 
 
 def _comparable(name: str, value: Any) -> Any:
+    """A part of the file, without BOS among the added tokens: programs that write the file again add it."""
     if name == "added_tokens":
         return [token for token in value if token["content"] != BOS_NAME]
     return value

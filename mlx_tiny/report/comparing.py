@@ -111,11 +111,7 @@ def compare(paths: Sequence[Path], *, beside: bool = True) -> ComparedRuns:
     folders = list({os.path.realpath(path): path for path in paths}.values())
     if len(folders) < 2:
         raise TinyError("There is only one run to compare", expected="at least two")
-    return compare_reported([Reported.read(path) for path in folders], beside=beside)
-
-
-def compare_reported(named: Sequence[Reported], *, beside: bool = True) -> ComparedRuns:
-    """`compare` for runs whose reports are read already."""
+    named = [Reported.read(path) for path in folders]
     _require_same_text(named)
     groups, left_out = _sides(named)
     found = list(_runs_beside(groups, {os.path.realpath(each.run.path) for each in named})) if beside else []

@@ -21,8 +21,6 @@ from mlx_tiny.report.texts import learned_texts
 from mlx_tiny.tools import plots
 from mlx_tiny.training.checkpoint import RunFolder
 
-MOST_BYTES = 2_000_000
-
 
 def write_page(paths: Sequence[Path], out: Path, tell: Callable[[str], None] = lambda _: None) -> None:
     """Write the page about these runs to `out`.

@@ -31,6 +31,8 @@ _LEAST_DRAWN, _MOST_DRAWN = 8, 2000
 """With fewer an interval says nothing; of more, neighbours are drawn together, which is about as good and faster."""
 _DRAWS, _CONFIDENCE, _SEED = 2000, 0.95, 0
 _WHAT = "file of documents"
+_DTYPES = {"document": mx.uint32, "bytes": mx.uint32, "nats": mx.float32, "with_counting_nats": mx.float32}
+"""Of the arrays of `Blocks`."""
 
 
 @dataclass(frozen=True)
@@ -188,9 +190,6 @@ def read_documents(run: RunFolder) -> list[DocumentsOfText]:
         DocumentsOfText(*words, Blocks(**{name: np.array(arrays[f"{index}.{name}"]) for name in _names(arrays, index)}))
         for index, words in enumerate(described)
     ]
-
-
-_DTYPES = {"document": mx.uint32, "bytes": mx.uint32, "nats": mx.float32, "with_counting_nats": mx.float32}
 
 
 def _names(arrays: dict[str, mx.array], index: int) -> list[str]:

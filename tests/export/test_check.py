@@ -9,7 +9,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
-from export.test_qwen3 import qwen3_logits
+from numpy_qwen3 import qwen3_logits
 
 from mlx_tiny.errors import CheckFailed
 from mlx_tiny.export import check, folder
