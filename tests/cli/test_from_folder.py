@@ -38,7 +38,7 @@ def test_a_run_starts_with_the_strength_of_the_export(place: Path, strength: flo
     report, run = read_report(place / "new"), RunFolder(place / "new")
     (before,) = report["origin"]["before"].values()
     assert before == pytest.approx(strength, abs=1e-5)
-    assert "starts from the weights of folder\n" in said
+    assert f"starts from the weights of {place / 'folder'}\n" in said
     assert "not known" in said and "trusted too much" in said, "whether it knows the text"
     assert (report["steps"], run.config.model.activation, run.config.train.preset) == (2, "swiglu", "portable-tiny")
     assert report["bits_per_byte"] != before
