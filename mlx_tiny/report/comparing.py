@@ -158,16 +158,15 @@ def _alike(config: RunConfig) -> RunConfig:
 
 def _facts(report: Report) -> list[tuple[str, Any]]:
     """On what a run was made."""
-    machine = report.machine
-    versions = [(name, machine.versions.get(name)) for name in ("mlx_tiny", "mlx", "torch")]
-    used = versions if report.config.train.backend == "torch" else versions[:2]
-    earlier = ", ".join(report.earlier) or None
+    machine, versions = report.machine, report.machine.versions
     return [
-        ("earlier settings", earlier),
+        ("earlier settings", ", ".join(report.earlier) or None),
         ("chip", machine.chip),
         ("cores", machine.cores),
         ("commit", machine.commit),
-        *used,
+        ("mlx_tiny", versions.get("mlx_tiny")),
+        ("mlx", versions.get("mlx")),
+        ("torch", versions.get("torch") if report.config.train.backend == "torch" else None),
     ]
 
 

@@ -76,6 +76,14 @@ def test_another_commit_is_told_as_a_difference(tmp_path: Path) -> None:
     assert (difference.name, difference.values) == ("commit", (None, "1234567"))
 
 
+def test_runs_of_both_backends_are_compared(tmp_path: Path) -> None:
+    machine = dataclasses.replace(MACHINE, versions={"torch": "2.9"})
+    planted_run(tmp_path / "a", report={"machine": machine})
+    planted_run(tmp_path / "b", backend="torch", report={"machine": machine})
+    found = compare([tmp_path / "a", tmp_path / "b"]).differences
+    assert {each.name: each.values for each in found} == {"backend": ("mlx", "torch"), "torch": (None, "2.9")}
+
+
 @pytest.mark.parametrize(
     ("told", "name", "values"),
     [
