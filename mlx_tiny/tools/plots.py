@@ -32,6 +32,15 @@ def require_matplotlib(user: str = "--plot") -> None:
         )
 
 
+def _pyplot() -> Any:
+    import matplotlib
+
+    matplotlib.use("Agg")  # no window
+    from matplotlib import pyplot
+
+    return pyplot
+
+
 INK, FAINT = "#000001", "#000002"
 """Colours of a drawing, of which the page that it is part of says what they are: of its text, and of its grid."""
 _STYLES = {INK: "currentColor", FAINT: "var(--faint)"}
@@ -57,11 +66,7 @@ def drawing(name: str, draw: Callable[[Any], None], *, size: tuple[float, float]
         draw: draws on the axes that it is given, in the colours above; all text in it is our own.
         size: in inches, of 72 units.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
+    pyplot = _pyplot()
     settings: dict[str, Any] = dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), INK)
     settings |= {"axes.edgecolor": FAINT, "grid.color": FAINT, "grid.linewidth": 0.6, "font.size": 10}
     settings |= {
@@ -71,7 +76,7 @@ def drawing(name: str, draw: Callable[[Any], None], *, size: tuple[float, float]
         "svg.fonttype": "none",
         "svg.hashsalt": name,
     }
-    with matplotlib.rc_context(rc=dict[Any, Any](settings)):
+    with pyplot.rc_context(settings):
         figure, axes = pyplot.subplots(figsize=size, layout="constrained")
         try:
             axes.grid(visible=True)
@@ -126,11 +131,7 @@ def picture(path: Path, **settings: Any) -> Iterator[tuple[Any, Any]]:
     Args:
         settings: of `pyplot.subplots`.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")  # no window
-    from matplotlib import pyplot
-
+    pyplot = _pyplot()
     figure, axes = pyplot.subplots(layout="constrained", **settings)
     try:
         yield figure, axes
