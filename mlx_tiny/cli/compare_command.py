@@ -27,7 +27,7 @@ def command(runs: tuple[Path, ...], beside: bool, as_json: bool) -> None:
     Shows the settings in which they differ, their results side by side, and whether the difference is more than noise.
     Runs that differ in nothing but the seed are one side; runs of more seeds that lie in the same folder as these are
     taken too. Pairs of equal seeds tell the noise of the seed by a paired t-test. From one run of each it cannot be
-    known; the noise of the text can. Runs that were measured on other texts are refused.
+    known; the noise of the text can. Runs that were measured on different texts are refused.
 
     \b
       mlx-tiny compare runs/low runs/high

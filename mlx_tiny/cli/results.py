@@ -99,9 +99,10 @@ def report(
     for line in texts.table_of_texts(built):
         say(line)
     if report.beaten(built):
+        advice = " A larger budget trains it further." if built.weights_from != "best" else ""
         say(
-            f"The model alone is weaker so far than {COUNTING}: {built.bits_per_byte:.4f} against "
-            f"{built.counting_bits_per_byte:.4f} bits per byte. A larger budget trains it further."
+            f"The model alone is weaker than {COUNTING}: {built.bits_per_byte:.4f} against "
+            f"{built.counting_bits_per_byte:.4f} bits per byte.{advice}"
         )
     if mixture := report.with_counting(built):
         say(f"Model and counting together reach {mixture}: that is what the run gives, and --plain is the model alone.")

@@ -86,7 +86,7 @@ def _tables(runs: Sequence[ListedRun]) -> Iterator[str]:
         [
             Column("bits/byte", _strength, "of the model alone; lower is better"),
             Column(
-                "counting",
+                "mixed",
                 lambda run: "" if (bits := run.with_counting_bits_per_byte) is None else f"{bits:.4f}",
                 "bits per byte of model and counting together",
             ),

@@ -26,6 +26,7 @@ from mlx_tiny.model.generate import generate_tokens
 from mlx_tiny.ops.implementations import decide
 from mlx_tiny.tolerances import bounds
 from mlx_tiny.tools.isolated import ProcessEnded, isolated
+from mlx_tiny.tools.processes import installing
 from mlx_tiny.tools.tables import Column, Table
 from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.evaluate import evaluate
@@ -56,7 +57,7 @@ class Program:
 PROGRAMS: dict[str, Program] = {
     "transformers": Program("in_transformers", ("transformers", "torch")),
     "mlx-lm": Program("in_mlx_lm", ("mlx_lm",)),
-    "llama.cpp": Program("in_llama_cpp", ("xllamacpp",), "Install it with `pip install xllamacpp`"),
+    "llama.cpp": Program("in_llama_cpp", ("xllamacpp",), f"Install it with `{installing('xllamacpp')}`"),
 }
 
 

@@ -72,7 +72,7 @@ def served(run: Path, port: int, tell: Callable[[str], None] = lambda _: None) -
     model = load_export(run, custom_code=bool(obstacles(shape)), tell=tell)
     endpoint, page = (f"http://{HOST}:{number}" for number in (port, port + 1))
     with _folder() as folder, _page(_contents(model, endpoint), port + 1, endpoint):
-        path, log = folder / model.name, folder / "log"
+        path, log = make_folder(folder / "model") / model.name, folder / "log"
         export(model, "mlx", path)
         usual = Sampling()
         child = Child(
@@ -83,7 +83,8 @@ def served(run: Path, port: int, tell: Callable[[str], None] = lambda _: None) -
             log=log,
             answers=False,
             # A request may name another model: without this, one from the network, with code of its own.
-            changes={"HF_HUB_OFFLINE": "1"},
+            # Models in the user's cache are not offered either; a cache that is missing has no list of models at all.
+            changes={"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(make_folder(folder / "hub"))},
         )
         try:
             _wait_for_an_answer(child, log, port)

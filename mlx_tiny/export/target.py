@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from mlx_tiny.errors import TinyError
 from mlx_tiny.files import explained, folder_aside, make_folder, remove_leftovers, sync_file, sync_folder
+from mlx_tiny.tools.processes import installing
 
 if TYPE_CHECKING:
     from mlx_tiny.config import ModelConfig
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 DTYPES = ("float32", "float16", "bfloat16", "q8_0")
 """How weights can be written; the last in GGUF only."""
-INSTALL = "Install it with `pip install 'mlx-tiny[export,reference]'`"
+INSTALL = f"Install it with `{installing('mlx-tiny[export,reference]')}`"
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 
 from mlx_tiny.errors import TinyError, first_line
+from mlx_tiny.tools.processes import installing
 
 # As in the extra `reference` of pyproject.toml. Newer versions are not refused, because they may work.
 VERSIONS = "torch>=2.6,<2.14"
 OLDEST = (2, 6)
 _INSTALL = (
-    f"Install it with `pip install '{VERSIONS}'`; on Linux without an NVIDIA GPU, "
-    f"`pip install '{VERSIONS}' --index-url https://download.pytorch.org/whl/cpu` saves gigabytes"
+    f"Install it with `{installing(VERSIONS)}`; on Linux without an NVIDIA GPU, "
+    f"`{installing(VERSIONS, '--index-url', 'https://download.pytorch.org/whl/cpu')}` saves gigabytes"
 )
 
 

@@ -8,6 +8,7 @@ from xml.etree.ElementTree import Element
 from mlx_tiny.errors import TinyError
 from mlx_tiny.report.comparing import ComparedRuns, compare
 from mlx_tiny.report.markup import Content, element
+from mlx_tiny.report.paired import undecided
 from mlx_tiny.report.record import Report
 from mlx_tiny.report.shown import Runs, key
 from mlx_tiny.study.comparison import SIGNIFICANT, Comparison
@@ -64,7 +65,7 @@ def _lead(texts: Sequence[tuple[float, float] | None], seeds: Sequence[float | N
     """
     if not any(texts):
         return "that is not known"
-    of_text = {interval is None or interval[0] <= 0 <= interval[1] for interval in texts}
+    of_text = {interval is None or undecided(interval) for interval in texts}
     of_seeds = {value is None or value >= SIGNIFICANT for value in seeds}
     if of_text == {True} or of_seeds == {True}:
         return "it may be"

@@ -175,8 +175,8 @@ def _require_same_text(named: Sequence[Reported]) -> None:
     for each in named[1:]:
         if each.report.evaluation_fingerprint != first.evaluation_fingerprint:
             raise TinyError(
-                f"{named[0].run.path} and {each.run.path} were measured on other texts, so that their results say "
-                f"nothing of each other",
+                f"{named[0].run.path} and {each.run.path} were measured on different texts, so that their "
+                f"results say nothing of each other",
                 expected=f"the text {first.evaluation_fingerprint} of {first.data}",
                 got=f"{each.report.evaluation_fingerprint} of {each.report.data}",
                 remedy="Measure both on one text with mlx-tiny eval",

@@ -97,6 +97,12 @@ def _mean(runs: Sequence[Nats]) -> Nats:
     return [np.mean(text, axis=0) for text in zip(*runs, strict=True)]
 
 
+def undecided(ends: tuple[float, float]) -> bool:
+    """Whether an interval of bits per byte, with the four digits that are shown, leaves open which side is stronger."""
+    low, high = (round(end, 4) for end in ends)
+    return low <= 0 <= high
+
+
 def _verdict(
     name: str, base: str, ends: tuple[float, float] | None, documents: Sequence[DocumentsOfText], how: str
 ) -> str:
@@ -105,7 +111,7 @@ def _verdict(
         return f"Of {both} it is not known how much is noise of the text: there is too little text."
     low, high = ends
     evidence = f"95 % interval {low:+.4f} to {high:+.4f} bits per byte, {how_drawn(documents)}"
-    if low <= 0 <= high:
+    if undecided(ends):
         return f"On other texts like this one, {both} may be the other way round: {evidence}."
     stronger = "stronger" if high < 0 else "weaker"
     return f"On other texts like this one, {name}{how} would be {stronger} than {base}{how} too: {evidence}."

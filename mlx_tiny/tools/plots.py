@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 
 from mlx_tiny.errors import TinyError
 from mlx_tiny.files import atomic_write
+from mlx_tiny.tools.processes import installing
 
 
 def installed() -> bool:
@@ -28,7 +29,8 @@ def require_matplotlib(user: str = "--plot") -> None:
     """
     if not installed():
         raise TinyError(
-            f"matplotlib is not installed, and {user} needs it", remedy="Install it with `pip install 'mlx-tiny[plot]'`"
+            f"matplotlib is not installed, and {user} needs it",
+            remedy=f"Install it with `{installing('mlx-tiny[plot]')}`",
         )
 
 

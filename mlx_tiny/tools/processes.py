@@ -48,6 +48,13 @@ def again(*arguments: str) -> str:
     return shlex.join([*words, *arguments])
 
 
+def installing(*packages: str) -> str:
+    """The command that installs packages beside this one: by a path where `pip` alone is that of another Python."""
+    found = shutil.which("pip")
+    own = found is not None and Path(found).parent == Path(sys.executable).parent
+    return shlex.join([*(["pip"] if own else [sys.executable, "-m", "pip"]), "install", *packages])
+
+
 def output(*command: str) -> str:
     """The output of a short program; empty if it is missing, fails, or takes longer than five seconds."""
     try:

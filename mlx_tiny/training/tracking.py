@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from mlx_tiny.config.train import UNTRACKED
 from mlx_tiny.errors import TinyError, first_line
 from mlx_tiny.records import EvaluationRecord, StepRecord, to_plain
+from mlx_tiny.tools.processes import installing
 from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.listener import Listener
 from mlx_tiny.training.outcome import Outcome
@@ -114,7 +115,7 @@ def require_tracker(name: str) -> None:
     if name != UNTRACKED and importlib.util.find_spec(name) is None:
         raise TinyError(
             f"{name} is not installed, and --track {name} needs it",
-            remedy=f"Install it with `pip install {name}`, or all with `pip install 'mlx-tiny[track]'`, or take "
+            remedy=f"Install it with `{installing(name)}`, or all with `{installing('mlx-tiny[track]')}`, or take "
             "--track none",
         )
 

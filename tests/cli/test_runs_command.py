@@ -65,7 +65,7 @@ def test_two_runs_are_compared(runs: Path) -> None:
 
 
 def test_what_cannot_be_compared_is_refused(runs: Path) -> None:
-    for other, word in (("elsewhere", "other texts"), ("cut", "interrupted"), ("new", "no report"), ("broken", "not")):
+    for other, word in (("elsewhere", "different"), ("cut", "interrupted"), ("new", "no report"), ("broken", "not")):
         refused = call("compare", "runs/weak", runs / other)
         assert refused.code == 1 and word in refused.err and not refused.out
     assert call("compare", "runs/weak").code == call("compare").code == 2

@@ -79,6 +79,9 @@ def test_it_answers_with_the_surprise_of_the_model_until_it_is_interrupted(
     assert [piece.encode("latin-1") for piece in described["pieces"]] == model.tokenizer.piece_bytes
     assert (described["name"], described["context"], described["chat"]) == (portable_run.name, 32, False)
 
+    (offered,) = json.loads(ask(port, "/v1/models")[1])["data"]
+    assert Path(offered["id"]).name == portable_run.name
+
     request = {"prompt": prompt, "max_tokens": 12, "temperature": 0.0, "logprobs": True}
     origin = f"http://127.0.0.1:{port + 1}"
     answer, content = ask(port, "/v1/completions", request, Origin=origin)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mlx_tiny.report.comparing import compare
+from mlx_tiny.report.paired import undecided
 from mlx_tiny.study.runs import COUNTING, PLAIN
 
 from .planted_runs import planted_run
@@ -32,6 +33,10 @@ def test_what_both_find_hard_is_no_noise(tmp_path: Path, better: float, verdict:
     assert low < plain.difference < high and high - low == pytest.approx(2 * 1.96 * BITS / math.sqrt(200), rel=0.2)
     assert verdict in plain.verdict and verdict in counting.verdict
     assert counting.difference == pytest.approx(plain.difference / 2)
+
+
+def test_a_difference_of_no_digit_that_is_shown_is_no_verdict() -> None:
+    assert undecided((1e-5, 3e-5)) and not undecided((1e-4, 3e-4)) and not undecided((-3e-4, -2e-4))
 
 
 def test_seeds_are_paired_and_one_pair_does_not_tell_their_noise(tmp_path: Path) -> None:

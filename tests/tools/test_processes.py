@@ -15,7 +15,7 @@ from tiny_run import wait_until
 
 from mlx_tiny.errors import TinyError
 from mlx_tiny.tools import processes
-from mlx_tiny.tools.processes import Child, again, environment, output, peak_memory_bytes, run
+from mlx_tiny.tools.processes import Child, again, environment, installing, output, peak_memory_bytes, run
 from mlx_tiny.tools.signals import Interrupted
 
 _HELD_BYTES = 200_000_000
@@ -42,6 +42,17 @@ def test_the_user_can_run_the_command_that_is_named(tmp_path: Path, monkeypatch:
         assert again("info") == "mlx-tiny info"
     monkeypatch.setattr(sys, "argv", ["/x/mlx_tiny/__main__.py"])
     assert shlex.split(again("info")) == [sys.executable, "-m", "mlx_tiny", "info"]
+
+
+def test_packages_are_installed_beside_this_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in "ab":
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "pip").touch(mode=0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "a" / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path / "a"))
+    assert installing("mlx-tiny[plot]") == "pip install 'mlx-tiny[plot]'"
+    monkeypatch.setenv("PATH", str(tmp_path / "b"))
+    assert shlex.split(installing("mlx-tiny[plot]")) == [sys.executable, "-m", "pip", "install", "mlx-tiny[plot]"]
 
 
 @pytest.fixture
