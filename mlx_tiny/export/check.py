@@ -36,6 +36,7 @@ TEXT_BYTES = 100_000
 """Of the text on which strength is compared."""
 NEW_TOKENS = 100
 _PROMPT_TOKENS, _LOGIT_TOKENS = 8, 1024
+_SENTENCE = "Once upon a time there was a model that had nothing to say."
 
 
 @dataclass(frozen=True)
@@ -195,6 +196,8 @@ def _texts(export: Export) -> tuple[list[str], str]:
             asked=model.implementation,
         )
         found.append(model.tokenizer.decode(written))
+    if not any(found):
+        return [_SENTENCE], "a sentence, because the run's own text is not in the cache, and the model writes none"
     return found, "text that the model has written, because the run's own is not in the cache"
 
 

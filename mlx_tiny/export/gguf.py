@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -44,6 +45,10 @@ def write(export: Export, path: Path) -> None:
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
+    except OSError as error:
+        if error.errno is None:  # numpy's, where less is written than there is
+            raise OSError(errno.ENOSPC, str(error)) from error
+        raise
     finally:
         writer.close()
 

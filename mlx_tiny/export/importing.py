@@ -98,13 +98,13 @@ class ImportedModel:
 def _files_of(index: Mapping[str, Any]) -> set[str]:
     """The files that an index names, which are beside it."""
     named = index.get("weight_map")
-    names = set(named.values()) if isinstance(named, dict) else set()
+    names = list(named.values()) if isinstance(named, dict) else []
     for name in names:
         if not isinstance(name, str) or Path(name).name != name:
             raise TinyError("The index of the weights names a file that is not beside it", got=name)
     if not names:
         raise TinyError("The index of the weights names no file")
-    return names
+    return set(names)
 
 
 def _settings(shape: ModelConfig, tokenizer: Tokenizer, context: int | None) -> RunConfig:

@@ -28,6 +28,10 @@ SIZES = {
 """What `config.json` calls the whole numbers of a `ModelConfig`."""
 FIXED = {"hidden_act": "silu", "attention_bias": False, "use_sliding_window": False}
 """What it says of every model that both can represent."""
+_ALMOST_ZERO = 1e-12
+"""What a residual scale of zero becomes: what it leaves of the stream is lost in the rounding of float32."""
+_SMALLEST_SCALE = 1e-15
+"""Of the stream; the squares of one that is stretched more, or less, are no float32 numbers."""
 
 
 def folded(parameters: Mapping[str, Any], config: ModelConfig) -> Weights:
@@ -41,7 +45,7 @@ def folded(parameters: Mapping[str, Any], config: ModelConfig) -> Weights:
         the model is tied, because the norm after the embedding is folded into the embedding.
 
     Raises:
-        TinyError: a residual scale is zero, or too small or large for float32 weights.
+        TinyError: residual scales, together, are too small or large for float32 weights.
     """
     c = config
     ours = {name: np.asarray(array, dtype=np.float64) for name, array in parameters.items()}
@@ -55,11 +59,6 @@ def folded(parameters: Mapping[str, Any], config: ModelConfig) -> Weights:
     scale = 1.0
     for layer in range(c.layers):
         own = {name: array[layer] for name, array in ours.items() if name not in ("embedding", "head")}
-        if not own["residual_scale"].all():
-            raise TinyError(
-                f"qwen3 cannot represent this model: a residual scale of layer {layer} is zero",
-                remedy="Export with --custom-code",
-            )
         attention, mlp = f"model.layers.{layer}.self_attn.", f"model.layers.{layer}.mlp."
         weights[f"model.layers.{layer}.input_layernorm"] = np.full(c.width, np.sign(scale))
         parts = np.split(own["query_key_value"], [query_rows, query_rows + key_rows])
@@ -67,12 +66,17 @@ def folded(parameters: Mapping[str, Any], config: ModelConfig) -> Weights:
             weights[attention + name] = part
         weights[attention + "q_norm"] = own["query_norm_weight"]
         weights[attention + "k_norm"] = own["key_norm_weight"]
-        scale *= own["residual_scale"][0]
+        scale *= own["residual_scale"][0] or _ALMOST_ZERO
         weights[attention + "o_proj"] = own["attention_output"] / scale
         weights[f"model.layers.{layer}.post_attention_layernorm"] = np.full(c.width, np.sign(scale))
         weights[mlp + "gate_proj"], weights[mlp + "up_proj"] = np.split(own["mlp_input"], 2)
-        scale *= own["residual_scale"][1]
+        scale *= own["residual_scale"][1] or _ALMOST_ZERO
         weights[mlp + "down_proj"] = own["mlp_output"] / scale
+        if not _SMALLEST_SCALE <= abs(scale) <= 1 / _SMALLEST_SCALE:
+            raise TinyError(
+                f"qwen3 cannot represent this model: the residual scales up to layer {layer} multiply to {scale:.3g}",
+                remedy="Export it for transformers or mlx-lm, with --custom-code",
+            )
     weights["model.norm"] = np.full(c.width, np.sign(scale))
     return {f"{name}.weight": array.astype(np.float32) for name, array in weights.items()}
 

@@ -15,6 +15,7 @@ from mlx_tiny.config import ModelConfig
 from mlx_tiny.errors import TinyError
 from mlx_tiny.export.qwen3 import FIXED, SIZES, Weights
 from mlx_tiny.model.parameters import parameter_specs
+from mlx_tiny.model.portable import LARGEST_EPSILON
 
 ROUNDING = {"float32": 1e-6, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 """By how much, at most, the rows of an embedding differ in length because they are rounded to a dtype."""
@@ -22,7 +23,14 @@ _SHORT = 1e-4
 """A row of ours that comes out of the norm shorter by this share is 14 times as short (its epsilon is 1e-6)."""
 _LARGE = 1e30
 # All that can be represented here, which is also what transformers takes where nothing is said.
-_FIXED = {**FIXED, "rope_scaling": None, "quantization": None, "quantization_config": None}
+_FIXED = {
+    **FIXED,
+    "rope_scaling": None,
+    "quantization": None,
+    "quantization_config": None,
+    "partial_rotary_factor": 1.0,
+}
+_ROPE = ("rope_type", "type", "rope_theta")
 
 
 def shape_of(described: Mapping[str, Any]) -> ModelConfig:
@@ -53,14 +61,18 @@ def shape_of(described: Mapping[str, Any]) -> ModelConfig:
     for name in ("rope_base", "norm_epsilon"):
         _require(isinstance(found[name], int | float) and abs(found[name]) < _LARGE, name, "a number", found[name])
         found[name] = float(found[name])
+    known = found["norm_epsilon"]
+    _require(known <= LARGEST_EPSILON, "rms_norm_eps", f"at most {LARGEST_EPSILON:g}, as in a portable model", known)
     return ModelConfig(activation="swiglu", **found)
 
 
 def _rope_base(described: Mapping[str, Any]) -> Any:
     nested = described.get("rope_parameters") or {}
     _require(isinstance(nested, dict), "rope_parameters", "a JSON object", nested)
-    kind = nested.get("rope_type", "default")
-    _require(kind == "default", "rope_type", "default", kind)
+    for name in ("rope_type", "type"):  # the second is the older name
+        _require(nested.get(name) in (None, "default"), name, "default", nested.get(name))
+    others = sorted(name for name, value in nested.items() if name not in _ROPE and value is not None)
+    _require(not others, "rope_parameters", " and ".join(_ROPE), others)
     known = [values["rope_theta"] for values in (nested, described) if values.get("rope_theta") is not None]
     _require(bool(known) and known[1:] in ([], known[:1]), "rope_theta", "one number", known)
     return known[0]

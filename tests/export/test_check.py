@@ -134,3 +134,12 @@ def test_without_the_text_of_the_run_the_model_writes_one(
     monkeypatch.setattr(check, "cached_text", lambda _: None)
     found = compared(portable, tmp_path / "out")
     assert not list(found.faults()) and found.texts == 4
+
+
+def test_a_model_that_writes_nothing_is_compared_on_a_sentence(
+    stranger: Stranger, portable: Export, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check, "cached_text", lambda _: None)
+    monkeypatch.setattr(check, "generate_tokens", lambda *_, **__: iter(()))
+    texts, kind = check._texts(portable)
+    assert len(texts) == 1 and texts[0] and "sentence" in kind

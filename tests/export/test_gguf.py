@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import resource
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,17 @@ def test_weights_have_the_dtype_where_it_is_possible(tmp_path: Path, dtype: str,
     assert {tensor.tensor_type.name for tensor in tensors} == expected
     assert {tensor.tensor_type.name for tensor in tensors if len(tensor.shape) == 1} == {"F32"}
     assert any("1 of the 9 matrices" in line for line in remarks(model, "gguf")) == (dtype == "q8_0")
+
+
+def test_a_disk_that_is_full_leaves_nothing(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    try:
+        with pytest.raises(TinyError, match="The disk is full"):
+            export(model_of(train_tokenizer("bytes", ["a"], 300)), "gguf", tmp_path / "out.gguf")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_weight_beyond_float16_is_refused(tmp_path: Path) -> None:

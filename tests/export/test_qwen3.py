@@ -33,8 +33,11 @@ def test_without_the_folding_they_differ() -> None:
     assert difference > 100 * LARGEST_DIFFERENCE
 
 
-def test_a_residual_scale_of_zero_is_refused() -> None:
-    parameters = random_parameters(CONFIG)
+def test_a_residual_scale_of_zero_is_represented_and_more_of_them_are_refused() -> None:
+    parameters, tokens = random_parameters(CONFIG), np.arange(CONFIG.context)
     parameters["residual_scale"][1, 0] = 0
-    with pytest.raises(TinyError, match="residual scale of layer 1"):
+    ours, theirs = logits(parameters, CONFIG, tokens), qwen3_logits(folded(parameters, CONFIG), CONFIG, tokens)
+    assert np.abs(ours - theirs).max() <= LARGEST_DIFFERENCE * np.abs(ours).max()
+    parameters["residual_scale"][1] = 0
+    with pytest.raises(TinyError, match="up to layer 1"):
         folded(parameters, CONFIG)

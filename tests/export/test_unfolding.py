@@ -100,7 +100,11 @@ def test_the_shape_is_that_of_the_export() -> None:
         {"head_dim": None},
         {"layer_types": 5},
         {"rope_parameters": "linear"},
+        {"rope_parameters": {"type": "linear", "rope_theta": 10000.0}},
+        {"rope_parameters": {"partial_rotary_factor": 0.5, "rope_theta": 10000.0}},
+        {"partial_rotary_factor": 0.5},
         {"rms_norm_eps": 10**400},
+        {"rms_norm_eps": 1e-3},
         {"vocab_size": 151936},
     ],
     ids=str,
@@ -109,8 +113,8 @@ def test_another_architecture_is_refused_with_the_part(changes: dict[str, Any]) 
     part = {
         "model_file": "code of their own",
         "vocab_size": "vocabulary_size",
-        "rope_parameters": "rope_",
-        "rms_norm_eps": "norm_epsilon",
+        "rope_parameters": "rope_|of type",
+        "rms_norm_eps": "norm_epsilon|rms_norm_eps",
     }
     name = next(iter(changes))
     with pytest.raises(TinyError, match=part.get(name, name)):

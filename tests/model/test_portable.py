@@ -21,3 +21,7 @@ def test_obstacles_are_named(preset: Preset) -> None:
     assert found["smear"] == all_options()["smear"].not_portable != ""
     assert "activation relu2" in obstacles(preset.config({"model": {"activation": "relu2"}}).model)
     assert list(obstacles(ModelConfig())) == ["activation relu2"]
+
+
+def test_the_epsilon_of_the_norms_has_to_be_lost_in_rounding() -> None:
+    assert list(obstacles(ModelConfig(activation="swiglu", norm_epsilon=1e-3))) == ["norm epsilon 0.001"]
