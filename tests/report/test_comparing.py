@@ -104,7 +104,7 @@ def test_other_texts_and_runs_without_a_result_are_refused(tmp_path: Path) -> No
     planted_run(tmp_path / "a")
     planted_run(tmp_path / "b", report={"evaluation_fingerprint": "fedcba"})
     planted_run(tmp_path / "c", report={"interrupted": True})
-    for name, reason in (("b", "other texts.*0123456789ab.*fedcba"), ("c", "interrupted"), ("d", "no run")):
+    for name, reason in (("b", "0123456789ab.*fedcba"), ("c", "interrupted"), ("d", "no run")):
         with pytest.raises(TinyError, match=reason):
             compare([tmp_path / "a", tmp_path / name])
     with pytest.raises(TinyError, match="only one run"):
