@@ -242,7 +242,7 @@ def _own_logits(export: Export, input_BT: np.ndarray) -> np.ndarray:
 
 
 def _answers(name: str, path: Path, questions: Questions) -> Answers:
-    """What a program computes, in a process of its own: it may end that, or change settings of MLX."""
+    """What a program computes, in another process: it may end that, or change settings of MLX."""
     module = f"mlx_tiny.export.{PROGRAMS[name].module}"
     try:
         answers: Answers = next(isolated(module, "answers", str(path.absolute()), questions))

@@ -1,6 +1,6 @@
 """What a program is asked that has loaded an exported model, so that its answers can be compared with ours.
 
-A module `in_PROGRAM.py` of this folder has a function `answers`, which runs in a process of its own.
+A module `in_PROGRAM.py` of this folder has a function `answers`, which runs in another process.
 """
 
 from __future__ import annotations
