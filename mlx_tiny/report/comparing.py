@@ -21,7 +21,7 @@ from mlx_tiny.errors import TinyError
 from mlx_tiny.records import Record, to_plain
 from mlx_tiny.report.paired import NoiseOfText, noise_of_text
 from mlx_tiny.report.record import Report
-from mlx_tiny.report.report import read_report
+from mlx_tiny.report.report import has_report, read_report
 from mlx_tiny.study import comparison
 from mlx_tiny.study.arms import Arm
 from mlx_tiny.study.comparison import Comparison
@@ -44,7 +44,7 @@ class Reported:
             TinyError: there is no run, it is damaged, or it has not spent its budget.
         """
         run = RunFolder(path)
-        if not os.path.exists(path / "report.json"):
+        if not has_report(path):
             raise TinyError(f"The run at {path} has no report", remedy="Resume it until its budget is spent")
         report = read_report(run)
         if report.interrupted:
@@ -213,7 +213,7 @@ def _runs_beside(groups: Sequence[list[Reported]], named: set[str]) -> Iterator[
         with contextlib.suppress(OSError):
             inside = sorted(folder.iterdir())
         for path in inside:
-            if os.path.realpath(path) in named or not os.path.exists(path / "report.json"):
+            if os.path.realpath(path) in named or not has_report(path):
                 continue
             with contextlib.suppress(TinyError):  # nobody asked for this run
                 each = Reported.read(path)

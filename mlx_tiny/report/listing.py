@@ -16,7 +16,7 @@ from mlx_tiny.files import explained
 from mlx_tiny.records import EvaluationRecord, Record, StepRecord
 from mlx_tiny.report.comparing import short_names
 from mlx_tiny.report.record import Report
-from mlx_tiny.report.report import describes, read_report
+from mlx_tiny.report.report import describes, has_report, read_report, report_path
 from mlx_tiny.tools.locks import is_locked
 from mlx_tiny.training.checkpoint import RunFolder
 from mlx_tiny.training.described import is_for_other_programs
@@ -99,7 +99,7 @@ def list_runs(paths: Sequence[Path]) -> list[ListedRun]:
 def _listed(name: str, path: Path) -> ListedRun:
     try:
         run = RunFolder(path)
-        report = read_report(run) if os.path.exists(path / "report.json") else None
+        report = read_report(run) if has_report(path) else None
         if report is None:
             return _without_result(name, run)
         state, note = _state(run, report)
@@ -110,7 +110,7 @@ def _listed(name: str, path: Path) -> ListedRun:
         str(path),
         state,
         note,
-        _date(path / "report.json", report.date),
+        _date(report_path(path), report.date),
         report.bits_per_byte,
         report.with_counting_bits_per_byte,
         report.evaluation_fingerprint,

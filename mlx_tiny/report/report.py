@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -212,7 +213,7 @@ def _before_and_after(report: Report) -> dict[str, str]:
 def write_report(run: RunFolder, report: Report) -> None:
     """Write report.md, with the picture in the folder, and then report.json, which says that all is written."""
     _write_page(run, report)
-    write_sealed(run.path / "report.json", report)
+    write_sealed(report_path(run.path), report)
 
 
 def mark_continued(run: RunFolder) -> None:
@@ -220,12 +221,22 @@ def mark_continued(run: RunFolder) -> None:
     with contextlib.suppress(TinyError):  # what is damaged or missing is written again
         report = replace(read_report(run), continued=True)
         _write_page(run, report)
-        write_sealed(run.path / "report.json", report)
+        write_sealed(report_path(run.path), report)
 
 
 def _write_page(run: RunFolder, report: Report) -> None:
     with atomic_write(run.path / "report.md", "w") as file:
         file.write(as_text(report, picture=(run.path / PICTURE).exists()))
+
+
+def report_path(run: Path) -> Path:
+    """Where the report of the run in this folder is."""
+    return run / "report.json"
+
+
+def has_report(run: Path) -> bool:
+    """Whether there is a report in a folder, perhaps a damaged one."""
+    return os.path.exists(report_path(run))  # unlike that of a path, of no error in a loop of links
 
 
 def read_report(run: RunFolder) -> Report:
@@ -234,7 +245,7 @@ def read_report(run: RunFolder) -> Report:
     Raises:
         TinyError: it is missing, damaged, or of another version.
     """
-    return read_sealed(run.path / "report.json", Report, "report")
+    return read_sealed(report_path(run.path), Report, "report")
 
 
 def describes(report: Report, run: RunFolder) -> bool:
