@@ -119,8 +119,8 @@ def _of_one(report: Report) -> Answers:
     compared = list[Content]()
     if (counting := report.counting_bits_per_byte) is not None:
         side = "weaker" if strength > counting else "stronger"
-        size = f"{abs(1 - strength / counting):.1%} {side} than counting alone"
-        compared += [_strong(size), f"Counting alone needs {counting:.4f}."]
+        size = f"{abs(strength - counting):.4f}" if not counting else f"{abs(1 - strength / counting):.1%}"
+        compared += [_strong(f"{size} {side} than counting alone"), f"Counting alone needs {counting:.4f}."]
     if report.entropy_floor_bits_per_byte is not None:
         compared.append(f"No model can be below {report.entropy_floor_bits_per_byte:.4f}, the entropy of this text.")
     interval = report.interval_bits_per_byte if mixed is None else report.interval_with_counting_bits_per_byte

@@ -172,6 +172,12 @@ def _facts(report: Report) -> list[tuple[str, Any]]:
 
 def _require_same_text(named: Sequence[Reported]) -> None:
     first = named[0].report
+    for each in named:
+        if not each.report.bits_per_byte > 0:
+            raise TinyError(
+                f"All of its validation text was certain to the model of {each.run.path}, so that no other is stronger",
+                remedy="Measure the runs with mlx-tiny eval on a text that is harder to tell",
+            )
     for each in named[1:]:
         if each.report.evaluation_fingerprint != first.evaluation_fingerprint:
             raise TinyError(

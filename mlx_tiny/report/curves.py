@@ -95,6 +95,8 @@ class Curves:
 
 def bytes_per_token(report: Report) -> float:
     """Bytes of the validation text per token, as the strength of the report says."""
+    if not report.bits_per_byte:  # all was certain, and strength says nothing of bytes
+        return (report.evaluated_bytes or report.evaluated_tokens) / report.evaluated_tokens
     return math.log2(report.perplexity_per_token) / report.bits_per_byte
 
 

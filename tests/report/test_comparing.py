@@ -111,6 +111,13 @@ def test_other_texts_and_runs_without_a_result_are_refused(tmp_path: Path) -> No
         compare([tmp_path / "a", tmp_path / "b" / ".." / "a"])
 
 
+def test_a_run_to_which_all_was_certain_is_refused(tmp_path: Path) -> None:
+    planted_run(tmp_path / "a")
+    planted_run(tmp_path / "b", 0.0)
+    with pytest.raises(TinyError, match="b, so that no other is stronger"):
+        compare([tmp_path / "a", tmp_path / "b"])
+
+
 def test_doubts_are_told(tmp_path: Path) -> None:
     planted_run(tmp_path / "a", report={"continued": True})
     planted_run(tmp_path / "b", **FAST, report={"evaluated_training_text": True})

@@ -94,6 +94,12 @@ def test_training_and_validation_are_in_bits_per_byte_up_to_the_final_strength(
     assert "seed 0" in settings["title"] and drawn[0].heights == {}
 
 
+def test_a_run_to_which_all_was_certain_has_the_bytes_that_were_read(tmp_path: Path, drawn: list[StandIn]) -> None:
+    run = run_with(tmp_path / "run", bits_per_byte=0.0, evaluated_tokens=1000, evaluated_bytes=2000)
+    picture.draw(run, read_report(run))
+    assert drawn[0].lines["training, each step"][1] == pytest.approx(NATS / math.log(2) / 2)
+
+
 def test_floor_and_counting_are_lines_beside_it(tmp_path: Path, drawn: list[StandIn]) -> None:
     strengths = {"counting_bits_per_byte": 0.7, "with_counting_bits_per_byte": 0.6}
     run = run_with(tmp_path / "run", entropy_floor_bits_per_byte=0.3, **strengths)

@@ -12,6 +12,7 @@ from tiny_run import Recorder, story
 from mlx_tiny.data.prepare import prepare
 from mlx_tiny.tools.signals import Interruption
 from mlx_tiny.training.checkpoint import RunFolder
+from mlx_tiny.training.own_text import own_text
 from mlx_tiny.training.trainer import Trainer
 
 # A run of the commit 724144b, before the settings of counting, orders, growth and the moment of a rate.
@@ -37,7 +38,7 @@ def train(run: RunFolder, budget: str) -> tuple[RunFolder, Recorder]:
     """A session with this budget; returns the run as the next session finds it."""
     recorder = Recorder()
     run.config = replace(run.config, train=replace(run.config.train, budget=budget))
-    Trainer(run, prepare(run.config.data), recorder, Interruption(), resume=True).train()
+    Trainer(run, own_text(run), recorder, Interruption(), resume=True).train()
     return RunFolder(run.path), recorder
 
 
