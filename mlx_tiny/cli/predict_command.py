@@ -187,6 +187,7 @@ def _plain(compared: Comparison, top: int) -> dict[str, Any]:
 def _lines(compared: Comparison, top: int) -> Iterator[str]:
     from mlx_tiny.tools.tables import Column, Table, block
 
+    hits = f", of which the first {top} are all: --top 1 tells more" if compared.candidates <= top else ""
     table = Table[tuple[str, Any]](
         lambda row: row[0],
         [
@@ -202,7 +203,7 @@ def _lines(compared: Comparison, top: int) -> Iterator[str]:
         {
             "histories": compared.histories,
             "events": compared.events,
-            "candidates": compared.candidates,
+            "candidates": f"{compared.candidates}{hits}",
             "unknown": f"{compared.unknown:.1%} of the events have an item that is no candidate: a miss for all",
         }
     )

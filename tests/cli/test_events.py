@@ -104,7 +104,7 @@ def test_predict_is_measured_beside_simple_predictors(run: Path) -> None:
     assert len(found["predictors"]) == 4
     assert {method["hit_rate"] for method in found["predictors"].values()} == {1 - found["unknown_share"]}
     shown = succeeded(call("predict", run, "--evaluate")).out
-    assert "popularity" in shown and f"events: {found['events']}" in shown
+    assert "popularity" in shown and f"events: {found['events']}" in shown and "--top 1 tells more" in shown
     everything = succeeded(call("predict", run, "shop.csv", "--evaluate", "--json"))
     assert "trained on" in everything.err
     assert json.loads(everything.out)["unknown_share"] == pytest.approx(1 / (CUSTOMERS * EVENTS + 1))

@@ -156,7 +156,8 @@ def _choice(file: InputFile, dialect: Dialect, head: list[Row], rules: Rules) ->
     choice = choose(columns, rules.column, file.name, "column", whole_rows=True)
     if choice.kind == "row" and header.line is not None:
         names = f"a header of {len(header.names)}: {listed(header.names)}"
-        return replace(choice, how=f"each row is a document, below {names} (--text-column takes one of them)")
+        others = "--text-column takes one of them, and --schema makes rows histories: see `mlx-tiny data describe`"
+        return replace(choice, how=f"each row is a document, below {names} ({others})")
     _require_nothing_dropped(file, header, _watched(header, choice), rows)
     return choice
 
