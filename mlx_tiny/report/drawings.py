@@ -58,18 +58,17 @@ def _draw_references(axes: Any, reports: Sequence[Report]) -> None:
 
 def _limits(runs: Sequence[Run]) -> tuple[float, float]:
     """The lowest and highest strength to draw: without the first losses, which say little."""
-    ends = [
+    drawn = [
         value
         for report, _ in runs
         for value in (report.bits_per_byte, report.with_counting_bits_per_byte, report.entropy_floor_bits_per_byte)
         if value is not None
     ]
     counted = [report.counting_bits_per_byte or 0.0 for report, _ in runs]
-    highest = [*ends, *counted]
     for _, curves in runs:
         smooth = curves.training.smoothed().values
-        highest += [*curves.validation.values, *smooth[round(_CUT * len(smooth)) :]]
-    bottom, top = min(ends), max(highest)
+        drawn += [*curves.validation.values, *smooth[round(_CUT * len(smooth)) :]]
+    bottom, top = min(drawn), max(*drawn, *counted)
     return max(0.0, bottom - 0.12 * (top - bottom)), top + 0.05 * (top - bottom)
 
 
