@@ -183,9 +183,7 @@ def require_writable(*paths: Path | None) -> None:
         if path is None:
             continue
         if path.is_dir():
-            raise TinyError(
-                f"{path} is a folder", expected="the name of a file", remedy=f"Name a file in it, as {path / 'bench'}"
-            )
+            raise TinyError(f"{path} is a folder", expected="the name of a file", remedy="Name a file in it")
         if path.exists() and not path.is_file():
             raise TinyError(f"{path} is not an ordinary file, and would be replaced by one", remedy="Name another file")
         with explained(path.parent):

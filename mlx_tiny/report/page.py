@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -9,7 +10,7 @@ from xml.etree.ElementTree import Element
 
 from mlx_tiny import __version__
 from mlx_tiny.errors import TinyError, one_line
-from mlx_tiny.files import atomic_write, require_writable
+from mlx_tiny.files import atomic_write, explained, require_writable
 from mlx_tiny.report import sections
 from mlx_tiny.report.comparing import short_names
 from mlx_tiny.report.curves import Curves
@@ -34,11 +35,24 @@ def write_page(paths: Sequence[Path], out: Path, tell: Callable[[str], None] = l
     """
     plots.require_matplotlib("--html")
     require_writable(out)
-    if len({path.resolve() for path in paths}) < len(paths):
+    _require_page(out)
+    if len(set(map(os.path.realpath, paths))) < len(paths):
         raise TinyError("A run is named twice", got=", ".join(map(str, paths)), remedy="Name each run once")
     runs = [_looked_at(path, name, tell) for path, name in zip(paths, short_names(paths), strict=True)]
     with atomic_write(out, "w") as file:
         file.write(page(runs))
+
+
+def _require_page(out: Path) -> None:
+    """Refuse to replace a file that is no page, such as one of a run."""
+    with explained(out):
+        if out.is_file() and out.stat().st_size and not _begins_as_page(out):
+            raise TinyError(f"{out} exists, and is no page that could be written again", remedy="Name another file")
+
+
+def _begins_as_page(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return file.read(20).lstrip().lower().startswith(b"<!doctype html")
 
 
 def page(runs: Runs) -> str:
@@ -83,6 +97,8 @@ def _looked_at(path: Path, name: str, tell: Callable[[str], None]) -> RunOnPage:
         notes.append("The run has gone on since this report.")
     if report.interrupted:
         notes.append("The run was interrupted, so that it has not spent its budget.")
+    if report.earlier:
+        notes.append(f"No single command repeats it, as it had other settings before: {', '.join(report.earlier)}.")
     if report.evaluated_training_text:
         notes.append("Nothing was held out: its strength is that on the text that it was trained on.")
     surprise = None

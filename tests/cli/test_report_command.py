@@ -203,6 +203,7 @@ def test_a_page_is_written_of_what_is_left_of_a_run(trained: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (("run", "loop"), "contains no run"),
         (("run", "run"), "twice"),
         (("run", "empty"), "no run"),
         (("run", "unreported"), "report"),
@@ -213,8 +214,19 @@ def test_what_cannot_be_shown_is_refused(trained: Path, tmp_path: Path, argument
         shutil.copytree(trained, tmp_path / name)
     (tmp_path / "unreported" / "report.json").unlink()
     (tmp_path / "empty").mkdir()
+    (tmp_path / "loop").symlink_to("loop")
     finished = call("report", *arguments, "--html", "page.html")
     assert finished.code == 1 and words in finished.err and not (tmp_path / "page.html").exists()
+
+
+def test_a_file_that_is_no_page_is_not_replaced(trained: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(trained, tmp_path / "run")
+    before = (run / "weights.safetensors").read_bytes()
+    finished = call("report", "run", "--html", "run/weights.safetensors")
+    assert finished.code == 1 and "is no page" in finished.err
+    assert (run / "weights.safetensors").read_bytes() == before
+    (tmp_path / "page.html").write_text("<!DOCTYPE html>\n<p>An older page.")
+    assert "An older page" not in written(run)
 
 
 def test_without_matplotlib_the_install_line_is_told(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
