@@ -150,7 +150,6 @@ def command(
 def _exporting(path: Path, targets: Sequence[str]) -> Iterator[None]:
     """Export the run at `path` when the block, which trains it, has ended."""
     from mlx_tiny.export.target import require_free, usual_place
-    from mlx_tiny.tools.processes import again
     from mlx_tiny.tools.signals import Interrupted
     from mlx_tiny.training.device_errors import DeviceError
 
@@ -164,15 +163,24 @@ def _exporting(path: Path, targets: Sequence[str]) -> Iterator[None]:
             error.continuation = dataclasses.replace(error.continuation, flags=flags)
         raise
     except Interrupted:
-        for target in targets:
-            say(
-                f"not exported, because the run was interrupted; to do it: {again('export', str(path), '--to', target)}"
-            )
+        _say_missing(path, targets, "the run was interrupted")
         raise
-    for target in targets:
+    for number, target in enumerate(targets, 1):
         from mlx_tiny.cli.export_command import write
 
-        write(path, None, target)
+        try:
+            write(path, None, target)
+        except (TinyError, Interrupted):
+            _say_missing(path, targets[number:], "the export before it was not finished")
+            raise
+
+
+def _say_missing(path: Path, targets: Sequence[str], reason: str) -> None:
+    """How what is not exported at the end of a run can be."""
+    from mlx_tiny.tools.processes import again
+
+    for target in targets:
+        say(f"not exported, because {reason}; to do it: {again('export', str(path), '--to', target)}")
 
 
 def new_folder() -> Path:
