@@ -83,6 +83,10 @@ def export(model: Export, target: str, path: Path) -> None:
 
 def remarks(model: Export, target: str) -> Iterator[str]:
     """Sentences about what a target does not represent as it is in the model, or not as it was asked for."""
+    if not model.custom_code:
+        from mlx_tiny.export import qwen3
+
+        yield from qwen3.remarks(model.model.parameters)
     if target == "gguf":
         from mlx_tiny.export import gguf
 

@@ -13,7 +13,7 @@ import pytest
 
 from mlx_tiny.errors import TinyError
 from mlx_tiny.export.model import Export, load_export
-from mlx_tiny.export.target import export
+from mlx_tiny.export.target import export, remarks
 from mlx_tiny.training.checkpoint import RunFolder
 
 
@@ -52,6 +52,15 @@ def test_what_qwen3_lacks_is_refused_by_its_name(strongest_run: Path, tmp_path: 
         export(strongest, "gguf", tmp_path / "out")
     assert "--custom-code" not in str(refusal.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_stream_in_which_the_epsilon_matters_is_told(portable: Export) -> None:
+    scales = portable.model.parameters["residual_scale"]
+    parameters = {**portable.model.parameters, "residual_scale": mx.full(scales.shape, 0.5)}
+    small = dataclasses.replace(portable, model=dataclasses.replace(portable.model, parameters=parameters))
+    assert not list(remarks(portable, "hf")) and not list(remarks(dataclasses.replace(small, custom_code=True), "hf"))
+    (told,) = remarks(small, "mlx")
+    assert "0.062" in told and "--custom-code" in told
 
 
 def test_nothing_that_exists_is_replaced(portable: Export, tmp_path: Path) -> None:
