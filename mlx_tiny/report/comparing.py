@@ -27,6 +27,7 @@ from mlx_tiny.study.arms import Arm
 from mlx_tiny.study.comparison import Comparison
 from mlx_tiny.study.runs import Run, figures_of
 from mlx_tiny.training.checkpoint import RunFolder
+from mlx_tiny.training.origin import doubts as doubts_of
 
 
 @dataclass(frozen=True)
@@ -278,3 +279,5 @@ def _doubts(all_runs: Sequence[Reported]) -> Iterator[str]:
             yield f"{path} has gone on since step {report.steps:,}, of which its report and this comparison are"
         if report.evaluated_training_text:
             yield f"nothing was held out in {path}: it was measured on text that it had learned"
+        if report.origin is not None:
+            yield from (f"{path}: {line.removeprefix('warning: ')}" for line in doubts_of(report.origin))

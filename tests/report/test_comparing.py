@@ -10,6 +10,7 @@ import pytest
 from bench.micro import MACHINE
 
 from mlx_tiny.errors import TinyError
+from mlx_tiny.records import Origin
 from mlx_tiny.report.comparing import ComparedRuns, compare, short_names
 
 from .planted_runs import planted_run
@@ -121,8 +122,11 @@ def test_a_run_to_which_all_was_certain_is_refused(tmp_path: Path) -> None:
 def test_doubts_are_told(tmp_path: Path) -> None:
     planted_run(tmp_path / "a", report={"continued": True})
     planted_run(tmp_path / "b", **FAST, report={"evaluated_training_text": True})
-    doubts = compare([tmp_path / "a", tmp_path / "b"]).doubts
+    learned = Origin("runs/old", 7, "0", "def", "own text", "", [], {}, validation_documents=50, learned_documents=20)
+    planted_run(tmp_path / "c", report={"origin": learned})
+    doubts = compare([tmp_path / name for name in "abc"]).doubts
     assert any("a has gone on" in line for line in doubts) and any("held out in" in line for line in doubts)
+    assert any("c: 20 of the 50 validation documents were trained on by runs/old" in line for line in doubts)
 
 
 def test_names_tell_runs_apart() -> None:
