@@ -212,7 +212,9 @@ def cost(runs: Runs) -> Element:
 def size(runs: Runs) -> Element:
     """The parameters of each run by group."""
     groups = bars(runs, lambda report: report.parameters_by_group, lambda count: f"{count:,.0f}")
-    return section("size", "How large it is", element("p", "Parameters, by what they are for.", class_="note"), groups)
+    whole = ", ".join(f"{run.report.parameters:,}" for run in runs)
+    note = f"Parameters, by what they are for; in all {whole}."
+    return section("size", "How large it is", element("p", note, class_="note"), groups)
 
 
 def bars(runs: Runs, values: Callable[[Report], Mapping[str, float]], form: Callable[[float], str]) -> Element:

@@ -95,6 +95,7 @@ def test_the_page_is_whole_small_and_alone(in_cache: Path, tmp_path: Path) -> No
     assert set(re.findall(r"url\((.)", text)) <= {"#"} and "@import" not in text and "http" not in read.words["style"]
     assert set(re.findall(r"url\(#([^)]*)\)", text)) <= set(identities)
     assert read.tags.count("svg") == 7 and read.tags.count("h1") == 1
+    assert f"in all {read_report(RunFolder(in_cache)).parameters:,}" in read.words["p"]
     assert set(re.findall(r"var\((--[\w-]+)\)", text)) <= {"--h", *re.findall(r"(--[\w-]+):", read.words["style"])}
 
 
