@@ -20,7 +20,9 @@ from compiled_kernels import KEPT, compiler_folder
 from emulator.ahead import compiled_ahead  # noqa: F401
 from gpu import why_not_metal
 
+from mlx_tiny.linux import native
 from mlx_tiny.linux.blas import use_fast_blas
+from mlx_tiny.linux.kernels import private_folder
 from mlx_tiny.machine.description import device
 from mlx_tiny.machine.hardware import memory_bytes, usable_cores
 from mlx_tiny.machine.peaks import matmul_peak
@@ -32,9 +34,13 @@ _HOME = tempfile.TemporaryDirectory(prefix="mlx_tiny-tests-home-")
 os.environ["MLX_TINY_HOME"] = _HOME.name
 # Where transformers copies code to that it runs; it asks when it is imported.
 os.environ["HF_MODULES_CACHE"] = f"{_HOME.name}/modules"
+if compiler := compiler_folder(Path(_HOME.name)):
+    os.environ["PATH"] = os.pathsep.join([str(compiler), os.environ["PATH"]])
 # A GPU that cannot run the kernels, as hosted Macs have, is not asked to compute at all.
 if mx.metal.is_available() and why_not_metal():
     mx.set_default_device(mx.cpu)
+with private_folder():
+    native.prepare()
 # A shell starts what is in a script's background with SIGINT ignored, and nohup with SIGHUP; children would inherit it.
 for number, answer in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(number) == signal.SIG_IGN:
@@ -75,7 +81,7 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def own_folders() -> Iterator[None]:
     """Prepared data and temporary files go to folders of this process, and no test downloads by mistake."""
     with tempfile.TemporaryDirectory(prefix="mlx_tiny-tests-") as folder, pytest.MonkeyPatch.context() as patch:
         os.chmod(folder, 0o1777)  # tests in which another user is refused must not be refused here
@@ -83,8 +89,6 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("TMPDIR", folder)
         patch.setattr(tempfile, "tempdir", None)
         patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(KEPT / "inductor"))
-        if compiler := compiler_folder(tmp_path_factory.mktemp("compiler")):
-            patch.setenv("PATH", os.pathsep.join([str(compiler), os.environ["PATH"]]))
         yield
 
 

@@ -24,7 +24,7 @@ from mlx_tiny.tools.statistics import Spread
 
 BASES = ("plain", "mlx", TORCH)
 """Implementations that the others are compared with."""
-OWN = ("plain", "cpu", "metal")
+OWN = ("plain", "cpu", "native", "metal")
 """Implementations of this project, whose wrong results are errors of this project."""
 
 CALLS_AROUND = 3

@@ -180,6 +180,7 @@ def _default_dtypes(everything: bool) -> tuple[str, ...]:
 
 def _measure(settings: Settings, as_json: bool, output: Path | None, plot: Path | None) -> None:
     from mlx_tiny.bench import expectation, results, roofline, table
+    from mlx_tiny.cli.session import compile_operations
     from mlx_tiny.files import require_writable
     from mlx_tiny.machine import peaks
     from mlx_tiny.machine.description import describe
@@ -200,6 +201,7 @@ def _measure(settings: Settings, as_json: bool, output: Path | None, plot: Path 
         say(f"writing: {output}")
     found: list[Result] = []
     blocks = table.Blocks()
+    compile_operations()
     with keep_awake():
         # Optimizers and generation use float32, whatever the dtype of activations.
         dtypes = list(dict.fromkeys(("float32", *settings.dtypes)))

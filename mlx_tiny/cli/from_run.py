@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mlx_tiny.cli import session
 from mlx_tiny.cli.options import flag_name, user_settings
 from mlx_tiny.cli.output import say
-from mlx_tiny.config import DataConfig, RunConfig
+from mlx_tiny.config import DataConfig, RunConfig, TrainConfig
 from mlx_tiny.config.optimizer import without_dial
 from mlx_tiny.errors import TinyError
 from mlx_tiny.records import from_plain, to_plain
@@ -64,6 +64,7 @@ def begin(path: Path, source_path: Path, flags: dict[str, Any], targets: Sequenc
         asked["data"]["schema"] = source.config.data.schema
     text = session.own_source(asked["data"], schema)
     laps.COMMAND.end("look at the text")
+    session.compile_operations(asked["train"].get("backend", TrainConfig.backend))
     config, reason = _planned(source, asked)
     session.require_exportable(config.model, targets, tokenizer)
     text = text or resolve_data(config.data, schema)

@@ -20,6 +20,7 @@ def command(as_json: bool) -> None:
     """
     from mlx_tiny.config.presets import PRESETS, RECIPES, preset_called
     from mlx_tiny.files import cache_home
+    from mlx_tiny.linux import native
     from mlx_tiny.linux.lanes import lanes, prepare
     from mlx_tiny.machine.description import describe
     from mlx_tiny.machine.load import best_look
@@ -43,6 +44,7 @@ def command(as_json: bool) -> None:
         **to_plain(replace(machine, state=replace(machine.state, other_cores=other_cores))),
         "blas_note": blas.reason,
         "lanes": len(lanes()),
+        "operations_in_cpp": "in use" if (reason := native.why_not()) is None else f"not in use: {reason}",
         "implementations": implementations,
         **{f"why {name}": choice.reason for name, choice in choices.items()},
         "matmul_gflop_per_s": round(matmul / 1e9, 1),

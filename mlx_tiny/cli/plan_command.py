@@ -50,6 +50,7 @@ def command(as_json: bool, **flags: Any) -> None:
     source = session.own_source(asked["data"]) or resolve_data(DataConfig(**asked["data"]))
     name = preset_for(asked["train"].get("preset", TrainConfig.preset), asked["data"])
     budget = Budget(asked["train"].get("budget", TrainConfig.budget))
+    session.compile_operations(asked["train"].get("backend", TrainConfig.backend))
     speeds = Speeds(session.backend_kind(asked["train"].get("backend", TrainConfig.backend)), anew=True)
     plan = Plan.of(name, budget, asked, Text.of(source, asked["data"].get("train_bytes")), speeds)
     with Waiting("measuring the machine, for which steps are compiled"):

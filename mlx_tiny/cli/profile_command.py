@@ -56,12 +56,14 @@ def command(
     from mlx_tiny.bench import drift as drift_module
     from mlx_tiny.bench import profile as profiling
     from mlx_tiny.bench import results
+    from mlx_tiny.cli.session import compile_operations
     from mlx_tiny.files import require_writable
     from mlx_tiny.machine import peaks
     from mlx_tiny.machine.state import keep_awake
     from mlx_tiny.records import to_json, write
 
     config, drift_s = _config(preset, dtype, batch_size), _seconds_of(drift)
+    compile_operations()
     if trace is not None:
         profiling.trace(config, trace)
         show(f"recorded: {trace}; open it with Xcode")

@@ -57,6 +57,8 @@ def resume(
     before = run.config
     run.config = dataclasses.replace(before, train=dataclasses.replace(before.train, **_changes(run, asked)))
     session.backend_kind(run.config.train.backend)  # raises the error of a missing PyTorch now
+    laps.COMMAND.end("look at the run")
+    session.compile_operations(run.config.train.backend)
     session.require_possible(run.config)
     session.require_exportable(run.config.model, targets, run.load_tokenizer() if targets else None)
     lines = []

@@ -131,6 +131,18 @@ def own_source(asked: dict[str, Any], schema: Schema | None = None) -> Source | 
     return source if len(own) == len(config.sources) else None
 
 
+def compile_operations(backend: str = TrainConfig.backend) -> None:
+    """Compile the operations in C++ where that was not done on this machine, before anything is decided or measured."""
+    from mlx_tiny.linux import lanes, native
+    from mlx_tiny.training.phases import COMPILING
+
+    if backend == "mlx":
+        lanes.prepare()
+        with Waiting("compiling the operations of a step, once on this machine"):
+            native.prepare()
+        COMMAND.end(COMPILING)
+
+
 def require_exportable(model: ModelConfig, targets: Sequence[str], tokenizer: Tokenizer | None = None) -> None:
     """Refuse before the training what would be refused after it, and say what will be exported.
 

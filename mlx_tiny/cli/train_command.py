@@ -150,6 +150,7 @@ def command(
 def _exporting(path: Path, targets: Sequence[str]) -> Iterator[None]:
     """Export the run at `path` when the block, which trains it, has ended."""
     from mlx_tiny.export.target import require_free, usual_place
+    from mlx_tiny.tools.processes import again
     from mlx_tiny.tools.signals import Interrupted
     from mlx_tiny.training.device_errors import DeviceError
 
@@ -163,24 +164,15 @@ def _exporting(path: Path, targets: Sequence[str]) -> Iterator[None]:
             error.continuation = dataclasses.replace(error.continuation, flags=flags)
         raise
     except Interrupted:
-        _say_missing(path, targets, "the run was interrupted")
+        for target in targets:
+            say(
+                f"not exported, because the run was interrupted; to do it: {again('export', str(path), '--to', target)}"
+            )
         raise
-    for number, target in enumerate(targets, 1):
+    for target in targets:
         from mlx_tiny.cli.export_command import write
 
-        try:
-            write(path, None, target)
-        except (TinyError, Interrupted):
-            _say_missing(path, targets[number:], "the export before it was not finished")
-            raise
-
-
-def _say_missing(path: Path, targets: Sequence[str], reason: str) -> None:
-    """How what is not exported at the end of a run can be."""
-    from mlx_tiny.tools.processes import again
-
-    for target in targets:
-        say(f"not exported, because {reason}; to do it: {again('export', str(path), '--to', target)}")
+        write(path, None, target)
 
 
 def new_folder() -> Path:
@@ -201,6 +193,7 @@ def _start(path: Path, flags: dict[str, Any], targets: Sequence[str]) -> None:
         asked = {section: user_settings(flags, section) for section in SECTIONS}
         source = session.own_source(asked["data"])
         laps.COMMAND.end("look at the text")
+    session.compile_operations(asked["train"].get("backend", TrainConfig.backend))
     with Waiting("measuring the machine, for which steps are compiled"):
         config, reason = _planned(asked, source or resolve_data(DataConfig(**asked["data"])))
         session.require_exportable(config.model, targets)

@@ -62,7 +62,7 @@ def command(run: Path | None, kernels: bool, self_test: bool, plain: bool, as_js
         _kernels_alone(as_json)
         return
     if self_test:
-        _prepare_torch()
+        _prepare()
         _self_test(as_json)
     else:
         _validate(run, plain, as_json, plot)
@@ -105,12 +105,14 @@ def validate_kernels(as_json: bool = False) -> None:
         )
 
 
-def _prepare_torch() -> None:
+def _prepare() -> None:
+    from mlx_tiny.cli.session import compile_operations
     from mlx_tiny.reference.requirement import require_torch
 
     # Otherwise waiting threads of PyTorch would keep the cores busy that MLX needs.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     require_torch("mlx-tiny validate")
+    compile_operations()
 
 
 def _validate(run_path: Path | None, plain: bool, as_json: bool, plot: Path | None) -> None:
@@ -122,7 +124,7 @@ def _validate(run_path: Path | None, plain: bool, as_json: bool, plot: Path | No
     if plot is not None:
         require_matplotlib()
         require_writable(plot)
-    _prepare_torch()
+    _prepare()
     from mlx_tiny.validate import kernels, suite
     from mlx_tiny.validate.table import Report
     from mlx_tiny.validate.trajectory import Training
@@ -220,10 +222,8 @@ def _loss(curves: dict[str, list[float | None]], step: int, side: str) -> str:
 
 
 def _self_test(as_json: bool) -> None:
-    from mlx_tiny.linux.lanes import prepare
     from mlx_tiny.validate.self_test import verdicts
 
-    prepare()
     began, found = time.monotonic(), []
     if not as_json:
         show(f"{'planted fault':<42}verdict")

@@ -32,10 +32,6 @@ print(generate(model, tokenizer, prompt={prompt}, max_tokens=100))
 }
 
 
-_MEASURED = "float32"
-"""The dtype of the weights whose strength a report tells."""
-
-
 def model_card(export: Export, library: str) -> str:
     """The content of `README.md`.
 
@@ -47,7 +43,7 @@ def model_card(export: Export, library: str) -> str:
     report = export.report
     strength = (
         []
-        if report is None or export.dtype != _MEASURED  # rounded weights have not been measured
+        if report is None
         else [
             EvalResult(
                 task_type="text-generation",
@@ -76,7 +72,7 @@ def _body(export: Export, library: str) -> Iterator[str]:
         "vocabulary": f"{config.vocabulary_size:,}",
         "context": f"{config.context:,} tokens; it has learned nothing about longer texts",
         "weights": export.dtype,
-        **({} if report is None else _results(report, export.dtype)),
+        **({} if report is None else _results(report)),
     }
     yield f"# {one_line(export.name)}"
     yield ""
@@ -93,13 +89,12 @@ def _body(export: Export, library: str) -> Iterator[str]:
     yield from ("## Use", "", _USE[library].format(trust=trust, prompt='"Once upon a time"'))
 
 
-def _results(report: Report, dtype: str) -> dict[str, str]:
+def _results(report: Report) -> dict[str, str]:
     measured = "the whole validation text" if report.evaluated_whole_file else "the beginning of the validation text"
     if report.evaluated_training_text:
         measured = "text that it was trained on"
-    before = "" if dtype == _MEASURED else f"; before its weights were rounded to {dtype}"
     return {
-        "bits per byte": f"{report.bits_per_byte:.4f}, on {measured} ({report.evaluation_fingerprint}){before}",
+        "bits per byte": f"{report.bits_per_byte:.4f}, on {measured} ({report.evaluation_fingerprint})",
         "text": learned_texts(report),
         "trained on": f"{report.tokens:,} tokens ({report.epochs:.2f} epochs) in {report.steps:,} steps",
         "model FLOPs of training": f"{report.flops:.3g}",

@@ -137,10 +137,7 @@ def _wait_for_an_answer(child: Child, log: Path, port: int) -> None:
 
 
 def _ended(child: Child, log: Path) -> TinyError:
-    code = child.process.wait()
-    if code < 0:  # it has said nothing of that
-        return TinyError(f"The server of mlx-lm was ended by signal {-code}", remedy="Start it again")
-    return TinyError(f"The server of mlx-lm has ended with exit code {code}", got=_words(log))
+    return TinyError(f"The server of mlx-lm has ended with exit code {child.process.wait()}", got=_words(log))
 
 
 def _words(log: Path) -> str | None:

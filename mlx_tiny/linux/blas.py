@@ -77,6 +77,14 @@ def set_blas_threads(count: int) -> None:
         library[f"{prefix}openblas_set_num_threads"](ctypes.c_int(count))
 
 
+def product_address() -> int | None:
+    """Where the routine `cblas_sgemm` of the fast BLAS is in memory; None where OpenBLAS is not in use."""
+    if _openblas is None:
+        return None
+    library, prefix = _openblas
+    return ctypes.cast(library[f"{prefix}{REQUIRED_ROUTINE}"], ctypes.c_void_p).value
+
+
 def blas_threads() -> int:
     """Threads that OpenBLAS may use per product; 1 where OpenBLAS is not in use."""
     if _openblas is None:

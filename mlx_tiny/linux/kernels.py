@@ -76,7 +76,7 @@ class _Session:
         for kept in sorted(self.store.iterdir()) if self.store else ():
             if kept.name.startswith("."):
                 continue
-            if _name_of_set(_files_of(kept)) != kept.name:
+            if _name_of_set(files_of(kept)) != kept.name:
                 discard_folder(kept)
                 continue
             for library in kept.iterdir():
@@ -124,7 +124,7 @@ def give_private_folder() -> None:
     with _lock:
         if _session is None or _session.is_gone():
             try:
-                _session = _Session(_private_store())
+                _session = _Session(private_store())
                 _session.link_kept()
             except (TinyError, OSError) as error:
                 _not_kept = first_line(error)
@@ -159,6 +159,13 @@ def link_kept() -> None:
     assert _session is not None
     with contextlib.suppress(TinyError, OSError):
         _session.link_kept()
+
+
+def own_folder() -> Path:
+    """The private folder of this process: compilers with its path in their command line are ended with the process."""
+    give_private_folder()
+    assert _session is not None
+    return _session.folder
 
 
 def count() -> int:
@@ -232,7 +239,7 @@ def compile_header(target: Path | None = None) -> None:
         os.replace(built, target)
 
 
-def _private_store() -> Path:
+def private_store() -> Path:
     """The folder of the kept sets for this MLX, compiler and CPU, in which nobody else can have put anything.
 
     A g++ may be one that compiles for the CPU that it runs on, and a home may be shared by machines with others.
@@ -293,7 +300,7 @@ def _is_of_own_group(found: os.stat_result) -> bool:
     return False
 
 
-def _files_of(kept: Path) -> list[Path]:
+def files_of(kept: Path) -> list[Path]:
     """The files of a set; none if there is anything else in it."""
     found = list(kept.iterdir()) if stat.S_ISDIR(os.lstat(kept).st_mode) else []
     return found if all(stat.S_ISREG(os.lstat(path).st_mode) for path in found) else []

@@ -164,7 +164,7 @@ def head_cross_entropy_on_cpu(hidden_ND: mx.array, head_VD: mx.array, target_N: 
 def _cross_entropy() -> Callable[..., Any]:
     """Returns the losses, and for the gradient R and the row sums."""
     function = mx.custom_function(_losses)
-    function.vjp(_losses_gradient)
+    function.vjp(logits_gradient)
     return function
 
 
@@ -179,7 +179,7 @@ def _losses(hidden_ND: mx.array, head_VD: mx.array, target_N: mx.array) -> list[
     return [loss_N1[:, 0], residual_NV, sum_N1]
 
 
-def _losses_gradient(
+def logits_gradient(
     primals: list[mx.array], cotangents: list[mx.array], outputs: list[mx.array]
 ) -> tuple[mx.array, mx.array, mx.array]:
     hidden_ND, head_VD, target_N = primals

@@ -11,7 +11,7 @@ import contextlib
 
 from mlx_tiny import __version__
 from mlx_tiny.config import RunConfig
-from mlx_tiny.linux import kernels
+from mlx_tiny.linux import kernels, native
 from mlx_tiny.linux.lanes import decide_compilation, lanes, on_cpu
 from mlx_tiny.records import to_plain
 from mlx_tiny.tools.processes import Child
@@ -22,7 +22,14 @@ PARTS = ("gradients", "update")
 def key(config: RunConfig, part: str) -> str:
     """What the kernels of a part of the step depend on, as text."""
     train = config.train
-    shapes = train.batch_size, train.micro_batches, train.dtype, train.implementation, len(lanes())
+    shapes = (
+        train.batch_size,
+        train.micro_batches,
+        train.dtype,
+        train.implementation,
+        len(lanes()),
+        native.why_not() is None,
+    )
     return repr((__version__, part, config.model, config.optimizer, *shapes))
 
 

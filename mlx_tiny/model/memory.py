@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mlx_tiny.config import ModelConfig
+from mlx_tiny.linux import native
 from mlx_tiny.linux.attention import block_count
 from mlx_tiny.linux.lanes import lanes, on_cpu
 from mlx_tiny.machine.memory import require, room_bytes
@@ -20,16 +21,22 @@ PROCESS_BYTES = 116 << 20
 """Python, the libraries, the tokenizer and the text, as measured before the first step; 40 MB of it are files."""
 
 
-def windows_bytes(model: ModelConfig, windows: int, dtype: str = "float32", asked: str = AUTO) -> float:
+def windows_bytes(
+    model: ModelConfig, windows: int, dtype: str = "float32", asked: str = AUTO, *, mixed: bool = True
+) -> float:
     """Bytes of the activations of so many windows of a whole context, without gradients: of a layer, or of the head.
 
     Args:
         dtype: of activations.
         asked: implementations of the operations, in the form of `--implementation`.
+        mixed: with the numbers that mixing with counting needs, for which the head's loss is not enough.
     """
     # In attention there are the scores as well as their exponentials, which alone are kept.
-    layer = kept_per_token(model, dtype, asked) + model.heads * _scores_per_query(model.context, dtype, asked)
-    floats = max(layer, 4 * model.width + head_copies(True) * model.vocabulary_size)
+    in_cpp = computed_in_cpp(dtype, asked)
+    scores = _scores_per_query(model.context, dtype, asked, in_cpp)
+    layer = kept_per_token(model, dtype, asked, in_cpp) + model.heads * scores
+    copies = 1 if in_cpp and not mixed else head_copies(True)
+    floats = max(layer, 4 * model.width + copies * model.vocabulary_size)
     return FLOAT_BYTES * windows * model.context * floats
 
 
@@ -70,25 +77,32 @@ def _model_bytes(model: ModelConfig) -> float:
     return PROCESS_BYTES + FLOAT_BYTES * parameter_count(model)
 
 
-def kept_per_token(model: ModelConfig, dtype: str, asked: str) -> float:
+def kept_per_token(model: ModelConfig, dtype: str, asked: str, in_cpp: bool) -> float:
     """Numbers per token and layer that the forward pass keeps for the backward pass."""
     query, key = model.heads * model.head_width, model.key_value_heads * model.head_width
     # The residual stream before attention and before the MLP, and both normalised.
     residual = 4 * model.width
-    # Queries and keys as projected and as turned, values; the result of attention by heads and by positions.
-    attention = 2 * (query + key) + key + 2 * query
-    # The input of the activation and its result; SwiGLU has two inputs, and keeps its sigmoid.
-    mlp = (4 if model.activation == "swiglu" else 2) * model.hidden
-    return residual + attention + mlp + model.heads * _scores_per_query(model.context, dtype, asked)
+    # Queries and keys as projected and as turned, values; the result of attention, by heads too where not in C++.
+    attention = 2 * (query + key) + key + (1 if in_cpp else 2) * query
+    # The input of the activation and its result; SwiGLU has two inputs, and not in C++ keeps its sigmoid.
+    mlp = (4 - in_cpp if model.activation == "swiglu" else 2) * model.hidden
+    return residual + attention + mlp + model.heads * _scores_per_query(model.context, dtype, asked, in_cpp)
 
 
-def _scores_per_query(context: int, dtype: str, asked: str) -> float:
+def _scores_per_query(context: int, dtype: str, asked: str, in_cpp: bool) -> float:
     """Scores per query and head that are kept: half of all on a CPU, none in the kernels of a GPU."""
     if not on_cpu():
         return 0
+    if in_cpp:
+        return 2  # the largest, and the inverse of the sum
     if dtype == "float32" and asked == AUTO:
         return (context + context / block_count(context)) / 2
     return 1.5 * context  # the weights, and once more in the type of the values
+
+
+def computed_in_cpp(dtype: str, asked: str) -> bool:
+    """Whether the operations in C++ compute."""
+    return dtype == "float32" and asked == AUTO and native.why_not() is None
 
 
 def started_per_token(model: ModelConfig) -> float:

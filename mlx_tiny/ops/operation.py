@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from mlx_tiny.config import ModelConfig
 from mlx_tiny.errors import TinyError
-from mlx_tiny.linux import lanes
+from mlx_tiny.linux import lanes, native
 from mlx_tiny.machine.hardware import chip
 from mlx_tiny.ops import metal
 
@@ -43,6 +43,8 @@ class Device:
     """Such as 5 for an M5; None if it is not an Apple chip, or its name does not tell."""
     lanes: int = 1
     """Number of lanes; see `linux/lanes.py`."""
+    native: bool = False
+    """Whether there are operations in C++; see `linux/native.py`."""
 
 
 @dataclass(frozen=True)
@@ -286,6 +288,11 @@ def many_rows_on_cpu(situation: Situation) -> bool:
     return situation.kind == "cpu" and situation["rows"] > 1 and situation.dtype == "float32"
 
 
+def native_rows_on_cpu(situation: Situation) -> bool:
+    """When the operations in C++ are taken: where `cpu` would be, and there are any."""
+    return many_rows_on_cpu(situation) and in_cpp(situation) is None
+
+
 def rows_of(shape: tuple[int, ...]) -> int:
     """Number of rows of an array, over all axes but the last."""
     return math.prod(shape[:-1])
@@ -296,11 +303,20 @@ def in_float32(situation: Situation) -> str | None:
     return None if situation.dtype == "float32" else "float32"
 
 
+def in_cpp(situation: Situation) -> str | None:
+    """`Implementation.expects` for the operations in C++."""
+    if situation.device.native:
+        return in_float32(situation)
+    return f"the operations in C++ ({native.why_not() or 'there are none on that device'})"
+
+
 def here() -> Device:
     """Where MLX computes on this machine."""
     if metal.why_not_metal() is None:
         return Device("metal", generation_here())
-    return Device("cpu", lanes=len(lanes.lanes())) if lanes.on_cpu() else Device("cuda")
+    if not lanes.on_cpu():
+        return Device("cuda")
+    return Device("cpu", lanes=len(lanes.lanes()), native=native.why_not() is None)
 
 
 @functools.cache

@@ -15,7 +15,7 @@ from mlx_tiny.config import RunConfig
 from mlx_tiny.data.prepared import PreparedCorpus
 from mlx_tiny.data.tokenizer import Tokenizer
 from mlx_tiny.errors import require_finite
-from mlx_tiny.linux import kernels
+from mlx_tiny.linux import kernels, native
 from mlx_tiny.linux.lanes import decide_compilation, lanes, prepare
 from mlx_tiny.machine.description import device
 from mlx_tiny.machine.peaks import matmul_peak
@@ -155,6 +155,8 @@ class MlxBackend:
             tell(f"step not compiled: {why}")
         if compiled and (reason := kernels.why_not_kept()) is not None:
             tell(f"kernels are compiled at each start and cannot be kept: {reason}")
+        if native.can_be_here() and (reason := native.why_not()) is not None:
+            tell(f"operations not computed in C++, so that steps take longer: {reason}")
         self._training_step = TrainingStep(config, compiled=compiled)
         implementations = self._training_step.implementations
         if not all(choice.is_usual(here()) for choice in implementations):
@@ -167,7 +169,8 @@ class MlxBackend:
     def description(self) -> str:
         # Rounded otherwise than the plain iterations, which older versions took here.
         gram = ", Newton-Schulz on Gram matrices" if self.implementations["muon"] == "cpu" else ""
-        return f"mlx {version('mlx')} on {device()}, {len(lanes())} lanes{gram}; {prepare().reason}"
+        in_cpp = ", operations in C++" if "native" in self.implementations.values() else ""
+        return f"mlx {version('mlx')} on {device()}, {len(lanes())} lanes{gram}{in_cpp}; {prepare().reason}"
 
     @property
     def implementations(self) -> dict[str, str]:

@@ -119,7 +119,9 @@ def tokens_at_once(config: RunConfig) -> int:
     """Tokens that a run evaluates at once: those of a step, whose memory they fit in, or what takes little memory."""
     train, model = config.train, config.model
     step = train.batch_size // train.micro_batches * model.context
-    little = _LITTLE_BYTES * model.context / windows_bytes(model, 1, train.dtype, train.implementation)
+    little = (
+        _LITTLE_BYTES * model.context / windows_bytes(model, 1, train.dtype, train.implementation, mixed=train.counting)
+    )
     return min(BATCH_TOKENS, max(step, int(little)))
 
 

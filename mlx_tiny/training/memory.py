@@ -17,6 +17,7 @@ from mlx_tiny.model.counting import TABLES_SHARE, counting_bytes
 from mlx_tiny.model.memory import (
     FLOAT_BYTES,
     PROCESS_BYTES,
+    computed_in_cpp,
     head_copies,
     kept_per_token,
     started_per_token,
@@ -31,6 +32,9 @@ _TORCH_BYTES = 300 << 20
 _HOLES = 2
 """Free places in the heap that the next large array does not fit into, because a smaller one took a part of its place.
 In places of the largest array of a lane: 1.5 to 2.6 were measured on one and two lanes."""
+_STEP_BYTES = 24 << 20
+"""Code, graphs and small arrays of a step with operations in C++, measured as what the peak of small models has beside
+their arrays. Where other operations take more time and room, their parts are estimated high enough to contain it."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +59,12 @@ def estimate(config: RunConfig, counted_tokens: int = 0) -> Estimate:
     tables = counting_bytes(counted_tokens) * TABLES_SHARE
     # Measured: what counting has freed is not where the arrays of steps fit in, and the warm-up's are still there.
     building = {"building n-grams": counting_bytes(counted_tokens) - tables}
-    arrays = {**_largest(_at_the_head(config), _at_the_update(config)), **building}
+    moment = _largest(_at_the_head(config), _at_the_update(config))
+    arrays = {**moment, **building}
     state = {**_state(config), "n-grams": tables}
     held = sum(state.values()) + sum(arrays.values())
     if torch or on_cpu():
-        kept = {"holes in the heap": _HOLES * _largest_array(config)}
+        kept = {"holes in the heap": _holes(config, moment), "code and graph of a step": _STEP_BYTES * _in_cpp(config)}
     else:
         kept = {"freed buffers that MLX keeps": min(held, cache_limit_bytes())}
     return Estimate({**state, **arrays, **kept, "process": _TORCH_BYTES if torch else PROCESS_BYTES})
@@ -99,33 +104,52 @@ def _at_the_head(config: RunConfig) -> dict[str, float]:
     compiled = train.backend == "mlx" and train.compile
     tokens = train.batch_size // train.micro_batches * model.context
     matrices, others = _sizes(config)
-    kept = kept_per_token(model, train.dtype, train.implementation)
+    in_cpp = _in_cpp(config)
+    kept = kept_per_token(model, train.dtype, train.implementation, in_cpp)
     step = {
         "activations": FLOAT_BYTES * tokens * (model.layers * kept + started_per_token(model)),
-        "head": FLOAT_BYTES * tokens * head_copies(compiled) * model.vocabulary_size,
-        # Measured: without compilation, the tables of options are updated while the head's arrays are still there.
-        "AdamW": _adamw_bytes(others) * (train.backend == "mlx" and not train.compile),
+        "head": FLOAT_BYTES * tokens * (1 if in_cpp else head_copies(compiled)) * model.vocabulary_size,
+        # Measured: tables of options are updated while the head's arrays are still there, unless compiled graphs have
+        # gathered what is between the two into few nodes.
+        "AdamW": _adamw_bytes(others) * (train.backend == "mlx" and (in_cpp or not train.compile)),
         "sums of gradients": FLOAT_BYTES * (matrices + others) * (train.micro_batches > 1),
     }
     return _largest(step, _evaluation(config))
+
+
+def _in_cpp(config: RunConfig) -> bool:
+    train = config.train
+    return train.backend == "mlx" and computed_in_cpp(train.dtype, train.implementation)
 
 
 def _adamw_bytes(others: int) -> float:
     return 4 * FLOAT_BYTES * others  # gradients, both new moments, new weights
 
 
-def _largest_array(config: RunConfig) -> float:
+def _holes(config: RunConfig, moment: dict[str, float]) -> float:
+    """Bytes of free places in the heap, where the peak is at that moment."""
+    in_cpp = _in_cpp(config)
+    if in_cpp and "Muon" in moment:
+        return 0  # measured: the update finds its places
+    # The array of logits of a step in C++ takes its own place again; an evaluation with counting has several.
+    return _HOLES * _largest_array(config, with_logits=not in_cpp or config.train.counting)
+
+
+def _largest_array(config: RunConfig, *, with_logits: bool) -> float:
     """Bytes of the logits or of the hidden values of a lane, or of the largest parameter."""
     model, train = config.model, config.train
     tokens = train.batch_size // train.micro_batches / len(lanes()) * model.context
-    activation = tokens * max(model.vocabulary_size, model.hidden)
+    activation = tokens * max(model.vocabulary_size * with_logits, model.hidden)
     return FLOAT_BYTES * max(activation, *(spec.size for spec in parameter_specs(model).values()))
 
 
 def _evaluation(config: RunConfig) -> dict[str, float]:
     """Of whole windows on all lanes."""
+    train = config.train
     windows = len(lanes()) * max(1, tokens_at_once(config) // config.model.context // len(lanes()))
-    return {"evaluation": windows_bytes(config.model, windows, config.train.dtype, config.train.implementation)}
+    several_logits = train.counting or train.backend == "torch"
+    needed = windows_bytes(config.model, windows, train.dtype, train.implementation, mixed=several_logits)
+    return {"evaluation": needed}
 
 
 def _largest(*moments: dict[str, float]) -> dict[str, float]:

@@ -107,7 +107,7 @@ def target_forgotten(right: Function) -> Function:
             loss_N, residual_NV, sum_N1 = outputs
             target_N = primals[2]
             exponential_NV = residual_NV.at[mx.arange(target_N.size), target_N].add(sum_N1[:, 0])
-            return rows._losses_gradient(primals, cotangents, [loss_N, exponential_NV, sum_N1])
+            return rows.logits_gradient(primals, cotangents, [loss_N, exponential_NV, sum_N1])
 
         function = mx.custom_function(rows._losses)
         function.vjp(gradient)

@@ -48,10 +48,6 @@ def test_what_is_not_checked_and_not_exported_is_said(place: Path) -> None:
     assert "counting" in done.err
     unchecked = succeeded(call("export", "run", "other", "--to", "hf", "--no-check", "--json"))
     assert "not checked" not in unchecked.err and strict(unchecked.out) == {"export": "other", "checks": []}
-    succeeded(call("export", "run", "rounded", "--to", "hf", "--no-check", "--dtype", "bfloat16"))
-    exact, rounded = ((place / name / "README.md").read_text() for name in ("out", "rounded"))
-    assert "value: " not in rounded and "rounded to bfloat16" in rounded
-    assert "value: " in exact and "rounded" not in exact
     again = call("export", "run", "out", "--to", "hf")
     assert again.code == 1 and "exists already" in again.err
 
@@ -61,13 +57,6 @@ def test_a_difference_is_exit_code_3(place: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(check, "compare", lambda *_: [other])
     done = call("export", "run", "wrong", "--to", "mlx")
     assert done.code == 3 and "logits differ" in done.err and not done.out
-
-
-def test_after_a_failure_is_said_what_else_was_to_be_exported(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    other = check.Comparison("stranger 1.0", 1e-2, 500.0, 24, 24, False, 2.0, 2.0, 0.0, 1, 1, True)
-    monkeypatch.setattr(check, "compare", lambda *_: [other])
-    done = call("train", "--run", "failing", "--export", "hf", "--export", "mlx", *SMALL)
-    assert done.code == 3 and "export failing --to mlx" in done.err and "export failing --to hf" not in done.err
 
 
 def test_what_cannot_be_exported_is_refused_before_the_training(place: Path) -> None:

@@ -23,7 +23,6 @@ from mlx_tiny.export.check import Program
 from mlx_tiny.export.questions import log_probabilities
 from mlx_tiny.model.forward import logits
 from mlx_tiny.ops.implementations import decide
-from mlx_tiny.tools.processes import Child
 from mlx_tiny.training.trained import TrainedModel, load_model
 
 pytestmark = pytest.mark.export
@@ -116,15 +115,6 @@ def test_a_port_that_is_taken_is_refused(portable_run: Path) -> None:
         taken.listen()
         finished = call("serve", portable_run, "--port", str(port))
     assert finished.code == 1 and f"Port {port + 1}" in finished.err and "--port" in finished.err
-
-
-def test_the_signal_is_named_that_ended_the_server(tmp_path: Path) -> None:
-    (tmp_path / "log").write_text("a warning\n")
-    child = Child("pdb", log=tmp_path / "log", answers=False)
-    child.process.kill()
-    error = serving._ended(child, tmp_path / "log")
-    child.close()
-    assert "signal 9" in str(error) and "Got" not in str(error)
 
 
 def test_without_mlx_lm_the_remedy_installs_it(portable_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

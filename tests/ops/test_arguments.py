@@ -112,7 +112,9 @@ def test_inputs_without_a_definition_are_refused(name: str, call, message: str) 
 
 
 def test_an_implementation_is_refused_for_what_it_does_not_take_wherever_it_is_called() -> None:
-    with pytest.raises(TinyError, match=r"Unknown implementation 'flash' of causal attention.*plain, mlx, cpu, metal"):
+    with pytest.raises(
+        TinyError, match=r"Unknown implementation 'flash' of causal attention.*plain, mlx, cpu, native, metal"
+    ):
         attention(HEADS, HEADS)("flash")
     wide = qk_norm_rope((1, 1, 3, 258), (258,), (258,), (1, 1, 129), (1, 1, 129))
     narrow = attention((1, 4, 2, 40), (1, 4, 2, 40))

@@ -17,7 +17,7 @@ from mlx_tiny.ops.conformance import computed, numbers
 from mlx_tiny.ops.inputs import model_of
 from mlx_tiny.ops.operation import Case, here
 
-WITHOUT_METAL = ["plain", "mlx", *(["cpu"] if here().kind == "cpu" else [])]
+WITHOUT_METAL = ["plain", "mlx", *(["cpu", "native"] if here().kind == "cpu" else [])]
 each_implementation = pytest.mark.parametrize("implementation", [*WITHOUT_METAL, "metal"])
 SIXTEEN = ("float16", "bfloat16")
 

@@ -39,14 +39,14 @@ def table() -> Iterator[tuple[str, str, str]]:
         for implementation, how in operation.implementations.items():
             if implementation == "metal" and not ON_GPU:
                 continue
-            device = Device(how.device) if how.device else here()
+            device = Device(how.device) if how.device == "metal" else here()
             for dtype in dict.fromkeys(case.dtype for case in conformance.cases(operation, implementation, device)):
                 yield name, implementation, dtype
 
 
 @pytest.mark.parametrize(("name", "implementation", "dtype"), list(table()))
 def test_every_case_is_within_its_bounds(name: str, implementation: str, dtype: str) -> None:
-    if implementation == "cpu" and here().kind != "cpu":
+    if implementation in ("cpu", "native") and here().kind != "cpu":
         pytest.skip("MLX computes on a GPU here")
     with able_to_run(implementation):
         cases = [case for case in conformance.cases(ALL[name], implementation) if case.dtype == dtype]
@@ -55,10 +55,18 @@ def test_every_case_is_within_its_bounds(name: str, implementation: str, dtype: 
 
 @pytest.mark.skipif(why_not_compiled() is not None, reason="MLX does not compile here")
 @pytest.mark.skipif(here().kind != "cpu", reason="MLX computes on a GPU here")
-@pytest.mark.parametrize("name", [name for name, operation in ALL.items() if "cpu" in operation.implementations])
-def test_compiled_cpu_implementations_are_the_same(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "implementation"),
+    [
+        (name, implementation)
+        for name, operation in ALL.items()
+        for implementation, how in operation.implementations.items()
+        if how.device == "cpu"
+    ],
+)
+def test_compiled_cpu_implementations_are_the_same(name: str, implementation: str) -> None:
     operation = ALL[name]
-    longest = max(conformance.cases(operation, "cpu"), key=lambda case: case.rows)
+    longest = max(conformance.cases(operation, implementation), key=lambda case: case.rows)
     # Of the activations, both.
     for model in (
         replace(longest.model, activation=kind) for kind in ("relu2", "swiglu")[: 1 + (name == "activation")]
@@ -66,11 +74,13 @@ def test_compiled_cpu_implementations_are_the_same(name: str) -> None:
         case = replace(longest, model=model)
         inputs, cotangents = numbers(operation, case)
         eager, compiled = (
-            wrap(lambda a, b, case=case: computed(operation, operation.by("cpu"), case, a, b))(inputs, cotangents)
+            wrap(lambda a, b, case=case: computed(operation, operation.by(implementation), case, a, b))(
+                inputs, cotangents
+            )
             for wrap in (lambda function: function, mx.compile)
         )
         for result, array in eager.items():
-            assert_close(compiled[result], array, entry(operation, "cpu", case, result), "float32", result)
+            assert_close(compiled[result], array, entry(operation, implementation, case, result), "float32", result)
 
 
 def exact_numbers(operation: Operation, case: Case) -> tuple[Exact, Exact]:

@@ -26,6 +26,7 @@ from mlx_tiny.ops.registry import OPERATIONS
 from mlx_tiny.optim.optimizer import muon_layout
 
 MAC, CPU, CUDA = Device("metal", 3), Device("cpu", lanes=2), Device("cuda")
+NATIVE = Device("cpu", lanes=2, native=True)
 # A head width that every kernel takes, and grouped queries.
 MODEL = ModelConfig(
     vocabulary_size=256, context=64, layers=1, width=32, heads=4, key_value_heads=2, head_width=32, hidden=32
@@ -34,6 +35,7 @@ LAYOUT = muon_layout(OptimizerConfig(), parameter_specs(MODEL))
 PLAIN = "norm mlx, qk_norm_rope plain, attention mlx, activation plain, cross_entropy plain, muon plain"
 KERNELS = "norm mlx, qk_norm_rope metal, attention metal, activation plain, cross_entropy plain, muon metal"
 ON_CPU = "norm cpu, qk_norm_rope cpu, attention cpu, activation cpu, cross_entropy cpu, muon cpu"
+IN_CPP = ON_CPU.replace("cpu", "native").replace("muon native", "muon cpu")
 UNLIKE_FLOAT32 = "norm mlx, qk_norm_rope plain, attention plain, activation plain, cross_entropy plain, muon plain"
 
 
@@ -75,6 +77,9 @@ def with_attention(implementation: str) -> str:
         (CPU, {"past": 1}, ON_CPU.replace("attention cpu", "attention plain")),
         # A single token is not worth cutting rows for.
         (CPU, {"context": 1, "past": 63}, UNLIKE_FLOAT32.replace("entropy plain, muon plain", "entropy cpu, muon cpu")),
+        (NATIVE, {}, IN_CPP),
+        (NATIVE, {"dtype": "bfloat16"}, UNLIKE_FLOAT32.replace("muon plain", "muon cpu")),
+        (NATIVE, {"past": 1}, IN_CPP.replace("attention native", "attention plain")),
         (CUDA, {}, PLAIN),
         (CUDA, {"context": 1, "past": 63, "dtype": "bfloat16"}, PLAIN),
     ],
@@ -115,7 +120,7 @@ def test_kernels_of_muon_take_what_they_can_address(layout: Layout | None) -> No
 def test_a_training_step_and_a_token_ask_for_what_they_are_on_this_machine() -> None:
     if here().kind != "cpu":
         pytest.skip("MLX computes on a GPU here")
-    assert described(decide(MODEL, batch=2, muon=LAYOUT)) == ON_CPU
+    assert described(decide(MODEL, batch=2, muon=LAYOUT)) == (IN_CPP if here().native else ON_CPU)
     single = decide(replace(MODEL, context=1), past=MODEL.context - 1)
     assert (single.attention.implementation, single.norm.implementation) == ("plain", "mlx")
 
@@ -142,9 +147,9 @@ def test_one_name_or_pairs_can_be_asked_for(asked: str, expected: dict[str, str]
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ("flash", r"Unknown implementation 'flash'.*auto, plain, mlx, cpu, metal"),
+        ("flash", r"Unknown implementation 'flash'.*auto, plain, mlx, cpu, native, metal"),
         ("softmax=plain", r"Unknown operation 'softmax'.*norm, qk_norm_rope"),
-        ("attention=flash", r"Unknown implementation 'flash' of causal attention.*plain, mlx, cpu, metal"),
+        ("attention=flash", r"Unknown implementation 'flash' of causal attention.*plain, mlx, cpu, native, metal"),
         ("attention=mlx,muon=mlx", r"Unknown implementation 'mlx' of Muon's update.*plain, cpu, metal"),
         ("attention=mlx,plain", r"Unknown operation 'plain'"),
         ("attention=", r"Unknown implementation ''"),

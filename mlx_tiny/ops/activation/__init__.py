@@ -7,9 +7,19 @@ from collections.abc import Callable
 import mlx.core as mx
 
 from mlx_tiny.errors import TinyError
+from mlx_tiny.linux.primitives import activate_natively
 from mlx_tiny.linux.rows import activate_on_cpu
 from mlx_tiny.ops.activation.case import PROOF
-from mlx_tiny.ops.operation import Implementation, Operation, Rule, in_float32, many_rows_on_cpu, rows_of
+from mlx_tiny.ops.operation import (
+    Implementation,
+    Operation,
+    Rule,
+    in_cpp,
+    in_float32,
+    many_rows_on_cpu,
+    native_rows_on_cpu,
+    rows_of,
+)
 
 
 def _squared_relu(x: mx.array) -> mx.array:
@@ -39,8 +49,10 @@ ACTIVATION = Operation(
     implementations={
         "plain": Implementation(_activate_plainly),
         "cpu": Implementation(activate_on_cpu, in_float32, device="cpu"),
+        "native": Implementation(activate_natively, in_cpp, device="cpu"),
     },
     rules=(
+        Rule("native", "in C++, for the CPU of this machine", native_rows_on_cpu),
         Rule(
             "cpu",
             "on a CPU it replaces slow comparisons and exponentials by sums and products",

@@ -6,10 +6,11 @@ import mlx.core as mx
 
 from mlx_tiny.errors import TinyError
 from mlx_tiny.linux.attention import attend_on_cpu
+from mlx_tiny.linux.primitives import attend_natively
 from mlx_tiny.ops.attention.case import PROOF
 from mlx_tiny.ops.attention.metal import WIDTHS, attend_on_metal
 from mlx_tiny.ops.attention.plain import attend_by_mlx, attend_plainly
-from mlx_tiny.ops.operation import DTYPES, Implementation, Operation, Rule, Situation, dtype_name
+from mlx_tiny.ops.operation import DTYPES, Implementation, Operation, Rule, Situation, dtype_name, in_cpp
 
 # From this width on `auto` takes MLX's own. On an M3 Max a fused backward pass is reported to have 0.67 to 0.76 times
 # the speed of unfused products at a width of 128, and 1.17 to 1.37 times at 96 (ml-explore/mlx, pull request 3241).
@@ -32,6 +33,10 @@ def _for_metal(here: Situation) -> str | None:
 
 def _for_cpu(here: Situation) -> str | None:
     return _whole(here) if here.dtype == "float32" else "float32"
+
+
+def _for_native(here: Situation) -> str | None:
+    return _whole(here) or in_cpp(here)
 
 
 def _check(
@@ -79,9 +84,15 @@ ATTENTION = Operation(
         "plain": Implementation(attend_plainly),
         "mlx": Implementation(attend_by_mlx),
         "cpu": Implementation(attend_on_cpu, _for_cpu, device="cpu"),
+        "native": Implementation(attend_natively, _for_native, device="cpu"),
         "metal": Implementation(attend_on_metal, _for_metal, device="metal"),
     },
     rules=(
+        Rule(
+            "native",
+            "in C++, scores stay in the CPU's cache, and none of the masked half are computed beyond a tile",
+            lambda s: s.kind == "cpu" and s["T"] > 1 and _for_native(s) is None,
+        ),
         Rule(
             "cpu",
             "on a CPU it is fastest: blocks without the masked half, with a gradient of their own",

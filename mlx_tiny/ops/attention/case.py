@@ -107,7 +107,7 @@ _SPECIALS = {
     "scores near 1000": Special(
         lambda arrays: {**arrays, "query": arrays["query"] * 250},
         entry="attention of extreme scores",
-        only=("plain", "cpu", "metal"),
+        only=("plain", "cpu", "native", "metal"),
     ),
     # At K = 64. Without subtracting the largest score, all exponentials would be 0.
     "scores of -1024": Special(
@@ -173,7 +173,10 @@ PROOF = Proof(
     entries=("attention", "attention gradient"),
     flops=_flops,
     # The CPU's exponential returns 0 that far below the largest score.
-    specials={**_SPECIALS, _SHIFTED: Special(_rare, entry="attention of rare keys", only=("plain", "mlx", "metal"))},
+    specials={
+        **_SPECIALS,
+        _SHIFTED: Special(_rare, entry="attention of rare keys", only=("plain", "mlx", "native", "metal")),
+    },
     executed_flops={"plain": _dense, "cpu": _blocked, "metal": _tiled},
     kernels={
         "output": "attention_forward",

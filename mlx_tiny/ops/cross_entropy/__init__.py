@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import mlx.core as mx
 
+from mlx_tiny.linux.primitives import head_cross_entropy_natively
 from mlx_tiny.linux.rows import head_cross_entropy_on_cpu
 from mlx_tiny.ops.cross_entropy.case import PROOF
-from mlx_tiny.ops.operation import Implementation, Operation, Rule, in_float32, rows_of
+from mlx_tiny.ops.operation import Implementation, Operation, Rule, in_cpp, in_float32, rows_of
 
 
 def _plainly(hidden_ND: mx.array, head_VD: mx.array, target_N: mx.array) -> mx.array:
@@ -25,8 +26,14 @@ CROSS_ENTROPY = Operation(
     implementations={
         "plain": Implementation(_plainly),
         "cpu": Implementation(head_cross_entropy_on_cpu, in_float32, device="cpu"),
+        "native": Implementation(head_cross_entropy_natively, in_cpp, device="cpu"),
     },
     rules=(
+        Rule(
+            "native",
+            "in C++, it takes the exponentials of logits while these are in the CPU's cache",
+            lambda s: s.kind == "cpu" and in_cpp(s) is None,
+        ),
         Rule(
             "cpu",
             "on a CPU it computes exponentials once for loss and gradient, and sums rows by products",

@@ -30,7 +30,7 @@ def _certain(arrays: Named) -> Named:
 
 
 _SPECIALS = {
-    "certain": Special(_certain, only=("cpu",)),
+    "certain": Special(_certain, only=("cpu", "native")),
     # Logits of hundreds, whose exponentials without the shift by the largest one would be infinite.
     "large logits": Special(
         lambda arrays: {**arrays, "hidden": 100 * arrays["hidden"]}, entry="cross_entropy of large logits"

@@ -7,9 +7,19 @@ from __future__ import annotations
 
 import mlx.core as mx
 
+from mlx_tiny.linux.primitives import normalize_natively
 from mlx_tiny.linux.rows import normalize_on_cpu
 from mlx_tiny.ops.norm.case import PROOF
-from mlx_tiny.ops.operation import Implementation, Operation, Rule, in_float32, many_rows_on_cpu, rows_of
+from mlx_tiny.ops.operation import (
+    Implementation,
+    Operation,
+    Rule,
+    in_cpp,
+    in_float32,
+    many_rows_on_cpu,
+    native_rows_on_cpu,
+    rows_of,
+)
 
 
 def _normalize_plainly(x: mx.array, *, epsilon: float) -> mx.array:
@@ -28,8 +38,10 @@ NORM = Operation(
         "plain": Implementation(_normalize_plainly),
         "mlx": Implementation(_normalize_by_mlx),
         "cpu": Implementation(normalize_on_cpu, in_float32, device="cpu"),
+        "native": Implementation(normalize_natively, in_cpp, device="cpu"),
     },
     rules=(
+        Rule("native", "in C++, for the CPU of this machine", native_rows_on_cpu),
         Rule(
             "cpu",
             "on a CPU it sums rows by products, and computes the inverse norm once per row",

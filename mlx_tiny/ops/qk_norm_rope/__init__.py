@@ -10,6 +10,7 @@ from __future__ import annotations
 import mlx.core as mx
 
 from mlx_tiny.errors import TinyError
+from mlx_tiny.linux.primitives import turn_natively
 from mlx_tiny.linux.rows import turn_on_cpu
 from mlx_tiny.ops.operation import (
     DTYPES,
@@ -18,8 +19,10 @@ from mlx_tiny.ops.operation import (
     Rule,
     Situation,
     dtype_name,
+    in_cpp,
     in_float32,
     many_rows_on_cpu,
+    native_rows_on_cpu,
 )
 from mlx_tiny.ops.qk_norm_rope import case
 from mlx_tiny.ops.qk_norm_rope.metal import LARGEST_WIDTH, normalize_and_rotate_on_metal
@@ -87,9 +90,11 @@ QK_NORM_ROPE = Operation(
     implementations={
         "plain": Implementation(by_heads(turn_plainly)),
         "cpu": Implementation(by_heads(turn_on_cpu), in_float32, device="cpu"),
+        "native": Implementation(by_heads(turn_natively), in_cpp, device="cpu"),
         "metal": Implementation(normalize_and_rotate_on_metal, _for_metal, device="metal"),
     },
     rules=(
+        Rule("native", "in C++, for the CPU of this machine", native_rows_on_cpu),
         Rule("cpu", "on a CPU it computes head by head, with a gradient of its own", many_rows_on_cpu),
         Rule(
             "plain",
