@@ -53,7 +53,7 @@ def test_fewer_lanes_compute_at_once_where_only_their_windows_fit(monkeypatch: p
 def test_a_long_window_that_does_not_fit_is_refused(
     compute: Callable[[], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "memory_bytes", lambda: 2 << 30)
+    monkeypatch.setattr(memory, "memory_bytes", lambda: 1 << 29)
     with pytest.raises(TinyError, match="tokens of text at once does not fit"):
         compute()
 
