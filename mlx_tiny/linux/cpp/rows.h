@@ -129,12 +129,12 @@ inline void store_some(float* to, Vector v, long count) {
 // y = x max(x, 0)
 inline void squared_relu(long n, const float* x, float* y) {
   for (long i = 0; i < n; ++i)
-    y[i] = x[i] > 0 ? x[i] * x[i] : 0;
+    y[i] = x[i] < 0 ? 0 : x[i] * x[i];  // NaN stays NaN
 }
 
 inline void squared_relu_gradient(long n, const float* x, const float* dy, float* dx) {
   for (long i = 0; i < n; ++i)
-    dx[i] = x[i] > 0 ? 2 * x[i] * dy[i] : 0;
+    dx[i] = x[i] < 0 ? 0 : 2 * x[i] * dy[i];
 }
 
 // y [rows, n] = gate sigmoid(gate) up, of x [rows, 2 n] with the gate first.

@@ -69,7 +69,8 @@ inline Vector exponential(Vector argument) {
   std::memcpy(&power, &shifted, sizeof power);
   bits += power << 23;
   std::memcpy(&p, &bits, sizeof p);
-  return argument > -87.0f ? p : Vector{};
+  // The product is 0, or NaN where the argument is, which the comparisons above have lost.
+  return (argument <= -87.0f ? Vector{} : p) + 0.0f * argument;
 }
 
 inline long rounded_up(long n) {
