@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,12 +81,11 @@ def token_nats(
     attention: str = "plain",
 ) -> Iterator[np.ndarray]:
     """Negative log-likelihoods of the tokens of `evaluate`, which see for arguments, some at a time: float64 [n]."""
-    device = parameters["embedding"].device
-    for part in _windows(config.context, tokens, limit_tokens, batch_tokens):
-        with torch.inference_mode():
-            input_BT, target_BT = torch.from_numpy(part).to(device)
-            losses_BT = token_losses(parameters, config, input_BT, target_BT, dtype=dtype, attention=attention)
-        yield losses_BT.flatten().cpu().double().numpy()
+
+    def nats(input_BT: torch.Tensor, target_BT: torch.Tensor) -> torch.Tensor:
+        return token_losses(parameters, config, input_BT, target_BT, dtype=dtype, attention=attention)
+
+    return _computed(nats, parameters, _windows(config.context, tokens, limit_tokens, batch_tokens))
 
 
 def predictions(
@@ -104,15 +103,24 @@ def predictions(
     The negative log-likelihood of each token, the entropy of its distribution, and the log-probability of the likeliest
     token there, in nats.
     """
-    device = parameters["embedding"].device
-    for part in _windows(config.context, tokens, limit_tokens, batch_tokens):
+
+    def said(input_BT: torch.Tensor, target_BT: torch.Tensor) -> torch.Tensor:
+        scores_BTV = logits(parameters, config, input_BT, dtype=dtype, attention=attention)
+        log_BTV = torch.log_softmax(scores_BTV, dim=-1)
+        nats_BT = -log_BTV.gather(-1, target_BT[..., None])[..., 0]
+        return torch.stack([nats_BT, -(log_BTV.exp() * log_BTV).sum(-1), log_BTV.amax(-1)])
+
+    return _computed(said, parameters, _windows(config.context, tokens, limit_tokens, batch_tokens))
+
+
+def _computed(
+    function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], parameters: Parameters, parts: list[np.ndarray]
+) -> Iterator[np.ndarray]:
+    """What a function of inputs and targets [B, T] gives for each part, [..., B, T], as float64 [..., B T]."""
+    for part in parts:
         with torch.inference_mode():
-            input_BT, target_BT = torch.from_numpy(part).to(device)
-            scores_BTV = logits(parameters, config, input_BT, dtype=dtype, attention=attention)
-            log_BTV = torch.log_softmax(scores_BTV, dim=-1)
-            nats_BT = -log_BTV.gather(-1, target_BT[..., None])[..., 0]
-            found = torch.stack([nats_BT, -(log_BTV.exp() * log_BTV).sum(-1), log_BTV.amax(-1)])
-        yield found.flatten(1).cpu().double().numpy()
+            found = function(*torch.from_numpy(part).to(parameters["embedding"].device))
+        yield found.flatten(-2).cpu().double().numpy()
 
 
 def _windows(T: int, tokens: np.ndarray, limit_tokens: int | None, batch_tokens: int) -> list[np.ndarray]:

@@ -12,6 +12,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import starmap
 
 import mlx.core as mx
 import numpy as np
@@ -186,8 +187,7 @@ def token_nats(
     """
     windows = validation_windows(tokens, config.context, limit_tokens)
     rows = _rows(config, batch_tokens)
-    for part, losses_BT in window_losses(parameters, config, windows, rows, dtype=dtype, asked=asked):
-        yield losses_BT[windows.mask[part]]
+    return _of_tokens(windows, window_losses(parameters, config, windows, rows, dtype=dtype, asked=asked))
 
 
 def predictions(
@@ -206,10 +206,14 @@ def predictions(
     """
     windows = validation_windows(tokens, config.context, limit_tokens)
     rows = _rows(config, batch_tokens)
-    for part, said_3BT in window_losses(
-        parameters, config, windows, rows, dtype=dtype, asked=asked, function=token_predictions
-    ):
-        yield Predictions(*said_3BT[:, windows.mask[part]])
+    said = window_losses(parameters, config, windows, rows, dtype=dtype, asked=asked, function=token_predictions)
+    return starmap(Predictions, _of_tokens(windows, said))
+
+
+def _of_tokens(windows: ValidationWindows, found: Iterable[tuple[slice, Floats]]) -> Iterator[Floats]:
+    """What `window_losses` yields, without what has no meaning: [n], or [3, n]."""
+    for part, values in found:
+        yield values[..., windows.mask[part]]
 
 
 def evaluation_with_counting(
