@@ -96,8 +96,8 @@ class KeptSpeeds(Record):
             return read(_file(), KeptSpeeds, "speeds of this machine")
         return KeptSpeeds()
 
-    def with_speed(self, name: str, tokens_per_s: float) -> None:
-        """Keep one more; where that cannot be written, the next run measures again."""
+    def keep(self, name: str, tokens_per_s: float) -> None:
+        """Write the file with one more; where that cannot be done, the next run measures again."""
         with contextlib.suppress(TinyError, OSError):
             make_folder(cache_home())
             write(_file(), KeptSpeeds({**self.tokens_per_s, name: tokens_per_s}))
@@ -133,10 +133,10 @@ class Speeds:
         """The tokens per second of a configuration, measured once."""
         if config not in self._known:
             flops = training_flops_per_token(config.model)
-            self._known[config] = _Measured(flops, 1 / self._measured_before(config))
+            self._known[config] = _Measured(flops, 1 / self._kept_or_measured(config))
         return 1 / self._known[config].s_per_token
 
-    def _measured_before(self, config: RunConfig) -> float:
+    def _kept_or_measured(self, config: RunConfig) -> float:
         """The tokens per second that were kept, or that are measured now, and kept if no other program disturbs."""
         name = _name_of(config, self._make_backend)
         kept = None if self._anew else KeptSpeeds.load().tokens_per_s.get(name)
@@ -146,7 +146,7 @@ class Speeds:
         tokens_per_s = measured_tokens_per_s(config, self._make_backend)
         # Of code that changes without a commit, the next speed may be another.
         if not is_busy(others.cores()) and not (commit() or "").endswith("+changes"):
-            KeptSpeeds.load().with_speed(name, tokens_per_s)
+            KeptSpeeds.load().keep(name, tokens_per_s)
         return tokens_per_s
 
     def is_measured(self, config: RunConfig) -> bool:
